@@ -1,0 +1,1 @@
+"""An executable specification and test bench for pipe-buffer address-space allocators."""

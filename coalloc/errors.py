@@ -1,0 +1,298 @@
+"""Every exception that coalloc raises: one line for the reader, the data as attributes.
+
+All derive from :class:`CoallocError`.  A call that raises leaves the object it was called on as it was
+(invariant I11), its failure counters excepted; a refusal may besides have done what ``reclaim()`` does.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+import attrs
+
+__all__ = [
+    "BadFreeError",
+    "CoallocError",
+    "ExhaustionError",
+    "Explanation",
+    "FreeFault",
+    "HoleVerdict",
+    "InvalidRequestError",
+    "InvariantViolation",
+    "KvaLimitError",
+    "MissingExtraError",
+    "NoSpaceError",
+    "Remedy",
+    "Rule",
+    "SpanOverlapError",
+    "Violation",
+]
+
+
+class CoallocError(Exception):
+    """Root of all exceptions raised by coalloc."""
+
+
+class InvalidRequestError(CoallocError, ValueError):
+    """Report an argument outside its legal range; nothing was changed.
+
+    Args:
+        what: Name of the argument.
+        value: The value that was refused.
+        reason: The rule that it breaks, in words.
+    """
+
+    def __init__(self, what: str, value: object, reason: str) -> None:
+        super().__init__(what, value, reason)
+        self.what = what
+        self.value = value
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.what}={self.value!r}: {self.reason}"
+
+
+class FreeFault(enum.Enum):
+    """Why an address cannot be freed."""
+
+    NEVER_ALLOCATED = "never handed out"
+    FREED_TWICE = "freed already"
+    INSIDE_BUFFER = "inside a buffer"
+
+
+class BadFreeError(CoallocError, ValueError):
+    """Report an address that is not the base of a live buffer; nothing was changed.
+
+    Args:
+        address: The address that was passed, in bytes.
+        fault: Which of the three mistakes it is.
+        inside: ``(base, size)`` of the buffer that contains the address, where one does.
+    """
+
+    def __init__(self, address: int, fault: FreeFault, inside: tuple[int, int] | None = None) -> None:
+        super().__init__(address, fault, inside)
+        self.address = address
+        self.fault = fault
+        self.inside = inside
+
+    def __str__(self) -> str:
+        text = f"address {self.address:#x} is not the base of a live buffer: {self.fault.value}"
+        if self.inside is not None:
+            base, size = self.inside
+            text += f" ({self.address - base} bytes into the buffer {base:#x}+{size})"
+        return text
+
+
+class SpanOverlapError(CoallocError, ValueError):
+    """Report two ranges that may not overlap but do; nothing was changed.
+
+    Args:
+        wanted: ``(base, size)`` of the range asked for, in bytes.
+        existing: ``(base, size)`` of what stands there, or None where nothing is mapped.
+        reason: What the existing range is.
+    """
+
+    def __init__(self, wanted: tuple[int, int], existing: tuple[int, int] | None, reason: str) -> None:
+        super().__init__(wanted, existing, reason)
+        self.wanted = wanted
+        self.existing = existing
+        self.reason = reason
+
+    def __str__(self) -> str:
+        text = f"range {self.wanted[0]:#x}+{self.wanted[1]}: {self.reason}"
+        if self.existing is not None:
+            text += f" {self.existing[0]:#x}+{self.existing[1]}"
+        return text
+
+
+class MissingExtraError(CoallocError, ImportError):
+    """Report that a feature needs an optional package that is not installed.
+
+    Args:
+        package: The package that could not be imported.
+        extra: The extra of coalloc that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(package, extra)
+        self.package = package
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return f"{self.package} is not installed; it comes with: pip install 'coalloc[{self.extra}]'"
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+class Rule(enum.Enum):
+    """The rule by which a hole was turned down."""
+
+    SIZE = "too small"
+    ALIGN = "no aligned start leaves enough room"
+    NOCROSS = "every start crosses a nocross boundary"
+    LO = "ends before lo leaves enough room"
+    HI = "starts too high for hi"
+
+
+@attrs.frozen
+class HoleVerdict:
+    """One hole and the rule that killed it (sizes and addresses in bytes)."""
+
+    base: int
+    size: int
+    rule: Rule
+
+    def __str__(self) -> str:
+        return f"{self.base:#x}+{self.size}: {self.rule.value}"
+
+
+@attrs.frozen
+class Remedy:
+    """The smallest change of one quantity that would make the refused request succeed.
+
+    ``what`` is ``"size"``, ``"kva_limit"`` or the name of a constraint; ``value`` is what it would have to be.
+    Each remedy was tried on the state that refused; none is a guess.
+    """
+
+    what: str
+    value: int
+
+    def __str__(self) -> str:
+        verb = {"size": "ask for at most", "kva_limit": "raise kva_limit to"}.get(self.what)
+        return f"{verb} {self.value}" if verb else f"set {self.what} to {self.value}"
+
+
+@attrs.frozen
+class Explanation:
+    """Why a request was refused: a verdict for every hole, what an import met, and what would help."""
+
+    request: int
+    verdicts: tuple[HoleVerdict, ...]
+    import_verdict: str
+    remedies: tuple[Remedy, ...]
+
+    def __str__(self) -> str:
+        lines = [f"no place for {self.request} bytes"]
+        lines += [f"  hole {verdict}" for verdict in self.verdicts] or ["  there are no holes"]
+        lines.append(f"  import: {self.import_verdict}")
+        lines += [f"  would succeed: {remedy}" for remedy in self.remedies] or ["  nothing smaller would succeed"]
+        return "\n".join(lines)
+
+
+class ExhaustionError(CoallocError, MemoryError):
+    """Report that a legal request found no place.
+
+    Args:
+        request: Bytes asked for, rounded to the quantum.
+        free: Bytes in holes.
+        largest_hole: Bytes of the largest hole.
+        mapped: Bytes mapped.
+        kva_limit: The most that may be mapped, in bytes.
+        explain: Makes the explanation when it is asked for; it must depend on frozen data only.
+    """
+
+    def __init__(
+        self,
+        request: int,
+        *,
+        free: int,
+        largest_hole: int,
+        mapped: int,
+        kva_limit: int,
+        explain: Callable[[], Explanation] | None = None,
+    ) -> None:
+        super().__init__(request)
+        self.request = request
+        self.free = free
+        self.largest_hole = largest_hole
+        self.mapped = mapped
+        self.kva_limit = kva_limit
+        self._explain = explain
+
+    def __str__(self) -> str:
+        return (
+            f"no place for {self.request} bytes: {self.free} free (largest hole {self.largest_hole}), "
+            f"{self.mapped} mapped of at most {self.kva_limit}"
+        )
+
+    def explain(self) -> Explanation:
+        """Say for every hole which rule killed it, and which smallest changes would succeed.
+
+        The explanation speaks of the state at the moment of refusal, whenever it is asked for.
+        """
+        if self._explain is None:
+            return Explanation(self.request, (), "not tried", ())
+        return self._explain()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (
+            _rebuild,
+            (type(self), self.request, self.free, self.largest_hole, self.mapped, self.kva_limit, self.explain()),
+        )
+
+
+def _rebuild(
+    kind: type[ExhaustionError],
+    request: int,
+    free: int,
+    largest_hole: int,
+    mapped: int,
+    kva_limit: int,
+    explanation: Explanation,
+) -> ExhaustionError:
+    """Make a refusal again from its data (pickling goes through here: a closure does not travel)."""
+    return kind(
+        request,
+        free=free,
+        largest_hole=largest_hole,
+        mapped=mapped,
+        kva_limit=kva_limit,
+        explain=lambda: explanation,
+    )
+
+
+class KvaLimitError(ExhaustionError):
+    """Report a refusal by the limit: the source was not asked, since ``kva_limit`` forbids it."""
+
+
+class NoSpaceError(ExhaustionError):
+    """Report a refusal for want of a place: no hole admits the request, and the source gives none either."""
+
+
+# --- broken invariants ---------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Violation:
+    """One broken invariant: its code (I1 .. I13, P1 .. P5, M1) and what was seen."""
+
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class InvariantViolation(CoallocError):  # noqa: N818 (what happened, not a mistake of the caller)
+    """Report that ``check()`` found broken invariants.
+
+    Args:
+        violations: All that were found.
+        dump: A picture of the object, for the reader.
+    """
+
+    def __init__(self, violations: tuple[Violation, ...], dump: str = "") -> None:
+        super().__init__(violations, dump)
+        self.violations = violations
+        self.dump = dump
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of the broken invariants, sorted, each once."""
+        return tuple(sorted({violation.code for violation in self.violations}))
+
+    def __str__(self) -> str:
+        lines = [str(violation) for violation in self.violations]
+        return "\n".join([*lines, self.dump] if self.dump else lines)

@@ -1,0 +1,246 @@
+"""The naive baseline: one mapping per buffer, mapped when it is handed out and unmapped when it is freed; keeps I2, I6 to I9.
+
+Each buffer is an arena of its own, so there are no holes to manage: what an arena allocator does with holes, the source
+does with its gaps, at the price of a map and an unmap operation per buffer.
+"""
+
+from __future__ import annotations
+
+from coalloc.contract import EAGER, Coalescing, Completeness, Contract, Resize
+from coalloc.errors import (
+    BadFreeError,
+    ExhaustionError,
+    FreeFault,
+    InvalidRequestError,
+    InvariantViolation,
+    Violation,
+)
+from coalloc.space.picture import draw
+from coalloc.space.placement import Placement
+from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
+from coalloc.space.refusal import Refusal
+from coalloc.units import require_size, round_down, round_up
+from coalloc.vm.source import Source
+
+__all__ = ["PerPipeSpace"]
+
+
+class PerPipeSpace(SpaceSource):
+    """Map every buffer on its own.
+
+    Args:
+        source: Where buffers are mapped.
+        kva_limit: The most bytes that are ever mapped, > 0.
+        own_object: Give every mapping a VM object of its own, as FreeBSD did until 2003, so that entries never merge.
+
+    Raises:
+        InvalidRequestError: For an argument outside its range.
+
+    Guarantees:
+        As :class:`~coalloc.space.coalescing.CoalescingSpace`; there is nothing to reclaim.
+
+    Complexity:
+        ``alloc`` and ``free`` one map or unmap operation of the source each.
+
+    Source:
+        FreeBSD pipespace, pipe_free_kmem; facts/kernel.md sections 1 and 2.
+
+    >>> from coalloc.vm import KernelMap
+    >>> kernel = KernelMap()
+    >>> space = PerPipeSpace(kernel, kva_limit=1 << 20)
+    >>> space.free(space.alloc(16384))
+    >>> kernel.counters().map_ops, kernel.counters().unmap_ops
+    (1, 1)
+    """
+
+    __slots__ = (
+        "_allocs",
+        "_buffers",
+        "_freed",
+        "_frees",
+        "_kva_limit",
+        "_mapped",
+        "_own_object",
+        "_peak_mapped",
+        "_refusals",
+        "_resizes_moved",
+        "_source",
+    )
+
+    def __init__(self, source: Source, *, kva_limit: int, own_object: bool = False) -> None:
+        if type(own_object) is not bool:
+            raise InvalidRequestError("own_object", own_object, "must be a bool")
+        self._kva_limit = require_size(kva_limit, "kva_limit")
+        self._source = source
+        self._own_object = own_object
+        self._buffers: dict[int, int] = {}
+        self._freed: set[int] = set()
+        self._mapped = 0
+        self._peak_mapped = 0
+        self._allocs = 0
+        self._frees = 0
+        self._resizes_moved = 0
+        self._refusals = 0
+
+    @property
+    def contract(self) -> Contract:
+        """What this space promises; which gap wins is up to the source."""
+        return Contract(
+            fit=None,
+            coalescing=Coalescing.IMMEDIATE,
+            completeness=Completeness.EXACT,
+            release=EAGER,
+            resize=Resize.MOVING,
+        )
+
+    @property
+    def quantum(self) -> int:
+        """The source's granule."""
+        return self._source.granule
+
+    @property
+    def kva_limit(self) -> int:
+        """The most bytes that are ever mapped."""
+        return self._kva_limit
+
+    def alloc(self, size: int, /) -> int:
+        """Map ``size`` bytes, rounded up to the source's granule, and return the base.
+
+        Raises:
+            InvalidRequestError: For a size that is not an int in 1 .. 2**63.
+            KvaLimitError: If the limit forbids it; the source is not asked.
+            NoSpaceError: If the source has no room.
+        """
+        size = round_up(require_size(size), self._source.granule)
+        if size > self._kva_limit - self._mapped:
+            raise self._refusal(size)
+        try:
+            base = self._source.map(size, own_object=self._own_object)
+        except ExhaustionError:
+            raise self._refusal(size) from None
+        self._buffers[base] = size
+        self._allocs += 1
+        self._mapped += size
+        if self._mapped > self._peak_mapped:
+            self._peak_mapped = self._mapped
+        return base
+
+    def free(self, base: int, /) -> None:
+        """Unmap a buffer.
+
+        Raises:
+            BadFreeError: If ``base`` is not the base of a live buffer, with what it is instead.
+        """
+        size = self.size_of(base)
+        self._source.unmap(base, size)
+        del self._buffers[base]
+        self._freed.add(base)
+        self._frees += 1
+        self._mapped -= size
+
+    def resize(self, base: int, size: int, /) -> int:
+        """Change a buffer's size by mapping another one and unmapping the old, in this order (P4).
+
+        Raises:
+            BadFreeError, InvalidRequestError, KvaLimitError, NoSpaceError: As ``free`` and ``alloc``.
+        """
+        old = self.size_of(base)
+        if round_up(require_size(size), self._source.granule) == old:
+            return base
+        moved = self.alloc(size)
+        self.free(base)
+        self._resizes_moved += 1
+        return moved
+
+    def size_of(self, base: int, /) -> int:
+        """Return the size of the live buffer at ``base``, as rounded.
+
+        Raises:
+            BadFreeError: If ``base`` is not the base of a live buffer.
+        """
+        size = self._buffers.get(base) if type(base) is int else None
+        if size is None:
+            raise self._bad_free(base)
+        return size
+
+    def _bad_free(self, base: object) -> BadFreeError | InvalidRequestError:
+        if type(base) is not int:
+            return InvalidRequestError("base", base, f"an int address is needed, not {type(base).__name__}")
+        for start, size in self._buffers.items():
+            if start < base < start + size:
+                return BadFreeError(base, FreeFault.INSIDE_BUFFER, (start, size))
+        return BadFreeError(base, FreeFault.FREED_TWICE if base in self._freed else FreeFault.NEVER_ALLOCATED)
+
+    def _refusal(self, size: int) -> ExhaustionError:
+        self._refusals += 1
+        quantum = self._source.granule
+        return Refusal(
+            Placement(size, quantum), quantum, (), self._mapped, self._kva_limit, quantum, self._source.available()
+        ).error()
+
+    def touch(self, base: int, size: int, /) -> None:
+        """Access every page of a range inside a buffer."""
+        self._source.touch(base, size)
+
+    def discard(self, base: int, size: int, /) -> None:
+        """Give back the pages of a range inside a buffer."""
+        self._source.discard(base, size)
+
+    def available(self) -> int:
+        """Return the largest size that ``alloc`` would grant now."""
+        headroom = round_down(max(self._kva_limit - self._mapped, 0), self._source.granule)
+        return min(headroom, self._source.available())
+
+    def reclaim(self) -> int:
+        """Return 0: a freed buffer is unmapped at once."""
+        return 0
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Return the buffers in address order, each its own arena."""
+        return tuple(Segment(base, size, Kind.BUSY, base) for base, size in sorted(self._buffers.items()))
+
+    def stats(self) -> SpaceStats:
+        """Return the figures as a frozen value; all exact.  Every buffer counts as an arena, imported and released."""
+        return SpaceStats(
+            mapped=self._mapped,
+            live=self._mapped,
+            arenas=len(self._buffers),
+            peak_mapped=self._peak_mapped,
+            allocs=self._allocs,
+            frees=self._frees,
+            imports=self._allocs,
+            releases=self._frees,
+            resizes_moved=self._resizes_moved,
+            refusals=self._refusals,
+        )
+
+    def render(self, width: int = 64) -> str:
+        """Draw the buffers as text, one line each."""
+        return draw(self._buffers, self.segments(), width)
+
+    def violations(self) -> tuple[Violation, ...]:
+        """Return every broken invariant, recomputed from the buffers."""
+        found = []
+        buffers = sorted(self._buffers.items())
+        for base, size in buffers:
+            if not self._source.maps(base, size):
+                found.append(Violation("I2", f"buffer {base:#x}+{size} is not mapped in the source"))
+            if base % self.quantum or size % self.quantum:
+                found.append(Violation("I8", f"{base:#x}+{size} is not a multiple of the quantum {self.quantum}"))
+        if self._allocs - self._frees != len(buffers):
+            found.append(
+                Violation("I6", f"{self._allocs} allocs less {self._frees} frees do not make {len(buffers)} buffers")
+            )
+        if self._mapped != sum(size for _, size in buffers):
+            found.append(
+                Violation("I7", f"mapped is {self._mapped}, the buffers hold {sum(size for _, size in buffers)}")
+            )
+        if self._mapped > self._kva_limit:
+            found.append(Violation("I9", f"{self._mapped} bytes are mapped, more than the limit {self._kva_limit}"))
+        return tuple(found)
+
+    def check(self) -> None:
+        """Raise InvariantViolation if ``violations()`` finds any."""
+        found = self.violations()
+        if found:
+            raise InvariantViolation(found, self.render())

@@ -1,0 +1,114 @@
+"""`Placement`: a request with vmem(9)'s constraints, and the lowest address at which a hole admits it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from coalloc.errors import InvalidRequestError, Rule
+from coalloc.units import is_power_of_two, require_size, round_up
+
+__all__ = ["MAX_ADDRESS", "Placement"]
+
+MAX_ADDRESS: Final = 2**64 - 1
+"""The highest address (vmem's VMEM_ADDR_MAX)."""
+
+
+@attrs.frozen
+class Placement:
+    """A legal request: size rounded to the quantum, and where it may lie.  Make one with :meth:`of`.
+
+    ``align`` is at least the quantum; ``nocross`` is 0 where nothing is asked; ``hi`` is inclusive.
+    """
+
+    size: int
+    align: int
+    phase: int = 0
+    nocross: int = 0
+    lo: int = 0
+    hi: int = MAX_ADDRESS
+
+    @classmethod
+    def of(
+        cls,
+        size: int,
+        quantum: int,
+        *,
+        align: int = 0,
+        phase: int = 0,
+        nocross: int = 0,
+        lo: int = 0,
+        hi: int = MAX_ADDRESS,
+    ) -> Placement:
+        """Check the arguments of ``xalloc`` and round the size.
+
+        Raises:
+            InvalidRequestError: For the first argument that is outside its range.
+        """
+        size = round_up(require_size(size), quantum)
+        for what, value in (("align", align), ("phase", phase), ("nocross", nocross), ("lo", lo), ("hi", hi)):
+            if type(value) is not int or not 0 <= value <= MAX_ADDRESS:
+                raise InvalidRequestError(what, value, "must be an int in 0 .. 2**64 - 1")
+        if align and not is_power_of_two(align):
+            raise InvalidRequestError("align", align, "must be a power of two, or 0 for none")
+        if phase and phase >= align:
+            raise InvalidRequestError("phase", phase, f"must be less than align={align}")
+        if phase % quantum:
+            raise InvalidRequestError("phase", phase, f"must be a multiple of the quantum {quantum}")
+        if nocross and not is_power_of_two(nocross):
+            raise InvalidRequestError("nocross", nocross, "must be a power of two, or 0 for none")
+        if nocross and nocross < size:
+            raise InvalidRequestError("nocross", nocross, f"must be at least the size {size}")
+        if lo > hi:
+            raise InvalidRequestError("lo", lo, f"must be at most hi={hi}")
+        return cls(size, max(align, quantum), phase, nocross, lo, hi)
+
+    def start_in(self, base: int, size: int) -> int:
+        """Return the lowest admissible address in the hole [base, base + size), or -1.
+
+        Complexity: O(1): after one step to a nocross boundary every later boundary looks the same.
+        """
+        start = self._aligned(max(base, self.lo))
+        if self._crosses(start):
+            start = self._aligned(round_up(start, self.nocross))
+            if self._crosses(start):
+                return -1
+        end = start + self.size
+        return start if end <= base + size and end - 1 <= self.hi else -1
+
+    def rule_against(self, base: int, size: int) -> Rule:
+        """Return the rule that keeps the request out of the hole, where ``start_in`` finds no place.
+
+        The rules are tried in the order size, lo, hi, align (with phase), nocross; the first that alone leaves no room is
+        named, or else the one whose addition to those before it does.
+        """
+        if size < self.size:
+            return Rule.SIZE
+        trial = attrs.evolve(self, lo=0, hi=MAX_ADDRESS, align=1, phase=0, nocross=0)
+        for rule, changes in (
+            (Rule.LO, {"lo": self.lo}),
+            (Rule.HI, {"hi": self.hi}),
+            (Rule.ALIGN, {"align": self.align, "phase": self.phase}),
+        ):
+            trial = attrs.evolve(trial, **changes)
+            if trial.start_in(base, size) < 0:
+                return rule
+        return Rule.NOCROSS
+
+    @property
+    def possible(self) -> bool:
+        """Whether any hole at all could admit the request."""
+        return self.start_in(0, MAX_ADDRESS + 1) >= 0
+
+    def sure_size(self, quantum: int) -> int:
+        """Return a size whose every hole, with a base that is a multiple of ``quantum``, admits the request, bounds apart."""
+        if self.align == quantum and not self.nocross:
+            return self.size
+        return self.size + max(self.align, self.nocross) + self.phase
+
+    def _aligned(self, address: int) -> int:
+        return round_up(address - self.phase, self.align) + self.phase if address > self.phase else self.phase
+
+    def _crosses(self, start: int) -> bool:
+        return bool(self.nocross) and start // self.nocross != (start + self.size - 1) // self.nocross

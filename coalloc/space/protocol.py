@@ -1,0 +1,216 @@
+"""`Space`: what every design of room 3 does, the frozen values it reports, and how a space is a source for another."""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+import attrs
+
+from coalloc.contract import Contract
+from coalloc.errors import BadFreeError, FreeFault, Violation
+from coalloc.units import round_up
+
+__all__ = ["ConstrainedSpace", "Kind", "Segment", "Space", "SpaceStats", "SpaceSource"]
+
+
+class Kind(enum.Enum):
+    """What a segment is."""
+
+    BUSY = "busy"
+    CACHED = "cached"
+    FREE = "free"
+
+
+@attrs.frozen
+class Segment:
+    """A sub-range of an arena, in bytes; ``arena`` is the base of its arena."""
+
+    base: int
+    size: int
+    kind: Kind
+    arena: int
+
+    @property
+    def end(self) -> int:
+        """First address behind the segment."""
+        return self.base + self.size
+
+
+@attrs.frozen
+class SpaceStats:
+    """What a space holds, and the work it has done; exact unless the contract says otherwise.
+
+    ``mapped = live + cached + free`` (I7).  Sizes are bytes; the others are counts since the space was made:
+
+    * ``allocs``, ``frees``: calls that succeeded, those inside a moving resize and ``reserve`` included;
+    * ``cache_hits``: allocs served from the quantum cache; ``drained``: cached buffers given back to the holes;
+    * ``holes_visited``: holes that searches looked at; ``coalesces``: joins of two free neighbours;
+    * ``imports``, ``releases``: arenas taken from the source, given back to it;
+    * ``resizes_in_place``, ``resizes_moved``: resizes that changed the size, by how;
+    * ``refusals``: requests that ended in ExhaustionError.
+    """
+
+    mapped: int = 0
+    live: int = 0
+    cached: int = 0
+    free: int = 0
+    largest_hole: int = 0
+    holes: int = 0
+    arenas: int = 0
+    peak_mapped: int = 0
+    allocs: int = 0
+    frees: int = 0
+    cache_hits: int = 0
+    drained: int = 0
+    holes_visited: int = 0
+    coalesces: int = 0
+    imports: int = 0
+    releases: int = 0
+    resizes_in_place: int = 0
+    resizes_moved: int = 0
+    refusals: int = 0
+
+    @property
+    def external_fragmentation(self) -> float:
+        """Share of the free bytes outside the largest hole: ``1 - largest_hole / free``, 0 where nothing is free."""
+        return 1 - self.largest_hole / self.free if self.free else 0.0
+
+
+class Space(Protocol):
+    """Hands out address ranges; all sizes and addresses are bytes."""
+
+    @property
+    def contract(self) -> Contract:
+        """What the design promises."""
+
+    @property
+    def quantum(self) -> int:
+        """Every base and size is a multiple of this power of two."""
+
+    @property
+    def kva_limit(self) -> int:
+        """The most bytes that are ever mapped."""
+
+    def alloc(self, size: int, /) -> int:
+        """Hand out ``size`` bytes, rounded up to the quantum, and return the base.
+
+        Raises:
+            InvalidRequestError: For a size that is not an int in 1 .. 2**63.
+            ExhaustionError: If there is no place.
+        """
+
+    def free(self, base: int, /) -> None:
+        """Take a buffer back.
+
+        Raises:
+            BadFreeError: If ``base`` is not the base of a live buffer.
+        """
+
+    def resize(self, base: int, size: int, /) -> int:
+        """Change the size of a live buffer and return its base, which is another one if it had to move.
+
+        Raises:
+            BadFreeError: If ``base`` is not the base of a live buffer.
+            InvalidRequestError: For a size that is not an int in 1 .. 2**63.
+            ExhaustionError: If there is no place; the buffer stays as it was.
+        """
+
+    def size_of(self, base: int, /) -> int:
+        """Return the size of the live buffer at ``base``, as rounded.
+
+        Raises:
+            BadFreeError: If ``base`` is not the base of a live buffer.
+        """
+
+    def touch(self, base: int, size: int, /) -> None:
+        """Access every page of a range that is mapped."""
+
+    def discard(self, base: int, size: int, /) -> None:
+        """Give back the pages of a range that is mapped."""
+
+    def reclaim(self) -> int:
+        """Drain caches, release every wholly free arena, and return how many bytes were unmapped."""
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Return all segments in address order."""
+
+    def stats(self) -> SpaceStats:
+        """Return the figures as a frozen value."""
+
+    def violations(self) -> tuple[Violation, ...]:
+        """Return every broken invariant, recomputed without trust in any index."""
+
+    def check(self) -> None:
+        """Raise InvariantViolation if ``violations()`` finds any."""
+
+    def render(self, width: int = 64) -> str:
+        """Draw the arenas as text."""
+
+
+class ConstrainedSpace(Space, Protocol):
+    """A space that also honours vmem(9)'s constraints and can reserve a given range."""
+
+    def xalloc(
+        self, size: int, /, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = 2**64 - 1
+    ) -> int:
+        """Hand out a range that meets constraints, and return its base.
+
+        Args:
+            size: Bytes, 1 .. 2**63, rounded up to the quantum.
+            align: The base is ``phase`` behind a multiple of this power of two; 0 asks for none.
+            phase: A multiple of the quantum below ``align``.
+            nocross: The range crosses no multiple of this power of two, which is at least ``size``; 0 asks for none.
+            lo: Lowest address the range may hold.
+            hi: Highest address the range may hold (inclusive).
+
+        Raises:
+            InvalidRequestError: For an argument outside its range.
+            ExhaustionError: If there is no place.
+        """
+
+
+class SpaceSource:
+    """What makes a space a source: ``map`` is alloc, ``unmap`` is free of a whole buffer."""
+
+    __slots__ = ()
+
+    @property
+    def granule(self: _Sourceable) -> int:
+        """The quantum."""
+        return self.quantum
+
+    def map(self: _Sourceable, size: int, /, *, own_object: bool = False) -> int:
+        """Allocate; the range counts as mapped.  ``own_object`` is ignored."""
+        del own_object
+        return self.alloc(size)
+
+    def unmap(self: _Sourceable, base: int, size: int, /) -> None:
+        """Free the buffer at ``base``, which must be of this size.
+
+        Raises:
+            BadFreeError: If it is not a live buffer, or of another size.
+        """
+        if self.size_of(base) != round_up(size, self.quantum):
+            raise BadFreeError(base + size, FreeFault.INSIDE_BUFFER, (base, self.size_of(base)))
+        self.free(base)
+
+    def maps(self: _Sourceable, base: int, size: int, /) -> bool:
+        """Tell whether the range lies in one live buffer."""
+        try:
+            return size <= self.size_of(base)
+        except BadFreeError:
+            return False
+
+
+class _Sourceable(Protocol):
+    """What SpaceSource needs of the class it is mixed into."""
+
+    @property
+    def quantum(self) -> int: ...
+
+    def alloc(self, size: int, /) -> int: ...
+
+    def free(self, base: int, /) -> None: ...
+
+    def size_of(self, base: int, /) -> int: ...

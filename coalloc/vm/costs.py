@@ -1,0 +1,250 @@
+"""Prices for counted events: they turn exact counters into an estimate, and say where every number is from.
+
+An estimate is never a measurement.  Counters decide; the estimate only puts counts of different kinds on one scale.
+
+``python -m benchmarks.costs`` measures this host with :func:`measure` and prints the prices.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import hashlib
+import mmap
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import attrs
+
+from coalloc.errors import InvalidRequestError
+from coalloc.units import PAGE_SIZE, KiB
+
+__all__ = ["COSTS", "EVENTS", "CostModel", "Price", "measure"]
+
+EVENTS: Final = (
+    "map_ops",
+    "unmap_ops",
+    "discard_ops",
+    "findspace_probes",
+    "entries_allocated",
+    "entry_merges",
+    "lock_acquisitions",
+    "faults",
+    "pages_freed",
+    "ipis",
+    "space_ops",
+)
+"""What has a price: counters of the map, and ``space_ops``, calls that a space served from memory it had mapped."""
+
+_BUFFER: Final = 16 * KiB
+_PAGES: Final = _BUFFER // PAGE_SIZE
+
+
+@attrs.frozen
+class Price:
+    """What one event costs, in nanoseconds (>= 0), and where the number is from."""
+
+    ns: float = attrs.field()
+    source: str
+
+    @ns.validator
+    def _check(self, _attribute: object, value: float) -> None:
+        if value < 0:
+            raise InvalidRequestError("ns", value, "a price is not negative")
+
+
+@attrs.frozen
+class CostModel:
+    """A price for every event.
+
+    Args:
+        name: What to call it.
+        prices: One :class:`Price` for each of ``EVENTS``.
+        measured_on: Machine and date, or a note that nothing was measured.
+
+    Raises:
+        InvalidRequestError: If an event has no price, or a price no event.
+
+    >>> COSTS["unit"].estimate({"map_ops": 3, "faults": 2})
+    5.0
+    """
+
+    name: str
+    prices: Mapping[str, Price] = attrs.field()
+    measured_on: str
+
+    @prices.validator
+    def _check(self, _attribute: object, value: Mapping[str, Price]) -> None:
+        if set(value) != set(EVENTS):
+            odd = sorted(set(value) ^ set(EVENTS))
+            raise InvalidRequestError("prices", odd, "every event needs a price, and only events have one")
+
+    def estimate(self, events: Mapping[str, int]) -> float:
+        """Return the estimated cost of some events in nanoseconds; events that are not named count 0.
+
+        Raises:
+            InvalidRequestError: For a name that is no event.
+        """
+        for name in events:
+            if name not in self.prices:
+                raise InvalidRequestError("events", name, f"is no event; events are {', '.join(EVENTS)}")
+        return float(sum(self.prices[name].ns * count for name, count in events.items()))
+
+
+_SOURCES: Final = {
+    "map_ops": "mmap(2) of 16 KiB of anonymous memory",
+    "unmap_ops": "munmap(2) of 16 KiB that were never touched",
+    "discard_ops": "madvise(MADV_DONTNEED) of 4 resident pages, less freeing the pages",
+    "faults": "first write to a page of an anonymous mapping",
+    "pages_freed": "munmap(2) of 4 resident pages, less that of untouched ones, by page",
+    "ipis": "what munmap(2) of resident pages costs more beside a thread on another CPU",
+    "space_ops": "half a malloc(3) and free(3) of 16 KiB between live blocks: stands in for an arena's carving",
+    "findspace_probes": "counted, not priced: no call from user space isolates one step of the search",
+    "entries_allocated": "part of map_ops",
+    "entry_merges": "part of map_ops",
+    "lock_acquisitions": "part of map_ops and unmap_ops",
+}
+
+
+def _model(name: str, measured: Mapping[str, float], measured_on: str) -> CostModel:
+    """Give every price its source; what was not measured is part of something that was, or not priced."""
+    return CostModel(
+        name,
+        {event: Price(float(max(0, round(measured.get(event, 0)))), _SOURCES[event]) for event in EVENTS},
+        measured_on,
+    )
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def _machine() -> str:
+    processor = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:  # pragma: no cover (a system without /proc)
+        names = []
+    return f"{names[0] if names else processor}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def measure(*, calls: int = 2000, rounds: int = 9) -> CostModel:
+    """Measure mmap, first touch, munmap, madvise, and malloc with free, on this host, and return the prices.
+
+    Each price is the median over ``rounds`` of the mean over ``calls``, less the cost of a foreign call that does
+    nothing.  The price of an inter-processor interrupt is what munmap of touched pages costs more while another thread of
+    the process runs on another CPU.
+
+    Args:
+        calls: Calls of each kind per round, >= 1.
+        rounds: Rounds, >= 1.
+
+    Raises:
+        InvalidRequestError: If either is less than 1.
+        OSError: If the host refuses a mapping.
+    """
+    for what, value in (("calls", calls), ("rounds", rounds)):
+        if type(value) is not int or value < 1:
+            raise InvalidRequestError(what, value, "must be an int >= 1")
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = libc.malloc.restype = ctypes.c_void_p
+    libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+    libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    libc.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+    libc.malloc.argtypes = (ctypes.c_size_t,)
+    libc.free.argtypes = (ctypes.c_void_p,)
+    libc.labs.argtypes = (ctypes.c_long,)
+    libc.labs.restype = ctypes.c_long
+    protection, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    samples: dict[str, list[float]] = {}
+
+    def timed(name: str, call: Callable[..., object], arguments: list[tuple[object, ...]]) -> list[object]:
+        start = time.perf_counter_ns()
+        results = [call(*argument) for argument in arguments]
+        samples.setdefault(name, []).append((time.perf_counter_ns() - start) / len(arguments))
+        return results
+
+    def map_all(name: str) -> list[int]:
+        bases = timed(name, libc.mmap, [(None, _BUFFER, protection, flags, -1, 0)] * calls)
+        good = [base for base in bases if isinstance(base, int) and base != 2**64 - 1]
+        if len(good) < calls:  # pragma: no cover (a host out of address space)
+            raise OSError(ctypes.get_errno(), "mmap failed")
+        return good
+
+    def touch_all(name: str, bases: list[int]) -> None:
+        timed(name, libc.memset, [(base + page * PAGE_SIZE, 1, 1) for base in bases for page in range(_PAGES)])
+
+    def one_round(suffix: str) -> None:
+        timed("empty" + suffix, libc.labs, [(1,)] * calls)
+        timed("unmap untouched" + suffix, libc.munmap, [(base, _BUFFER) for base in map_all("map" + suffix)])
+        bases = map_all("map" + suffix)
+        touch_all("touch" + suffix, bases)
+        timed("discard" + suffix, libc.madvise, [(base, _BUFFER, mmap.MADV_DONTNEED) for base in bases])
+        touch_all("touch" + suffix, bases)
+        timed("unmap touched" + suffix, libc.munmap, [(base, _BUFFER) for base in bases])
+        blocks = timed("first malloc", libc.malloc, [(_BUFFER,)] * (2 * calls))
+        timed("free of every other", libc.free, [(block,) for block in blocks[::2]])
+        blocks[::2] = timed("malloc" + suffix, libc.malloc, [(_BUFFER,)] * calls)
+        timed("free" + suffix, libc.free, [(block,) for block in blocks[::2]])
+        timed("free of the rest", libc.free, [(block,) for block in blocks[1::2]])
+
+    for _ in range(rounds):
+        one_round("")
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            hashlib.pbkdf2_hmac("sha256", b"spin", b"salt", 20000)  # runs without the interpreter lock
+
+    spinner = threading.Thread(target=spin)
+    spinner.start()
+    try:
+        for _ in range(rounds):
+            one_round(" beside a thread")
+    finally:
+        stop.set()
+        spinner.join()
+
+    def cost(name: str, suffix: str = "") -> float:
+        return statistics.median(samples[name + suffix]) - statistics.median(samples["empty" + suffix])
+
+    beside = " beside a thread"
+    freeing = cost("unmap touched") - cost("unmap untouched")
+    extra = (cost("unmap touched", beside) - cost("unmap untouched", beside)) - freeing
+    measured = {
+        "map_ops": cost("map"),
+        "unmap_ops": cost("unmap untouched"),
+        "discard_ops": cost("discard") - freeing,
+        "faults": cost("touch"),
+        "pages_freed": freeing / _PAGES,
+        "ipis": extra,
+        "space_ops": (cost("malloc") + cost("free")) / 2,
+    }
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    return _model("measured", measured, f"{_machine()}, {today}")
+
+
+# --- presets -------------------------------------------------------------------------------------
+
+COSTS: Final[Mapping[str, CostModel]] = {
+    "unit": CostModel("unit", {event: Price(1, "1 each, by definition") for event in EVENTS}, "nothing was measured"),
+    "measured": _model(
+        "measured",
+        {
+            "map_ops": 2463,
+            "unmap_ops": 2376,
+            "discard_ops": 0,
+            "faults": 2841,
+            "pages_freed": 1375,
+            "ipis": 34610,
+            "space_ops": 161,
+        },
+        "Intel(R) Xeon(R) Processor, 2 virtual CPUs, Linux 6.18.44, Python 3.11.7, 2026-11-23",
+    ),
+}
+"""The presets by name: ``unit`` prices every event at 1, ``measured`` is one host's ``measure()``."""

@@ -1,0 +1,19 @@
+# The part of sortedcontainers that coalloc uses; the package itself ships no types.
+from collections.abc import ItemsView
+from typing import Any, Generic, TypeVar, overload
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+class SortedItemsView(ItemsView[_K, _V], Generic[_K, _V]):
+    @overload
+    def __getitem__(self, index: int) -> tuple[_K, _V]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[_K, _V]]: ...
+
+class SortedDict(dict[_K, _V]):
+    def bisect_left(self, key: _K) -> int: ...
+    def bisect_right(self, key: _K) -> int: ...
+    def peekitem(self, index: int = -1) -> tuple[_K, _V]: ...
+    def items(self) -> SortedItemsView[_K, _V]: ...  # type: ignore[override]
+    def __reduce__(self) -> Any: ...
