@@ -7,6 +7,8 @@ All derive from :class:`CoallocError`.  A call that raises leaves the object it 
 from __future__ import annotations
 
 import enum
+import errno
+import os
 from collections.abc import Callable
 
 import attrs
@@ -23,6 +25,7 @@ __all__ = [
     "KvaLimitError",
     "MissingExtraError",
     "NoSpaceError",
+    "PipeError",
     "Remedy",
     "Rule",
     "SpanOverlapError",
@@ -121,6 +124,25 @@ class MissingExtraError(CoallocError, ImportError):
 
     def __str__(self) -> str:
         return f"{self.package} is not installed; it comes with: pip install 'coalloc[{self.extra}]'"
+
+
+class PipeError(CoallocError, OSError):
+    """Report that a pipe call failed as the system call would: ``errno`` is the kernel's.
+
+    Args:
+        number: The error number, such as ``errno.ENFILE``.
+        call: The call that failed.
+    """
+
+    def __init__(self, number: int, call: str) -> None:
+        super().__init__(number, os.strerror(number))
+        self.call = call
+
+    def __str__(self) -> str:
+        return f"{self.call}: {errno.errorcode.get(self.errno or 0, '?')}: {self.strerror}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.errno, self.call)
 
 
 # --- refusals ------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ free list, which joins it with the holes on either side: two dict look-ups, no w
 arena (I4), since arenas are given back one by one.
 
 When there is no hole.  (1) An arena is imported: ``arena_size`` bytes, or the request's own size if that is larger, or
-what the limit leaves; where the source refuses that much, exactly the request.  (2) If that fails, caches are drained
+what the limit leaves; where the source refuses that much, exactly what the request needs.  (2) If that fails, caches are drained
 and wholly free arenas released; then holes and source are asked once more.  (3) Then the call refuses.  So a refusal means
 that no hole admits the request, caches drained, and that limit or source forbid the arena it would need
 (``Completeness.EXACT``); and it has done what ``reclaim`` does, but nothing else.  For a constrained request, at most one
-arena of each of two sizes is tried, and given back at once if the request does not fit it: no import loop.
+arena of each of three sizes is tried (usual, sure to admit it, bare), and given back at once if the request does not fit
+it: there is no import loop.
 
 When an arena is wholly free.  The release rule keeps a number of such arenas mapped (one, unless told otherwise), so that
 a load which swings about an arena's edge does not import and release in turn; the one that became free last is released
@@ -412,8 +413,8 @@ class CoalescingSpace(SpaceSource):
         need = round_up(request.size, self._granule)
         if need > headroom or not request.possible:
             return -1
-        wanted = max(self._arena_size, round_up(request.sure_size(self._quantum), self._granule))
-        for size in dict.fromkeys((min(wanted, headroom), need)):
+        sure = round_up(request.sure_size(self._quantum), self._granule)
+        for size in dict.fromkeys(min(wanted, headroom) for wanted in (max(self._arena_size, sure), sure, need)):
             try:
                 arena = self._source.map(size)
             except ExhaustionError:

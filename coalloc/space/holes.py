@@ -250,12 +250,12 @@ class SizeHoles(Holes):
         size = end - base
         size_at[base] = size
         start_of[end] = base
-        bin_ = bins.get(size)
-        if bin_ is None:
+        equals = bins.get(size)
+        if equals is None:
             bins[size] = {base: None}
             insort(self.sizes, size)
         else:
-            bin_[base] = None
+            equals[base] = None
         return size
 
 

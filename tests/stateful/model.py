@@ -150,6 +150,8 @@ class Twin:
             return size <= room
         if "lo" in bounds or "hi" in bounds:
             return False
+        if not CellSpace(64 * PAGE, quantum=self.quantum).places(size, **bounds):
+            return False
         slack = max(bounds.get("align", 0), bounds.get("nocross", 0)) + bounds.get("phase", 0)
         plain = bounds.get("align", 0) <= self.quantum and not bounds.get("nocross")
         return -(-(size + (0 if plain else slack)) // PAGE) * PAGE <= room
@@ -248,7 +250,9 @@ class Twin:
         unmapped = self.space.reclaim()
         self._settle(list(self.source.log))
         assert mapped - unmapped == self.oracle.kva_limit
-        assert not any(self.oracle_arena_idle(arena) for arena in self.arenas()), "I10: reclaim releases every free arena"
+        assert not any(self.oracle_arena_idle(arena) for arena in self.arenas()), (
+            "I10: reclaim releases every free arena"
+        )
 
     # --- comparing ---
 
@@ -286,8 +290,8 @@ class Twin:
         assert self.space.stats().mapped == 0
         assert self.source.counters().mapped == 0
         whole = min(self.space.kva_limit, self.source.size)
-        base = self.alloc(whole)
-        assert base is not None
-        self.free(base)
+        arena = self.alloc(whole)
+        assert arena is not None
+        self.free(arena)
         self.reclaim()
         self.compare()

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from coalloc.contract import EAGER, NEVER, RETAIN, Fit
 from coalloc.errors import BadFreeError, SpanOverlapError
@@ -49,7 +56,9 @@ class AgainstOracle(RuleBasedStateMachine):
         length=st.integers(0, 32),
         bounded=st.booleans(),
     )
-    def xalloc(self, n_pages: int, align: int, phase: int, nocross: int, lo: int, length: int, *, bounded: bool) -> None:
+    def xalloc(
+        self, n_pages: int, align: int, phase: int, nocross: int, lo: int, length: int, *, bounded: bool
+    ) -> None:
         bounds = {"align": align, "phase": phase * PAGE if phase * PAGE < align else 0, "nocross": nocross}
         if bounded:
             bounds |= {"lo": lo * PAGE, "hi": (lo + length) * PAGE - 1 if length else lo * PAGE}

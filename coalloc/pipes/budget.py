@@ -1,0 +1,146 @@
+"""`Budget`: how much pipe KVA is in use and who is charged for it (P1); `Console`: the one line a second about its limit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from coalloc.errors import InvalidRequestError
+from coalloc.pipes.clock import SimClock
+from coalloc.pipes.eras import Era
+from coalloc.units import require_size
+
+__all__ = ["ROOT", "Budget", "Console", "ConsoleLine", "Owner"]
+
+
+@attrs.frozen
+class Owner:
+    """Who creates a pipe and is charged for its buffers.
+
+    Args:
+        uid: Real user id; charges are summed by it.
+        privileged: Whether the owner may use the reserve (PRIV_PIPEBUF).
+        pipebuf_limit: RLIMIT_PIPEBUF in bytes; 0 enforces none.
+    """
+
+    uid: int = 0
+    privileged: bool = True
+    pipebuf_limit: int = 0
+
+
+ROOT: Final = Owner()
+
+
+@attrs.frozen
+class ConsoleLine:
+    """A line on the console, and when it was printed, in simulated nanoseconds."""
+
+    time: int
+    text: str
+
+
+class Console:
+    """Print a line at most once a second, whoever asks (ppsratecheck with a rate of 1).
+
+    Args:
+        clock: Tells the simulated time.
+        hz: Clock ticks a second; a window ends ``hz`` ticks after the line that opened it.
+
+    >>> clock = SimClock(); console = Console(clock)
+    >>> console.print("full"); console.print("full"); clock.advance(10**9); console.print("full")
+    >>> len(console.lines), console.suppressed
+    (2, 1)
+    """
+
+    __slots__ = ("_clock", "_hz", "_last", "lines", "suppressed")
+
+    def __init__(self, clock: SimClock, hz: int = 100) -> None:
+        if type(hz) is not int or hz < 1:
+            raise InvalidRequestError("hz", hz, "must be an int >= 1")
+        self._clock = clock
+        self._hz = hz
+        self._last: int | None = None
+        self.lines: list[ConsoleLine] = []
+        self.suppressed = 0
+
+    def print(self, text: str) -> None:
+        """Print a line, or count it as suppressed."""
+        tick = self._clock.now * self._hz // 10**9
+        if self._last is None or tick - self._last >= self._hz:
+            self._last = tick
+            self.lines.append(ConsoleLine(self._clock.now, text))
+        else:
+            self.suppressed += 1
+
+
+class Budget:
+    """Count the bytes of all pipe buffers against the era's limits.
+
+    Args:
+        era: Whose limits hold.
+        maxpipekva: kern.ipc.maxpipekva in bytes (M in the facts), > 0.
+
+    Comparisons are strict and in integers, as the kernel's (facts/kernel.md section 1.3).
+    """
+
+    __slots__ = ("_era", "kva_used", "maxpipekva", "peak", "users")
+
+    def __init__(self, era: Era, maxpipekva: int) -> None:
+        self._era = era
+        self.maxpipekva = require_size(maxpipekva, "maxpipekva")
+        self.kva_used = 0
+        """kern.ipc.pipekva (U in the facts)."""
+        self.peak = 0
+        self.users: dict[int, int] = {}
+        """Bytes charged, by uid; empty in eras without a limit per user."""
+
+    @property
+    def wants_small(self) -> bool:
+        """Whether new buffers are small (B1)."""
+        mark = self._era.small_above
+        return self.kva_used > self.maxpipekva * mark.numerator // mark.denominator
+
+    @property
+    def above_half(self) -> bool:
+        """Whether buffers no longer grow (B5)."""
+        return self.kva_used > self.maxpipekva // 2
+
+    @property
+    def above_three_quarters(self) -> bool:
+        """Whether buffers shrink where they can (B7)."""
+        return self.kva_used > self.maxpipekva * 3 // 4
+
+    def leaves_room(self, size: int) -> bool:
+        """Tell whether another ``size`` bytes stay within a hard limit; the old buffer of a resize still counts (B9)."""
+        return not self._era.maxpipekva_is_hard or self.kva_used + size <= self.maxpipekva
+
+    def reserve_allows(self, size: int, owner: Owner) -> bool:
+        """Tell whether the share kept for the privileged is left alone (B15)."""
+        percent = self._era.reserve_percent
+        return not percent or owner.privileged or self.maxpipekva // 100 * (100 - percent) >= self.kva_used + size
+
+    def charge_user(self, size: int, owner: Owner) -> bool:
+        """Charge the owner, if the limit allows; a refused charge changes nothing (B16)."""
+        if not self._era.charges_users:
+            return True
+        charged = self.users.get(owner.uid, 0) + size
+        if owner.pipebuf_limit and charged > owner.pipebuf_limit:
+            return False
+        self.users[owner.uid] = charged
+        return True
+
+    def refund_user(self, size: int, owner: Owner) -> None:
+        """Take a charge back."""
+        if self._era.charges_users:
+            left = self.users[owner.uid] - size
+            if left:
+                self.users[owner.uid] = left
+            else:
+                del self.users[owner.uid]
+
+    def add(self, size: int) -> None:
+        """Count a buffer in (a negative size: out)."""
+        self.kva_used += size
+        if self.kva_used > self.peak:
+            self.peak = self.kva_used

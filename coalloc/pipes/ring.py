@@ -1,0 +1,118 @@
+"""`Ring`: the circular buffer of one half; keeps P2 (offsets in range, a drained ring has both 0) and P3 (bytes in order).
+
+Contents are optional: a ring that was only ever given byte counts holds counts, and no storage is made for it.
+"""
+
+from __future__ import annotations
+
+from coalloc.errors import Violation
+
+__all__ = ["Ring"]
+
+
+class Ring:
+    """Hold ``cnt`` bytes between the offsets ``out`` and ``in_`` of a buffer of ``size`` bytes.
+
+    ``size`` 0 is a half without a buffer.  Names are the kernel's (struct pipebuf).
+
+    >>> ring = Ring()
+    >>> ring.rebuild(8)
+    >>> ring.put(6), ring.get(4), ring.put(5)
+    (6, 4, 5)
+    >>> ring.in_, ring.out, ring.cnt
+    (3, 4, 7)
+    """
+
+    __slots__ = ("bytes_in", "bytes_out", "cnt", "in_", "out", "size", "store")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.cnt = 0
+        self.in_ = 0
+        self.out = 0
+        self.store: bytearray | None = None
+        self.bytes_in = 0
+        """Bytes ever put in."""
+        self.bytes_out = 0
+        """Bytes ever taken out, or dropped with the buffer."""
+
+    @property
+    def space(self) -> int:
+        """Free bytes."""
+        return self.size - self.cnt
+
+    @property
+    def high(self) -> int:
+        """Offset behind the last byte that data now in the ring occupy: 0 .. size."""
+        if not self.cnt:
+            return 0
+        return self.in_ if self.out < self.in_ else self.size
+
+    def put(self, n: int, data: bytes | None = None) -> int:
+        """Add up to ``n`` bytes (as many as there is room for); return how many."""
+        n = min(n, self.size - self.cnt)
+        if data is not None and self.store is None:
+            self.store = bytearray(self.size)
+        if self.store is not None:
+            piece = bytes(n) if data is None else data[:n]
+            first = min(n, self.size - self.in_)
+            self.store[self.in_ : self.in_ + first] = piece[:first]
+            self.store[: n - first] = piece[first:]
+        if n:
+            end = self.in_ + n
+            self.in_ = end if end < self.size else end - self.size
+            self.cnt += n
+            self.bytes_in += n
+        return n
+
+    def get(self, n: int, into: bytearray | None = None) -> int:
+        """Take up to ``n`` bytes (as many as there are); append them to ``into``; return how many."""
+        n = min(n, self.cnt)
+        if into is not None:
+            into += self.peek(n)
+        self.cnt -= n
+        self.bytes_out += n
+        if self.cnt == 0:
+            self.in_ = self.out = 0
+        else:
+            end = self.out + n
+            self.out = end if end < self.size else end - self.size
+        return n
+
+    def peek(self, n: int) -> bytes:
+        """Return the next ``n`` bytes (at most ``cnt``), and leave them."""
+        if self.store is None:
+            return bytes(n)
+        first = min(n, self.size - self.out)
+        return bytes(self.store[self.out : self.out + first] + self.store[: n - first])
+
+    def rebuild(self, size: int) -> None:
+        """Move the contents into a buffer of ``size`` (>= cnt) bytes, linear: ``out`` is 0, ``in_`` is cnt (B8)."""
+        if self.store is not None:
+            contents = self.peek(self.cnt)
+            self.store = bytearray(size)
+            self.store[: self.cnt] = contents
+        self.size = size
+        self.out = 0
+        self.in_ = self.cnt  # may equal size; the next put, which needs room first, wraps it
+
+    def drop(self) -> None:
+        """Lose buffer and contents."""
+        self.bytes_out += self.cnt
+        self.size = self.cnt = self.in_ = self.out = 0
+        self.store = None
+
+    def violations(self) -> list[Violation]:
+        """Return every breach of P2 and P3."""
+        found = []
+        if not 0 <= self.cnt <= self.size:
+            found.append(Violation("P2", f"cnt is {self.cnt}, size {self.size}"))
+        if not (0 <= self.in_ <= self.size and 0 <= self.out <= max(self.size - 1, 0)):
+            found.append(Violation("P2", f"in {self.in_} or out {self.out} is outside a buffer of {self.size}"))
+        elif self.size and self.cnt not in (0, self.size) and (self.in_ - self.out) % self.size != self.cnt:
+            found.append(Violation("P2", f"in {self.in_} and out {self.out} do not hold {self.cnt} bytes"))
+        if self.cnt == 0 and (self.in_ or self.out):
+            found.append(Violation("P2", f"a drained ring has in {self.in_}, out {self.out}"))
+        if self.bytes_in - self.bytes_out != self.cnt:
+            found.append(Violation("P3", f"{self.bytes_in} bytes in less {self.bytes_out} out do not make {self.cnt}"))
+        return found
