@@ -26,6 +26,7 @@ __all__ = [
     "MissingExtraError",
     "NoSpaceError",
     "PipeError",
+    "ProgramError",
     "Remedy",
     "Rule",
     "SpanOverlapError",
@@ -124,6 +125,26 @@ class MissingExtraError(CoallocError, ImportError):
 
     def __str__(self) -> str:
         return f"{self.package} is not installed; it comes with: pip install 'coalloc[{self.extra}]'"
+
+
+class ProgramError(CoallocError, ValueError):
+    """Report a program that cannot be read or is not valid; nothing of it was loaded.
+
+    Args:
+        reason: What is wrong.
+        file: Name of the file, if there is one.
+        line: Number of the line, from 1, if it is one line's fault.
+    """
+
+    def __init__(self, reason: str, file: str | None = None, line: int | None = None) -> None:
+        super().__init__(reason, file, line)
+        self.reason = reason
+        self.file = file
+        self.line = line
+
+    def __str__(self) -> str:
+        place = [part for part in (self.file, None if self.line is None else f"line {self.line}") if part]
+        return ": ".join([", ".join(place), self.reason] if place else [self.reason])
 
 
 class PipeError(CoallocError, OSError):

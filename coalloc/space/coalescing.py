@@ -11,7 +11,7 @@ free list, which joins it with the holes on either side: two dict look-ups, no w
 arena (I4), since arenas are given back one by one.
 
 When there is no hole.  (1) An arena is imported: ``arena_size`` bytes, or the request's own size if that is larger, or
-what the limit leaves; where the source refuses that much, exactly what the request needs.  (2) If that fails, caches are drained
+what the limit leaves; where the source refuses that much, what the request needs.  (2) If that fails, caches are drained
 and wholly free arenas released; then holes and source are asked once more.  (3) Then the call refuses.  So a refusal means
 that no hole admits the request, caches drained, and that limit or source forbid the arena it would need
 (``Completeness.EXACT``); and it has done what ``reclaim`` does, but nothing else.  For a constrained request, at most one

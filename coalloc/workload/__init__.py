@@ -1,0 +1,1 @@
+"""Programs of operations as data: generators, importers, replay."""

@@ -1,0 +1,260 @@
+"""Programs: operations as plain data, checked when they are made; a valid program refers to nothing that does not exist.
+
+A *pipe program* is a sequence of timed operations on pipes: create, write n, read n, close an end.  Pipes are numbered from
+0 in the order of their creation; times are microseconds from the start and never decrease.  A *space program* is a sequence
+of alloc, free and resize on buffers, numbered likewise, without times.
+
+Operations are kept in columns of machine integers, since an overlay of many builds has millions of them; iteration yields
+them as named tuples.
+"""
+
+from __future__ import annotations
+
+import enum
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import attrs
+
+from coalloc.errors import ProgramError
+from coalloc.units import MAX_SIZE
+
+__all__ = ["PipeOp", "PipeOpKind", "PipeProgram", "Program", "SpaceOp", "SpaceOpKind", "SpaceProgram", "TraceFacts"]
+
+
+class PipeOpKind(enum.IntEnum):
+    """What a pipe operation does; the lower-case name is its word in the text format."""
+
+    CREATE = 0
+    WRITE = 1
+    READ = 2
+    CLOSE = 3
+
+
+class PipeOp(NamedTuple):
+    """One operation on a pipe; ``end`` is 0 for CREATE, ``n`` 0 for CREATE and CLOSE."""
+
+    time: int
+    kind: PipeOpKind
+    pipe: int
+    end: int = 0
+    n: int = 0
+
+
+@attrs.frozen
+class TraceFacts:
+    """What a pipe program amounts to: ``peak_live`` and ``live_at_end`` count pipes with an end open, times are us."""
+
+    pipes: int
+    peak_live: int
+    live_at_end: int
+    bytes_written: int
+    bytes_read: int
+    writes: int
+    reads: int
+    operations: int
+    duration: int
+
+
+class PipeProgram:
+    """A checked sequence of pipe operations.
+
+    Args:
+        operations: The operations in order.
+        title: What the program is, in one line.
+
+    Raises:
+        ProgramError: For the first operation that is not valid: a time that decreases or is negative, a pipe out of order or
+            unknown, an end other than 0 and 1 or closed, fewer than 1 byte.  ``line`` is its position, from 1.
+
+    >>> program = PipeProgram([PipeOp(0, PipeOpKind.CREATE, 0), PipeOp(5, PipeOpKind.WRITE, 0, 1, 100)], title="one pipe")
+    >>> program.facts().bytes_written, len(program)
+    (100, 2)
+    """
+
+    __slots__ = ("_ends", "_kinds", "_pipes", "_sizes", "_times", "title")
+
+    def __init__(self, operations: Iterable[PipeOp | tuple[int, int, int, int, int]], *, title: str = "") -> None:
+        self.title = title
+        self._times, self._pipes, self._sizes = array("q"), array("q"), array("q")
+        self._kinds, self._ends = array("b"), array("b")
+        open_ends: list[int] = []  # by pipe: bit 0 for end 0, bit 1 for end 1
+        last = 0
+        for position, (time, kind, pipe, end, n) in enumerate(operations, 1):
+            reason = _fault(last, open_ends, time, kind, pipe, end, n)
+            if reason:
+                raise ProgramError(reason, line=position)
+            if kind == PipeOpKind.CREATE:
+                open_ends.append(3)
+            elif kind == PipeOpKind.CLOSE:
+                open_ends[pipe] &= ~(1 << end)
+            last = time
+            self._times.append(time)
+            self._kinds.append(kind)
+            self._pipes.append(pipe)
+            self._ends.append(end)
+            self._sizes.append(n)
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def __iter__(self) -> Iterator[PipeOp]:
+        for time, kind, pipe, end, n in self.rows():
+            yield PipeOp(time, PipeOpKind(kind), pipe, end, n)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PipeProgram):
+            return NotImplemented
+        return all(mine == theirs for mine, theirs in zip(self._columns(), other._columns(), strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<PipeProgram {self.title!r}: {len(self)} operations>"
+
+    def _columns(self) -> tuple[array[int], ...]:
+        return self._times, self._kinds, self._pipes, self._ends, self._sizes
+
+    def rows(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield the operations as plain tuples (time, kind, pipe, end, n): faster than iteration."""
+        return zip(self._times, self._kinds, self._pipes, self._ends, self._sizes, strict=True)
+
+    def facts(self) -> TraceFacts:
+        """Count what the program amounts to.
+
+        Complexity: O(operations).
+        """
+        open_ends: list[int] = []
+        live = peak = writes = reads = written = read = 0
+        for _, kind, pipe, end, n in self.rows():
+            if kind == PipeOpKind.CREATE:
+                open_ends.append(3)
+                live += 1
+                peak = max(peak, live)
+            elif kind == PipeOpKind.WRITE:
+                writes += 1
+                written += n
+            elif kind == PipeOpKind.READ:
+                reads += 1
+                read += n
+            else:
+                open_ends[pipe] &= ~(1 << end)
+                live -= not open_ends[pipe]
+        return TraceFacts(
+            pipes=len(open_ends),
+            peak_live=peak,
+            live_at_end=live,
+            bytes_written=written,
+            bytes_read=read,
+            writes=writes,
+            reads=reads,
+            operations=len(self),
+            duration=self._times[-1] - self._times[0] if self._times else 0,
+        )
+
+
+def _fault(last: int, open_ends: list[int], time: int, kind: int, pipe: int, end: int, n: int) -> str | None:
+    """Return what is wrong with an operation, or None."""
+    if not 0 <= time < MAX_SIZE:
+        return f"time {time} is not in 0 .. 2**63 - 1"
+    if time < last:
+        return f"time {time} is before the operation above, {last}"
+    if kind == PipeOpKind.CREATE:
+        if pipe != len(open_ends):
+            return f"creates pipe {pipe}, the next one is {len(open_ends)}"
+        return "create takes no end and no bytes" if end or n else None
+    if not 0 <= pipe < len(open_ends):
+        return f"pipe {pipe} was not created"
+    if end not in (0, 1):
+        return f"end {end} is neither 0 nor 1"
+    if not open_ends[pipe] >> end & 1:
+        return f"end {end} of pipe {pipe} is closed"
+    if kind == PipeOpKind.CLOSE:
+        return "close takes no bytes" if n else None
+    if kind not in (PipeOpKind.WRITE, PipeOpKind.READ):
+        return f"unknown operation {kind}"
+    return None if 0 < n < MAX_SIZE else f"{n} bytes are not in 1 .. 2**63 - 1"
+
+
+class SpaceOpKind(enum.IntEnum):
+    """What a space operation does; the lower-case name is its word in the text format."""
+
+    ALLOC = 0
+    FREE = 1
+    RESIZE = 2
+
+
+class SpaceOp(NamedTuple):
+    """One operation on a buffer; ``size`` is 0 for FREE."""
+
+    kind: SpaceOpKind
+    buffer: int
+    size: int = 0
+
+
+class SpaceProgram:
+    """A checked sequence of alloc, free and resize.
+
+    Args:
+        operations: The operations in order.
+        title: What the program is, in one line.
+
+    Raises:
+        ProgramError: For the first operation that is not valid: a buffer out of order, unknown or freed, or a size that is
+            not in 1 .. 2**63 - 1.  ``line`` is its position, from 1.
+    """
+
+    __slots__ = ("_buffers", "_kinds", "_sizes", "title")
+
+    def __init__(self, operations: Iterable[SpaceOp | tuple[int, int, int]], *, title: str = "") -> None:
+        self.title = title
+        self._kinds, self._buffers, self._sizes = array("b"), array("q"), array("q")
+        live: set[int] = set()
+        next_buffer = 0
+        for position, (kind, buffer, size) in enumerate(operations, 1):
+            reason = None
+            if kind == SpaceOpKind.ALLOC:
+                if buffer != next_buffer:
+                    reason = f"allocates buffer {buffer}, the next one is {next_buffer}"
+                next_buffer += 1
+                live.add(buffer)
+            elif kind not in (SpaceOpKind.FREE, SpaceOpKind.RESIZE):
+                reason = f"unknown operation {kind}"
+            elif buffer not in live:
+                reason = f"buffer {buffer} is not live"
+            elif kind == SpaceOpKind.FREE:
+                live.discard(buffer)
+            if reason is None and kind != SpaceOpKind.FREE and not 0 < size < MAX_SIZE:
+                reason = f"a size of {size} bytes is not in 1 .. 2**63 - 1"
+            if reason is None and kind == SpaceOpKind.FREE and size:
+                reason = "free takes no size"
+            if reason is not None:
+                raise ProgramError(reason, line=position)
+            self._kinds.append(kind)
+            self._buffers.append(buffer)
+            self._sizes.append(size)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def __iter__(self) -> Iterator[SpaceOp]:
+        for kind, buffer, size in self.rows():
+            yield SpaceOp(SpaceOpKind(kind), buffer, size)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SpaceProgram):
+            return NotImplemented
+        return list(self.rows()) == list(other.rows())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<SpaceProgram {self.title!r}: {len(self)} operations>"
+
+    def rows(self) -> Iterator[tuple[int, int, int]]:
+        """Yield the operations as plain tuples (kind, buffer, size): faster than iteration."""
+        return zip(self._kinds, self._buffers, self._sizes, strict=True)
+
+
+Program = PipeProgram | SpaceProgram

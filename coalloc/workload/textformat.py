@@ -1,0 +1,215 @@
+"""The text format of programs, version 1: one operation a line, read strictly; what is refused is not half-loaded.
+
+::
+
+    coalloc pipe-program 1          coalloc space-program 1
+    title one pipe, used once       title two buffers
+    # time in us, then what         alloc 0 16384
+    0 create 0                      alloc 1 4096
+    12 write 0 1 100                resize 1 8192
+    15 read 0 0 100                 free 0
+    20 close 0 1
+    21 close 0 0
+
+The first line names the kind and the version; a ``title`` line may follow.  Empty lines and lines that start with ``#`` are
+passed over.  ``write`` and ``read`` name pipe, end and bytes, ``close`` pipe and end.  Numbers are decimal.  A file whose
+name ends in ``.gz`` or ``.xz`` is compressed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from os import PathLike, fspath
+from pathlib import Path
+from typing import IO, Final
+
+from coalloc.errors import ProgramError
+from coalloc.units import MAX_SIZE
+from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
+
+__all__ = ["VERSION", "dumps", "is_program", "lines_of", "load", "loads", "open_text", "save"]
+
+VERSION: Final = 1
+_PIPE: Final = f"coalloc pipe-program {VERSION}"
+_SPACE: Final = f"coalloc space-program {VERSION}"
+_PIPE_WORDS: Final = {kind.name.lower(): kind for kind in PipeOpKind}
+_SPACE_WORDS: Final = {kind.name.lower(): kind for kind in SpaceOpKind}
+_N_NUMBERS: Final = {"create": 2, "write": 4, "read": 4, "close": 3, "alloc": 2, "free": 1, "resize": 2}
+_ANY_HEADER: Final = ("coalloc pipe-program ", "coalloc space-program ")
+
+
+def open_text(path: str | PathLike[str], mode: str = "r") -> IO[str]:
+    """Open a text file, compressed if its name ends in .gz or .xz; compressed output depends on the content alone.
+
+    Raises:
+        OSError: If the file cannot be opened.
+    """
+    name = fspath(path)
+    if name.endswith(".gz"):
+        if mode == "w":
+            return io.TextIOWrapper(gzip.GzipFile(name, "wb", mtime=0), encoding="utf-8")
+        return gzip.open(name, "rt", encoding="utf-8")
+    if name.endswith(".xz"):
+        return lzma.open(name, "wt" if mode == "w" else "rt", encoding="utf-8")
+    return open(name, mode, encoding="utf-8")
+
+
+def is_program(path: str | PathLike[str]) -> bool:
+    """Tell whether a file's first line names it as a program, of whatever version.
+
+    Raises:
+        ProgramError: If the file cannot be read as text.
+        OSError: If it cannot be opened.
+    """
+    for line in lines_of(fspath(path)):
+        return line.startswith(_ANY_HEADER)
+    return False
+
+
+def load(path: str | PathLike[str]) -> Program:
+    """Read a program from a file.
+
+    Raises:
+        ProgramError: If the file is not a valid program, with file, line number and reason.
+        OSError: If it cannot be opened.
+    """
+    name = fspath(path)
+    return _parse(lines_of(name), name)
+
+
+def loads(text: str) -> Program:
+    r"""Read a program from text.
+
+    Raises:
+        ProgramError: If the text is not a valid program, with line number and reason.
+
+    >>> loads("coalloc space-program 1\nalloc 0 4096\n")
+    <SpaceProgram '': 1 operations>
+    """
+    return _parse(iter(text.splitlines()), None)
+
+
+def dumps(program: Program) -> str:
+    """Return a program as text."""
+    return "".join(_text(program))
+
+
+def save(program: Program, path: str | PathLike[str]) -> None:
+    """Write a program to a file; the file appears only when it is complete.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial{target.suffix}")
+    try:
+        with open_text(partial, "w") as file:
+            file.writelines(_text(program))
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _text(program: Program) -> Iterator[str]:
+    yield (_PIPE if isinstance(program, PipeProgram) else _SPACE) + "\n"
+    if program.title:
+        yield f"title {program.title}\n"
+    if isinstance(program, PipeProgram):
+        words = [kind.name.lower() for kind in PipeOpKind]
+        for time, kind, pipe, end, n in program.rows():
+            if kind == PipeOpKind.CREATE:
+                yield f"{time} create {pipe}\n"
+            elif kind == PipeOpKind.CLOSE:
+                yield f"{time} close {pipe} {end}\n"
+            else:
+                yield f"{time} {words[kind]} {pipe} {end} {n}\n"
+    else:
+        for kind, buffer, size in program.rows():
+            yield (
+                f"free {buffer}\n"
+                if kind == SpaceOpKind.FREE
+                else f"{SpaceOpKind(kind).name.lower()} {buffer} {size}\n"
+            )
+
+
+def lines_of(name: str) -> Iterator[str]:
+    """Yield the lines of a file; what decompression or decoding find wrong is a ProgramError."""
+    number = 0
+    try:
+        with open_text(name) as file:
+            for line in file:
+                number += 1
+                yield line.rstrip("\n")
+    except UnicodeDecodeError:
+        raise ProgramError("is not UTF-8 text", name, number + 1) from None
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile):
+        raise ProgramError("the compressed file is damaged or cut short", name, number + 1) from None
+
+
+def _parse(lines: Iterator[str], name: str | None) -> Program:
+    header = next(lines, "")
+    if header not in (_PIPE, _SPACE):
+        if header.startswith(_ANY_HEADER):
+            reason = f"version {header.rpartition(' ')[2]!r} is not known, this coalloc reads version {VERSION}"
+        else:
+            reason = f"is no program: the first line must be {_PIPE!r} or {_SPACE!r}"
+        raise ProgramError(reason, name, 1)
+    rows = _Rows(lines)
+    try:
+        if header == _PIPE:
+            program: Program = PipeProgram(rows.pipe_rows())
+        else:
+            program = SpaceProgram(rows.space_rows())
+    except ProgramError as error:
+        if error.file is not None:  # the file itself is damaged, and the error says where
+            raise
+        raise ProgramError(error.reason, name, rows.number) from None
+    program.title = rows.title
+    return program
+
+
+class _Rows:
+    """Splits lines into rows, and knows the number of the line it has come to: the one at fault if a row is refused."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self.number = 1
+        self.title = ""
+
+    def pipe_rows(self) -> Iterator[tuple[int, int, int, int, int]]:
+        for words in self._words():
+            if len(words) < 2 or words[1] not in _PIPE_WORDS:
+                raise ProgramError(f"expected a time and one of {', '.join(_PIPE_WORDS)}")
+            time, *numbers = self._numbers(words[1], [words[0], *words[2:]])
+            pipe, end, n = (*numbers, 0, 0)[:3]
+            yield time, _PIPE_WORDS[words[1]], pipe, end, n
+
+    def space_rows(self) -> Iterator[tuple[int, int, int]]:
+        for words in self._words():
+            if words[0] not in _SPACE_WORDS:
+                raise ProgramError(f"expected one of {', '.join(_SPACE_WORDS)}")
+            buffer, size = (*self._numbers(words[0], words[1:]), 0)[:2]
+            yield _SPACE_WORDS[words[0]], buffer, size
+
+    def _words(self) -> Iterator[list[str]]:
+        for line in self._lines:
+            self.number += 1
+            if self.number == 2 and line.startswith("title "):
+                self.title = line.removeprefix("title ")
+                continue
+            words = line.split()
+            if words and not words[0].startswith("#"):
+                yield words
+
+    def _numbers(self, word: str, texts: list[str]) -> list[int]:
+        expected = _N_NUMBERS[word]
+        if len(texts) != expected:
+            raise ProgramError(f"{word} takes {expected} numbers in all, here are {len(texts)}")
+        for text in texts:
+            if not (text.isascii() and text.isdecimal()) or len(text) > 19 or int(text) >= MAX_SIZE:
+                raise ProgramError(f"{text!r} is not a decimal number below 2**63")
+        return [int(text) for text in texts]
