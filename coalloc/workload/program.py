@@ -96,6 +96,22 @@ class PipeProgram:
             self._ends.append(end)
             self._sizes.append(n)
 
+    @classmethod
+    def of_valid_columns(
+        cls,
+        times: array[int],
+        kinds: array[int],
+        pipes: array[int],
+        ends: array[int],
+        sizes: array[int],
+        *,
+        title: str,
+    ) -> PipeProgram:
+        """Make a program of columns that are known to be valid, unchecked; the columns are kept, not copied."""
+        program = cls((), title=title)
+        program._times, program._kinds, program._pipes, program._ends, program._sizes = times, kinds, pipes, ends, sizes
+        return program
+
     def __len__(self) -> int:
         return len(self._times)
 
@@ -106,14 +122,15 @@ class PipeProgram:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PipeProgram):
             return NotImplemented
-        return all(mine == theirs for mine, theirs in zip(self._columns(), other._columns(), strict=True))
+        return all(mine == theirs for mine, theirs in zip(self.columns(), other.columns(), strict=True))
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"<PipeProgram {self.title!r}: {len(self)} operations>"
 
-    def _columns(self) -> tuple[array[int], ...]:
+    def columns(self) -> tuple[array[int], array[int], array[int], array[int], array[int]]:
+        """Return times, kinds, pipes, ends and sizes; not to be changed."""
         return self._times, self._kinds, self._pipes, self._ends, self._sizes
 
     def rows(self) -> Iterator[tuple[int, int, int, int, int]]:

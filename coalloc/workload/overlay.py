@@ -1,0 +1,78 @@
+"""`overlay`: many copies of a pipe program at once, shifted in time."""
+
+from __future__ import annotations
+
+import random
+from array import array
+
+from coalloc.errors import InvalidRequestError
+from coalloc.workload.program import PipeOpKind, PipeProgram
+
+__all__ = ["overlay"]
+
+
+def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipeProgram:
+    """Run ``copies`` of a program at once, each begun at a random time, and renumber their pipes in order of creation.
+
+    Args:
+        program: What to copy.
+        copies: How many, >= 1.
+        spread: Copies begin at whole microseconds drawn evenly from 0 .. ``spread``; the earliest is moved to 0.
+        seed: Seed of the generator that draws them.
+
+    Raises:
+        InvalidRequestError: For copies or spread outside their range.
+
+    Guarantees:
+        The order within each copy is kept; operations of equal time come copy by copy.
+
+    Complexity: O(n log copies) for n operations in all; about 35 bytes per operation while it works, 26 afterwards.
+
+    >>> from coalloc.workload.program import PipeOp
+    >>> one = PipeProgram([PipeOp(0, PipeOpKind.CREATE, 0), PipeOp(9, PipeOpKind.CLOSE, 0, 0)])
+    >>> overlay(one, copies=3, spread=5, seed=1).facts().pipes
+    3
+    """
+    if type(copies) is not int or copies < 1:
+        raise InvalidRequestError("copies", copies, "must be an int >= 1")
+    if type(spread) is not int or spread < 0:
+        raise InvalidRequestError("spread", spread, "must be an int >= 0, in microseconds")
+    if copies == 1:
+        return program
+    generator = random.Random(seed)
+    starts = sorted(generator.randint(0, spread) for _ in range(copies))
+    starts = [start - starts[0] for start in starts]
+    times, kinds, pipes, ends, sizes = program.columns()
+    length = len(program)
+    block = (
+        copies * length
+    )  # a key is (time, copy, position) in one integer; the copies' keys are runs that sort merges
+    keys: list[int] = []
+    for copy, start in enumerate(starts):
+        first = copy * length
+        keys += [(time + start) * block + first + position for position, time in enumerate(times)]
+    keys.sort()
+    new_times, new_pipes, new_sizes = array("q"), array("q"), array("q")
+    new_kinds, new_ends = array("b"), array("b")
+    numbers: list[array[int]] = [array("q") for _ in range(copies)]  # by copy: the new number of each of its pipes
+    n_pipes = 0
+    for key in keys:
+        time, place = divmod(key, block)
+        copy, position = divmod(place, length)
+        kind = kinds[position]
+        if kind == PipeOpKind.CREATE:
+            numbers[copy].append(n_pipes)
+            n_pipes += 1
+        new_times.append(time)
+        new_kinds.append(kind)
+        new_pipes.append(numbers[copy][pipes[position]])
+        new_ends.append(ends[position])
+        new_sizes.append(sizes[position])
+    return PipeProgram.of_valid_columns(
+        new_times,
+        new_kinds,
+        new_pipes,
+        new_ends,
+        new_sizes,
+        title=f"{copies} x {program.title}, spread over {spread} us",
+    )
