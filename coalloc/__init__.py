@@ -1,1 +1,132 @@
-"""An executable specification and test bench for pipe-buffer address-space allocators."""
+"""An executable specification and test bench for pipe-buffer address-space allocators.
+
+>>> from coalloc import CoallocError, CoalescingSpace, KernelMap, MiB
+>>> kernel = KernelMap()
+>>> space = CoalescingSpace(kernel, kva_limit=64 * MiB)
+>>> buffers = [space.alloc(16384) for _ in range(256)]
+>>> kernel.counters().map_ops
+1
+"""
+
+from coalloc.contract import (
+    EAGER,
+    NEVER,
+    RETAIN,
+    Coalescing,
+    Completeness,
+    Constraint,
+    Contract,
+    Fit,
+    Release,
+    Resize,
+)
+from coalloc.errors import (
+    BadFreeError,
+    CoallocError,
+    ExhaustionError,
+    Explanation,
+    FreeFault,
+    InvalidRequestError,
+    InvariantViolation,
+    KvaLimitError,
+    MissingExtraError,
+    NoSpaceError,
+    PipeError,
+    ProgramError,
+    SpanOverlapError,
+    Violation,
+)
+from coalloc.extent import Extent
+from coalloc.pipes.budget import ROOT, Owner
+from coalloc.pipes.clock import SimClock
+from coalloc.pipes.eras import ERAS, Era
+from coalloc.pipes.pair import PipePair
+from coalloc.pipes.system import PipeCounters, PipeSystem
+from coalloc.space.cells import CellSpace
+from coalloc.space.coalescing import CoalescingSpace
+from coalloc.space.permap import PerPipeSpace
+from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
+from coalloc.units import PAGE_SIZE, GiB, KiB, MiB, format_size, parse_size
+from coalloc.vm.costs import COSTS, CostModel
+from coalloc.vm.kernelmap import KernelMap, MapCounters
+from coalloc.vm.source import Source
+from coalloc.workload.bundled import bundled_build
+from coalloc.workload.designs import DESIGNS, Design
+from coalloc.workload.overlay import overlay
+from coalloc.workload.program import PipeOp, PipeOpKind, PipeProgram, SpaceOp, SpaceOpKind, SpaceProgram
+from coalloc.workload.replay import Outcome, replay
+from coalloc.workload.strace import import_strace
+from coalloc.workload.textformat import load, save
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "COSTS",
+    "DESIGNS",
+    "EAGER",
+    "ERAS",
+    "NEVER",
+    "PAGE_SIZE",
+    "RETAIN",
+    "ROOT",
+    "BadFreeError",
+    "CellSpace",
+    "CoalescingSpace",
+    "Coalescing",
+    "CoallocError",
+    "Completeness",
+    "ConstrainedSpace",
+    "Constraint",
+    "Contract",
+    "CostModel",
+    "Design",
+    "Era",
+    "ExhaustionError",
+    "Explanation",
+    "Extent",
+    "Fit",
+    "FreeFault",
+    "GiB",
+    "InvalidRequestError",
+    "InvariantViolation",
+    "KernelMap",
+    "KiB",
+    "Kind",
+    "KvaLimitError",
+    "MapCounters",
+    "MiB",
+    "MissingExtraError",
+    "NoSpaceError",
+    "Outcome",
+    "Owner",
+    "PerPipeSpace",
+    "PipeCounters",
+    "PipeError",
+    "PipeOp",
+    "PipeOpKind",
+    "PipePair",
+    "PipeProgram",
+    "PipeSystem",
+    "ProgramError",
+    "Release",
+    "Resize",
+    "Segment",
+    "SimClock",
+    "Source",
+    "Space",
+    "SpaceOp",
+    "SpaceOpKind",
+    "SpaceProgram",
+    "SpaceStats",
+    "SpanOverlapError",
+    "Violation",
+    "__version__",
+    "bundled_build",
+    "format_size",
+    "import_strace",
+    "load",
+    "overlay",
+    "parse_size",
+    "replay",
+    "save",
+]

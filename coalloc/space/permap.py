@@ -6,6 +6,8 @@ does with its gaps, at the price of a map and an unmap operation per buffer.
 
 from __future__ import annotations
 
+from typing import Final
+
 from coalloc.contract import EAGER, Coalescing, Completeness, Contract, Resize
 from coalloc.errors import (
     BadFreeError,
@@ -19,10 +21,13 @@ from coalloc.space.picture import draw
 from coalloc.space.placement import Placement
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
 from coalloc.space.refusal import Refusal
-from coalloc.units import require_size, round_down, round_up
+from coalloc.units import MiB, require_size, round_down, round_up
 from coalloc.vm.source import Source
 
 __all__ = ["PerPipeSpace"]
+
+_ROW: Final = 4 * MiB
+"""Bytes that one line of the picture shows."""
 
 
 class PerPipeSpace(SpaceSource):
@@ -215,8 +220,22 @@ class PerPipeSpace(SpaceSource):
         )
 
     def render(self, width: int = 64) -> str:
-        """Draw the buffers as text, one line each."""
-        return draw(self._buffers, self.segments(), width)
+        """Draw the range that holds the buffers as text, a line for each 4 MiB: ``#`` busy, ``.`` a gap, ``+`` a mixture."""
+        segments = self.segments()
+        rows = sorted({row for s in segments for row in range(s.base // _ROW, (s.end - 1) // _ROW + 1)})
+        pieces: list[Segment] = []
+        for row in rows:
+            at, end = row * _ROW, (row + 1) * _ROW
+            for segment in segments:
+                if segment.base < end and at < segment.end:
+                    base = max(segment.base, at)
+                    if at < base:
+                        pieces.append(Segment(at, base - at, Kind.FREE, row * _ROW))
+                    at = min(segment.end, end)
+                    pieces.append(Segment(base, at - base, Kind.BUSY, row * _ROW))
+            if at < end:
+                pieces.append(Segment(at, end - at, Kind.FREE, row * _ROW))
+        return draw({row * _ROW: _ROW for row in rows}, pieces, width)
 
     def violations(self) -> tuple[Violation, ...]:
         """Return every broken invariant, recomputed from the buffers."""

@@ -74,5 +74,5 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
         new_pipes,
         new_ends,
         new_sizes,
-        title=f"{copies} x {program.title}, spread over {spread} us",
+        title=f"{copies} copies of {program.title}, begun within {spread / 1e6:.1f} s",
     )

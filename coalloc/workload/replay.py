@@ -110,8 +110,8 @@ class Outcome:
         return costs.estimate(self.events())
 
 
-Watch = Callable[[int, Bench], None]
-"""Is called with the number of operations done, and the bench, after each."""
+Watch = Callable[[int, int, Bench], None]
+"""Is called after each operation with the number done, the bytes live, and the bench."""
 
 
 def replay(
@@ -133,7 +133,7 @@ def replay(
         limit: maxpipekva in bytes, at least a page.
         samples: How many samples the series has at most, >= 1.
         progress: Is told at each sample how many operations are done.
-        watch: Is called after every operation, with the number done and the bench; it must change nothing.
+        watch: Is called after every operation; it must change nothing.
 
     Raises:
         InvalidRequestError: For a limit or a number of samples outside its range.
@@ -159,7 +159,7 @@ def replay(
         else:
             for number in range(done - (done - 1) % stride, done + 1):
                 runner.run(1)
-                watch(number, bench)
+                watch(number, runner.live, bench)
         series.append(_sample(runner.time, runner.live, bench))
         if progress is not None:
             progress(done)

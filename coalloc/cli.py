@@ -1,0 +1,400 @@
+"""The command line: ``coalloc compare``, ``coalloc trace``, ``coalloc map``.
+
+Exit status 0 for success, 1 for a job that failed, 2 for bad usage.  Whatever goes wrong is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from coalloc.errors import CoallocError, InvalidRequestError, MissingExtraError
+from coalloc.pipes.eras import ERAS, Era
+from coalloc.report.plots import require_format, save_comparison
+from coalloc.report.tables import comparison_rows, design_figures, trace_figures
+from coalloc.space.picture import LEGEND
+from coalloc.units import parse_size
+from coalloc.vm.costs import COSTS
+from coalloc.workload.bundled import bundled_build
+from coalloc.workload.designs import DESIGNS, Bench, find_designs
+from coalloc.workload.generators import GENERATORS
+from coalloc.workload.overlay import overlay
+from coalloc.workload.program import PipeProgram, Program
+from coalloc.workload.replay import replay
+from coalloc.workload.strace import ImportReport, import_strace
+from coalloc.workload.textformat import dumps, is_program, load, save
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+except ImportError as error:  # pragma: no cover (needs an environment without the extra)
+    _MISSING: MissingExtraError | None = MissingExtraError(error.name or "typer", "cli")
+    raise SystemExit(f"coalloc: error: {_MISSING}") from None
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    help="Compare ways of giving pipes their buffers, on recorded and generated loads.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+trace_app = typer.Typer(help="Import, describe and generate programs.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(trace_app, name="trace")
+
+_WIDTH_WITHOUT_TERMINAL = 160
+
+
+# --- options that several commands have -------------------------------------------------------------
+
+
+def _era(name: str) -> Era:
+    if name not in ERAS:
+        raise InvalidRequestError("--era", name, f"is no era; there are {', '.join(ERAS)}")
+    return ERAS[name]
+
+
+Source = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[PROGRAM|STRACE LOG]", help="A program or an strace log; the bundled build if none is given."
+    ),
+]
+EraOption = Annotated[str, typer.Option("--era", help=f"Whose pipe policy: {', '.join(ERAS)}.")]
+LimitOption = Annotated[str, typer.Option("--limit", help="maxpipekva, such as 64M, 8704000 or 512KiB.")]
+CopiesOption = Annotated[int, typer.Option("--copies", help="Run so many copies of a pipe program at once.")]
+SpreadOption = Annotated[
+    float | None,
+    typer.Option("--spread", help="Copies begin within so many seconds; the length of the program if not given."),
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn at random.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+
+
+def _read(source: Path | None, progress: _Bar) -> tuple[Program, ImportReport | None]:
+    """Read a program, or import a log."""
+    if source is None:
+        return bundled_build(), None
+    if source.is_dir() or not source.exists():
+        raise InvalidRequestError("PROGRAM", str(source), "is a folder" if source.is_dir() else "there is no such file")
+    if is_program(source):
+        return load(source), None
+    with progress.task("reading the log", None) as advance:
+        imported = import_strace(source, progress=advance)
+    return imported.program, imported.report
+
+
+def _copy(program: Program, copies: int, spread: float | None, seed: int) -> Program:
+    if copies == 1:
+        return program
+    if not isinstance(program, PipeProgram):
+        raise InvalidRequestError("--copies", copies, "only pipe programs can be run in copies")
+    if spread is not None and not 0 <= spread < 1e9:
+        raise InvalidRequestError("--spread", spread, "must be a number of seconds, 0 or more")
+    microseconds = program.facts().duration if spread is None else round(spread * 1e6)
+    return overlay(program, copies, microseconds, seed)
+
+
+# --- output ----------------------------------------------------------------------------------------
+
+
+class _Bar:
+    """Progress on standard error, when that is a terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def task(self, text: str, total: int | None) -> Iterator[Any]:
+        """Show one task; yields what to call with the number done so far, or None where nobody watches."""
+        if not self._console.is_terminal:
+            yield None
+            return
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task: TaskID = progress.add_task(text, total=total)
+            yield lambda done: progress.update(task, completed=done)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, sort_keys=True))
+
+
+def _note(text: str) -> None:
+    print(f"coalloc: {text}", file=sys.stderr)
+
+
+# --- commands --------------------------------------------------------------------------------------
+
+
+@app.command()
+def compare(
+    source: Source = None,
+    era: EraOption = "2004-01",
+    limit: LimitOption = "64M",
+    copies: CopiesOption = 1,
+    spread: SpreadOption = None,
+    designs: Annotated[
+        str, typer.Option("--designs", help=f"Comma-separated; there are {', '.join(DESIGNS)}.")
+    ] = "per-pipe,coalescing,coalescing+cache",
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write a picture: FILE.svg or FILE.png.")] = None,
+    as_json: JsonOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Replay a load against several designs, and show what each costs.
+
+    Ratios are to the first design.  The estimated cost is made from counts and measured prices; it is no measurement.
+    """
+    chosen, policy, size = find_designs(designs), _era(era), parse_size(limit)
+    if plot is not None:
+        require_format(plot)
+    bar = _Bar()
+    program, report = _read(source, bar)
+    program = _copy(program, copies, spread, seed)
+    outcomes = []
+    for design in chosen:
+        with bar.task(design.name, len(program)) as advance:
+            outcomes.append(replay(program, design, era=policy, limit=size, progress=advance))
+    costs = COSTS["measured"]
+    if plot is not None:
+        save_comparison(outcomes, f"{program.title} — era {policy.name}, limit {size:,} bytes", plot)
+    trace = trace_figures(program)
+    if as_json:
+        _print_json(
+            {
+                "trace": trace,
+                "designs": {outcome.design: design_figures(outcome, costs) for outcome in outcomes},
+                "era": policy.name,
+                "limit": size,
+                "copies": copies,
+                "seed": seed,
+                "costs": {"name": costs.name, "measured_on": costs.measured_on},
+            }
+        )
+        return
+    print(f"{program.title or 'untitled program'}")
+    print(_describe(trace))
+    print(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
+    if report is not None:
+        print(f"log: {report}")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    table.add_column("")
+    for number, outcome in enumerate(outcomes):
+        table.add_column(outcome.design, justify="right", no_wrap=True)
+        if number:
+            table.add_column("ratio", justify="right", style="dim", no_wrap=True)
+    for row in comparison_rows(program, outcomes, costs):
+        cells = [row.label, row.values[0]]
+        for value, ratio in zip(row.values[1:], row.ratios[1:], strict=True):
+            cells += [value, ratio]
+        table.add_row(*cells)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
+    print()
+    console.print(table)
+    print(f"\nestimated with prices measured on {costs.measured_on}")
+    for outcome in outcomes:
+        for line in outcome.console[:3]:
+            print(f"{outcome.design} at {line.time / 1e9:.6f} s: {line.text}")
+        if len(outcome.console) > 3:
+            print(f"{outcome.design}: and {len(outcome.console) - 3} more such lines")
+    if plot is not None:
+        _note(f"wrote {plot}")
+
+
+def _describe(trace: dict[str, Any]) -> str:
+    if "pipes" in trace:
+        return (
+            f"{trace['pipes']:,} pipes, at most {trace['peak_live']:,} alive, {trace['live_at_end']:,} at the end; "
+            f"{trace['bytes_written']:,} bytes written; {trace['operations']:,} operations in {trace['duration'] / 1e6:.1f} s"
+        )
+    return (
+        f"{trace['operations']:,} operations: {trace['allocs']:,} allocs, {trace['frees']:,} frees, "
+        f"{trace['resizes']:,} resizes; {trace['live_at_end']:,} buffers live at the end"
+    )
+
+
+@app.command("map")
+def draw_map(
+    source: Source = None,
+    design: Annotated[str, typer.Option("--design", help=f"One of {', '.join(DESIGNS)}.")] = "coalescing",
+    era: EraOption = "2004-01",
+    limit: LimitOption = "64M",
+    copies: CopiesOption = 1,
+    spread: SpreadOption = None,
+    at: Annotated[
+        str, typer.Option("--at", help="When: end, peak (most bytes live), or a number of operations.")
+    ] = "end",
+    width: Annotated[int, typer.Option("--width", min=8, max=1000, help="Characters for each arena.")] = 64,
+    seed: SeedOption = 0,
+) -> None:
+    """Draw the arenas after a program, or at some moment of it."""
+    chosen, policy, size = find_designs(design), _era(era), parse_size(limit)
+    if len(chosen) > 1:
+        raise InvalidRequestError("--design", design, "one design is drawn at a time")
+    bar = _Bar()
+    program = _copy(_read(source, bar)[0], copies, spread, seed)
+    moment = _moment(at, program)
+    if at == "peak":
+        most = 0
+
+        def find_peak(done: int, live: int, _bench: Bench) -> None:
+            nonlocal most, moment
+            if live > most:
+                most, moment = live, done
+
+        with bar.task("looking for the peak", len(program)) as advance:
+            replay(program, chosen[0], era=policy, limit=size, watch=find_peak, progress=advance)
+    picture, live_then = "no arena is mapped", 0
+
+    def take_picture(done: int, live: int, bench: Bench) -> None:
+        nonlocal picture, live_then
+        if done == moment:
+            picture, live_then = bench.space.render(width), live
+
+    with bar.task("replaying", len(program)) as advance:
+        replay(program, chosen[0], era=policy, limit=size, watch=take_picture, progress=advance)
+    print(f"{program.title or 'untitled program'}")
+    print(
+        f"{chosen[0].name}, era {policy.name}, after operation {moment:,} of {len(program):,}: {live_then:,} bytes live"
+    )
+    print(picture)
+    print(LEGEND)
+    if not live_then and at == "end":
+        print("nothing is live at the end; --at peak shows the fullest moment")
+
+
+def _moment(at: str, program: Program) -> int:
+    if at in ("end", "peak"):
+        return len(program)
+    if not (at.isascii() and at.isdecimal()) or not 1 <= int(at) <= len(program):
+        raise InvalidRequestError("--at", at, f"must be end, peak, or a number in 1 .. {len(program)}")
+    return int(at)
+
+
+@trace_app.command("import")
+def trace_import(
+    log: Annotated[Path, typer.Argument(metavar="STRACE_LOG", help="Made with strace -f -ttt; may be .gz or .xz.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write the program (.gz and .xz compress).")
+    ] = None,
+    title: Annotated[str, typer.Option("--title", help="Title of the program.")] = "",
+) -> None:
+    """Turn an strace log into a pipe program."""
+    if log.is_dir() or not log.exists():
+        raise InvalidRequestError("STRACE_LOG", str(log), "is a folder" if log.is_dir() else "there is no such file")
+    with _Bar().task("reading the log", None) as advance:
+        imported = import_strace(log, title=title, progress=advance)
+    _deliver(imported.program, output)
+    _note(_describe(trace_figures(imported.program)))
+    _note(str(imported.report))
+
+
+@trace_app.command("info")
+def trace_info(source: Source = None, as_json: JsonOption = False) -> None:
+    """Say what a program or an strace log amounts to."""
+    program, report = _read(source, _Bar())
+    trace = trace_figures(program)
+    if as_json:
+        _print_json(trace)
+        return
+    print(program.title or "untitled program")
+    print(_describe(trace))
+    if report is not None:
+        print(f"log: {report}")
+
+
+@trace_app.command("generate")
+def trace_generate(
+    name: Annotated[
+        str,
+        typer.Argument(help="; ".join(f"{name}: {generator.title}" for name, generator in GENERATORS.items())),
+    ],
+    parameters: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=NUMBER]...", help="Parameters, such as live=100 or size=16K.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write the program (.gz and .xz compress).")
+    ] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Generate a program."""
+    if name not in GENERATORS:
+        raise InvalidRequestError("NAME", name, f"is no generator; there are {', '.join(GENERATORS)}")
+    make = GENERATORS[name].make
+    known = {
+        parameter.name: parameter.default
+        for parameter in inspect.signature(make).parameters.values()
+        if type(parameter.default) is int and parameter.name != "seed"
+    }
+    values: dict[str, int] = {}
+    for text in parameters or []:
+        key, _, number = text.partition("=")
+        if key not in known:
+            offered = ", ".join(f"{known_name}={default}" for known_name, default in known.items())
+            raise InvalidRequestError("NAME=NUMBER", text, f"{name} takes {offered}")
+        values[key] = 0 if number == "0" else parse_size(number)
+    _deliver(make(seed=seed, **values), output)
+
+
+def _deliver(program: Program, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(dumps(program))
+        return
+    if not output.parent.is_dir():
+        raise InvalidRequestError("--output", str(output), "its folder does not exist")
+    save(program, output)
+    _note(f"wrote {output}: {len(program):,} operations")
+
+
+# --- the way in ------------------------------------------------------------------------------------
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: with 0, 1 for a failed job, or 2 for bad usage."""
+    sys.exit(_status(sys.argv[1:] if arguments is None else arguments))
+
+
+def _status(arguments: list[str]) -> int:
+    try:
+        result = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except InvalidRequestError as error:
+        return _fail(str(error), 2)
+    except (CoallocError, MemoryError) as error:
+        return _fail(str(error) or "out of memory", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the final flush does not fail again
+        return _fail("standard output was closed before all was written", 1)
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", 130)
+    except Exception as error:
+        # typer raises the exceptions of click, or of the copy of click that it brings: usage errors tell themselves.
+        if hasattr(error, "format_message"):
+            return _fail(error.format_message(), 2)
+        raise
+    return result if isinstance(result, int) else 0
+
+
+def _fail(text: str, status: int) -> int:
+    print(f"coalloc: error: {' '.join(text.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,126 @@
+"""Comparison tables: one row per figure, one column per design, and each design's ratio to the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import attrs
+
+from coalloc.vm.costs import CostModel
+from coalloc.workload.program import PipeProgram, Program
+from coalloc.workload.replay import Outcome
+
+__all__ = ["Row", "comparison_rows", "design_figures", "format_ratio", "trace_figures"]
+
+
+@attrs.frozen
+class Row:
+    """One figure: its label, a value for each design, as text, and the ratio of each to the first design's."""
+
+    label: str
+    values: tuple[str, ...]
+    ratios: tuple[str, ...]
+
+
+def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float]:
+    """Return the figures of one design by name; sizes in bytes, costs in nanoseconds.
+
+    ``estimated_cost_ns`` is an estimate from counts and prices, everything else is exact.
+    """
+    return {
+        "pipes_created": outcome.pipes.pipes_created,
+        "pipes_refused": outcome.pipes.pipes_refused,
+        "allocs_refused": outcome.allocs_refused,
+        "map_ops": outcome.map.map_ops,
+        "unmap_ops": outcome.map.unmap_ops,
+        "findspace_probes": outcome.map.findspace_probes,
+        "lock_acquisitions": outcome.map.lock_acquisitions,
+        "tlb_shootdowns": outcome.map.tlb_shootdowns,
+        "ipis": outcome.map.ipis,
+        "faults": outcome.map.faults,
+        "peak_entries": outcome.map.peak_entries,
+        "space_ops": outcome.carves,
+        "peak_live": outcome.peak_live,
+        "peak_mapped": outcome.map.peak_mapped,
+        "peak_resident": outcome.map.peak_resident,
+        "external_fragmentation": outcome.mean_external_fragmentation,
+        "resizes_in_place": outcome.pipes.resizes_in_place or outcome.space.resizes_in_place,
+        "resizes_moved": outcome.pipes.resizes_moved or outcome.space.resizes_moved,
+        "blocked_writes": outcome.waits.waits,
+        "estimated_cost_ns": outcome.estimate(costs),
+    }
+
+
+_LABELS: Final = {
+    "pipes_created": "pipes created",
+    "pipes_refused": "pipes refused",
+    "allocs_refused": "requests refused",
+    "map_ops": "map operations",
+    "unmap_ops": "unmap operations",
+    "findspace_probes": "findspace probes",
+    "lock_acquisitions": "map lock acquisitions",
+    "tlb_shootdowns": "TLB shoot-downs",
+    "ipis": "inter-processor interrupts",
+    "faults": "page faults",
+    "peak_entries": "peak map entries",
+    "space_ops": "allocs and frees in arenas",
+    "peak_live": "peak live bytes",
+    "peak_mapped": "peak mapped bytes",
+    "peak_resident": "peak resident bytes",
+    "external_fragmentation": "external fragmentation, mean",
+    "resizes_in_place": "resizes in place",
+    "resizes_moved": "resizes moved",
+    "blocked_writes": "writes that had to wait",
+    "estimated_cost_ns": "estimated cost, ms",
+}
+_PIPES_ONLY: Final = frozenset({"pipes_created", "pipes_refused", "blocked_writes"})
+_SPACES_ONLY: Final = frozenset({"allocs_refused"})
+_FORMATS: Final[dict[str, Callable[[float], str]]] = {
+    "external_fragmentation": lambda value: f"{value:.3f}",
+    "estimated_cost_ns": lambda value: f"{value / 1e6:,.3f}",
+}
+
+
+def format_ratio(value: float, reference: float) -> str:
+    """Write ``value / reference`` for people: 1.00, 0.25, 1/4300, or - where there is none.
+
+    >>> [format_ratio(value, 4300) for value in (4300, 1075, 1, 0)], format_ratio(1, 0)
+    (['1.00', '0.25', '1/4300', '0'], '-')
+    """
+    if not reference:
+        return "-"
+    if not value:
+        return "0"
+    ratio = value / reference
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"1/{reference / value:.0f}"
+
+
+def comparison_rows(program: Program, outcomes: Sequence[Outcome], costs: CostModel) -> list[Row]:
+    """Return the rows of a comparison; figures that the kind of program cannot have are left out."""
+    figures = [design_figures(outcome, costs) for outcome in outcomes]
+    left_out = _SPACES_ONLY if isinstance(program, PipeProgram) else _PIPES_ONLY
+    rows = []
+    for name, label in _LABELS.items():
+        if name in left_out:
+            continue
+        values = [design[name] for design in figures]
+        write = _FORMATS.get(name, lambda value: f"{value:,}")
+        ratios = [format_ratio(value, values[0]) for value in values]
+        rows.append(Row(label, tuple(map(write, values)), tuple(ratios)))
+    return rows
+
+
+def trace_figures(program: Program) -> dict[str, Any]:
+    """Return what a program amounts to, by name: for a pipe program ``pipes``, ``peak_live``, ``live_at_end`` and more."""
+    if isinstance(program, PipeProgram):
+        return {"title": program.title, **attrs.asdict(program.facts())}
+    kinds = [kind for kind, _, _ in program.rows()]
+    return {
+        "title": program.title,
+        "operations": len(program),
+        "allocs": kinds.count(0),
+        "frees": kinds.count(1),
+        "resizes": kinds.count(2),
+        "live_at_end": kinds.count(0) - kinds.count(1),
+    }
