@@ -1,0 +1,56 @@
+"""The spaces that every behaviour of the pipe policy is tested over, and pipe systems on small maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coalloc import (
+    ERAS,
+    CoalescingSpace,
+    Era,
+    KernelMap,
+    PerPipeSpace,
+    PipeError,
+    PipePair,
+    PipeSystem,
+    SimClock,
+    Space,
+)
+from coalloc.pipes.budget import ROOT, Owner
+
+PAGE = 4096
+MAKERS: dict[str, Callable[[KernelMap, int], Space]] = {
+    "per-pipe": lambda kernel, limit: PerPipeSpace(kernel, kva_limit=limit),
+    "coalescing": lambda kernel, limit: CoalescingSpace(kernel, kva_limit=limit),
+    "cached": lambda kernel, limit: CoalescingSpace(kernel, kva_limit=limit, quantum_cache=65536),
+}
+USER = Owner(uid=1001, privileged=False)
+
+
+def make(era: Era | str, design: str = "per-pipe", *, m: int = 1 << 20, map_size: int | None = None) -> PipeSystem:
+    """A pipe system of an era whose map has the size of the limit, unless said otherwise."""
+    era = ERAS[era] if isinstance(era, str) else era
+    size = (m if map_size is None else map_size) // PAGE * PAGE
+    kernel = KernelMap(base=0, size=size)
+    return PipeSystem(MAKERS[design](kernel, size), era, maxpipekva=m, clock=SimClock())
+
+
+def fill(system: PipeSystem, owner: Owner = ROOT) -> tuple[list[PipePair], PipeError]:
+    """Call pipe() until it fails (in an era where it never does: until a half stays without a buffer)."""
+    pairs: list[PipePair] = []
+    while True:
+        try:
+            pair = system.pipe(owner)
+        except PipeError as error:
+            return pairs, error
+        pairs.append(pair)
+        if not pair.halves[0].size:
+            return pairs, PipeError(0, "pipe")
+
+
+def close_all(system: PipeSystem) -> None:
+    """Close every open end of every pipe."""
+    for pair in system.pairs:
+        for end in (0, 1):
+            if pair.halves[end].present.name == "ACTIVE":
+                pair.close(end)

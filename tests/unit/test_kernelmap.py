@@ -1,0 +1,234 @@
+"""The kernel map: entries, searches, faults and counters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coalloc import BadFreeError, InvalidRequestError, KernelMap, NoSpaceError
+from coalloc.errors import Remedy, Rule
+
+PAGE = 4096
+
+
+def pages(kernel: KernelMap) -> list[tuple[int, int]]:
+    """Entries as (first page, pages) from the map's base."""
+    return [((entry.base - kernel.base) // PAGE, entry.size // PAGE) for entry in kernel.entries()]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"page_size": 3000}, {"page_size": 0}, {"base": 1}, {"base": -PAGE}, {"size": 100}, {"size": 0}, {"cpus": 0},
+        {"cpus": True}, {"findspace": "hash"}, {"page_size": 4096.0}, {"base": 1.5},
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
+    """Each has its own error."""
+    with pytest.raises(InvalidRequestError) as caught:
+        KernelMap(**arguments)
+    assert caught.value.what == next(iter(arguments))
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, 2**64])
+def test_bad_sizes_are_refused(size: Any) -> None:
+    """And nothing is counted."""
+    kernel = KernelMap()
+    before = kernel.counters()
+    with pytest.raises(InvalidRequestError):
+        kernel.map(size)
+    assert kernel.counters() == before
+
+
+def test_sizes_are_rounded_to_pages() -> None:
+    """One byte maps a page."""
+    kernel = KernelMap(base=0)
+    kernel.map(1)
+    assert kernel.counters().mapped == PAGE
+    assert kernel.granule == PAGE
+
+
+def test_a_full_map_refuses_and_explains() -> None:
+    """Every gap is named, and the largest is offered."""
+    kernel = KernelMap(base=0, size=8 * PAGE)
+    bases = [kernel.map(PAGE) for _ in range(8)]
+    for base in bases[1:4:2]:
+        kernel.unmap(base, PAGE)
+    kernel.unmap(bases[5], 2 * PAGE)
+    with pytest.raises(NoSpaceError) as caught:
+        kernel.map(3 * PAGE)
+    error = caught.value
+    assert (error.request, error.free, error.largest_hole) == (3 * PAGE, 4 * PAGE, 2 * PAGE)
+    explanation = error.explain()
+    assert [(v.base, v.size, v.rule) for v in explanation.verdicts] == [
+        (PAGE, PAGE, Rule.SIZE), (3 * PAGE, PAGE, Rule.SIZE), (5 * PAGE, 2 * PAGE, Rule.SIZE),
+    ]  # fmt: skip
+    assert explanation.remedies == (Remedy("size", 2 * PAGE),)
+    assert kernel.counters().map_failures == 1
+    assert kernel.available() == 2 * PAGE
+    kernel.map(2 * PAGE)
+    kernel.map(PAGE)
+    kernel.map(PAGE)
+    with pytest.raises(NoSpaceError) as caught:
+        kernel.map(PAGE)
+    assert caught.value.explain().remedies == ()
+
+
+@pytest.mark.parametrize(("base", "size"), [(PAGE, 2 * PAGE), (0, 3 * PAGE), (3 * PAGE, PAGE), (100 * PAGE, PAGE)])
+def test_unmapping_what_is_not_mapped_changes_nothing(base: int, size: int) -> None:
+    """The whole range must be mapped."""
+    kernel = KernelMap(base=0, size=16 * PAGE)
+    kernel.map(2 * PAGE)
+    before = kernel.entries(), kernel.counters()
+    for call in (kernel.unmap, kernel.discard):
+        with pytest.raises(BadFreeError):
+            call(base, size)
+    with pytest.raises(BadFreeError):
+        kernel.touch(base, size)
+    assert (kernel.entries(), kernel.counters()) == before
+
+
+@pytest.mark.parametrize(("base", "size"), [(1, PAGE), (0, 100), (0, 0), (0.0, PAGE), (0, -PAGE)])
+def test_ranges_are_page_aligned(base: Any, size: Any) -> None:
+    """Others are refused."""
+    kernel = KernelMap(base=0)
+    kernel.map(PAGE)
+    with pytest.raises(InvalidRequestError):
+        kernel.unmap(base, size)
+
+
+def test_any_part_can_be_unmapped() -> None:
+    """Clipping leaves the rest; a range may span entries."""
+    kernel = KernelMap(base=0, size=32 * PAGE)
+    for _ in range(3):
+        kernel.map(4 * PAGE, own_object=True)
+    kernel.unmap(2 * PAGE, 8 * PAGE)
+    assert pages(kernel) == [(0, 2), (10, 2)]
+    kernel.check()
+    assert [entry.offset for entry in kernel.entries()] == [0, 2 * PAGE]
+    counters = kernel.counters()
+    assert (counters.entries, counters.mapped) == (2, 4 * PAGE)
+
+
+def test_freeing_the_last_buffer_shrinks_the_entry_and_the_next_one_extends_it() -> None:
+    """Still one entry: the object is referenced once again (facts section 2.3)."""
+    kernel = KernelMap(base=0)
+    for _ in range(3):
+        kernel.map(PAGE)
+    kernel.unmap(2 * PAGE, PAGE)
+    assert pages(kernel) == [(0, 2)]
+    kernel.map(PAGE)
+    assert pages(kernel) == [(0, 3)]
+    kernel.check()
+
+
+def test_an_extended_entry_is_merged_with_the_one_behind_it() -> None:
+    """Two entries without objects become one when the gap between them is filled by extending the first."""
+    kernel = KernelMap(base=0)
+    first = kernel.map(PAGE)
+    wedge = kernel.map(PAGE, own_object=True)
+    kernel.map(PAGE)
+    kernel.unmap(wedge, PAGE)
+    before = kernel.counters()
+    assert kernel.map(PAGE) == first + PAGE
+    after = kernel.counters()
+    assert pages(kernel) == [(0, 3)]
+    assert (after.entry_merges - before.entry_merges, after.entries_freed - before.entries_freed) == (2, 1)
+    kernel.check()
+
+
+def test_pieces_of_one_object_merge_again_where_offsets_run_on() -> None:
+    """Clipped pieces that share an object join when the lower one is extended up to the other, and only at the right offset."""
+    kernel = KernelMap(base=0)
+    kernel.map(PAGE)
+    kernel.touch(0, PAGE)
+    entry = kernel._by_start[0]
+    assert entry.object is not None
+    # A second piece of the same object, with one page between, as if a page in the middle had been cut out.
+    kernel.map(PAGE, own_object=True)
+    kernel.map(PAGE)
+    other = kernel._by_start[2 * PAGE]
+    other.object, other.offset = entry.object, 2 * PAGE
+    entry.object.references, entry.object.size = 2, PAGE
+    kernel.unmap(PAGE, PAGE)
+    kernel.map(PAGE)
+    assert pages(kernel) == [(0, 3)]
+    assert entry.object.references == 1
+    kernel.check()
+
+
+def test_touch_faults_each_page_once_and_unmap_frees_what_was_touched() -> None:
+    """A shoot-down comes with the first resident page of a range, an interrupt for each other CPU."""
+    kernel = KernelMap(base=0, cpus=4)
+    kernel.map(4 * PAGE)
+    kernel.touch(PAGE + 5, PAGE)
+    kernel.touch(PAGE, 2 * PAGE)
+    assert kernel.counters().faults == 2
+    kernel.discard(0, PAGE)
+    assert (kernel.counters().tlb_shootdowns, kernel.counters().discard_ops) == (0, 1)
+    kernel.discard(PAGE, PAGE)
+    kernel.touch(PAGE, 1)
+    kernel.unmap(0, 4 * PAGE)
+    counters = kernel.counters()
+    assert (counters.faults, counters.pages_freed, counters.tlb_shootdowns, counters.ipis) == (3, 3, 2, 6)
+    assert (counters.resident, counters.peak_resident, counters.peak_mapped) == (0, 2 * PAGE, 4 * PAGE)
+    kernel.check()
+
+
+def test_maps_and_available_tell_the_state() -> None:
+    """They change nothing."""
+    kernel = KernelMap(base=0, size=8 * PAGE)
+    kernel.map(2 * PAGE)
+    assert kernel.maps(0, 2 * PAGE)
+    assert not kernel.maps(0, 3 * PAGE)
+    assert not kernel.maps(4 * PAGE, PAGE)
+    assert kernel.available() == 6 * PAGE
+
+
+OPERATIONS = st.lists(
+    st.tuples(st.sampled_from(["map", "own", "unmap", "touch", "discard"]), st.integers(0, 31), st.integers(1, 6)),
+    max_size=40,
+)
+
+
+@given(OPERATIONS)
+def test_tree_and_list_agree_and_the_model_of_pages_agrees_with_both(operations: list[tuple[str, int, int]]) -> None:
+    """Every base is the lowest that fits, whichever search is counted; mapped and resident pages are those of a set."""
+    tree = KernelMap(base=0, size=32 * PAGE)
+    linear = KernelMap(base=0, size=32 * PAGE, findspace="linear")
+    mapped: set[int] = set()
+    resident: set[int] = set()
+    for what, page, n in operations:
+        wanted = set(range(page, page + n))
+        if what in ("map", "own"):
+            lowest = next((p for p in range(33 - n) if not mapped & set(range(p, p + n))), None)
+            for kernel in (tree, linear):
+                if lowest is None:
+                    with pytest.raises(NoSpaceError):
+                        kernel.map(n * PAGE, own_object=what == "own")
+                else:
+                    assert kernel.map(n * PAGE, own_object=what == "own") == lowest * PAGE
+            if lowest is not None:
+                mapped |= set(range(lowest, lowest + n))
+        elif not wanted <= mapped:
+            for kernel in (tree, linear):
+                with pytest.raises(BadFreeError):
+                    getattr(kernel, what)(page * PAGE, n * PAGE)
+        else:
+            for kernel in (tree, linear):
+                getattr(kernel, what)(page * PAGE, n * PAGE)
+            resident = resident | wanted if what == "touch" else resident - wanted
+            mapped = mapped - wanted if what == "unmap" else mapped
+        for kernel in (tree, linear):
+            kernel.check()
+            counters = kernel.counters()
+            assert counters.mapped == len(mapped) * PAGE
+            assert counters.resident == len(resident) * PAGE
+            assert counters.entries == len(kernel.entries())
+            assert counters.entries_allocated - counters.entries_freed == counters.entries
+            assert counters.faults - counters.pages_freed == len(resident)
+            assert counters.lock_acquisitions == counters.map_ops + counters.map_failures + counters.unmap_ops
+        assert tree.entries() == linear.entries()
