@@ -46,15 +46,15 @@ __all__ = ["app", "run"]
 
 app = typer.Typer(
     help="Compare ways of giving pipes their buffers, on recorded and generated loads.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-trace_app = typer.Typer(help="Import, describe and generate programs.", no_args_is_help=True, rich_markup_mode=None)
+trace_app = typer.Typer(help="Import, describe and generate programs.", rich_markup_mode=None)
 app.add_typer(trace_app, name="trace")
 
 _WIDTH_WITHOUT_TERMINAL = 160
+_PIECE = 1 << 15
 
 
 # --- options that several commands have -------------------------------------------------------------
@@ -352,7 +352,9 @@ def trace_generate(
 
 def _deliver(program: Program, output: Path | None) -> None:
     if output is None:
-        sys.stdout.write(dumps(program))
+        text = dumps(program)
+        for at in range(0, len(text), _PIECE):  # an unbuffered stdout reports a closed pipe at the next write only
+            sys.stdout.write(text[at : at + _PIECE])
         return
     if not output.parent.is_dir():
         raise InvalidRequestError("--output", str(output), "its folder does not exist")
@@ -370,7 +372,9 @@ def run(arguments: list[str] | None = None) -> None:
 
 def _status(arguments: list[str]) -> int:
     try:
-        result = app(arguments, standalone_mode=False)
+        command = typer.main.get_command(app)
+        with command.make_context("coalloc", list(arguments)) as context:
+            command.invoke(context)
         sys.stdout.flush()
     except InvalidRequestError as error:
         return _fail(str(error), 2)
@@ -381,14 +385,16 @@ def _status(arguments: list[str]) -> int:
         return _fail("standard output was closed before all was written", 1)
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except Exception as error:
-        # typer raises the exceptions of click, or of the copy of click that it brings: usage errors tell themselves.
+        # typer raises the exceptions of click, or of the copy of click that it brings; both kinds tell themselves.
         if hasattr(error, "format_message"):
-            return _fail(error.format_message(), 2)
+            return _fail(f"{error.format_message()} (see --help)", 2)
+        if hasattr(error, "exit_code"):  # --help, for one
+            return int(error.exit_code)
         raise
-    return result if isinstance(result, int) else 0
+    return 0
 
 
 def _fail(text: str, status: int) -> int:

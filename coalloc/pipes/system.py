@@ -10,7 +10,7 @@ import errno
 
 import attrs
 
-from coalloc.errors import ExhaustionError, InvalidRequestError, InvariantViolation, PipeError, Violation
+from coalloc.errors import BadFreeError, ExhaustionError, InvalidRequestError, InvariantViolation, PipeError, Violation
 from coalloc.pipes.budget import ROOT, Budget, Console, Owner
 from coalloc.pipes.clock import SimClock
 from coalloc.pipes.eras import BIG_PIPE_SIZE, LIMITBIGPIPES, PIPE_SIZE, SMALL_PIPE_SIZE, Backing, Era, Growth
@@ -376,8 +376,8 @@ class PipeSystem:
         charges: dict[int, int] = {}
         for half in halves:
             found += half.ring.violations()
-            if half.ring.size and self.space.size_of(half.base) != half.ring.size:
-                found.append(Violation("P1", f"a buffer of {half.ring.size} bytes is another size in the space"))
+            if half.ring.size and self._size_in_space(half) != half.ring.size:
+                found.append(Violation("P1", f"the space has no buffer {half.base:#x}+{half.ring.size}"))
             if half.ring.size and self.era.charges_users:
                 charges[half.owner.uid] = charges.get(half.owner.uid, 0) + half.ring.size
         if charges != self.budget.users:
@@ -388,6 +388,12 @@ class PipeSystem:
             if all(half.present is Present.FINALIZED for half in pair.halves)
         ]
         return tuple(found)
+
+    def _size_in_space(self, half: Half) -> int:
+        try:
+            return self.space.size_of(half.base)
+        except BadFreeError:
+            return -1
 
     def check(self) -> None:
         """Raise InvariantViolation if ``violations()`` finds any."""

@@ -23,6 +23,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import IO, Final
@@ -31,7 +32,7 @@ from coalloc.errors import ProgramError
 from coalloc.units import MAX_SIZE
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
 
-__all__ = ["VERSION", "dumps", "is_program", "lines_of", "load", "loads", "open_text", "save"]
+__all__ = ["VERSION", "dumps", "is_program", "lines_of", "load", "loads", "save"]
 
 VERSION: Final = 1
 _PIPE: Final = f"coalloc pipe-program {VERSION}"
@@ -42,20 +43,30 @@ _N_NUMBERS: Final = {"create": 2, "write": 4, "read": 4, "close": 3, "alloc": 2,
 _ANY_HEADER: Final = ("coalloc pipe-program ", "coalloc space-program ")
 
 
-def open_text(path: str | PathLike[str], mode: str = "r") -> IO[str]:
-    """Open a text file, compressed if its name ends in .gz or .xz; compressed output depends on the content alone.
-
-    Raises:
-        OSError: If the file cannot be opened.
-    """
-    name = fspath(path)
+def _open(name: str) -> IO[str]:
     if name.endswith(".gz"):
-        if mode == "w":
-            return io.TextIOWrapper(gzip.GzipFile(name, "wb", mtime=0), encoding="utf-8")
         return gzip.open(name, "rt", encoding="utf-8")
     if name.endswith(".xz"):
-        return lzma.open(name, "wt" if mode == "w" else "rt", encoding="utf-8")
-    return open(name, mode, encoding="utf-8")
+        return lzma.open(name, "rt", encoding="utf-8")
+    return open(name, encoding="utf-8")
+
+
+@contextmanager
+def _create(name: str) -> Iterator[IO[str]]:
+    """Open a new file for writing, compressed by its name; what is written depends on the content alone."""
+    if name.endswith(".gz"):
+        with (
+            open(name, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+            io.TextIOWrapper(packed, encoding="utf-8") as text,
+        ):
+            yield text
+    elif name.endswith(".xz"):
+        with lzma.open(name, "wt", encoding="utf-8") as text:
+            yield text
+    else:
+        with open(name, "w", encoding="utf-8") as text:
+            yield text
 
 
 def is_program(path: str | PathLike[str]) -> bool:
@@ -107,7 +118,7 @@ def save(program: Program, path: str | PathLike[str]) -> None:
     target = Path(path)
     partial = target.with_name(f".{target.name}.partial{target.suffix}")
     try:
-        with open_text(partial, "w") as file:
+        with _create(fspath(partial)) as file:
             file.writelines(_text(program))
         partial.replace(target)
     finally:
@@ -140,7 +151,7 @@ def lines_of(name: str) -> Iterator[str]:
     """Yield the lines of a file; what decompression or decoding find wrong is a ProgramError."""
     number = 0
     try:
-        with open_text(name) as file:
+        with _open(name) as file:
             for line in file:
                 number += 1
                 yield line.rstrip("\n")

@@ -1,0 +1,322 @@
+"""The command line as a user types it: good input, bad input, exit status, and what goes to which stream."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coalloc import cli
+from coalloc.workload.textformat import load
+
+RECORDING = Path(__file__).parents[3] / "shared" / "data" / "strace" / "hello_build.strace.xz"
+FIGURES = {
+    "pipes_created", "pipes_refused", "map_ops", "unmap_ops", "tlb_shootdowns", "faults", "findspace_probes", "peak_live",
+    "peak_mapped", "peak_resident",
+}  # fmt: skip
+
+
+class Result:
+    """What a command did."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def coalloc(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command line in this process."""
+
+    def run(*arguments: str) -> Result:
+        with pytest.raises(SystemExit) as caught:
+            cli.run(list(arguments))
+        captured = capsys.readouterr()
+        return Result(int(caught.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def program(coalloc: Any, tmp_path: Path) -> str:
+    """A small pipe program in a file."""
+    file = str(tmp_path / "small.pipes")
+    assert coalloc("trace", "generate", "shell-pipeline", "pipelines=3", "-o", file).status == 0
+    return file
+
+
+def test_compare_without_arguments_shows_the_bundled_build(coalloc: Any) -> None:
+    """One row a figure, one column a design, ratios to the first."""
+    result = coalloc("compare")
+    assert (result.status, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert lines[0] == "GNU hello: ./configure && make -j2"
+    assert lines[1].startswith("2,149 pipes, at most 6 alive, 0 at the end; 1,294,578 bytes written")
+    header = next(line for line in lines if "per-pipe" in line)
+    assert header.split() == ["per-pipe", "coalescing", "ratio", "coalescing+cache", "ratio"]
+    row = next(line for line in lines if line.startswith("map operations"))
+    assert row.split() == ["map", "operations", "4,300", "1", "1/4300", "1", "1/4300"]
+
+
+def test_compare_as_json_prints_nothing_else(coalloc: Any) -> None:
+    """With the keys that scripts rely on."""
+    result = coalloc(
+        "compare", "--json", "--designs", "coalescing,per-pipe", "--copies", "2", "--seed", "7", "--spread", "1.5"
+    )
+    assert (result.status, result.err) == (0, "")
+    answer = json.loads(result.out)
+    assert set(answer["designs"]) == {"coalescing", "per-pipe"}
+    for figures in answer["designs"].values():
+        assert set(figures) >= FIGURES
+        assert all(type(figures[name]) is int for name in FIGURES)
+    assert {name: answer["trace"][name] for name in ("pipes", "live_at_end", "bytes_written")} == {
+        "pipes": 4298, "live_at_end": 0, "bytes_written": 2589156,
+    }  # fmt: skip
+    assert (answer["copies"], answer["seed"], answer["era"], answer["limit"]) == (2, 7, "2004-01", 64 << 20)
+    assert (
+        coalloc(
+            "compare", "--json", "--designs", "coalescing,per-pipe", "--copies", "2", "--seed", "7", "--spread", "1.5"
+        ).out
+        == result.out
+    )
+
+
+@pytest.mark.skipif(not RECORDING.exists(), reason="the recording is not beside the project")
+def test_compare_reads_an_strace_log_directly(coalloc: Any) -> None:
+    """And meets its truth; as text, it says what the importer met."""
+    result = coalloc("compare", str(RECORDING), "--json", "--designs", "coalescing")
+    trace = json.loads(result.out)["trace"]
+    assert (trace["pipes"], trace["peak_live"], trace["live_at_end"], trace["bytes_written"]) == (2149, 6, 0, 1294578)
+    result = coalloc("trace", "info", str(RECORDING))
+    assert "log: 178138 lines: 150922 calls followed" in result.out
+
+
+@pytest.mark.parametrize("era", ["2003-07", "2006", "10.x", "current"])
+def test_every_era_can_be_compared(coalloc: Any, program: str, era: str) -> None:
+    """Sizes are accepted as people write them."""
+    result = coalloc("compare", program, "--era", era, "--limit", "512KiB", "--designs", "per-pipe,first-fit")
+    assert result.status == 0
+    assert f"era {era}:" in result.out
+
+
+def test_refusals_show_the_console_lines(coalloc: Any, tmp_path: Path) -> None:
+    """The first three, and how many more."""
+    file = str(tmp_path / "exhaustion.pipes")
+    coalloc("trace", "generate", "exhaustion", "pipes=300", "-o", file)
+    result = coalloc("compare", file, "--limit", "1M", "--designs", "coalescing")
+    assert result.out.count("kern.ipc.maxpipekva exceeded; see tuning(7)") == 1
+    lines = ["coalloc pipe-program 1", *(f"{n * 1100000} create {n}" for n in range(200))]
+    Path(file).write_text("\n".join(lines))
+    result = coalloc("compare", file, "--limit", "1M", "--designs", "coalescing")
+    assert result.out.count("kern.ipc.maxpipekva exceeded; see tuning(7)") == 3
+    assert "more such lines" in result.out
+    assert "untitled program" in result.out
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_compare_draws_a_picture(coalloc: Any, program: str, tmp_path: Path, ending: str) -> None:
+    """Of the kind that the name's ending says; equal runs give equal files."""
+    files = [tmp_path / f"{name}.{ending}" for name in "ab"]
+    for file in files:
+        result = coalloc("compare", program, "--plot", str(file))
+        assert (result.status, result.err) == (0, f"coalloc: wrote {file}\n")
+    content = files[0].read_bytes()
+    assert content == files[1].read_bytes()
+    assert content.startswith(b"\x89PNG" if ending == "png" else b"<?xml")
+    if ending == "svg":
+        assert b"map operations so far" in content
+
+
+def test_space_programs_can_be_compared_and_drawn(coalloc: Any, tmp_path: Path) -> None:
+    """Figures of pipes are left out; copies are refused."""
+    file = str(tmp_path / "churn.xz")
+    result = coalloc("trace", "generate", "churn", "live=40", "operations=200", "-o", file, "--seed", "3")
+    assert (result.out, result.err) == ("", f"coalloc: wrote {file}: 280 operations\n")
+    result = coalloc("compare", file, "--plot", str(tmp_path / "x.png"))
+    assert "requests refused" in result.out
+    assert "pipes created" not in result.out
+    assert coalloc("trace", "info", file).out.splitlines()[1] == (
+        "280 operations: 140 allocs, 140 frees, 0 resizes; 0 buffers live at the end"
+    )
+    assert json.loads(coalloc("trace", "info", file, "--json").out)["allocs"] == 140
+    assert coalloc("compare", file, "--copies", "2").status == 2
+    result = coalloc("map", file, "--at", "40", "--design", "coalescing+cache")
+    assert result.out.splitlines()[1].startswith("coalescing+cache, era 2004-01, after operation 40 of 280:")
+
+
+def test_info_as_json_is_the_trace_object_of_compare(coalloc: Any, program: str) -> None:
+    """The same figures under the same names."""
+    info = json.loads(coalloc("trace", "info", program, "--json").out)
+    assert info == json.loads(coalloc("compare", program, "--json").out)["trace"]
+    assert coalloc("trace", "info").out.splitlines()[0] == "GNU hello: ./configure && make -j2"
+
+
+def test_generate_writes_to_standard_output(coalloc: Any) -> None:
+    """The program itself, nothing else; sizes and 0 are read as parameters."""
+    result = coalloc("trace", "generate", "comb", "teeth=4", "size=16K")
+    assert result.out.splitlines()[:3] == [
+        "coalloc space-program 1",
+        "title comb of 4 teeth of 16384 bytes",
+        "alloc 0 16384",
+    ]
+    assert coalloc("trace", "generate", "sawtooth", "cycles=1", "peak=2", "trough=0").status == 0
+
+
+def test_import_writes_a_program(coalloc: Any, tmp_path: Path) -> None:
+    """And says on standard error what it met."""
+    log, out = tmp_path / "log", tmp_path / "out.gz"
+    log.write_text("1 1700000000.000001 pipe([3, 4]) = 0\n1 1700000000.000009 close(3) = 0\nnoise\n")
+    result = coalloc("trace", "import", str(log), "-o", str(out), "--title", "mine")
+    assert result.status == 0
+    assert "1 not understood" in result.err
+    assert "1 pipes, at most 1 alive, 1 at the end" in result.err
+    assert load(out).title == "mine"
+    assert coalloc("trace", "import", str(log)).out.splitlines()[1] == "title imported from log"
+
+
+def test_map_draws_arenas_with_a_legend(coalloc: Any) -> None:
+    """At the end, at the peak, after some operation; for every kind of design."""
+    result = coalloc("map")
+    assert "nothing is live at the end; --at peak" in result.out
+    assert "# busy   c cached   . free" in result.out
+    result = coalloc("map", "--at", "peak", "--width", "16")
+    assert "180,224 bytes live" in result.out
+    assert "|+...............|   4% busy" in result.out
+    assert "bytes live" in coalloc("map", "--design", "per-pipe", "--at", "100", "--copies", "2").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compare", "no-such-file"], "there is no such file"),
+        (["compare", "."], "is a folder"),
+        (["compare", "--designs", "per-pipe,magic"], "'magic': is no design; there are per-pipe, coalescing"),
+        (["compare", "--designs", ""], "is no design"),
+        (["compare", "--era", "1999"], "is no era; there are 2003-07"),
+        (["compare", "--limit", "lots"], "write a size as"),
+        (["compare", "--limit", "0"], "must be greater than 0"),
+        (["compare", "--limit", "100"], "at least a page"),
+        (["compare", "--limit", "-5M"], "write a size as"),
+        (["compare", "--copies", "0"], "copies=0"),
+        (["compare", "--copies", "many"], "--copies"),
+        ([], "see --help"),
+        (["trace"], "see --help"),
+        (["compare", "--copies", "2", "--spread", "-1"], "spread"),
+        (["compare", "--copies", "2", "--spread", "nan"], "spread"),
+        (["compare", "--plot", "x.pdf"], "must end in .svg or .png"),
+        (["compare", "--plot", "no/such/folder/x.svg"], "its folder does not exist"),
+        (["compare", "a", "b"], "unexpected extra argument"),
+        (["compare", "--colour"], "--colour"),
+        (["frobnicate"], "frobnicate"),
+        (["map", "--at", "noon"], "must be end, peak, or a number"),
+        (["map", "--at", "0"], "must be end, peak, or a number in 1 .. 27554"),
+        (["map", "--width", "2"], "width"),
+        (["map", "--design", "per-pipe,coalescing"], "one design is drawn"),
+        (["trace", "info", "no-such-file"], "there is no such file"),
+        (["trace", "import", "no-such-file"], "there is no such file"),
+        (["trace", "import"], "STRACE_LOG"),
+        (["trace", "generate", "noise"], "is no generator; there are exhaustion"),
+        (["trace", "generate", "churn", "size=3"], "churn takes live=1000, operations=100000"),
+        (["trace", "generate", "churn", "live"], "write a size as"),
+        (["trace", "generate", "churn", "live=x"], "write a size as"),
+        (["trace", "generate", "robson", "largest=3"], "must be a power of two"),
+        (["trace", "generate", "comb", "-o", "no/such/folder/x"], "its folder does not exist"),
+    ],
+)  # fmt: skip
+def test_bad_usage_is_one_clear_line_and_status_2(coalloc: Any, arguments: list[str], words: str) -> None:
+    """Nothing on standard output."""
+    result = coalloc(*arguments)
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("coalloc: error: ")
+    assert result.err.count("\n") == 1
+    assert words in result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "holds no line of an strace log"),
+        (b"hello\nworld\n", "holds no line of an strace log"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        (b"coalloc pipe-program 1\n0 create 0\n0 write 0 1\n", "bad, line 3: write takes 4 numbers"),
+        (b"coalloc pipe-program 9\n", "version '9' is not known"),
+    ],
+)
+@pytest.mark.parametrize("command", [["compare"], ["trace", "info"], ["map"]], ids=" ".join)
+def test_a_wrong_file_is_one_clear_line_and_status_1(
+    coalloc: Any, tmp_path: Path, command: list[str], content: bytes, words: str
+) -> None:
+    """With the file's name, and the line where one is at fault."""
+    file = tmp_path / "bad"
+    file.write_bytes(content)
+    result = coalloc(*command, str(file))
+    assert (result.status, result.out) == (1, "")
+    assert result.err.count("\n") == 1
+    assert words in result.err
+    assert str(file) in result.err
+
+
+def test_help_is_there_for_every_command(coalloc: Any) -> None:
+    """On standard output, with status 0."""
+    assert "compare" in coalloc("--help").out
+    assert "--designs" in coalloc("compare", "--help").out
+    result = coalloc("trace", "--help")
+    assert "generate" in result.out
+    assert (result.status, result.err) == (0, "")
+
+
+def test_a_closed_standard_output_is_one_clear_line() -> None:
+    """As when a pager quits: status 1, no traceback."""
+    command = [sys.executable, "-m", "coalloc", "trace", "generate", "churn", "operations=20000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "coalloc space-program 1\n"
+        process.stdout.close()
+        assert process.stderr.read() == "coalloc: error: standard output was closed before all was written\n"
+    assert process.returncode == 1
+
+
+def test_an_unwritable_plot_is_one_clear_line(coalloc: Any, program: str, tmp_path: Path) -> None:
+    """The system's own words, with the name."""
+    folder = tmp_path / "taken.svg"
+    folder.mkdir()
+    result = coalloc("compare", program, "--plot", str(folder))
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert str(folder) in result.err
+
+
+def test_an_interrupt_is_one_line(coalloc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 130, as shells have it."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "bundled_build", interrupt)
+    result = coalloc("compare")
+    assert (result.status, result.err) == (130, "coalloc: error: interrupted\n")
+
+
+def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that is no user's fault keeps its traceback."""
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "bundled_build", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["compare"])
+
+
+def test_progress_is_shown_on_a_terminal_only(coalloc: Any, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """On standard error, so that standard output stays the same."""
+    quiet = coalloc("compare", program)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    loud = coalloc("compare", program, "--json")
+    assert json.loads(loud.out)
+    assert "per-pipe" in loud.err
+    assert quiet.err == ""

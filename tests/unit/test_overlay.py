@@ -1,0 +1,52 @@
+"""Overlays: many copies at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coalloc import InvalidRequestError, PipeProgram, bundled_build, overlay
+from coalloc.workload.generators import shell_pipeline
+
+
+@given(st.integers(1, 6), st.integers(0, 5000), st.integers(0, 99))
+def test_every_copy_is_there_shifted_and_in_order(copies: int, spread: int, seed: int) -> None:
+    """The overlay is a valid program; taken apart by pipes, each copy's operations are the program's, at one shift."""
+    program = shell_pipeline(pipelines=2, max_bytes=9000, seed=3)
+    merged = overlay(program, copies, spread, seed)
+    assert PipeProgram(merged) == merged
+    facts, one = merged.facts(), program.facts()
+    assert (facts.pipes, facts.bytes_written, facts.operations) == (
+        copies * one.pipes, copies * one.bytes_written, copies * one.operations,
+    )  # fmt: skip
+    assert facts.duration <= one.duration + spread
+    by_pipe: dict[int, list[tuple[int, int, int, int]]] = {}
+    for op in merged:
+        by_pipe.setdefault(op.pipe, []).append((op.time, op.kind, op.end, op.n))
+    shifted = sorted(
+        (stories[0][0], [(time - stories[0][0], *rest) for time, *rest in stories]) for stories in by_pipe.values()
+    )
+    originals: dict[int, list[tuple[int, int, int, int]]] = {}
+    for op in program:
+        originals.setdefault(op.pipe, []).append((op.time, op.kind, op.end, op.n))
+    expected = [[(time - story[0][0], *rest) for time, *rest in story] for story in originals.values()]
+    assert sorted(story for _, story in shifted) == sorted(expected * copies)
+
+
+def test_equal_seeds_give_equal_overlays() -> None:
+    """And another seed another one; one copy is the program itself."""
+    build = bundled_build()
+    assert overlay(build, 3, 10**7, 5) == overlay(build, 3, 10**7, 5)
+    assert overlay(build, 3, 10**7, 5) != overlay(build, 3, 10**7, 6)
+    assert overlay(build, 1, 10, 1) is build
+    assert overlay(build, 3, 10**7, 5).title == "3 copies of GNU hello: ./configure && make -j2, begun within 10.0 s"
+
+
+@pytest.mark.parametrize(("copies", "spread"), [(0, 0), (-1, 0), (True, 0), (1.5, 0), (2, -1), (2, 0.5)])
+def test_bad_arguments_are_refused(copies: Any, spread: Any) -> None:
+    """Both are whole numbers."""
+    with pytest.raises(InvalidRequestError):
+        overlay(bundled_build(), copies, spread, 0)

@@ -1,0 +1,159 @@
+"""Pipes: bad input, and the small print that no behaviour number covers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coalloc import ERAS, InvalidRequestError, KernelMap, PerPipeSpace, PipeError, PipeSystem, SimClock
+from coalloc.pipes.budget import Console
+from tests.behaviours.designs import make
+
+
+def test_bad_arguments_of_a_system_are_refused() -> None:
+    """Each by name."""
+    space = PerPipeSpace(KernelMap(), kva_limit=1 << 20)
+    for what, arguments in (
+        ("era", {"era": "2006", "maxpipekva": 1}),
+        ("maxpipekva", {"era": ERAS["2006"], "maxpipekva": 0}),
+        ("maxpipes", {"era": ERAS["2003-07"], "maxpipekva": 1, "maxpipes": 1}),
+        ("hz", {"era": ERAS["2006"], "maxpipekva": 1, "hz": 0}),
+    ):
+        with pytest.raises(InvalidRequestError) as caught:
+            PipeSystem(space, **arguments)  # type: ignore[arg-type]
+        assert caught.value.what == what
+
+
+@pytest.mark.parametrize(
+    ("end", "data"), [(2, 1), (-1, 1), ("0", 1), (1, -1), (1, 1.5), (1, "text"), (1, None), (1, True)]
+)
+def test_bad_arguments_of_a_write_change_nothing(end: Any, data: Any) -> None:
+    """An end is 0 or 1, data are bytes or a number."""
+    system = make("2006")
+    pair = system.pipe()
+    before = system.counters()
+    with pytest.raises(InvalidRequestError):
+        pair.write(end, data)
+    assert system.counters() == before
+
+
+@pytest.mark.parametrize(("end", "n"), [(2, 1), (0, -1), (0, 1.5), (0, True)])
+def test_bad_arguments_of_a_read_change_nothing(end: Any, n: Any) -> None:
+    """A number of bytes is an int that is not negative."""
+    pair = make("2006").pipe()
+    with pytest.raises(InvalidRequestError):
+        pair.read(end, n)
+    with pytest.raises(InvalidRequestError):
+        pair.close(7)
+
+
+def test_small_writes_are_atomic_and_large_ones_are_not() -> None:
+    """Up to PIPE_BUF bytes go in at once or not at all."""
+    pair = make("2004-01").pipe()
+    assert pair.room(1) == 16384
+    assert pair.write(1, 16384 - 100) == 16284
+    with pytest.raises(PipeError, match="EAGAIN"):
+        pair.write(1, 101)
+    with pytest.raises(PipeError, match="EAGAIN"):
+        pair.write(1, 512)
+    assert pair.write(1, 513) == 100
+    with pytest.raises(PipeError, match="EAGAIN"):
+        pair.write(1, 5000)
+    assert pair.write(1, 0) == 0
+    assert not pair.wakes_writer(1)
+    pair.read(0, 16384 - 5460)
+    assert pair.wakes_writer(1)
+
+
+def test_a_direct_write_holds_the_bytes_until_they_are_read() -> None:
+    """It needs 8 KiB, an empty buffer no smaller, and nobody else's direct write; the buffer's pages are not touched."""
+    system = make("2006")
+    system.piperesizeallowed = False
+    pair = system.pipe()
+    content = bytes(range(256)) * 64
+    assert pair.write(1, content[:8191], direct=True) == 8191
+    assert pair.halves[0].direct is None
+    pair.read(0, 8191)
+    assert pair.write(1, content + b"more", direct=True) == 16384
+    assert (pair.halves[0].cnt, pair.room(1), pair.wakes_writer(1)) == (0, 0, False)
+    with pytest.raises(PipeError, match="EAGAIN"):
+        pair.write(1, 5)
+    got = bytearray()
+    assert pair.read(0, 10000, into=got) == 10000
+    assert pair.read(0, 10000, into=got) == 6384
+    assert bytes(got) == content
+    assert pair.write(1, 9000, direct=True) == 9000
+    assert pair.read(0, 1) == 1
+    pair.close(0)
+    assert pair.halves[0].direct is None
+
+
+def test_counts_and_bytes_mix() -> None:
+    """Bytes that were only counted read as zeros."""
+    pair = make("2006").pipe()
+    pair.write(1, 3)
+    pair.write(1, b"abc")
+    pair.write(1, 2)
+    got = bytearray()
+    pair.read(0, 8, into=got)
+    assert bytes(got) == b"\0\0\0abc\0\0"
+    pair.write(1, 4)
+    got = bytearray()
+    pair.read(0, 0, into=got)
+    pair.read(0, 9, into=got)
+    assert bytes(got) == bytes(4)
+
+
+def test_sysctl_has_the_names_of_its_era() -> None:
+    """Sorted, with the kernel's prefix."""
+    common = {"maxpipekva", "pipeallocfail", "pipefragretry", "pipekva", "piperesizefail"}
+    extra = {
+        "2003-07": {"pipes", "maxpipes"}, "2004-01": {"pipes"}, "2006": {"pipes", "piperesizeallowed"},
+        "10.x": {"piperesizeallowed"}, "current": {"piperesizeallowed", "pipebuf_reserv"},
+    }  # fmt: skip
+    for era, names in extra.items():
+        system = make(era)
+        system.pipe()
+        values = system.sysctl()
+        assert list(values) == sorted(f"kern.ipc.{name}" for name in common | names)
+        assert values["kern.ipc.pipekva"] == system.budget.kva_used
+        assert values.get("kern.ipc.pipes", 2) == 2
+    assert make("current").sysctl()["kern.ipc.pipebuf_reserv"] == 2
+
+
+def test_pages_are_touched_once_however_often_the_ring_goes_round() -> None:
+    """A write touches what it stores to; a resize what it copies; a new buffer starts untouched."""
+    kernel = KernelMap(base=0)
+    system = PipeSystem(PerPipeSpace(kernel, kva_limit=1 << 20), ERAS["2006"], maxpipekva=1 << 20)
+    pair = system.pipe()
+    for _ in range(20):
+        pair.write(1, 3000)
+        pair.read(0, 3000)
+    assert kernel.counters().faults == 1
+    for _ in range(20):
+        pair.write(1, 3000)
+        pair.read(0, 2999)
+    assert kernel.counters().faults == 4
+    pair.write(1, 20000)
+    assert pair.halves[0].size == 32768
+    assert kernel.counters().faults == 4 + 5
+
+
+def test_the_clock_only_moves_forward() -> None:
+    """In whole nanoseconds."""
+    clock = SimClock(5)
+    clock.advance(3)
+    assert clock.now == 8
+    for call, argument in ((clock.advance_to, 7), (clock.advance, -1), (SimClock, -1)):
+        with pytest.raises(InvalidRequestError):
+            call(argument)
+    with pytest.raises(InvalidRequestError):
+        Console(clock, hz=0)
+
+
+def test_a_pipe_describes_itself() -> None:
+    """For the reader of a failed check."""
+    pair = make("2006").pipe()
+    pair.write(1, 7)
+    assert repr(pair) == "<PipePair 0: active 7/16384, active 0/0>"

@@ -1,0 +1,175 @@
+"""Replay: counts, waiting writers, early reads, refusals, samples."""
+
+from __future__ import annotations
+
+import pytest
+
+from coalloc import (
+    COSTS,
+    DESIGNS,
+    ERAS,
+    InvalidRequestError,
+    PipeOp,
+    PipeOpKind,
+    PipeProgram,
+    SpaceProgram,
+    bundled_build,
+    replay,
+)
+from coalloc.vm.costs import EVENTS
+from coalloc.workload.designs import Bench, find_designs
+from coalloc.workload.generators import churn, exhaustion, hackbench
+from coalloc.workload.program import Program
+from coalloc.workload.replay import Outcome, Waits
+
+C, W, R, X = PipeOpKind
+LIMIT = 1 << 20
+
+
+def run(*rows: tuple[int, ...], era: str = "2004-01", design: str = "coalescing", limit: int = LIMIT) -> Outcome:
+    """Replay rows without times."""
+    ops = [PipeOp(time, *row) for time, row in enumerate(rows)]  # type: ignore[arg-type]
+    return replay(PipeProgram(ops), DESIGNS[design], era=ERAS[era], limit=limit)
+
+
+def test_a_write_that_does_not_fit_waits_for_reads() -> None:
+    """It goes on when little is left in the buffer; what the writer does next, and its close, wait behind it."""
+    outcome = run(
+        (C, 0), (W, 0, 1, 16384), (W, 0, 1, 5000), (W, 0, 1, 10), (X, 0, 1),
+        (R, 0, 0, 10000), (R, 0, 0, 6384), (R, 0, 0, 5010), (X, 0, 0),
+    )  # fmt: skip
+    assert outcome.waits == Waits(waits=2)
+    assert (outcome.pipes.bytes_written, outcome.pipes.bytes_read, outcome.pipes.pipes) == (21394, 21394, 0)
+
+
+def test_a_writer_is_not_woken_while_much_is_left() -> None:
+    """MINPIPESIZE, 5461 bytes, is the mark."""
+    outcome = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 600), (R, 0, 0, 16384 - 5461), (X, 0, 0), (X, 0, 1))
+    assert outcome.waits == Waits(waits=1, broken=1)
+    woken = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 600), (R, 0, 0, 16384 - 5460), (X, 0, 0), (X, 0, 1))
+    assert woken.waits == Waits(waits=1)
+    assert woken.pipes.bytes_written == 16984
+
+
+def test_a_read_that_comes_early_has_its_data_when_they_come() -> None:
+    """Also in pieces; what it still waits for when its end closes is dropped."""
+    outcome = run((C, 0), (R, 0, 0, 100), (W, 0, 1, 60), (W, 0, 1, 60), (R, 0, 0, 500), (X, 0, 0), (X, 0, 1))
+    assert outcome.waits == Waits(early_reads=2)
+    assert (outcome.pipes.bytes_read, outcome.pipes.bytes_written) == (120, 120)
+
+
+def test_a_large_write_and_its_early_read_alternate() -> None:
+    """100,000 bytes through a buffer of 64 KiB."""
+    outcome = run((C, 0), (R, 0, 0, 100000), (W, 0, 1, 100000), (X, 0, 1), (X, 0, 0))
+    assert outcome.waits == Waits(waits=1, early_reads=1)
+    assert (outcome.pipes.bytes_read, outcome.pipes.pipes) == (100000, 0)
+
+
+def test_what_nobody_will_read_is_broken_and_what_still_waits_is_stranded() -> None:
+    """A closed reader ends the writer's waiting, and its close goes through."""
+    outcome = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 1), (X, 0, 1), (X, 0, 0))
+    assert outcome.waits == Waits(waits=1, broken=1)
+    assert outcome.pipes.pipes == 0
+    assert run((C, 0), (X, 0, 0), (W, 0, 1, 5)).waits == Waits(broken=1)
+    assert run((C, 0), (W, 0, 1, 70000), (W, 0, 1, 9), (X, 0, 1)).waits == Waits(waits=2, stranded=2)
+
+
+def test_operations_on_a_refused_pipe_are_passed_over() -> None:
+    """And counted; where pipe() never fails, a write without a buffer is counted instead."""
+    rows = [(C, 0), (C, 1), (W, 1, 1, 5), (X, 1, 0), (X, 1, 1)]
+    outcome = run(*rows, limit=32768)
+    assert (outcome.pipes.pipes_created, outcome.pipes.pipes_refused, outcome.waits) == (1, 1, Waits(skipped=3))
+    assert outcome.console[0].text == "kern.ipc.maxpipekva exceeded; see tuning(7)"
+    assert run(*rows, era="10.x", limit=4096).waits == Waits(no_buffer=1)
+
+
+def test_the_real_build_loses_nothing() -> None:
+    """Every byte that was written and read in the recording is, in every era, over every design."""
+    build = bundled_build()
+    facts = build.facts()
+    for era in ERAS.values():
+        for design in DESIGNS.values():
+            outcome = replay(build, design, era=era, limit=64 << 20)
+            assert outcome.pipes.pipes_created == facts.pipes
+            assert (outcome.pipes.bytes_written, outcome.pipes.bytes_read) == (facts.bytes_written, facts.bytes_read)
+            assert (outcome.waits.broken, outcome.waits.stranded, outcome.waits.skipped) == (0, 0, 0)
+            assert outcome.pipes.kva_used == 0
+            assert outcome.space.live == 0
+
+
+def test_equal_arguments_give_equal_outcomes() -> None:
+    """I13: determinism."""
+    program = hackbench(groups=1, fds=3, loops=5, seed=4)
+    first, again = (replay(program, DESIGNS["first-fit"], era=ERAS["2006"], limit=LIMIT) for _ in range(2))
+    assert first == again
+
+
+@pytest.mark.parametrize("program", [bundled_build(), churn(live=50, operations=1000)], ids=["pipes", "space"])
+def test_samples_are_evenly_spread_and_end_with_the_end(program: Program) -> None:
+    """At most as many as asked for; progress is told at each."""
+    told: list[int] = []
+    outcome = replay(program, DESIGNS["coalescing"], era=ERAS["2004-01"], limit=LIMIT, samples=7, progress=told.append)
+    assert len(outcome.series) == len(told) <= 7
+    assert told[-1] == len(program)
+    assert outcome.series[-1].live == 0
+    assert [sample.time for sample in outcome.series] == sorted(sample.time for sample in outcome.series)
+    empty = replay(PipeProgram([]), DESIGNS["per-pipe"], era=ERAS["2006"], limit=LIMIT)
+    assert (empty.series, empty.mean_external_fragmentation) == ((), 0.0)
+
+
+def test_a_watcher_sees_every_operation() -> None:
+    """In order, with the bytes live."""
+    seen: list[tuple[int, int]] = []
+
+    def watch(done: int, live: int, bench: Bench) -> None:
+        seen.append((done, live))
+        assert bench.space.stats().live == live
+
+    program = churn(live=5, operations=20)
+    replay(program, DESIGNS["coalescing"], era=ERAS["2004-01"], limit=LIMIT, samples=3, watch=watch)
+    assert [done for done, _ in seen] == list(range(1, len(program) + 1))
+    assert seen[-1][1] == 0
+
+
+def test_space_programs_count_refusals_and_pass_over_what_was_refused() -> None:
+    """A refused resize leaves the buffer; a refused alloc has nothing to free."""
+    program = SpaceProgram(
+        [(0, 0, 8192), (0, 1, 1 << 30), (2, 1, 5), (1, 1, 0), (2, 0, 1 << 30), (2, 0, 16384), (1, 0, 0)]
+    )
+    outcome = replay(program, DESIGNS["coalescing"], era=ERAS["2004-01"], limit=LIMIT)
+    assert (outcome.allocs_refused, outcome.waits, outcome.peak_live) == (2, Waits(skipped=2), 16384)
+    assert outcome.map.faults == 4
+    assert outcome.space.live == 0
+    assert outcome.pipes.pipes_created == 0
+
+
+def test_costs_are_estimated_from_counts() -> None:
+    """A design that maps each buffer does nothing in arenas."""
+    for name, carves in (("per-pipe", 0), ("coalescing", 2)):
+        outcome = run((C, 0), (X, 0, 0), (X, 0, 1), era="2006", design=name)
+        events = outcome.events()
+        assert set(events) == set(EVENTS)
+        assert events["space_ops"] == carves
+        assert outcome.estimate(COSTS["unit"]) == sum(events.values())
+
+
+def test_bad_arguments_are_refused() -> None:
+    """Limits, samples and names."""
+    for limit in (0, 100, -1):
+        with pytest.raises(InvalidRequestError):
+            replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=limit)
+    with pytest.raises(InvalidRequestError):
+        replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=LIMIT, samples=0)
+    for names in ("", "x", "per-pipe,", "per-pipe,per-pipe"):
+        with pytest.raises(InvalidRequestError):
+            find_designs(names)
+    assert [design.name for design in find_designs(" per-pipe , coalescing ")] == ["per-pipe", "coalescing"]
+
+
+def test_soft_limits_get_the_whole_kernel_map() -> None:
+    """In July 2003 the limit is not the size of a map, and every buffer has its own object."""
+    bench = DESIGNS["per-pipe"].build(ERAS["2003-07"], LIMIT)
+    assert (bench.kernel.size, bench.kernel.findspace) == (1 << 30, "linear")
+    bench.space.alloc(4096)
+    bench.space.alloc(4096)
+    assert len(bench.kernel.entries()) == 2

@@ -1,0 +1,160 @@
+"""The text format: what is written is read again; what is not valid is refused with file, line and reason."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coalloc import PipeProgram, ProgramError, SpaceProgram, bundled_build, load, save
+from coalloc.workload.program import Program
+from coalloc.workload.textformat import dumps, is_program, loads
+
+PIPE = "coalloc pipe-program 1\n"
+SPACE = "coalloc space-program 1\n"
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    """Any valid program."""
+    title = draw(st.sampled_from(["", "a title", "title # with words"]))
+    if draw(st.booleans()):
+        ops: list[tuple[int, int, int]] = []
+        live: list[int] = []
+        made = 0
+        for kind in draw(st.lists(st.integers(0, 2), max_size=30)):
+            if kind == 0 or not live:
+                ops.append((0, made, draw(st.integers(1, 2**62))))
+                live.append(made)
+                made += 1
+            elif kind == 1:
+                ops.append((1, live.pop(draw(st.integers(0, len(live) - 1))), 0))
+            else:
+                ops.append((2, draw(st.sampled_from(live)), draw(st.integers(1, 2**62))))
+        return SpaceProgram(ops, title=title)
+    rows: list[tuple[int, int, int, int, int]] = []
+    open_ends: list[tuple[int, int]] = []
+    time = pipes = 0
+    for kind in draw(st.lists(st.integers(0, 3), max_size=30)):
+        time += draw(st.integers(0, 1000))
+        if kind == 0 or not open_ends:
+            rows.append((time, 0, pipes, 0, 0))
+            open_ends += [(pipes, 0), (pipes, 1)]
+            pipes += 1
+        else:
+            pipe, end = draw(st.sampled_from(open_ends))
+            rows.append((time, kind, pipe, end, 0 if kind == 3 else draw(st.integers(1, 99999))))
+            if kind == 3:
+                open_ends.remove((pipe, end))
+    return PipeProgram(rows, title=title)
+
+
+@given(programs())
+def test_what_is_written_is_read_again(program: Program) -> None:
+    """Operations and title."""
+    again = loads(dumps(program))
+    assert again == program
+    assert again.title == program.title
+    assert dumps(again) == dumps(program)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
+def test_files_may_be_compressed(tmp_path: Path, suffix: str) -> None:
+    """The name's ending says how; equal programs make equal files, and no partial file is left."""
+    program = bundled_build()
+    files = [tmp_path / f"{name}.pipes{suffix}" for name in "ab"]
+    for file in files:
+        save(program, file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert load(files[0]) == program
+    assert is_program(files[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [file.name for file in files]
+
+
+def test_comments_and_empty_lines_are_passed_over() -> None:
+    """And counted, so that a line number is that of the file."""
+    text = PIPE + "# a comment\n\n   \n0 create 0\n  # another\n3 write 0 1 5\n"
+    assert len(loads(text)) == 2
+    with pytest.raises(ProgramError) as caught:
+        loads(text + "2 read 0 0 5\n")
+    assert (caught.value.line, caught.value.file) == (8, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("", 1, "is no program"),
+        ("hello\n", 1, "is no program"),
+        ("coalloc pipe-program 2\n", 1, "version '2' is not known"),
+        ("coalloc pipe-program 1 \n", 1, "version"),
+        (PIPE + "0 create\n", 2, "takes 2 numbers"),
+        (PIPE + "0 create 0 0\n", 2, "takes 2 numbers"),
+        (PIPE + "0 create 0\n0 write 0 1\n", 3, "takes 4 numbers"),
+        (PIPE + "0 create 0\n0 close 0 1 1\n", 3, "takes 3 numbers"),
+        (PIPE + "x create 0\n", 2, "not a decimal number"),
+        (PIPE + "-1 create 0\n", 2, "not a decimal number"),
+        (PIPE + "1.5 create 0\n", 2, "not a decimal number"),
+        (PIPE + "9223372036854775808 create 0\n", 2, "not a decimal number"),
+        (PIPE + "99999999999999999999999999 create 0\n", 2, "not a decimal number"),
+        (PIPE + "٣ create 0\n", 2, "not a decimal number"),
+        (PIPE + "0 make 0\n", 2, "expected a time and one of"),
+        (PIPE + "0\n", 2, "expected a time and one of"),
+        (PIPE + "0 create 1\n", 2, "the next one is 0"),
+        (PIPE + "title a\ntitle b\n", 3, "expected a time"),
+        (PIPE + "0 create 0\n5 close 0 0\n6 read 0 0 1\n", 4, "is closed"),
+        (SPACE + "alloc 0\n", 2, "takes 2 numbers"),
+        (SPACE + "grow 0 1\n", 2, "expected one of"),
+        (SPACE + "alloc 0 0\n", 2, "size of 0"),
+        (SPACE + "alloc 0 4096\n\nfree 1\n", 4, "not live"),
+    ],
+)
+def test_a_bad_line_is_refused_by_number_and_reason(text: str, line: int, words: str, tmp_path: Path) -> None:
+    """From a string and from a file, where the file is named as well."""
+    with pytest.raises(ProgramError, match=words) as caught:
+        loads(text)
+    assert caught.value.line == line
+    file = tmp_path / "bad.txt"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ProgramError, match=words) as caught:
+        load(file)
+    assert (caught.value.line, caught.value.file) == (line, str(file))
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    """Cut short, not compressed at all, or not text: a reason each, no other exception."""
+    text = dumps(bundled_build()).encode()
+    cases: dict[str, bytes] = {
+        "short.gz": gzip.compress(text)[:-20],
+        "short.xz": lzma.compress(text)[:-200],
+        "plain.gz": text,
+        "plain.xz": text,
+        "flipped.gz": bytes(byte ^ 0xFF if at == 2000 else byte for at, byte in enumerate(gzip.compress(text))),
+        "latin.txt": PIPE.encode() + b"# caf\xe9\n",
+    }
+    for name, content in cases.items():
+        file = tmp_path / name
+        file.write_bytes(content)
+        with pytest.raises(ProgramError) as caught:
+            load(file)
+        assert caught.value.file == str(file)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none")
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    """Neither the file nor a partial one."""
+    with pytest.raises(OSError, match="none"):
+        save(bundled_build(), tmp_path / "none" / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_is_program_tells_by_the_first_line(tmp_path: Path) -> None:
+    """Whatever the version; an empty file is none."""
+    for text, answer in ((PIPE, True), ("coalloc space-program 9\n", True), ("10 1.0 close(3)\n", False), ("", False)):
+        file = tmp_path / "x"
+        file.write_text(text)
+        assert is_program(file) is answer
