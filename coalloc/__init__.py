@@ -47,7 +47,7 @@ from coalloc.space.coalescing import CoalescingSpace
 from coalloc.space.permap import PerPipeSpace
 from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
 from coalloc.units import PAGE_SIZE, GiB, KiB, MiB, format_size, parse_size
-from coalloc.vm.costs import COSTS, CostModel
+from coalloc.vm.costs import COSTS, CostModel, Estimate
 from coalloc.vm.kernelmap import KernelMap, MapCounters
 from coalloc.vm.source import Source
 from coalloc.workload.bundled import bundled_build
@@ -81,6 +81,7 @@ __all__ = [
     "CostModel",
     "Design",
     "Era",
+    "Estimate",
     "ExhaustionError",
     "Explanation",
     "Extent",

@@ -63,14 +63,15 @@ class FreeFault(enum.Enum):
     NEVER_ALLOCATED = "never handed out"
     FREED_TWICE = "freed already"
     INSIDE_BUFFER = "inside a buffer"
+    NOT_MAPPED = "not mapped"
 
 
 class BadFreeError(CoallocError, ValueError):
-    """Report an address that is not the base of a live buffer; nothing was changed.
+    """Report an address that is not the base of a live buffer, or not mapped; nothing was changed.
 
     Args:
-        address: The address that was passed, in bytes.
-        fault: Which of the three mistakes it is.
+        address: The address at fault, in bytes.
+        fault: Which of the mistakes it is.
         inside: ``(base, size)`` of the buffer that contains the address, where one does.
     """
 
@@ -81,6 +82,8 @@ class BadFreeError(CoallocError, ValueError):
         self.inside = inside
 
     def __str__(self) -> str:
+        if self.fault is FreeFault.NOT_MAPPED:
+            return f"address {self.address:#x} is not mapped"
         text = f"address {self.address:#x} is not the base of a live buffer: {self.fault.value}"
         if self.inside is not None:
             base, size = self.inside
@@ -195,8 +198,10 @@ class HoleVerdict:
 class Remedy:
     """The smallest change of one quantity that would make the refused request succeed.
 
-    ``what`` is ``"size"``, ``"kva_limit"`` or the name of a constraint; ``value`` is what it would have to be.
-    Each remedy was tried on the state that refused; none is a guess.
+    ``what`` is ``"size"``, ``"kva_limit"`` or the name of a constraint; ``value`` is what it would have to be.  Each was tried
+    on the state that refused, and the next smaller change fails there.  Two things it cannot know: where the source would
+    put an arena (a constrained request's limit is one that suffices wherever that is), and what a source that is a space
+    itself could give after draining its caches (there may then be a better remedy).
     """
 
     what: str
@@ -220,7 +225,9 @@ class Explanation:
         lines = [f"no place for {self.request} bytes"]
         lines += [f"  hole {verdict}" for verdict in self.verdicts] or ["  there are no holes"]
         lines.append(f"  import: {self.import_verdict}")
-        lines += [f"  would succeed: {remedy}" for remedy in self.remedies] or ["  nothing smaller would succeed"]
+        lines += [f"  would succeed: {remedy}" for remedy in self.remedies] or [
+            "  no single change was found that would succeed"
+        ]
         return "\n".join(lines)
 
 

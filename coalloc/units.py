@@ -36,7 +36,7 @@ MAX_SIZE: Final = 2**63
 """The largest size or address that is accepted; sums of two stay below 2**64."""
 
 _UNITS: Final = {"": 1, "k": KiB, "m": MiB, "g": GiB, "t": 1 << 40}
-_SIZE: Final = re.compile(r"(\d+)\s*([kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)
+_SIZE: Final = re.compile(r"(\d{1,19})\s*([kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)
 
 
 def is_power_of_two(value: int) -> bool:
@@ -90,7 +90,7 @@ def parse_size(text: str) -> int:
     >>> parse_size("4KiB"), parse_size("65536"), parse_size("1g")
     (4096, 65536, 1073741824)
     """
-    match = _SIZE.fullmatch(text.strip())
+    match = _SIZE.fullmatch(text.strip()) if type(text) is str else None
     if match is None:
         raise InvalidRequestError("size", text, "write a size as 65536, 64K, 4KiB or 64M")
     if not match[2] and match[3] and match[3].lower() == "ib":

@@ -48,7 +48,7 @@ def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float]
         "resizes_in_place": outcome.pipes.resizes_in_place or outcome.space.resizes_in_place,
         "resizes_moved": outcome.pipes.resizes_moved or outcome.space.resizes_moved,
         "blocked_writes": outcome.waits.waits,
-        "estimated_cost_ns": outcome.estimate(costs),
+        "estimated_cost_ns": outcome.estimate(costs).ns,
     }
 
 

@@ -183,13 +183,12 @@ class CellSpace:
             smallest = min(length for _, length in lowest)
             return lowest[max((hole for hole in lowest if hole[1] == smallest), key=self._born.__getitem__)]
         if fit is Fit.INSTANT:
-            for group in range(200):
+            for group in sorted({self._class(length) for _, length in self.holes()}):
                 members = [hole for hole in self.holes() if self._class(hole[1]) == group]
-                floor = min((s for s in range(1, 4096) if self._class(s * self.quantum) == group), default=None)
-                if members and floor is not None and floor * self.quantum >= size:
-                    newest = max(members, key=self._born.__getitem__)
-                    if newest in lowest:
-                        return lowest[newest]
+                floor = group + 1 if group < 31 else 2 ** (group - 26)  # quanta of the smallest member there can be
+                newest = max(members, key=self._born.__getitem__)
+                if floor * self.quantum >= size and newest in lowest:
+                    return lowest[newest]
         return lowest[max(lowest, key=lambda hole: (-self._class(hole[1]), self._born[hole]))]
 
     def _class(self, size: int) -> int:
@@ -253,7 +252,7 @@ class CellSpace:
         place = self.choose(size, self.fit, align=align, phase=phase, nocross=nocross, lo=lo, hi=hi)
         if place is None:
             self._refusals += 1
-            raise self._refusal(size)
+            raise self._refusal(size, {"lo": lo}, {"hi": hi}, {"align": align, "phase": phase}, {"nocross": nocross})
         self.put(place, size)
         self.cursor = place + size
         return place
@@ -446,12 +445,21 @@ class CellSpace:
                 raise BadFreeError(base, FreeFault.INSIDE_BUFFER, (owner, len(self._cells(owner)) * self.quantum))
         raise BadFreeError(base, FreeFault.FREED_TWICE if base in self._handed_out else FreeFault.NEVER_ALLOCATED)
 
-    def _refusal(self, size: int) -> NoSpaceError:
+    def _refusal(self, size: int, *constraints: dict[str, int]) -> NoSpaceError:
+        """Add one constraint after the other: the first that leaves no place in a hole has killed it."""
         holes = self.holes()
+        rules = dict.fromkeys(holes, Rule.NOCROSS)
+        bounds: dict[str, int] = {}
+        for rule, more in zip((Rule.SIZE, Rule.LO, Rule.HI, Rule.ALIGN, Rule.NOCROSS), ({}, *constraints), strict=True):
+            bounds |= more
+            places = self.places(size, **bounds)
+            for hole in [hole for hole in rules if not any(hole[0] <= place < hole[0] + hole[1] for place in places)]:
+                if rules[hole] is Rule.NOCROSS:
+                    rules[hole] = rule
         largest = max((length for _, length in holes), default=0)
         explanation = Explanation(
             size,
-            tuple(HoleVerdict(base, length, Rule.SIZE) for base, length in holes if length < size),
+            tuple(HoleVerdict(base, length, rules[base, length]) for base, length in holes),
             "the oracle's range is fixed",
             (Remedy("size", largest),) if 0 < largest < size else (),
         )

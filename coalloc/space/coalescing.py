@@ -12,11 +12,14 @@ arena (I4), since arenas are given back one by one.
 
 When there is no hole.  (1) An arena is imported: ``arena_size`` bytes, or the request's own size if that is larger, or
 what the limit leaves; where the source refuses that much, what the request needs.  (2) If that fails, caches are drained
-and wholly free arenas released; then holes and source are asked once more.  (3) Then the call refuses.  So a refusal means
-that no hole admits the request, caches drained, and that limit or source forbid the arena it would need
-(``Completeness.EXACT``); and it has done what ``reclaim`` does, but nothing else.  For a constrained request, at most one
-arena of each of three sizes is tried (usual, sure to admit it, bare), and given back at once if the request does not fit
-it: there is no import loop.
+and the holes asked again; (3) then wholly free arenas are released, and the source is asked again.  (4) Then the call
+refuses.  So a refusal means that no hole admits the request, caches drained, and that limit or source forbid the arena it
+would need (``Completeness.EXACT``); and it has done what ``reclaim`` does, but nothing else.
+
+Constraints.  Where an arena comes to lie is up to the source.  So for a constrained request at most one arena of each of
+three sizes is tried (usual, sure to admit it, bare), and given back at once if the request does not fit it: there is no
+import loop, and a request with bounds is refused although some later arena might have lain within them.  A request
+whose constraints contradict each other is refused at once.
 
 When an arena is wholly free.  The release rule keeps a number of such arenas mapped (one, unless told otherwise), so that
 a load which swings about an arena's edge does not import and release in turn; the one that became free last is released
@@ -167,7 +170,7 @@ class CoalescingSpace(SpaceSource):
         self._quantum_cache = quantum_cache
         self._release = release
         self._busy: dict[int, int] = {}
-        self._cache: dict[int, list[int]] = {size: [] for size in range(quantum, quantum_cache + 1, quantum)}
+        self._cache: dict[int, list[int]] = {}  # by size, made when first needed
         self._arenas: SortedDict[int, int] = SortedDict()
         self._holes: Holes = make_holes(fit, self._arenas, quantum)
         self._idle: list[int] = []
@@ -229,7 +232,7 @@ class CoalescingSpace(SpaceSource):
         else:
             base = self._holes.take(size)
             if base < 0:
-                base = self._take_harder(Placement(size, self._quantum))
+                base = self._take_harder(Placement(size, self._quantum, self._quantum))
         self._busy[base] = size
         return base
 
@@ -244,10 +247,13 @@ class CoalescingSpace(SpaceSource):
         if not size:
             raise self._bad_free(base)
         busy[base] = 0
-        stack = self._cache.get(size)
-        if stack is not None and len(stack) < CACHE_DEPTH:
-            stack.append(base)
-            return
+        if size <= self._quantum_cache:
+            stack = self._cache.get(size)
+            if stack is None:
+                stack = self._cache[size] = []
+            if len(stack) < CACHE_DEPTH:
+                stack.append(base)
+                return
         self._frees += 1
         if self._holes.give(base, size) >= self._smallest_arena:
             self._settle(base)
@@ -258,6 +264,7 @@ class CoalescingSpace(SpaceSource):
         """Hand out a range that meets vmem(9)'s constraints, and return its base.
 
         The fit chooses among the holes that admit the request, which gets the lowest admissible place; the cache is passed by.
+        An arena is imported where none does, and given back if it does not lie where the request could be met.
 
         Args:
             size: Bytes, 1 .. 2**63, rounded up to the quantum.
@@ -291,8 +298,10 @@ class CoalescingSpace(SpaceSource):
 
         Complexity: O(h) for h holes, O(n log n) in the segments when it fails.
         """
-        if extent.base % self._quantum or extent.size % self._quantum:
-            raise InvalidRequestError("extent", str(extent), f"must be aligned to the quantum {self._quantum}")
+        if type(extent) is not Extent or extent.base % self._quantum or extent.size % self._quantum:
+            raise InvalidRequestError(
+                "extent", str(extent), f"must be an Extent aligned to the quantum {self._quantum}"
+            )
         for base, size in self._holes.size_at.items():
             if base <= extent.base and extent.end <= base + size:
                 break
@@ -319,7 +328,6 @@ class CoalescingSpace(SpaceSource):
         """
         old = self.size_of(base)
         size = round_up(require_size(size), self._quantum)
-        end = base + old
         if size == old:
             return base
         if size < old:
@@ -327,16 +335,29 @@ class CoalescingSpace(SpaceSource):
             self._busy[base] = size
             self._resizes_in_place += 1
             return base
-        behind = self._holes.size_at.get(end, 0)
-        if behind >= size - old and end not in self._arenas:
-            self._holes.carve(end, behind, end, size - old)
-            self._busy[base] = size
-            self._resizes_in_place += 1
+        if self._grow(base, old, size):
             return base
-        moved = self.alloc(size)
+        try:
+            moved = self.alloc(size)
+        except ExhaustionError:
+            if not self._grow(base, old, size):  # the failing alloc may have drained what lies behind
+                raise
+            self._refusals -= 1
+            return base
         self.free(base)
         self._resizes_moved += 1
         return moved
+
+    def _grow(self, base: int, old: int, size: int) -> bool:
+        """Grow a buffer into the hole behind it, if that is large enough and in the same arena."""
+        end = base + old
+        behind = self._holes.size_at.get(end, 0)
+        if behind < size - old or end in self._arenas:
+            return False
+        self._holes.carve(end, behind, end, size - old)
+        self._busy[base] = size
+        self._resizes_in_place += 1
+        return True
 
     def size_of(self, base: int, /) -> int:
         """Return the size of the live buffer at ``base``, as rounded.
@@ -368,38 +389,40 @@ class CoalescingSpace(SpaceSource):
         """Drain the caches, release every wholly free arena, and return how many bytes were unmapped (I10)."""
         before = self._mapped
         self._drain()
-        for arena in [base for base in self._arenas if self._is_idle(base)]:
-            self._release_arena(arena)
+        self._release_idle(keep=0)
         return before - self._mapped
 
     def _drain(self) -> None:
-        """Give all cached buffers to the free list: small sizes first, the oldest of a size first."""
-        for size, stack in self._cache.items():
+        """Give all cached buffers to the free list, small sizes first, the oldest of a size first; release nothing yet."""
+        for size, stack in sorted(self._cache.items()):
             for base in stack:
-                if self._holes.give(base, size) >= self._smallest_arena:
-                    self._settle(base)
+                self._holes.give(base, size)
             self._drained += len(stack)
             stack.clear()
 
+    def _release_idle(self, keep: int) -> None:
+        """Release wholly free arenas but for the ``keep`` lowest."""
+        self._idle = [base for base in self._arenas if self._is_idle(base)]
+        for arena in self._idle[keep:]:
+            self._release_arena(arena)
+        del self._idle[keep:]
+
     def _take_harder(self, request: Placement) -> int:
-        """Find a place for a request that no hole admits: import, else drain, release and try again, else refuse."""
-        base = self._import_for(request)
-        if base >= 0:
-            return base
-        mapped, cached = self._mapped, any(self._cache.values())
-        self.reclaim()
-        if cached:
-            base = self._holes.place(request)
-            if base >= 0:
-                return base
-        if self._mapped < mapped:
+        """Find a place for a request that no hole admits: import; else drain; else release and import; else refuse."""
+        if request.possible:
             base = self._import_for(request)
+            if base < 0 and any(self._cache.values()):
+                self._drain()
+                base = self._holes.place(request)
+                if base >= 0 and self._release.keep is not None:
+                    self._release_idle(self._release.keep)
+            if base < 0 and self._release_all_idle():
+                base = self._import_for(request)
             if base >= 0:
                 return base
         self._refusals += 1
         raise Refusal(
             request,
-            self._quantum,
             tuple(self._holes.size_at.items()),
             self._mapped,
             self._kva_limit,
@@ -407,13 +430,19 @@ class CoalescingSpace(SpaceSource):
             self._source.available(),
         ).error()
 
+    def _release_all_idle(self) -> bool:
+        """Release every wholly free arena, and tell whether there was one."""
+        before = self._mapped
+        self._release_idle(keep=0)
+        return self._mapped < before
+
     def _import_for(self, request: Placement) -> int:
         """Import an arena that admits the request, and carve it there; return the base, or -1 with nothing imported."""
         headroom = round_down(max(self._kva_limit - self._mapped, 0), self._granule)
         need = round_up(request.size, self._granule)
-        if need > headroom or not request.possible:
+        if need > headroom:
             return -1
-        sure = round_up(request.sure_size(self._quantum), self._granule)
+        sure = round_up(request.sure_size, self._granule)
         for size in dict.fromkeys(min(wanted, headroom) for wanted in (max(self._arena_size, sure), sure, need)):
             try:
                 arena = self._source.map(size)
@@ -470,12 +499,10 @@ class CoalescingSpace(SpaceSource):
     def _bad_free(self, base: object) -> BadFreeError | InvalidRequestError:
         if type(base) is not int:
             return InvalidRequestError("base", base, f"an int address is needed, not {type(base).__name__}")
-        if base in self._busy:
-            return BadFreeError(base, FreeFault.FREED_TWICE)
         for start, size in self._busy.items():
             if start < base < start + size:
                 return BadFreeError(base, FreeFault.INSIDE_BUFFER, (start, size))
-        return BadFreeError(base, FreeFault.NEVER_ALLOCATED)
+        return BadFreeError(base, FreeFault.FREED_TWICE if base in self._busy else FreeFault.NEVER_ALLOCATED)
 
     def _in_the_way(self, extent: Extent) -> SpanOverlapError:
         wanted = (extent.base, extent.size)
@@ -511,7 +538,6 @@ class CoalescingSpace(SpaceSource):
         """
         holes = self._holes
         free = sum(holes.size_at.values())
-        n_cached = sum(map(len, self._cache.values()))
         cached = sum(size * len(stack) for size, stack in self._cache.items())
         return SpaceStats(
             mapped=self._mapped,
@@ -522,8 +548,8 @@ class CoalescingSpace(SpaceSource):
             holes=len(holes),
             arenas=len(self._arenas),
             peak_mapped=self._peak_mapped,
-            allocs=holes.takes + self._cache_hits + self._reserves,
-            frees=self._frees + self._cache_hits + n_cached + self._drained,
+            allocs=self._n_allocs,
+            frees=self._n_frees,
             cache_hits=self._cache_hits,
             drained=self._drained,
             holes_visited=holes.visits,
@@ -534,6 +560,15 @@ class CoalescingSpace(SpaceSource):
             resizes_moved=self._resizes_moved,
             refusals=self._refusals,
         )
+
+    @property
+    def _n_allocs(self) -> int:
+        return self._holes.takes + self._cache_hits + self._reserves
+
+    @property
+    def _n_frees(self) -> int:
+        """Frees that were given to the holes, and those into the cache: what left it again, what it holds, what was drained."""
+        return self._frees + self._cache_hits + sum(map(len, self._cache.values())) + self._drained
 
     def render(self, width: int = 64) -> str:
         """Draw the arenas as text, ``width`` characters each: ``#`` busy, ``c`` cached, ``.`` free, ``+`` a mixture."""
@@ -564,9 +599,9 @@ class CoalescingSpace(SpaceSource):
         strays = _strays(busy, free, arenas)
         for base in strays:
             report("I6", f"busy {base:#x}+{busy[base]} lies in free space or outside the arenas")
-        stats = self.stats()
-        if stats.allocs - stats.frees != len(busy) - len(strays):
-            report("I6", f"{stats.allocs} allocs less {stats.frees} frees do not make {len(busy)} buffers")
+        allocs, frees = self._n_allocs, self._n_frees
+        if allocs - frees != len(busy) - len(strays):
+            report("I6", f"{allocs} allocs less {frees} frees do not make {len(busy)} buffers")
         segments = sorted([*free, *((base, size) for base, size in busy.items() if base not in strays)])
         for (base, size), (behind, _) in pairwise(segments):
             if base + size > behind:
@@ -580,8 +615,10 @@ class CoalescingSpace(SpaceSource):
             end = base + size
             if end in holes and end not in arenas:
                 report("I3", f"holes {base:#x}+{size} and {end:#x}+{holes[end]} were not joined")
-        if self._holes.by_size() != holes:
+        if sorted(self._holes.by_size()) != sorted(holes.items()):
             report("I5", "the index by size holds other holes than the index by base")
+        for fault in self._holes.index_faults():
+            report("I5", fault)
         if self._holes.start_of != {base + size: base for base, size in holes.items()}:
             report("I5", "the index by end holds other holes than the index by base")
         for base, size in [*holes.items(), *parked.items(), *busy.items(), *arenas.items()]:
@@ -589,8 +626,12 @@ class CoalescingSpace(SpaceSource):
                 report("I8", f"{base:#x}+{size} is not a positive multiple of the quantum {self._quantum}")
         if self._mapped != sum(arenas.values()):
             report("I7", f"mapped is {self._mapped}, the arenas hold {sum(arenas.values())}")
-        if self._holes.largest != max(holes.values(), default=0):
-            report("I5", f"the largest hole is given as {self._holes.largest}")
+        if self._peak_mapped < self._mapped:
+            report("I7", f"the peak of mapped is {self._peak_mapped}, below {self._mapped}")
+        if self._imports - self._releases != len(arenas):
+            report("I7", f"{self._imports} imports less {self._releases} releases do not make {len(arenas)} arenas")
+        if self._smallest_arena > min(arenas.values(), default=MAX_SIZE):
+            report("I7", f"the smallest arena is given as {self._smallest_arena}")
         if self._mapped > self._kva_limit:
             report("I9", f"{self._mapped} bytes are mapped, more than the limit {self._kva_limit}")
         idle = sum(1 for base, size in arenas.items() if holes.get(base) == size)

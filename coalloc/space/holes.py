@@ -71,8 +71,12 @@ class Holes(ABC):
         """Yield the holes (base, size) of at least ``size``, in the order of the fit; the caller changes none meanwhile."""
 
     @abstractmethod
-    def by_size(self) -> dict[int, int]:
-        """Return base and size of every hole, as the index by size alone tells it."""
+    def by_size(self) -> list[tuple[int, int]]:
+        """Return base and size of every hole, as the index by size alone tells it; one that stands twice is told twice."""
+
+    @abstractmethod
+    def index_faults(self) -> list[str]:
+        """Return what is wrong with the index by size in itself, whatever holes it holds."""
 
     # --- operations ----------------------------------------------------------------------------------
 
@@ -133,18 +137,18 @@ class SizeHoles(Holes):
     since sizes are multiples of the quantum, d is at most the square root of twice the free quanta.
     """
 
-    __slots__ = ("_searched", "bins", "sizes")
+    __slots__ = ("_passed_over", "bins", "sizes")
 
     def __init__(self, walls: Container[int]) -> None:
         super().__init__(walls)
         self.bins: dict[int, dict[int, None]] = {}
         self.sizes: list[int] = []
-        self._searched = 0
+        self._passed_over = 0
 
     @property
     def visits(self) -> int:
-        """Holes looked at: one a take, and those that ``candidates`` yielded."""
-        return self._searched + self.takes
+        """Holes looked at: those that were taken, and those that a constraint turned down."""
+        return self.takes + self._passed_over
 
     @property
     def largest(self) -> int:
@@ -180,12 +184,17 @@ class SizeHoles(Holes):
         for index in range(bisect_left(self.sizes, size), len(self.sizes)):
             hole = self.sizes[index]
             for base in reversed(self.bins[hole]):
-                self._searched += 1
                 yield base, hole
+                self._passed_over += 1  # comes here only if the caller wants another one
 
-    def by_size(self) -> dict[int, int]:
+    def by_size(self) -> list[tuple[int, int]]:
         """Return base and size of every hole, as the bins tell it."""
-        return {base: size for size in self.sizes for base in self.bins[size]}
+        return [(base, size) for size, bin_ in self.bins.items() for base in bin_]
+
+    def index_faults(self) -> list[str]:
+        """Compare the list of sizes with the bins, of which none may be empty."""
+        faults = [] if self.sizes == sorted(self.bins) else ["the list of sizes differs from the bins"]
+        return faults + [f"the bin of {size} is empty" for size, bin_ in self.bins.items() if not bin_]
 
     # The two methods below say what those of the base class say, with the index written out in place: a call less per
     # index change.  Churn at 1,000 live buffers, same run: RATIO times as fast (python -m benchmarks.inlining).
@@ -308,7 +317,7 @@ class ClassHoles(Holes):
     @property
     def largest(self) -> int:
         """Bytes of the largest hole, 0 if there is none: the largest of the highest class."""
-        return max((self.size_at[base] for base in self.bins[max(self.bins)]), default=0) if self.bins else 0
+        return max(self.size_at[base] for base in self.bins[max(self.bins)]) if self.bins else 0
 
     def insert(self, base: int, size: int) -> None:
         """Enter a hole in every index, as the newest."""
@@ -345,13 +354,19 @@ class ClassHoles(Holes):
                 if hole >= size:
                     yield base, hole
 
-    def by_size(self) -> dict[int, int]:
-        """Return base and size of every hole in the bin of its class; the size of one in a wrong bin is 0."""
-        return {
-            base: self.size_at.get(base, 0) if size_class(self.size_at.get(base, 0) >> self._shift) == index else 0
-            for index, bin_ in self.bins.items()
-            for base in bin_
-        }
+    def by_size(self) -> list[tuple[int, int]]:
+        """Return base and size of every hole; the bins do not know sizes, so a hole that is in no other index has 0."""
+        return [(base, self.size_at.get(base, 0)) for bin_ in self.bins.values() for base in bin_]
+
+    def index_faults(self) -> list[str]:
+        """Look for empty bins, and holes in the bin of another class."""
+        faults = [f"the bin of class {index} is empty" for index, bin_ in self.bins.items() if not bin_]
+        for index, bin_ in self.bins.items():
+            for base in bin_:
+                quanta = self.size_at.get(base, 0) >> self._shift
+                if not quanta or size_class(quanta) != index:
+                    faults.append(f"hole {base:#x} is in the bin of class {index}")
+        return faults
 
 
 class AddressHoles(Holes):
@@ -419,9 +434,13 @@ class AddressHoles(Holes):
             yield base, self.size_at[base]
             base = self.tree.first_fit(size, base + 1)
 
-    def by_size(self) -> dict[int, int]:
+    def by_size(self) -> list[tuple[int, int]]:
         """Return base and size of every hole, as the tree tells it."""
-        return {base: self.tree[base] for base in self.tree}
+        return [(base, self.tree[base]) for base in self.tree]
+
+    def index_faults(self) -> list[str]:
+        """Check the tree: order, links and stored maxima."""
+        return self.tree.faults()
 
 
 def make_holes(fit: Fit, walls: Container[int], quantum: int) -> Holes:

@@ -6,6 +6,7 @@ does with its gaps, at the price of a map and an unmap operation per buffer.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 from coalloc.contract import EAGER, Coalescing, Completeness, Contract, Resize
@@ -179,9 +180,8 @@ class PerPipeSpace(SpaceSource):
     def _refusal(self, size: int) -> ExhaustionError:
         self._refusals += 1
         quantum = self._source.granule
-        return Refusal(
-            Placement(size, quantum), quantum, (), self._mapped, self._kva_limit, quantum, self._source.available()
-        ).error()
+        request = Placement(size, quantum, quantum)
+        return Refusal(request, (), self._mapped, self._kva_limit, quantum, self._source.available()).error()
 
     def touch(self, base: int, size: int, /) -> None:
         """Access every page of a range inside a buffer."""
@@ -192,7 +192,7 @@ class PerPipeSpace(SpaceSource):
         self._source.discard(base, size)
 
     def available(self) -> int:
-        """Return the largest size that ``alloc`` would grant now."""
+        """Return a size that ``alloc`` would grant now: what limit and source allow, the source without draining."""
         headroom = round_down(max(self._kva_limit - self._mapped, 0), self._source.granule)
         return min(headroom, self._source.available())
 
@@ -244,8 +244,13 @@ class PerPipeSpace(SpaceSource):
         for base, size in buffers:
             if not self._source.maps(base, size):
                 found.append(Violation("I2", f"buffer {base:#x}+{size} is not mapped in the source"))
-            if base % self.quantum or size % self.quantum:
-                found.append(Violation("I8", f"{base:#x}+{size} is not a multiple of the quantum {self.quantum}"))
+            if base % self.quantum or size % self.quantum or size <= 0:
+                found.append(
+                    Violation("I8", f"{base:#x}+{size} is not a positive multiple of the quantum {self.quantum}")
+                )
+        for (base, size), (behind, _) in pairwise(buffers):
+            if base + size > behind:
+                found.append(Violation("I2", f"buffer {base:#x}+{size} overlaps buffer {behind:#x}"))
         if self._allocs - self._frees != len(buffers):
             found.append(
                 Violation("I6", f"{self._allocs} allocs less {self._frees} frees do not make {len(buffers)} buffers")

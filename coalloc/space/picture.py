@@ -16,7 +16,7 @@ LEGEND: Final = "# busy   c cached   . free   + busy and free in one character"
 
 
 def draw(arenas: Mapping[int, int], segments: Iterable[Segment], width: int) -> str:
-    """Draw arenas (base to size, in bytes) and their segments; an arena of few quanta gets fewer characters.
+    """Draw arenas (base to size, in bytes) and their segments, ``width`` characters for each arena, whatever its size.
 
     Raises:
         InvalidRequestError: If ``width`` is less than 1.
@@ -25,7 +25,8 @@ def draw(arenas: Mapping[int, int], segments: Iterable[Segment], width: int) -> 
         raise InvalidRequestError("width", width, "must be an int >= 1")
     by_arena: dict[int, list[Segment]] = {base: [] for base in arenas}
     for segment in segments:
-        by_arena[segment.arena].append(segment)
+        if segment.arena in by_arena:  # a space that is corrupt may tell of others; its picture is drawn all the same
+            by_arena[segment.arena].append(segment)
     lines = []
     for base in sorted(arenas):
         size = arenas[base]

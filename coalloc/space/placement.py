@@ -23,6 +23,7 @@ class Placement:
     """
 
     size: int
+    quantum: int
     align: int
     phase: int = 0
     nocross: int = 0
@@ -62,7 +63,7 @@ class Placement:
             raise InvalidRequestError("nocross", nocross, f"must be at least the size {size}")
         if lo > hi:
             raise InvalidRequestError("lo", lo, f"must be at most hi={hi}")
-        return cls(size, max(align, quantum), phase, nocross, lo, hi)
+        return cls(size, quantum, max(align, quantum), phase, nocross, lo, hi)
 
     def start_in(self, base: int, size: int) -> int:
         """Return the lowest admissible address in the hole [base, base + size), or -1.
@@ -80,12 +81,12 @@ class Placement:
     def rule_against(self, base: int, size: int) -> Rule:
         """Return the rule that keeps the request out of the hole, where ``start_in`` finds no place.
 
-        The rules are tried in the order size, lo, hi, align (with phase), nocross; the first that alone leaves no room is
-        named, or else the one whose addition to those before it does.
+        The rules are added in the order size, lo, hi, align (with phase), nocross; the first with which no place is left is
+        named.
         """
         if size < self.size:
             return Rule.SIZE
-        trial = attrs.evolve(self, lo=0, hi=MAX_ADDRESS, align=1, phase=0, nocross=0)
+        trial = Placement(self.size, self.quantum, self.quantum)
         for rule, changes in (
             (Rule.LO, {"lo": self.lo}),
             (Rule.HI, {"hi": self.hi}),
@@ -101,9 +102,10 @@ class Placement:
         """Whether any hole at all could admit the request."""
         return self.start_in(0, MAX_ADDRESS + 1) >= 0
 
-    def sure_size(self, quantum: int) -> int:
-        """Return a size whose every hole, with a base that is a multiple of ``quantum``, admits the request, bounds apart."""
-        if self.align == quantum and not self.nocross:
+    @property
+    def sure_size(self) -> int:
+        """A size that admits the request wherever a hole of that size lies (on a multiple of the quantum), bounds apart."""
+        if self.align == self.quantum and not self.nocross:
             return self.size
         return self.size + max(self.align, self.nocross) + self.phase
 

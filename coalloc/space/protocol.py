@@ -8,8 +8,8 @@ from typing import Protocol
 import attrs
 
 from coalloc.contract import Contract
-from coalloc.errors import BadFreeError, FreeFault, Violation
-from coalloc.units import round_up
+from coalloc.errors import BadFreeError, InvalidRequestError, Violation
+from coalloc.units import require_size, round_up
 
 __all__ = ["ConstrainedSpace", "Kind", "Segment", "Space", "SpaceStats", "SpaceSource"]
 
@@ -189,18 +189,24 @@ class SpaceSource:
         """Free the buffer at ``base``, which must be of this size.
 
         Raises:
-            BadFreeError: If it is not a live buffer, or of another size.
+            BadFreeError: If it is not a live buffer.
+            InvalidRequestError: If the buffer is of another size.
         """
-        if self.size_of(base) != round_up(size, self.quantum):
-            raise BadFreeError(base + size, FreeFault.INSIDE_BUFFER, (base, self.size_of(base)))
+        mapped = self.size_of(base)
+        if round_up(require_size(size), self.quantum) != mapped:
+            raise InvalidRequestError("size", size, f"the buffer at {base:#x} has {mapped} bytes")
         self.free(base)
 
     def maps(self: _Sourceable, base: int, size: int, /) -> bool:
-        """Tell whether the range lies in one live buffer."""
+        """Tell whether the range lies in one live buffer.
+
+        Complexity: O(1) where the range starts with the buffer, else O(n log n) in the segments.
+        """
         try:
-            return size <= self.size_of(base)
+            return 0 < size <= self.size_of(base)
         except BadFreeError:
-            return False
+            busy = (segment for segment in self.segments() if segment.kind is Kind.BUSY)
+            return size > 0 and any(segment.base <= base and base + size <= segment.end for segment in busy)
 
 
 class _Sourceable(Protocol):
@@ -214,3 +220,5 @@ class _Sourceable(Protocol):
     def free(self, base: int, /) -> None: ...
 
     def size_of(self, base: int, /) -> int: ...
+
+    def segments(self) -> tuple[Segment, ...]: ...

@@ -5,6 +5,8 @@ The data is frozen at the refusal; the explanation is worked out when somebody a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import attrs
 
 from coalloc.errors import ExhaustionError, Explanation, HoleVerdict, KvaLimitError, NoSpaceError, Remedy
@@ -20,7 +22,6 @@ class Refusal:
 
     Args:
         request: What was asked for.
-        quantum: Bytes of a quantum.
         holes: Base and size of every hole.
         mapped: Bytes mapped.
         kva_limit: The most that may be mapped.
@@ -29,7 +30,6 @@ class Refusal:
     """
 
     request: Placement
-    quantum: int
     holes: tuple[tuple[int, int], ...]
     mapped: int
     kva_limit: int
@@ -37,8 +37,8 @@ class Refusal:
     available: int
 
     def error(self) -> ExhaustionError:
-        """Return the exception to raise: KvaLimitError where the limit forbade an import, else NoSpaceError."""
-        limited = round_up(self.request.size, self.granule) > self.kva_limit - self.mapped
+        """Return the exception to raise: KvaLimitError where the limit forbade an import that might help, else NoSpaceError."""
+        limited = self.request.possible and round_up(self.request.size, self.granule) > self._headroom
         return (KvaLimitError if limited else NoSpaceError)(
             self.request.size,
             free=sum(size for _, size in self.holes),
@@ -51,14 +51,13 @@ class Refusal:
     def explain(self) -> Explanation:
         """Work out the explanation.
 
-        Complexity: O(h log s) for h holes and a request of s quanta.
+        Complexity: O(h) for h holes, times the 64 bits of an address for each bound that a remedy is sought for.
         """
         need = round_up(self.request.size, self.granule)
-        headroom = self.kva_limit - self.mapped
         if not self.request.possible:
             verdict = "no arena could admit the request: its constraints contradict each other"
-        elif need > headroom:
-            verdict = f"needs {need} bytes, and kva_limit leaves {max(headroom, 0)}"
+        elif need > self._headroom:
+            verdict = f"needs {need} bytes, and kva_limit leaves {self._headroom}"
         elif need > self.available:
             verdict = f"needs {need} bytes, and the source offers {self.available}"
         else:
@@ -67,40 +66,56 @@ class Refusal:
             self.request.size,
             tuple(HoleVerdict(base, size, self.request.rule_against(base, size)) for base, size in sorted(self.holes)),
             verdict,
-            tuple(self._remedies(need)),
+            tuple(self._remedies()),
         )
 
-    def _remedies(self, need: int) -> list[Remedy]:
-        request, found = self.request, []
-        smaller = self._largest_size()
+    @property
+    def _headroom(self) -> int:
+        return max(self.kva_limit - self.mapped, 0)
+
+    def _remedies(self) -> Iterator[Remedy]:
+        request, quantum = self.request, self.request.quantum
+        smaller = _last(lambda n: self._fits(attrs.evolve(request, size=n * quantum)), request.size // quantum - 1)
         if smaller:
-            found.append(Remedy("size", smaller))
-        if request == Placement(request.size, self.quantum) and self.kva_limit - self.mapped < need <= self.available:
-            found.append(Remedy("kva_limit", self.mapped + need))
-        for what, value in (("align", 0), ("nocross", 0), ("lo", 0), ("hi", MAX_ADDRESS)):
-            if what == "align":
-                relaxed = attrs.evolve(request, align=self.quantum, phase=0)
-            else:
-                relaxed = attrs.evolve(request, **{what: value})
-            if relaxed != request and self._fits(relaxed):
-                found.append(Remedy(what, value))
-        return found
+            yield Remedy("size", smaller * quantum)
+        sure = round_up(request.sure_size, self.granule)
+        unbounded = request.lo == 0 and request.hi == MAX_ADDRESS
+        if request.possible and unbounded and self._headroom < sure <= self.available:
+            yield Remedy("kva_limit", self.mapped + sure)
+        align = request.align // 2
+        while align >= max(quantum, request.phase + 1):
+            if self._fits(attrs.evolve(request, align=align)):
+                yield Remedy("align", align)
+                break
+            align //= 2
+        if request.nocross:
+            wider = [1 << bit for bit in range(request.nocross.bit_length(), 64)]
+            for nocross in (*wider, 0):
+                if self._fits(attrs.evolve(request, nocross=nocross)):
+                    yield Remedy("nocross", nocross)
+                    break
+        if request.lo and self._fits(attrs.evolve(request, lo=0)):
+            yield Remedy("lo", _last(lambda lo: self._fits(attrs.evolve(request, lo=lo)), request.lo - 1))
+        if request.hi < MAX_ADDRESS and self._fits(attrs.evolve(request, hi=MAX_ADDRESS)):
+            lower = _last(lambda n: self._fits(attrs.evolve(request, hi=MAX_ADDRESS - n)), MAX_ADDRESS - request.hi - 1)
+            yield Remedy("hi", MAX_ADDRESS - lower)
 
     def _fits(self, request: Placement) -> bool:
         """Tell whether a hole admits the request, or an arena that may be imported is sure to."""
         if any(request.start_in(base, size) >= 0 for base, size in self.holes):
             return True
-        sure = round_up(request.sure_size(self.quantum), self.granule)
-        importable = min(self.available, round_down(max(self.kva_limit - self.mapped, 0), self.granule))
+        sure = round_up(request.sure_size, self.granule)
+        importable = min(self.available, round_down(self._headroom, self.granule))
         return request.possible and request.lo == 0 and request.hi == MAX_ADDRESS and sure <= importable
 
-    def _largest_size(self) -> int:
-        """Return the largest size below the request's that fits under the same constraints, 0 if none: by bisection."""
-        low, high = 0, self.request.size // self.quantum - 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._fits(attrs.evolve(self.request, size=middle * self.quantum)):
-                low = middle
-            else:
-                high = middle - 1
-        return low * self.quantum
+
+def _last(holds: Callable[[int], bool], high: int) -> int:
+    """Return the largest number in 1 .. ``high`` for which ``holds``, 0 if none, where it holds up to some number only."""
+    low = 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        if holds(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low

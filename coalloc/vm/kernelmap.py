@@ -22,6 +22,7 @@ a treap, not a splay tree (:mod:`coalloc.vm.fittree`); the map has no lock, its 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Literal
 
 import attrs
@@ -61,7 +62,8 @@ class MapCounters:
     """What a map has done so far, and what it holds now; all exact.
 
     ``lock_acquisitions`` counts exclusive acquisitions of the map lock, one per ``map`` (failed ones included) and
-    ``unmap``; the map's timestamp rises with each.  ``ipis`` is one per shoot-down and other CPU.
+    ``unmap``; the map's timestamp rises with each.  ``ipis`` is one per shoot-down and other CPU.  ``peak_entries`` counts
+    the pieces that an ``unmap`` clips off, too, for as long as they exist.
     """
 
     map_ops: int = 0
@@ -121,7 +123,8 @@ class KernelMap:
         InvalidRequestError: For an argument outside its range.
 
     Complexity:
-        ``map`` and ``unmap`` O(log n) in the number of entries, whichever search is counted; ``touch`` O(pages).
+        ``map`` and ``unmap`` O(log n) for n entries, whichever search is counted; a refusal O(n log n), since it notes every
+        gap; ``touch``, ``discard``, and ``unmap`` of a range where pages are resident, O(pages of the range).
 
     Source:
         FreeBSD vm_map_find, vm_map_insert, vm_map_remove; B26 to B31.
@@ -259,7 +262,6 @@ class KernelMap:
                 entry.object = self._new_object(size)
         self._mapped += size
         self._peak_mapped = max(self._peak_mapped, self._mapped)
-        self._peak_entries = max(self._peak_entries, len(self._by_start) - 1)
         return base
 
     def unmap(self, base: int, size: int, /) -> None:
@@ -296,18 +298,20 @@ class KernelMap:
         """Access every page that the range reaches into; those not yet resident fault.
 
         Raises:
+            InvalidRequestError: If base or size is not an int, or the size not greater than 0.
             BadFreeError: If a page of the range is not mapped; no page has faulted.
         """
+        if type(base) is not int or type(size) is not int or size <= 0:
+            require_size(size)
+            raise InvalidRequestError("base", base, "must be an int address")
         shift, resident = self._page_shift, self._resident
         first, last = base >> shift, (base + size - 1) >> shift
         if first == last and first in resident:  # most calls touch one page, and touched it before
             return
-        missing = [page for page in range(first, last + 1) if page not in resident]
-        if not missing:
-            return
         unmapped = self._unmapped_in(first << shift, (last + 1) << shift)
         if unmapped is not None:
-            raise BadFreeError(unmapped, FreeFault.NEVER_ALLOCATED)
+            raise BadFreeError(unmapped, FreeFault.NOT_MAPPED)
+        missing = [page for page in range(first, last + 1) if page not in resident]
         for page in missing:
             entry = self._entry_at(page << shift)
             if entry.object is None:
@@ -418,6 +422,7 @@ class KernelMap:
         self._by_start[entry.start] = entry
         self._gaps.insert(entry.start, gap)
         self._counts["entries_allocated"] += 1
+        self._peak_entries = max(self._peak_entries, len(self._by_start) - 1)
         return entry
 
     def _unlink(self, entry: _Entry) -> None:
@@ -464,7 +469,7 @@ class KernelMap:
             key = self._gaps.floor(address)
             entry = self._head if key is None else self._by_start[key]
         if not entry.start <= address < entry.end or entry is self._head:
-            raise BadFreeError(address, FreeFault.NEVER_ALLOCATED)
+            raise BadFreeError(address, FreeFault.NOT_MAPPED)
         return entry
 
     def _unmapped_in(self, base: int, end: int) -> int | None:
@@ -487,7 +492,7 @@ class KernelMap:
             raise InvalidRequestError("size", size, f"must be a multiple of the page size {self.page_size}")
         unmapped = self._unmapped_in(base, base + size)
         if unmapped is not None:
-            raise BadFreeError(unmapped, FreeFault.NEVER_ALLOCATED)
+            raise BadFreeError(unmapped, FreeFault.NOT_MAPPED)
 
     def _free_pages(self, base: int, size: int) -> None:
         resident = self._resident
@@ -544,9 +549,14 @@ class KernelMap:
         mapped = sum(entry.end - entry.start for entry in entries)
         if self._mapped != mapped:
             found.append(f"mapped is {self._mapped}, recomputed {mapped}")
-        covered = {page for e in entries for page in range(e.start >> self._page_shift, e.end >> self._page_shift)}
-        if not self._resident <= covered:
-            found.append("a page is resident that is not mapped")
+        starts = [entry.start for entry in entries]
+        for page in self._resident:
+            address = page << self._page_shift
+            index = bisect_right(starts, address) - 1
+            if index < 0 or address >= entries[index].end:
+                found.append(f"page {address:#x} is resident and not mapped")
+        if self._peak_entries < len(entries) or self._peak_mapped < mapped:
+            found.append("a peak is below what the map holds now")
         references: dict[_Object, int] = {}
         for entry in entries:
             if entry.object is not None:

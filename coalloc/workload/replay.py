@@ -26,7 +26,7 @@ from coalloc.pipes.eras import Era
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.system import PipeCounters, PipeSystem
 from coalloc.space.protocol import Space, SpaceStats
-from coalloc.vm.costs import EVENTS, CostModel
+from coalloc.vm.costs import CostModel, Estimate
 from coalloc.vm.kernelmap import MapCounters
 from coalloc.workload.designs import Bench, Design
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
@@ -101,13 +101,9 @@ class Outcome:
         """Mean over the samples of the share of free bytes outside the largest hole (per-pipe: gap of the map)."""
         return sum(sample.external_fragmentation for sample in self.series) / len(self.series) if self.series else 0.0
 
-    def events(self) -> dict[str, int]:
-        """Return the counts that have a price, by the names of :data:`coalloc.vm.costs.EVENTS`."""
-        return {name: self.carves if name == "space_ops" else getattr(self.map, name) for name in EVENTS}
-
-    def estimate(self, costs: CostModel) -> float:
-        """Return the estimated cost in nanoseconds, an estimate from counts and not a measurement."""
-        return costs.estimate(self.events())
+    def estimate(self, costs: CostModel) -> Estimate:
+        """Estimate the cost from the counts and these prices."""
+        return costs.estimate(self.map, space_ops=self.carves)
 
 
 Watch = Callable[[int, int, Bench], None]

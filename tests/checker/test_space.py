@@ -52,6 +52,7 @@ def overlap_arenas(space: CoalescingSpace) -> None:
     del space._arenas[16 * PAGE]
     space._arenas[14 * PAGE] = 2 * PAGE
     space._mapped -= 6 * PAGE
+    space._smallest_arena = 2 * PAGE
 
 
 def leave_holes_apart(space: CoalescingSpace) -> None:
@@ -239,6 +240,10 @@ def corrupt_residency(kernel: KernelMap) -> None:
     kernel._resident.add(1000)
 
 
+def corrupt_peak(kernel: KernelMap) -> None:
+    kernel._peak_entries = 0
+
+
 def corrupt_references(kernel: KernelMap) -> None:
     backing = kernel._by_start[0].object
     assert backing is not None
@@ -252,7 +257,8 @@ MAP: list[tuple[Callable[[KernelMap], None], str]] = [
     (corrupt_order, "out of order or overlaps"),
     (corrupt_link, "not linked back"),
     (corrupt_table, "table of entries"),
-    (corrupt_residency, "resident that is not mapped"),
+    (corrupt_residency, "resident and not mapped"),
+    (corrupt_peak, "a peak is below"),
     (corrupt_references, "references"),
 ]
 

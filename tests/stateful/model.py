@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coalloc.contract import Fit, Release
-from coalloc.errors import ExhaustionError
+from coalloc.errors import ExhaustionError, KvaLimitError, NoSpaceError
 from coalloc.extent import Extent
 from coalloc.space.cells import CellSpace
 from coalloc.space.coalescing import CACHE_DEPTH, CoalescingSpace
@@ -38,10 +38,19 @@ class Twin:
     """
 
     def __init__(
-        self, *, fit: Fit, n_pages: int, limit: int, arena: int, cache: int, release: Release, quantum: int = PAGE
+        self,
+        *,
+        fit: Fit,
+        n_pages: int,
+        limit: int,
+        arena: int,
+        cache: int,
+        release: Release,
+        quantum: int = PAGE,
+        kind: type[CoalescingSpace] = CoalescingSpace,
     ) -> None:
         self.source = RecordingMap(n_pages * PAGE)
-        self.space = CoalescingSpace(
+        self.space = kind(
             self.source,
             kva_limit=limit * PAGE,
             arena_size=arena * PAGE,
@@ -102,7 +111,7 @@ class Twin:
                 assert self.oracle.choose(size, self.oracle.fit, **bounds) is None
                 self.oracle.leave_arena(*base_size)
                 events.pop(0)
-        self._drain(events)
+        self._drain()
         for what, base, length in events:
             if what == "map":
                 self.oracle.enter_arena(base, length)
@@ -112,17 +121,19 @@ class Twin:
         assert place is not None, "the space found a place where the oracle finds none"
         return place
 
-    def _drain(self, events: list[tuple[str, int, int]]) -> None:
-        """Give cached buffers back in the documented order, with the releases that happen in between."""
+    def _drain(self) -> None:
+        """Give cached buffers back in the documented order."""
         for size in sorted(self.stacks):
             for base in self.stacks[size]:
                 self.oracle.drop(base)
-                while events and events[0][0] == "unmap" and tuple(events[0][1:]) in self.oracle.holes():
-                    self.oracle.leave_arena(*events.pop(0)[1:])
             self.stacks[size].clear()
 
     def _judge_refusal(self, error: ExhaustionError, size: int, bounds: dict[str, int]) -> None:
         """A refusal is right if the drained and reclaimed oracle has no place, and neither limit nor source allow more."""
+        if bounds and not CellSpace(96 * PAGE, quantum=self.quantum).places(size, **bounds):
+            assert not self.source.log, "a contradiction is refused at once"
+            assert isinstance(error, NoSpaceError)
+            return
         events = list(self.source.log)
         self._settle(events)
         assert self.oracle.choose(size, self.oracle.fit, **bounds) is None, "refused although a place exists"
@@ -140,6 +151,21 @@ class Twin:
             if remedy.what == "size":
                 assert self._would(remedy.value, bounds), f"{remedy} does not help"
                 assert not self._would(remedy.value + self.quantum, bounds), f"{remedy} is not the smallest change"
+            elif remedy.what == "lo":
+                assert self._would(size, bounds | {"lo": remedy.value}), f"{remedy} does not help"
+                assert not self._would(size, bounds | {"lo": remedy.value + 1}), f"{remedy} is not the smallest change"
+            elif remedy.what == "hi":
+                assert self._would(size, bounds | {"hi": remedy.value}), f"{remedy} does not help"
+                assert not self._would(size, bounds | {"hi": remedy.value - 1}), f"{remedy} is not the smallest change"
+            elif remedy.what in ("align", "nocross"):
+                assert self._would(size, bounds | {remedy.what: remedy.value}), f"{remedy} does not help"
+            else:
+                assert isinstance(error, KvaLimitError) or bounds
+                room = min(remedy.value - self.oracle.kva_limit, self.source.available())
+                assert room >= need, f"{remedy} does not help"
+                assert bounds or remedy.value - PAGE - self.oracle.kva_limit < need, (
+                    f"{remedy} is not the smallest change"
+                )
 
     def _would(self, size: int, bounds: dict[str, int]) -> bool:
         """Tell whether a size would be granted now, by the oracle and by what source and limit allow."""
@@ -148,7 +174,7 @@ class Twin:
         room = min(self.space.kva_limit - self.oracle.kva_limit, self.source.available()) // PAGE * PAGE
         if not bounds:
             return size <= room
-        if "lo" in bounds or "hi" in bounds:
+        if bounds.get("lo", 0) or bounds.get("hi", 2**64 - 1) < 2**64 - 1:
             return False
         if not CellSpace(64 * PAGE, quantum=self.quantum).places(size, **bounds):
             return False
@@ -162,7 +188,7 @@ class Twin:
             self.oracle.enter_arena(*events[0][1:])
             self.oracle.leave_arena(*events[0][1:])
             del events[:2]
-        self._drain(events)
+        self._drain()
         for what, base, length in events:
             if what == "map":
                 self.oracle.enter_arena(base, length)
@@ -219,6 +245,12 @@ class Twin:
             assert self.space.size_of(base) == old, "a refused resize keeps the buffer"
             return None
         log = list(self.source.log)
+        if new == base:  # what lay behind was drained on the way
+            self._drain()
+            assert self.oracle.resize(base, size) == base
+            self._settle(log)
+            self.live[base] = rounded
+            return base
         released: list[tuple[str, int, int]] = []
         if log and log[-1][0] == "unmap" and log[-1][1] <= base < log[-1][1] + log[-1][2]:
             released = [log.pop()]

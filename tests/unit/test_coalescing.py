@@ -310,7 +310,7 @@ def test_every_hole_is_told_the_rule_that_killed_it() -> None:
     by_page = {verdict.base // PAGE: verdict.rule for verdict in caught2.value.explain().verdicts}
     assert by_page == {0: Rule.SIZE, 2: Rule.SIZE, 5: Rule.LO, 10: Rule.NOCROSS, 15: Rule.NOCROSS, 20: Rule.HI}
     remedies = {remedy.what: remedy.value for remedy in caught2.value.explain().remedies}
-    assert remedies["nocross"] == 0
+    assert remedies["nocross"] == 8 * PAGE
     assert space.xalloc(remedies["size"], nocross=4 * PAGE, lo=6 * PAGE, hi=22 * PAGE) > 0
 
 
@@ -366,9 +366,16 @@ def test_spaces_nest() -> None:
     assert outer.maps(0, PAGE) is False
     base = outer.map(PAGE, own_object=True)
     assert outer.maps(base, PAGE)
-    with pytest.raises(BadFreeError):
+    with pytest.raises(InvalidRequestError, match="has 4096 bytes"):
         outer.unmap(base, 2 * PAGE)
+    with pytest.raises(InvalidRequestError):
+        outer.unmap(base, 1.5)  # type: ignore[arg-type]
     outer.unmap(base, PAGE)
+    large = outer.map(4 * PAGE)
+    assert outer.maps(large + PAGE, PAGE)
+    assert not outer.maps(large + PAGE, 4 * PAGE)
+    assert not outer.maps(large, -5)
+    outer.unmap(large, 4 * PAGE)
     with pytest.raises(KvaLimitError):
         inner.alloc(17 * PAGE)
     assert outer.granule == PAGE

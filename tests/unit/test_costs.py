@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from coalloc import COSTS, CostModel, InvalidRequestError
+from coalloc import COSTS, CostModel, InvalidRequestError, MapCounters
 from coalloc.vm.costs import EVENTS, Price, measure
 
 
@@ -18,17 +18,22 @@ def test_every_price_has_a_source_and_the_presets_say_where_they_are_from() -> N
 
 
 def test_an_estimate_is_the_sum_of_counts_times_prices() -> None:
-    """Events that are not named count 0."""
+    """And says that it is one."""
     model = COSTS["measured"]
-    expected = 3 * model.prices["map_ops"].ns + 2 * model.prices["faults"].ns
-    assert model.estimate({"map_ops": 3, "faults": 2}) == expected
-    assert model.estimate({}) == 0
+    expected = 3 * model.prices["map_ops"].ns + 2 * model.prices["faults"].ns + 5 * model.prices["space_ops"].ns
+    estimate = model.estimate(MapCounters(map_ops=3, faults=2), space_ops=5)
+    assert estimate.ns == expected
+    assert str(estimate).startswith(f"estimated {expected / 1e6:,.3f} ms (prices 'measured': Intel")
+    assert model.estimate(MapCounters()).ns == 0
+    everything = MapCounters(**dict.fromkeys(EVENTS[:-1], 1))
+    assert COSTS["unit"].estimate(everything, space_ops=1).ns == len(EVENTS)
 
 
-def test_unknown_events_and_incomplete_models_are_refused() -> None:
-    """A misspelt counter does not vanish."""
-    with pytest.raises(InvalidRequestError):
-        COSTS["unit"].estimate({"map_op": 1})
+def test_incomplete_models_are_refused_and_complete_ones_stay_as_they_are() -> None:
+    """Every event has a price, no price is negative, and a preset cannot be changed."""
+    with pytest.raises(TypeError):
+        COSTS["unit"].prices["map_ops"] = Price(99, "me")  # type: ignore[index]
+    assert len({hash(model) for model in COSTS.values()}) == len(COSTS)
     with pytest.raises(InvalidRequestError):
         CostModel("half", {"map_ops": Price(1, "x")}, "nowhere")
     with pytest.raises(InvalidRequestError):

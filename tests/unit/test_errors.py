@@ -84,7 +84,7 @@ def test_an_explanation_names_every_hole_and_every_remedy() -> None:
     assert str(Explanation(8, (), "x", ())).splitlines()[1:] == [
         "  there are no holes",
         "  import: x",
-        "  nothing smaller would succeed",
+        "  no single change was found that would succeed",
     ]
 
 
