@@ -225,8 +225,7 @@ class CoalescingSpace(SpaceSource):
         """
         if type(size) is not int or size & self._low_bits or not 0 < size <= MAX_SIZE:
             size = round_up(require_size(size), self._quantum)
-        stack = self._cache.get(size)
-        if stack:
+        if size <= self._quantum_cache and (stack := self._cache.get(size)):
             base = stack.pop()
             self._cache_hits += 1
         else:

@@ -4,7 +4,8 @@ By place, two dicts find the neighbours of a freed range: ``size_at`` maps a hol
 to its base.  By size, each fit has the index that answers its question:
 
 * BEST: one *bin* per exact size, a dict used as a stack (``popitem`` gives the newest hole, ``del`` any other), beside
-  the sorted list of the sizes present.
+  the sorted list of the sizes present.  Of several smallest holes the newest wins, by measurement: the lowest address takes
+  2.3 times as long and leaves no less fragmentation (python -m benchmarks.tricks; docs/performance.md).
 * INSTANT, CLASS_BEST: the same, with one bin per size class of vmem.
 * FIRST, NEXT: the lengths in an address-ordered tree that knows the largest length of each subtree.
 
@@ -196,8 +197,8 @@ class SizeHoles(Holes):
         faults = [] if self.sizes == sorted(self.bins) else ["the list of sizes differs from the bins"]
         return faults + [f"the bin of {size} is empty" for size, bin_ in self.bins.items() if not bin_]
 
-    # The two methods below say what those of the base class say, with the index written out in place: a call less per
-    # index change.  Churn at 1,000 live buffers, same run: RATIO times as fast (python -m benchmarks.inlining).
+    # The two methods below do what those of the base class do, with the index written out in place.  On churn at 1,000 live
+    # buffers the inherited ones take 1.9 times as long (python -m benchmarks.tricks; docs/performance.md).
 
     def take(self, size: int) -> int:
         """Carve ``size`` from the low end of the newest of the smallest holes that fit; return its base, or -1."""

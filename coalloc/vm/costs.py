@@ -25,7 +25,7 @@ from coalloc.errors import InvalidRequestError
 from coalloc.units import PAGE_SIZE, KiB
 from coalloc.vm.kernelmap import MapCounters
 
-__all__ = ["COSTS", "EVENTS", "CostModel", "Estimate", "Price", "measure"]
+__all__ = ["COSTS", "EVENTS", "CostModel", "Estimate", "Price", "describe_machine", "measure"]
 
 EVENTS: Final = (
     "map_ops",
@@ -146,7 +146,8 @@ def _model(name: str, measured: Mapping[str, float], measured_on: str) -> CostMo
 # --- measuring -----------------------------------------------------------------------------------
 
 
-def _machine() -> str:
+def describe_machine() -> str:
+    """Return processor, system and Python version in one line."""
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
@@ -250,7 +251,7 @@ def measure(*, calls: int = 2000, rounds: int = 9) -> CostModel:
         "space_ops": (cost("malloc") + cost("free")) / 2,
     }
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    return _model("measured", measured, f"{_machine()}, {today}")
+    return _model("measured", measured, f"{describe_machine()}, {today}")
 
 
 # --- presets -------------------------------------------------------------------------------------

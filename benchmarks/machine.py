@@ -1,0 +1,14 @@
+"""One line about the machine and the interpreter, for the head of every measurement."""
+
+from __future__ import annotations
+
+import os
+
+from coalloc.vm.costs import describe_machine
+
+__all__ = ["head"]
+
+
+def head(load: str, seed: int) -> str:
+    """Return the line: load, seed, machine, Python."""
+    return f"load: {load}; seed {seed}; {describe_machine()}, {os.cpu_count()} CPUs"
