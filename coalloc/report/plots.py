@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coalloc.errors import InvalidRequestError, MissingExtraError
-from coalloc.units import MiB
+from coalloc.units import PAGE_SIZE, format_size
 from coalloc.workload.replay import Outcome
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["FORMATS", "draw_comparison", "require_format", "save_comparison"]
 
 FORMATS: Final = (".svg", ".png")
 # Colours told apart with any kind of colour vision (Okabe and Ito 2008).
-_LINES: Final = (("mapped", "#0072B2"), ("resident", "#D55E00"), ("live", "#009E73"))
+_LINES: Final = (("mapped", "#0072B2", 2.6), ("resident", "#D55E00", 1.3), ("live", "#009E73", 1.0))
 _DESIGNS: Final = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 
 
@@ -54,30 +54,35 @@ def draw_comparison(outcomes: Sequence[Outcome], title: str) -> Figure:
     figure = Figure(figsize=(max(4.2 * len(outcomes), 7), 7.5), layout="constrained")
     figure.suptitle(title, fontsize=12)
     grid = figure.add_gridspec(2, len(outcomes), height_ratios=(1.2, 1))
+    most = max((sample.mapped for outcome in outcomes for sample in outcome.series), default=PAGE_SIZE)
     top: list[Axes] = []
     for column, outcome in enumerate(outcomes):
         axes = figure.add_subplot(grid[0, column], sharey=top[0] if top else None)
         top.append(axes)
-        seconds = _seconds(outcome)
-        for name, colour in _LINES:
-            values = [getattr(sample, name) / MiB for sample in outcome.series]
-            axes.step(seconds, values, where="post", color=colour, label=name, linewidth=1.3)
+        for name, colour, width in _LINES:
+            values = [getattr(sample, name) for sample in outcome.series]
+            axes.step(_times(outcome), values, where="post", color=colour, label=name, linewidth=width)
         axes.set_title(outcome.design, fontsize=11)
         axes.set_xlabel(_unit(outcome))
         axes.grid(alpha=0.3)
         if column:
             axes.tick_params(labelleft=False)
-        else:
-            axes.set_ylabel("MiB")
-    top[0].set_ylim(bottom=0)
-    top[-1].legend(loc="best", fontsize=9)
+    # Mapped and live differ by orders of magnitude where an arena is nearly empty: a logarithmic scale, but with a zero.
+    ticks = [0, *(PAGE_SIZE * 4**power for power in range(20) if PAGE_SIZE * 4**power <= 4 * most)]
+    top[0].set_yscale("symlog", linthresh=PAGE_SIZE)
+    top[0].set_yticks(ticks, [format_size(tick) for tick in ticks], minor=False)
+    top[0].set_yticks([], minor=True)
+    top[0].set_ylim(0, 1.6 * most)
+    figure.legend(*top[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     below = figure.add_subplot(grid[1, :])
-    for outcome, colour in zip(outcomes, _DESIGNS * len(outcomes), strict=False):
+    for number, (outcome, colour) in enumerate(zip(outcomes, _DESIGNS * len(outcomes), strict=False)):
         counts = [sample.map_ops for sample in outcome.series]
         label = f"{outcome.design}: {outcome.map.map_ops:,}"
-        below.step(_seconds(outcome), counts, where="post", color=colour, label=label, linewidth=1.5)
+        style = (0, (4, number)) if number else "-"  # so that equal lines show through each other
+        below.step(_times(outcome), counts, where="post", color=colour, label=label, linewidth=1.8, linestyle=style)
     below.set_yscale("symlog", linthresh=1)
-    below.set_ylim(bottom=0)
+    below.set_ylim(0, 4 * max((outcome.map.map_ops for outcome in outcomes), default=1) + 1)
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     below.set_ylabel("map operations so far")
     below.set_xlabel(_unit(outcomes[0]))
     below.grid(alpha=0.3)
@@ -89,7 +94,7 @@ def _is_timed(outcome: Outcome) -> bool:
     return outcome.pipes.pipes_created + outcome.pipes.pipes_refused > 0
 
 
-def _seconds(outcome: Outcome) -> list[float]:
+def _times(outcome: Outcome) -> list[float]:
     return [sample.time / 1e6 if _is_timed(outcome) else float(sample.time) for sample in outcome.series]
 
 

@@ -1,0 +1,69 @@
+"""The examples of the documentation print what it says, and its commands run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from coalloc import cli
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands() -> list[list[str]]:
+    """Every ``$ coalloc ...`` line of every page, in order."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            found += [line.split()[2:] for line in block.splitlines() if line.startswith("$ coalloc ")]
+    return found
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_prints_what_the_page_shows(example: Path) -> None:
+    """To the letter."""
+    result = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=True)
+    assert result.stdout == example.with_suffix(".out").read_text(encoding="utf-8")
+
+
+def test_every_command_of_the_pages_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In an empty folder, in the order in which a reader meets them."""
+    monkeypatch.chdir(tmp_path)
+    seen = commands()
+    assert len(seen) > 10
+    for arguments in {tuple(arguments): None for arguments in seen}:
+        few = [
+            "3" if before == "--copies" else word for before, word in pairwise(["", *arguments])
+        ]  # enough to see it run
+        with pytest.raises(SystemExit) as caught:
+            cli.run(few)
+        captured = capsys.readouterr()
+        assert caught.value.code == 0, (arguments, captured.err)
+
+
+def test_the_facade_exports_what_it_says_sorted_and_all_of_it() -> None:
+    """``from coalloc import *`` has no surprises."""
+    import coalloc
+
+    assert coalloc.__all__ == sorted(set(coalloc.__all__))
+    assert all(hasattr(coalloc, name) for name in coalloc.__all__)
+
+
+def test_the_core_needs_attrs_and_sortedcontainers_only() -> None:
+    """Importing coalloc, and replaying with it, loads none of the extras."""
+    code = (
+        "import sys; import coalloc; "
+        "coalloc.replay(coalloc.bundled_build(), coalloc.DESIGNS['per-pipe'], era=coalloc.ERAS['2006'], limit=1 << 20); "
+        "print(sorted({'typer', 'rich', 'matplotlib', 'hypothesis', 'numpy', 'pytest'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
