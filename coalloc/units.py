@@ -104,9 +104,7 @@ def format_size(size: float) -> str:
     >>> format_size(0), format_size(1536), format_size(4 * MiB)
     ('0 B', '1.5 KiB', '4 MiB')
     """
-    value, unit = float(size), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(value) < 1024 or unit == "TiB":
-            break
-        value /= 1024
-    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+    value, power = float(size), 0
+    while abs(value) >= 1024 and power < 4:
+        value, power = value / 1024, power + 1
+    return f"{value:.1f}".removesuffix(".0") + f" {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"

@@ -348,9 +348,8 @@ class CellSpace:
         """Return all segments in address order."""
         found = []
         for base, size in self._arenas:
-            for start, length in self.holes():
-                if base <= start < base + size:
-                    found.append(Segment(start, length, Kind.FREE, base))
+            inside = [hole for hole in self.holes() if base <= hole[0] < base + size]
+            found += [Segment(start, length, Kind.FREE, base) for start, length in inside]
             for owner in {self._owner[cell] for cell in range(base, base + size, self.quantum)} - {None}:
                 assert owner is not None  # taken out of the set just now
                 kind = Kind.CACHED if owner in self._cached else Kind.BUSY
@@ -433,16 +432,10 @@ class CellSpace:
             raise InvalidRequestError("base", base, "must be an int")
         if self._owner.get(base) == base and base not in self._cached:
             return
-        for start, owner in self._owner.items():
-            if (
-                owner is not None
-                and start <= base < start + self.quantum
-                and owner not in self._cached
-                and owner != base
-            ):
-                raise BadFreeError(base, FreeFault.INSIDE_BUFFER, (owner, len(self._cells(owner)) * self.quantum))
-            if owner == start and start < base < start + self.quantum and owner not in self._cached:
-                raise BadFreeError(base, FreeFault.INSIDE_BUFFER, (owner, len(self._cells(owner)) * self.quantum))
+        for owner in sorted({owner for owner in self._owner.values() if owner is not None}):
+            size = len(self._cells(owner)) * self.quantum
+            if owner < base < owner + size and owner not in self._cached:
+                raise BadFreeError(base, FreeFault.INSIDE_BUFFER, (owner, size))
         raise BadFreeError(base, FreeFault.FREED_TWICE if base in self._handed_out else FreeFault.NEVER_ALLOCATED)
 
     def _refusal(self, size: int, *constraints: dict[str, int]) -> NoSpaceError:

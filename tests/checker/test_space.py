@@ -201,6 +201,63 @@ def test_the_baselines_alignment_is_checked() -> None:
     assert codes(space) == ("I8",)
 
 
+def test_overlapping_buffers_of_the_baseline_are_found() -> None:
+    """Each is an arena of its own (I2); one of no size is I8."""
+    kernel = KernelMap(base=0)
+    space = PerPipeSpace(kernel, kva_limit=16 * PAGE)
+    a, _ = space.alloc(PAGE), space.alloc(2 * PAGE)
+    space._buffers[a] = 2 * PAGE
+    space._mapped += PAGE
+    assert codes(space) == ("I2",)
+    space._buffers[a] = 0
+    space._mapped -= 2 * PAGE
+    assert "I8" in codes(space)
+
+
+@pytest.mark.parametrize("corrupt", ["maximum", "link"])
+def test_a_broken_search_tree_is_found(corrupt: str) -> None:
+    """The tree of FIRST and NEXT is checked in itself: a search would miss holes."""
+    space = make(Fit.FIRST)
+    root = space._holes.tree._root  # type: ignore[attr-defined]
+    child = root.left or root.right
+    if corrupt == "maximum":
+        child.largest = 0
+    else:
+        child.parent = None
+    assert codes(space) == ("I5",)
+
+
+def test_a_hole_in_two_bins_and_bins_that_are_empty_are_found() -> None:
+    """The bins must hold each hole once, and the list of sizes must be that of the bins."""
+    twice = make()
+    twice._holes.bins[8 * PAGE][2 * PAGE] = None  # type: ignore[attr-defined]
+    assert codes(twice) == ("I5",)
+    listed = make()
+    listed._holes.sizes.insert(0, listed._holes.sizes[0])  # type: ignore[attr-defined]
+    assert codes(listed) == ("I5",)
+    classes = make(Fit.CLASS_BEST)
+    classes._holes.bins[77] = {}  # type: ignore[attr-defined]
+    assert codes(classes) == ("I5",)
+    stray = make(Fit.CLASS_BEST)
+    stray._holes.bins[1][100 * PAGE] = None  # type: ignore[attr-defined]
+    assert codes(stray) == ("I5",)
+
+
+@pytest.mark.parametrize(("name", "value"), [("_peak_mapped", 0), ("_imports", 9), ("_smallest_arena", 1 << 40)])
+def test_figures_about_arenas_are_recomputed(name: str, value: int) -> None:
+    """They are I7."""
+    space = make()
+    setattr(space, name, value)
+    assert codes(space) == ("I7",)
+
+
+def test_a_space_without_its_arenas_is_reported_not_a_crash() -> None:
+    """Even the picture can be drawn."""
+    space = make()
+    space._arenas.clear()
+    assert {"I1", "I4", "I6", "I7"} <= set(codes(space))
+
+
 def test_the_oracle_checks_itself() -> None:
     """Its cells are all it has."""
     oracle = CellSpace(8, quantum=1)

@@ -257,6 +257,37 @@ def test_resize_grows_into_the_hole_behind_shrinks_in_place_and_moves_otherwise(
     space.check()
 
 
+def test_a_resize_grows_into_what_a_failing_alloc_has_drained() -> None:
+    """The space behind was in the cache; no other place exists."""
+    space = make(pages=2, arena=2, limit=2, quantum_cache=PAGE)
+    first, second = space.alloc(PAGE), space.alloc(PAGE)
+    space.free(second)
+    assert space.resize(first, 2 * PAGE) == first
+    assert (space.stats().refusals, space.stats().resizes_in_place) == (0, 1)
+
+
+def test_draining_is_tried_before_arenas_are_released() -> None:
+    """An arena that the drained buffers leave free serves the request; it is not released and imported again."""
+    kernel = KernelMap(base=0)
+    space = CoalescingSpace(kernel, kva_limit=4 * PAGE, arena_size=4 * PAGE, quantum_cache=PAGE)
+    for base in [space.alloc(PAGE) for _ in range(4)]:
+        space.free(base)
+    space.alloc(2 * PAGE)
+    assert (kernel.counters().map_ops, kernel.counters().unmap_ops) == (1, 0)
+
+
+def test_after_draining_the_release_rule_holds_again() -> None:
+    """Of the arenas that draining left wholly free, those beyond the rule are released."""
+    space = CoalescingSpace(
+        KernelMap(base=0), kva_limit=12 * PAGE, arena_size=4 * PAGE, quantum_cache=2 * PAGE, release=RETAIN(1)
+    )
+    for base in [space.alloc(2 * PAGE) for _ in range(6)]:
+        space.free(base)
+    space.alloc(3 * PAGE)
+    assert space.stats().arenas == 2
+    space.check()
+
+
 def test_resize_does_not_grow_across_an_arena_boundary() -> None:
     """The hole behind belongs to another arena."""
     space = make(pages=8, arena=4)
@@ -312,6 +343,27 @@ def test_every_hole_is_told_the_rule_that_killed_it() -> None:
     remedies = {remedy.what: remedy.value for remedy in caught2.value.explain().remedies}
     assert remedies["nocross"] == 8 * PAGE
     assert space.xalloc(remedies["size"], nocross=4 * PAGE, lo=6 * PAGE, hi=22 * PAGE) > 0
+
+
+def test_where_nothing_helps_no_remedy_is_made_up() -> None:
+    """A full space behind a full source: no smaller alignment, wider boundary or higher limit would do."""
+    space = make(pages=4, arena=4, limit=4)
+    space.alloc(4 * PAGE)
+    with pytest.raises(KvaLimitError) as caught:
+        space.xalloc(PAGE, align=4 * PAGE, nocross=4 * PAGE)
+    assert caught.value.explain().remedies == ()
+
+
+@pytest.mark.parametrize("fit", [Fit.INSTANT, Fit.FIRST])
+def test_every_hole_is_tried_before_a_constrained_request_is_refused(fit: Fit) -> None:
+    """The newest of a class, the others of it, and those beyond the cursor."""
+    space = make(pages=8, arena=8, fit=fit)
+    buffers = [space.alloc(PAGE) for _ in range(8)]
+    for number in (1, 3, 5):
+        space.free(buffers[number])
+    assert space.xalloc(PAGE, lo=3 * PAGE, hi=4 * PAGE - 1) == 3 * PAGE
+    with pytest.raises(KvaLimitError):
+        space.xalloc(PAGE, lo=6 * PAGE)
 
 
 def test_contradicting_constraints_import_nothing() -> None:

@@ -37,6 +37,7 @@ SAMPLES: list[tuple[CoallocError, str]] = [
         BadFreeError(17, FreeFault.INSIDE_BUFFER, (16, 8)),
         "address 0x11 is not the base of a live buffer: inside a buffer (1 bytes into the buffer 0x10+8)",
     ),
+    (BadFreeError(16, FreeFault.NOT_MAPPED), "address 0x10 is not mapped"),
     (SpanOverlapError((0, 8), (4, 4), "overlaps"), "range 0x0+8: overlaps 0x4+4"),
     (SpanOverlapError((0, 8), None, "is nowhere"), "range 0x0+8: is nowhere"),
     (MissingExtraError("typer", "cli"), "typer is not installed; it comes with: pip install 'coalloc[cli]'"),
@@ -92,7 +93,7 @@ def test_a_refusal_without_an_explanation_says_so() -> None:
     """explain() never fails."""
     error = NoSpaceError(8, free=0, largest_hole=0, mapped=0, kva_limit=16)
     assert error.explain() == Explanation(8, (), "not tried", ())
-    explained = pickle.loads(pickle.dumps(SAMPLES[6][0]))
+    explained = pickle.loads(pickle.dumps(SAMPLES[7][0]))
     assert explained.explain() == EXPLANATION
 
 

@@ -36,6 +36,18 @@ def test_every_answer_is_that_of_a_scan(operations: list[tuple[str, int, int]], 
     assert all(tree[key] == value for key, value in model.items())
 
 
+def test_a_search_from_an_address_is_that_of_a_scan_in_a_large_tree() -> None:
+    """From every address, for every length, in a tree of 150."""
+    lengths = {key * 7: key * 37 % 23 + 1 for key in range(150)}
+    tree = FitTree()
+    for key, length in lengths.items():
+        tree.insert(key, length)
+    for start in range(0, 150 * 7 + 7, 5):
+        for length in (1, 5, 12, 20, 23, 24):
+            expected = next((key for key in sorted(lengths) if key >= start and lengths[key] >= length), None)
+            assert tree.first_fit(length, start) == expected
+
+
 @given(st.permutations(range(12)))
 def test_the_shape_depends_on_the_keys_alone(order: list[int]) -> None:
     """Whatever the order of insertion, a search visits the same nodes."""

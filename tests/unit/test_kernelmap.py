@@ -178,6 +178,24 @@ def test_touch_faults_each_page_once_and_unmap_frees_what_was_touched() -> None:
     kernel.check()
 
 
+@pytest.mark.parametrize(("base", "size"), [(0, 0), (0, -1), (0, True), (0, 1.5), (0.0, 1), (True, 1)])
+def test_a_touch_needs_an_address_and_a_positive_size(base: Any, size: Any) -> None:
+    """Nothing faults otherwise."""
+    kernel = KernelMap(base=0)
+    kernel.map(PAGE)
+    with pytest.raises(InvalidRequestError):
+        kernel.touch(base, size)
+    assert kernel.counters().faults == 0
+
+
+def test_the_peak_of_entries_counts_pieces_that_an_unmap_clips_off() -> None:
+    """Freeing a middle buffer makes three pieces before one of them goes."""
+    kernel = KernelMap()
+    bases = [kernel.map(PAGE) for _ in range(3)]
+    kernel.unmap(bases[1], PAGE)
+    assert (kernel.counters().entries, kernel.counters().peak_entries) == (2, 3)
+
+
 def test_maps_and_available_tell_the_state() -> None:
     """They change nothing."""
     kernel = KernelMap(base=0, size=8 * PAGE)

@@ -47,6 +47,7 @@ def test_bad_input_changes_nothing() -> None:
         with pytest.raises(BadFreeError) as caught:
             space.free(address)
         assert caught.value.fault is fault
+    assert space.kva_limit == 8 * PAGE
     for odd in (0.0, None, True):
         with pytest.raises(InvalidRequestError):
             space.free(odd)  # type: ignore[arg-type]

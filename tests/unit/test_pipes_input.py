@@ -89,6 +89,12 @@ def test_a_direct_write_holds_the_bytes_until_they_are_read() -> None:
     assert pair.halves[0].direct is None
 
 
+def test_an_empty_pipe_has_nothing_to_read_yet() -> None:
+    """EAGAIN, not the end of the file."""
+    with pytest.raises(PipeError, match="EAGAIN"):
+        make("2006").pipe().read(0, 1)
+
+
 def test_counts_and_bytes_mix() -> None:
     """Bytes that were only counted read as zeros."""
     pair = make("2006").pipe()
@@ -98,6 +104,11 @@ def test_counts_and_bytes_mix() -> None:
     got = bytearray()
     pair.read(0, 8, into=got)
     assert bytes(got) == b"\0\0\0abc\0\0"
+    counted = make("2006").pipe()
+    counted.write(1, 4)
+    got = bytearray()
+    counted.read(0, 4, into=got)
+    assert bytes(got) == bytes(4)
     pair.write(1, 4)
     got = bytearray()
     pair.read(0, 0, into=got)

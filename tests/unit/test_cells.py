@@ -1,0 +1,180 @@
+"""The oracle: its answers where they can be counted by hand, and bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coalloc import (
+    BadFreeError,
+    CellSpace,
+    Extent,
+    Fit,
+    FreeFault,
+    InvalidRequestError,
+    Kind,
+    NoSpaceError,
+    SpanOverlapError,
+)
+from coalloc.contract import Coalescing, Resize
+from coalloc.errors import Remedy, Rule
+
+
+def comb(fit: Fit = Fit.FIRST) -> CellSpace:
+    """Busy at 2, 6 and 9; holes of 2 (at 0), 3 (at 3), 2 (at 7) and 6 (at 10), born in the order 3, 7, 0, 10."""
+    oracle = CellSpace(16, quantum=1, fit=fit)
+    for base, size in ((0, 2), (2, 1), (3, 3), (6, 1), (7, 2), (9, 1)):
+        oracle.put(base, size)
+    for base in (3, 7, 0):
+        oracle.free(base)
+    oracle.put(15, 1)
+    oracle.free(15)
+    return oracle
+
+
+def test_every_fit_picks_its_hole() -> None:
+    """First by address, best the newest of the smallest, next from the cursor, and the two of vmem by class."""
+    oracle = comb()
+    assert oracle.holes() == [(0, 2), (3, 3), (7, 2), (10, 6)]
+    assert [oracle.choose(2, fit) for fit in Fit] == [0, 0, 0, 0, 0]
+    assert [oracle.choose(3, fit) for fit in Fit] == [3, 3, 3, 3, 3]
+    oracle.cursor = 5
+    assert [oracle.choose(2, fit) for fit in Fit] == [0, 0, 7, 0, 0]
+    oracle.cursor = 11
+    assert oracle.choose(2, Fit.NEXT) == 0
+    assert oracle.choose(7, Fit.BEST) is None
+    assert oracle.choose(2, Fit.BEST, lo=1) == 7
+    assert oracle.choose(2, Fit.FIRST, align=4, lo=1) == 4
+    assert oracle.choose(2, Fit.INSTANT, lo=1, hi=5) == 3
+
+
+def test_instant_fit_asks_the_classes_whose_members_all_fit_first() -> None:
+    """33 units share a class with 32 to 63, so the hole of 64 and more wins, unless there is none."""
+    oracle = CellSpace(300, quantum=1)
+    oracle.put(0, 40)
+    oracle.put(40, 1)
+    oracle.put(41, 259)
+    oracle.free(0)
+    assert (oracle.choose(33, Fit.INSTANT), oracle.choose(33, Fit.CLASS_BEST)) == (0, 0)
+    oracle.free(41)
+    assert (oracle.choose(33, Fit.INSTANT), oracle.choose(33, Fit.CLASS_BEST)) == (41, 0)
+    assert oracle.choose(32, Fit.INSTANT) == 0
+
+
+def test_a_space_of_its_own() -> None:
+    """alloc, resize in place and moving, free, figures and pictures."""
+    oracle = CellSpace(8, quantum=1, fit=Fit.BEST)
+    a, b = oracle.alloc(2), oracle.xalloc(2, align=4)
+    assert (a, b) == (0, 4)
+    assert oracle.resize(a, 4) == 0
+    assert oracle.resize(a, 4) == 0
+    assert oracle.resize(a, 1) == 0
+    assert oracle.resize(b, 3) == 4
+    moved = oracle.resize(a, 1)
+    oracle.reserve(Extent(1, 1))
+    assert oracle.resize(moved, 2) == 2
+    assert oracle.size_of(2) == 2
+    assert oracle.render(4) == "0x0 |.###|\n0x4 |###.|"
+    oracle.park(2)
+    assert oracle.render() == "0x0 |.#cc###.|"
+    assert [(s.base, s.kind) for s in oracle.segments() if s.kind is Kind.CACHED] == [(2, Kind.CACHED)]
+    stats = oracle.stats()
+    assert (stats.live, stats.cached, stats.free, stats.holes, stats.largest_hole) == (4, 2, 2, 2, 1)
+    assert (stats.resizes_in_place, stats.resizes_moved, stats.mapped, oracle.reclaim()) == (3, 1, 8, 0)
+    oracle.unpark(2)
+    oracle.park(2)
+    oracle.drop(2)
+    oracle.touch(0, 1)
+    oracle.discard(0, 1)
+    oracle.check()
+    with pytest.raises(NoSpaceError):
+        oracle.resize(1, 7)
+    assert oracle.contract.coalescing is Coalescing.IMMEDIATE
+    assert oracle.contract.resize is Resize.IN_PLACE
+
+
+def test_arenas_come_and_go_when_it_is_told() -> None:
+    """They may not overlap, and only one that is wholly free may leave."""
+    oracle = CellSpace(0, quantum=1)
+    assert oracle.render() == "no arena is mapped"
+    assert oracle.kva_limit == 0
+    oracle.enter_arena(0, 4)
+    oracle.enter_arena(4, 4)
+    with pytest.raises(SpanOverlapError):
+        oracle.enter_arena(3, 2)
+    assert oracle.holes() == [(0, 4), (4, 4)]
+    with pytest.raises(NoSpaceError):
+        oracle.alloc(5)
+    oracle.alloc(1)
+    for base, size in ((0, 4), (4, 2), (1, 3)):
+        with pytest.raises(SpanOverlapError):
+            oracle.leave_arena(base, size)
+    oracle.leave_arena(4, 4)
+    assert oracle.kva_limit == 4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"size": -1}, {"size": 1.5}, {"size": 3, "quantum": 2}, {"size": 4, "quantum": 3}, {"size": 4, "base": -4}],
+)
+def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
+    """Before anything is made."""
+    with pytest.raises(InvalidRequestError):
+        CellSpace(**arguments)
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"align": 3}, {"align": -1}, {"align": True}, {"phase": 1}, {"align": 4, "phase": 4}, {"nocross": 3}, {"nocross": 1}, {"lo": 5, "hi": 4},
+    ],
+)  # fmt: skip
+def test_bad_constraints_are_refused(bounds: dict[str, Any]) -> None:
+    """As by the designs that it judges."""
+    oracle = CellSpace(8, quantum=1)
+    with pytest.raises(InvalidRequestError):
+        oracle.xalloc(2, **bounds)
+    for size in (0, 1.5, True, 2**64):
+        with pytest.raises(InvalidRequestError):
+            oracle.alloc(size)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError):
+        CellSpace(8, quantum=4).reserve(Extent(1, 4))
+    assert CellSpace(8, quantum=4).alloc(1) == 0
+    oracle.alloc(2)
+    with pytest.raises(SpanOverlapError):
+        oracle.put(1, 2)
+
+
+def test_bad_frees_are_told_apart() -> None:
+    """Never handed out, freed already, inside a buffer, and no address."""
+    oracle = CellSpace(32, quantum=4)
+    a, b = oracle.alloc(8), oracle.alloc(4)
+    oracle.free(b)
+    for address, fault in (
+        (b, FreeFault.FREED_TWICE), (a + 4, FreeFault.INSIDE_BUFFER), (a + 1, FreeFault.INSIDE_BUFFER),
+        (a + 5, FreeFault.INSIDE_BUFFER), (20, FreeFault.NEVER_ALLOCATED),
+    ):  # fmt: skip
+        with pytest.raises(BadFreeError) as caught:
+            oracle.free(address)
+        assert caught.value.fault is fault
+    with pytest.raises(InvalidRequestError):
+        oracle.free(0.0)  # type: ignore[arg-type]
+
+
+def test_a_refusal_names_the_rule_for_every_hole() -> None:
+    """By adding one constraint after the other."""
+    oracle = comb()
+    with pytest.raises(NoSpaceError) as caught:
+        oracle.xalloc(3, lo=4, hi=14, align=8, nocross=8)
+    rules = {verdict.base: verdict.rule for verdict in caught.value.explain().verdicts}
+    assert rules == {0: Rule.SIZE, 3: Rule.LO, 7: Rule.SIZE, 10: Rule.ALIGN}
+    with pytest.raises(NoSpaceError) as caught:
+        oracle.xalloc(4, lo=0, hi=12)
+    assert caught.value.explain().verdicts[-1].rule is Rule.HI
+    with pytest.raises(NoSpaceError) as caught:
+        oracle.xalloc(4, lo=11, hi=14, nocross=4)
+    assert caught.value.explain().verdicts[-1].rule is Rule.NOCROSS
+    with pytest.raises(NoSpaceError) as caught:
+        oracle.alloc(7)
+    assert caught.value.explain().remedies == (Remedy("size", 6),)
