@@ -6,11 +6,13 @@ Exit status 0 for success, 1 for a job that failed, 2 for bad usage.  Whatever g
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,8 +29,8 @@ from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import PipeProgram, Program
 from coalloc.workload.replay import replay
-from coalloc.workload.strace import ImportReport, import_strace
-from coalloc.workload.textformat import dumps, is_program, load, save
+from coalloc.workload.strace import ImportReport, import_lines, import_strace
+from coalloc.workload.textformat import dumps, is_program, parse, raw_lines, save
 
 try:
     import typer
@@ -89,20 +91,24 @@ def _read(source: Path | None, progress: _Bar) -> tuple[Program, ImportReport | 
         return bundled_build(), None
     if source.is_dir() or not source.exists():
         raise InvalidRequestError("PROGRAM", str(source), "is a folder" if source.is_dir() else "there is no such file")
-    if is_program(source):
-        return load(source), None
+    name = str(source)
+    lines = raw_lines(name)
+    first = next(lines, b"")
+    lines = chain([first], lines)  # read once: the source may be a pipe
+    if is_program(first):
+        return parse(lines, name), None
     with progress.task("reading the log", None) as advance:
-        imported = import_strace(source, progress=advance)
+        imported = import_lines(lines, name, progress=advance)
     return imported.program, imported.report
 
 
 def _copy(program: Program, copies: int, spread: float | None, seed: int) -> Program:
+    if spread is not None and not 0 <= spread < 1e9:
+        raise InvalidRequestError("--spread", spread, "must be a number of seconds, 0 or more")
     if copies == 1:
         return program
     if not isinstance(program, PipeProgram):
         raise InvalidRequestError("--copies", copies, "only pipe programs can be run in copies")
-    if spread is not None and not 0 <= spread < 1e9:
-        raise InvalidRequestError("--spread", spread, "must be a number of seconds, 0 or more")
     microseconds = program.facts().duration if spread is None else round(spread * 1e6)
     return overlay(program, copies, microseconds, seed)
 
@@ -280,7 +286,7 @@ def draw_map(
 def _moment(at: str, program: Program) -> int:
     if at in ("end", "peak"):
         return len(program)
-    if not (at.isascii() and at.isdecimal()) or not 1 <= int(at) <= len(program):
+    if not (at.isascii() and at.isdecimal()) or len(at) > 18 or not 1 <= int(at) <= len(program):
         raise InvalidRequestError("--at", at, f"must be end, peak, or a number in 1 .. {len(program)}")
     return int(at)
 
@@ -356,8 +362,10 @@ def _deliver(program: Program, output: Path | None) -> None:
         for at in range(0, len(text), _PIECE):  # an unbuffered stdout reports a closed pipe at the next write only
             sys.stdout.write(text[at : at + _PIECE])
         return
-    if not output.parent.is_dir():
-        raise InvalidRequestError("--output", str(output), "its folder does not exist")
+    if output.is_dir() or not output.parent.is_dir():
+        raise InvalidRequestError(
+            "--output", str(output), "is a folder" if output.is_dir() else "its folder does not exist"
+        )
     save(program, output)
     _note(f"wrote {output}: {len(program):,} operations")
 
@@ -371,6 +379,10 @@ def run(arguments: list[str] | None = None) -> None:
 
 
 def _status(arguments: list[str]) -> int:
+    if sys.stdout is None:
+        return _fail("there is no standard output", 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a title may hold what the terminal cannot show
     try:
         command = typer.main.get_command(app)
         with command.make_context("coalloc", list(arguments)) as context:

@@ -122,7 +122,7 @@ class Budget:
 
     def charge_user(self, size: int, owner: Owner) -> bool:
         """Charge the owner, if the limit allows; a refused charge changes nothing (B16)."""
-        if not self._era.charges_users:
+        if not self._era.charges_users or not size:
             return True
         charged = self.users.get(owner.uid, 0) + size
         if owner.pipebuf_limit and charged > owner.pipebuf_limit:
@@ -132,7 +132,7 @@ class Budget:
 
     def refund_user(self, size: int, owner: Owner) -> None:
         """Take a charge back."""
-        if self._era.charges_users:
+        if self._era.charges_users and size:
             left = self.users[owner.uid] - size
             if left:
                 self.users[owner.uid] = left

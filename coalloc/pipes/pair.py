@@ -20,7 +20,7 @@ buffer, whatever it holds.  Hence closing fildes[1] frees only the reverse buffe
 fildes[0] is closed, too (B21).  The pair is given back when both halves are finished (P5, B22).
 
 Blocking.  Calls behave as on a non-blocking descriptor: what cannot be done now is EAGAIN.  A caller that models a blocked
-writer keeps the rest, and hands it in again with ``continued=True`` (no size is chosen then, as in the kernel's loop).
+writer keeps the rest, and hands it in again with ``rest_of`` (no size is chosen then, as in the kernel's loop).
 
 Memory.  A write touches the pages that it stores to.  Data always occupy a prefix of the buffer as far as it was ever used,
 so a half remembers how far it has touched, and the space is asked only beyond that.
@@ -105,7 +105,7 @@ class PipePair:
 
     # --- data --------------------------------------------------------------------------------------
 
-    def write(self, end: int, data: int | bytes, *, direct: bool = False, continued: bool = False) -> int:
+    def write(self, end: int, data: int | bytes, *, direct: bool = False, rest_of: int = 0) -> int:
         """Write bytes, or a number of bytes that stand for any, and return how many were taken.
 
         Args:
@@ -113,7 +113,8 @@ class PipePair:
             data: The bytes, or how many (>= 0).
             direct: Let the data go directly from the writer's pages if the rules allow it: at least PIPE_MINDIRECT bytes into
                 an empty buffer that is no smaller.
-            continued: This is the rest of a write that blocked: the buffer's size is not chosen anew.
+            rest_of: Bytes of the write that blocked and that this is the rest of: the buffer's size is not chosen anew, and
+                the rest is atomic only if the whole was.  0 for a new write.
 
         Raises:
             PipeError: EBADF if the end is closed, EPIPE if the other is, ENOMEM if there is no buffer to be had, EAGAIN if
@@ -130,7 +131,7 @@ class PipePair:
             raise InvalidRequestError("data", data, "bytes or an int are needed")
         half = self._open(end, "write", peer=True)
         system = self._system
-        if not continued:
+        if not rest_of:
             system.choose_size(half, n)
             if not half.ring.size:
                 raise PipeError(errno.ENOMEM, "write")
@@ -143,7 +144,7 @@ class PipePair:
             system.count_write(held)
             return held
         room = ring.size - ring.cnt
-        if n and (room == 0 or room < n <= PIPE_BUF):
+        if n and (room == 0 or (room < n and (rest_of or n) <= PIPE_BUF)):
             raise PipeError(errno.EAGAIN, "write")
         taken = ring.put(n, content)
         high = ring.high
@@ -241,10 +242,13 @@ class PipePair:
         if end != 0 and end != 1:
             raise InvalidRequestError("end", end, "must be 0 or 1")
         half = self.halves[end]
-        if half.present is not Present.ACTIVE:
-            raise PipeError(errno.EBADF, call)
+        if half.present is not Present.ACTIVE and (half.present is Present.FINALIZED or call in ("close", "busy")):
+            raise PipeError(
+                errno.EBADF, call
+            )  # while it is closing, those who are busy inside still see the end of the file
         if not peer:
             return half
-        if half.eof:
+        other = self.halves[1 - end]
+        if half.eof or other.present is not Present.ACTIVE:
             raise PipeError(errno.EPIPE, call)
-        return self.halves[1 - end]
+        return other

@@ -219,26 +219,30 @@ class PipeSystem:
         then the reserve is asked, then the map.  An unbacked half falls back to SMALL_PIPE_SIZE once.
         """
         size = round_up(max(size, half.ring.cnt), PAGE_SIZE)
-        unbacked = not half.ring.size
+        old = half.ring.size
+        unbacked = not old
+        in_place = self.resize_in_place and not unbacked
         while True:
             may_retry = unbacked and size > SMALL_PIPE_SIZE
-            if not self.budget.charge_user(size, half.owner):
+            more = max(size - old, 0) if in_place else size  # the kernel has both buffers for a moment
+            if not self.budget.charge_user(more, half.owner):
                 if may_retry:
                     size = SMALL_PIPE_SIZE
                     continue
                 return False
-            if not self.budget.reserve_allows(size, half.owner):
-                self.budget.refund_user(size, half.owner)
+            if not self.budget.reserve_allows(more, half.owner):
+                self.budget.refund_user(more, half.owner)
                 if may_retry:
                     self.pipefragretry += 1
                     size = SMALL_PIPE_SIZE
                     continue
                 return False
-            base = self._place(half, size)
+            base = self._place(half, size, more, in_place=in_place)
             if base >= 0:
+                self.budget.refund_user(max(old - size, 0) if in_place else old, half.owner)
                 self._move_in(half, base, size)
                 return True
-            self.budget.refund_user(size, half.owner)
+            self.budget.refund_user(more, half.owner)
             if may_retry and self.era.retries_small:
                 self.pipefragretry += 1
                 size = SMALL_PIPE_SIZE
@@ -251,11 +255,9 @@ class PipeSystem:
                 self.console.print(self.era.message)
             return False
 
-    def _place(self, half: Half, size: int) -> int:
-        """Find a new buffer, the old one still allocated (P4); return its base, or -1.  In place, only the growth counts."""
-        old = half.ring.size
-        in_place = self.resize_in_place and old
-        if not self.budget.leaves_room(size - old if in_place else size):
+    def _place(self, half: Half, size: int, more: int, *, in_place: bool) -> int:
+        """Find a new buffer, the old one still allocated (P4); return its base, or -1."""
+        if not self.budget.leaves_room(more):
             return -1
         try:
             return self.space.resize(half.base, size) if in_place else self.space.alloc(size)
@@ -273,7 +275,6 @@ class PipeSystem:
                 self._moved += 1
             if not self.resize_in_place:
                 self.space.free(old_base)
-            self.budget.refund_user(old, half.owner)
             self.budget.add(-old)
             self._bigpipes -= old == BIG_PIPE_SIZE
         self._bigpipes += size == BIG_PIPE_SIZE

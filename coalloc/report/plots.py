@@ -52,7 +52,7 @@ def draw_comparison(outcomes: Sequence[Outcome], title: str) -> Figure:
     except ImportError:
         raise MissingExtraError("matplotlib", "plot") from None
     figure = Figure(figsize=(max(4.2 * len(outcomes), 7), 7.5), layout="constrained")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, fontsize=12, parse_math=False)
     grid = figure.add_gridspec(2, len(outcomes), height_ratios=(1.2, 1))
     most = max((sample.mapped for outcome in outcomes for sample in outcome.series), default=PAGE_SIZE)
     top: list[Axes] = []

@@ -37,8 +37,8 @@ _CREATE, _WRITE, _READ, _CLOSE = PipeOpKind
 def _require(**least: tuple[int, int]) -> None:
     """Check parameters given as name=(value, least legal value)."""
     for what, (value, bound) in least.items():
-        if type(value) is not int or value < bound:
-            raise InvalidRequestError(what, value, f"must be an int >= {bound}")
+        if type(value) is not int or not bound <= value <= 1 << 40:
+            raise InvalidRequestError(what, value, f"must be an int in {bound} .. 2**40")
 
 
 class _PipeTale:

@@ -13,14 +13,40 @@ from __future__ import annotations
 import enum
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import attrs
 
 from coalloc.errors import ProgramError
 from coalloc.units import MAX_SIZE
 
-__all__ = ["PipeOp", "PipeOpKind", "PipeProgram", "Program", "SpaceOp", "SpaceOpKind", "SpaceProgram", "TraceFacts"]
+__all__ = [
+    "MAX_TRANSFER",
+    "PipeOp",
+    "PipeOpKind",
+    "PipeProgram",
+    "Program",
+    "SpaceOp",
+    "SpaceOpKind",
+    "SpaceProgram",
+    "TraceFacts",
+    "checked_title",
+]
+
+
+MAX_TRANSFER: Final = 2**31 - 1
+"""The most bytes that one read or write moves: the kernels' limit (INT_MAX)."""
+
+
+def checked_title(title: str) -> str:
+    """Return a title if it is one line of printable text.
+
+    Raises:
+        ProgramError: If it is not.
+    """
+    if not title.isprintable():
+        raise ProgramError(f"the title {title!r} is not one line of printable text")
+    return title
 
 
 class PipeOpKind(enum.IntEnum):
@@ -66,7 +92,7 @@ class PipeProgram:
 
     Raises:
         ProgramError: For the first operation that is not valid: a time that decreases or is negative, a pipe out of order or
-            unknown, an end other than 0 and 1 or closed, fewer than 1 byte.  ``line`` is its position, from 1.
+            unknown, an end other than 0 and 1 or closed, bytes outside 1 .. 2**31 - 1.  ``line`` is its position, from 1.
 
     >>> program = PipeProgram([PipeOp(0, PipeOpKind.CREATE, 0), PipeOp(5, PipeOpKind.WRITE, 0, 1, 100)], title="one pipe")
     >>> program.facts().bytes_written, len(program)
@@ -76,7 +102,7 @@ class PipeProgram:
     __slots__ = ("_ends", "_kinds", "_pipes", "_sizes", "_times", "title")
 
     def __init__(self, operations: Iterable[PipeOp | tuple[int, int, int, int, int]], *, title: str = "") -> None:
-        self.title = title
+        self.title = checked_title(title)
         self._times, self._pipes, self._sizes = array("q"), array("q"), array("q")
         self._kinds, self._ends = array("b"), array("b")
         open_ends: list[int] = []  # by pipe: bit 0 for end 0, bit 1 for end 1
@@ -191,7 +217,7 @@ def _fault(last: int, open_ends: list[int], time: int, kind: int, pipe: int, end
         return "close takes no bytes" if n else None
     if kind not in (PipeOpKind.WRITE, PipeOpKind.READ):
         return f"unknown operation {kind}"
-    return None if 0 < n < MAX_SIZE else f"{n} bytes are not in 1 .. 2**63 - 1"
+    return None if 0 < n <= MAX_TRANSFER else f"{n} bytes are not in 1 .. 2**31 - 1"
 
 
 class SpaceOpKind(enum.IntEnum):
@@ -225,7 +251,7 @@ class SpaceProgram:
     __slots__ = ("_buffers", "_kinds", "_sizes", "title")
 
     def __init__(self, operations: Iterable[SpaceOp | tuple[int, int, int]], *, title: str = "") -> None:
-        self.title = title
+        self.title = checked_title(title)
         self._kinds, self._buffers, self._sizes = array("b"), array("q"), array("q")
         live: set[int] = set()
         next_buffer = 0

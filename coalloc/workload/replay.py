@@ -16,7 +16,7 @@ import errno
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -36,7 +36,16 @@ __all__ = ["Outcome", "Sample", "Waits", "replay"]
 _CREATE: Final = int(PipeOpKind.CREATE)
 _WRITE: Final = int(PipeOpKind.WRITE)
 _READ: Final = int(PipeOpKind.READ)
-_CLOSED: Final = -1
+
+
+class _Rest(NamedTuple):
+    """What is left of a write that waits, and how large the whole was."""
+
+    size: int
+    whole: int
+
+
+_CLOSED: Final = _Rest(0, 0)
 """In the queue of a writer that waits: its end is closed when all before is written."""
 
 
@@ -196,7 +205,7 @@ class _PipeRunner:
         self._rows = program.rows()
         self._system = system
         self._pairs: list[PipePair | None] = []
-        self._waiting: dict[tuple[int, int], deque[int]] = {}  # bytes still to write, or _CLOSE
+        self._waiting: dict[tuple[int, int], deque[_Rest]] = {}
         self._early: dict[tuple[int, int], int] = {}  # bytes still to read of what that end writes
         self._waits = self._early_reads = self._skipped = self._broken = self._no_buffer = 0
         self.time = 0
@@ -219,7 +228,7 @@ class _PipeRunner:
                 self._skipped += 1
             elif kind == _WRITE:
                 if waiting and (pipe, end) in waiting:
-                    waiting[pipe, end].append(size)
+                    waiting[pipe, end].append(_Rest(size, size))
                     self._waits += 1
                 else:
                     self._write(pair, pipe, end, size)
@@ -252,7 +261,7 @@ class _PipeRunner:
             taken = 0
         if taken < size:
             self._waits += 1
-            self._waiting[pipe, end] = deque([size - taken])
+            self._waiting[pipe, end] = deque([_Rest(size - taken, size)])
 
     def _count_failure(self, error: PipeError) -> None:
         if error.errno == errno.ENOMEM:
@@ -273,34 +282,37 @@ class _PipeRunner:
                 else:
                     self._early[key] = wanted - ready
             queue = self._waiting.get(key)
-            if not queue or not pair.wakes_writer(end):
+            stored = bool(queue) and pair.wakes_writer(end) and self._resume(pair, pipe, end, self._waiting[key])
+            if not stored and not ready:
                 return
-            self._resume(pair, pipe, end, queue)
 
-    def _resume(self, pair: PipePair, pipe: int, end: int, queue: deque[int]) -> None:
-        """Store what waits first, and all that fits behind it."""
+    def _resume(self, pair: PipePair, pipe: int, end: int, queue: deque[_Rest]) -> bool:
+        """Store what waits first, and all that fits behind it; return whether anything was stored or closed."""
+        stored = False
         while queue:
-            size = queue[0]
-            if size == _CLOSED:
+            rest = queue[0]
+            if rest is _CLOSED:
                 del self._waiting[pipe, end]
                 self._close(pair, pipe, end)
-                return
+                return True
             try:
-                taken = pair.write(end, size, continued=True)
+                taken = pair.write(end, rest.size, rest_of=rest.whole)
             except PipeError:
-                return
-            if taken < size:
-                queue[0] = size - taken
-                return
+                return stored
+            stored = True
+            if taken < rest.size:
+                queue[0] = _Rest(rest.size - taken, rest.whole)
+                return True
             queue.popleft()
         del self._waiting[pipe, end]
+        return stored
 
     def _close(self, pair: PipePair, pipe: int, end: int) -> None:
         pair.close(end)
         self._early.pop((pipe, 1 - end), None)
         waiting = self._waiting.pop((pipe, 1 - end), None)  # whoever waits to write here never can
         if waiting is not None:
-            self._broken += sum(1 for size in waiting if size != _CLOSED)
+            self._broken += sum(1 for rest in waiting if rest is not _CLOSED)
             if _CLOSED in waiting:
                 self._close(pair, pipe, 1 - end)
 
@@ -332,7 +344,7 @@ class _PipeRunner:
             early_reads=self._early_reads,
             skipped=self._skipped,
             broken=self._broken,
-            stranded=sum(1 for queue in self._waiting.values() for size in queue if size != _CLOSED),
+            stranded=sum(1 for queue in self._waiting.values() for rest in queue if rest is not _CLOSED),
             no_buffer=self._no_buffer,
         )
 

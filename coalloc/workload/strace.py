@@ -3,13 +3,16 @@
 The log is one made with ``strace -f -ttt -q -s 8 -e trace=pipe,pipe2,dup,dup2,dup3,fcntl,close,close_range,read,write,readv,
 writev,splice,tee,vmsplice,sendfile,clone,clone3,fork,vfork,execve,exit,exit_group``; other lines do no harm.
 
-When.  A call that strace split in two (``<unfinished ...>`` and ``resumed``) takes effect at its end, except a write and a
-fork: a write's data may be read before the write returns, and a child may run before its parent's fork returns; these two
-take effect at their beginning.  So the log is first put together call by call, then told in the order of effects.
+When.  A call that strace split in two (``<unfinished ...>`` and ``resumed``) takes effect at its end, but for three kinds: a
+write, since its data may be read before it returns; a close, since the number may be another's before it returns; and a fork,
+since the child may run before it returns.  These take effect at their beginning; and a read is of what its number meant when
+it began.  So the log is first put together call by call, then told in the order of effects.
 
 Who.  A child's descriptors are a copy of its parent's at the fork, or the same table with CLONE_FILES; execve leaves a shared
 table and closes what is marked close-on-exec; the end of a process (its ``+++`` line) closes what its table held, once nobody
 shares it.  An end of a pipe is closed when no descriptor in any table refers to it.
+
+Lines without a process number are those of the first process, as strace writes them to a terminal while there is only one.
 
 What cannot be understood is counted in the report and passed over; nothing in a log is fatal.
 """
@@ -17,27 +20,32 @@ What cannot be understood is counted in the report and passed over; nothing in a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from os import PathLike, fspath
+from pathlib import PurePath
 from typing import Final
 
 import attrs
 
 from coalloc.errors import ProgramError
-from coalloc.workload.program import PipeOp, PipeOpKind, PipeProgram
-from coalloc.workload.textformat import lines_of
+from coalloc.workload.program import MAX_TRANSFER, PipeOp, PipeOpKind, PipeProgram
+from coalloc.workload.textformat import raw_lines
 
-__all__ = ["ImportReport", "Imported", "import_strace"]
+__all__ = ["ImportReport", "Imported", "import_lines", "import_strace"]
 
-_LINE: Final = re.compile(r"(?:\[pid\s+(?P<bracket>\d+)\]\s+|(?P<pid>\d+)\s+)?(?P<s>\d+)\.(?P<us>\d{6})\s+(?P<rest>.*)")
+_LINE: Final = re.compile(
+    r"(?:\[pid\s+(?P<bracket>\d{1,10})\]\s+|(?P<pid>\d{1,10})\s+)?(?P<s>\d{1,12})\.(?P<us>\d{6})\s+(?P<rest>.*)"
+)
 _RESUMED: Final = re.compile(r"<\.\.\. (?P<name>\w+) resumed>\s?(?P<rest>.*)")
-_CALL: Final = re.compile(r"(?P<name>\w+)\((?P<args>.*)\)\s+= (?P<result>-?\d+|0x[0-9a-f]+|\?)(?P<rest>.*)")
+_CALL: Final = re.compile(r"(?P<name>\w+)\((?P<args>.*)\)\s+= (?P<result>-?\d{1,19}|0x[0-9a-f]{1,16}|\?)(?P<rest>.*)")
 _UNFINISHED: Final = " <unfinished ...>"
-_PAIR: Final = re.compile(r"\[(\d+)(?:<[^>]*>)?, (\d+)(?:<[^>]*>)?\]")
+_PAIR: Final = re.compile(r"\[(\d{1,10})(?:<[^>]*>)?, (\d{1,10})(?:<[^>]*>)?\]")
 _SUPERSEDED: Final = re.compile(r"superseded by execve in pid (\d+)")
-_FD: Final = re.compile(r"(\d+)")
+_FD: Final = re.compile(r"\s*(\d{1,10})(?!\d)")
+_DUPFD: Final = re.compile(r"[^,]*, (F_DUPFD|F_DUPFD_CLOEXEC), ")
 _FORKS: Final = frozenset({"fork", "vfork", "clone", "clone3"})
 _WRITES: Final = frozenset({"write", "writev"})
+_AT_BEGINNING: Final = _WRITES | {"close", "close_range"}
 _READS: Final = frozenset({"read", "readv"})
 
 
@@ -85,6 +93,7 @@ class _Call:
     result: int
     begun: tuple[int, int]
     ended: tuple[int, int]
+    source: _Descriptor | None = None
 
 
 @attrs.define
@@ -119,19 +128,29 @@ def import_strace(
     Complexity: O(lines), in time and in memory.
     """
     name = fspath(path)
+    return import_lines(raw_lines(name), name, title=title, progress=progress)
+
+
+def import_lines(
+    lines: Iterator[bytes], name: str, *, title: str = "", progress: Callable[[int], None] | None = None
+) -> Imported:
+    """Make a pipe program from the lines of an strace log; see :func:`import_strace`.
+
+    Raises:
+        ProgramError: If no line is one of an strace log, or the title is not one line of printable text.
+    """
     log = _Log()
-    for number, line in enumerate(lines_of(name)):
-        log.add(number, line)
+    for number, line in enumerate(lines):
+        log.add(number, line.decode("utf-8", "replace"))
         if progress is not None and number % 10_000 == 0:
             progress(number)
     if log.lines == log.unknown:
         raise ProgramError("holds no line of an strace log (made with strace -f -ttt)", name)
-    story = _Story()
+    story = _Story(log.root())
     for _, tell in log.effects(story):
         tell()
-    program = PipeProgram(
-        story.operations, title=title or f"imported from {name.replace(chr(92), '/').rpartition('/')[2]}"
-    )
+    file = "".join(letter if letter.isprintable() else "?" for letter in PurePath(name).name)
+    program = PipeProgram(story.operations, title=title or f"imported from {file}")
     report = ImportReport(
         lines=log.lines,
         calls=log.calls,
@@ -152,7 +171,8 @@ class _Log:
         self._pending: dict[int, tuple[str, tuple[int, int]]] = {}
         self._found: list[_Call] = []
         self._exits: list[tuple[int, tuple[int, int], str]] = []
-        self._first: dict[int, tuple[int, int]] = {}
+        self._cut: list[tuple[int, str, tuple[int, int]]] = []  # calls that never returned
+        self._seen: dict[int, list[int]] = {}  # by process: the numbers of its lines
 
     def add(self, number: int, line: str) -> None:
         self.lines += 1
@@ -163,6 +183,7 @@ class _Log:
         pid = int(match["bracket"] or match["pid"] or 0)
         at = (number, int(match["s"]) * 1_000_000 + int(match["us"]))
         rest = match["rest"]
+        self._seen.setdefault(pid, []).append(number)
         if rest.startswith("+++"):
             begun = self._pending.pop(pid, None)
             if by := _SUPERSEDED.search(rest):  # the execve of another thread goes on under this number
@@ -170,14 +191,14 @@ class _Log:
                 if moved is not None:
                     self._pending[pid] = moved
             if begun is not None:
-                self.truncated += 1
+                self._cut.append((pid, *begun))
             self._exits.append((pid, at, rest))
         elif rest.startswith("---"):
             self.ignored += 1
         elif rest.endswith(_UNFINISHED):
             self._pending[pid] = rest.removesuffix(_UNFINISHED), at
         elif resumed := _RESUMED.fullmatch(rest):
-            begun = self._pending.pop(pid, None)
+            begun = self._pending.pop(pid, None) or self._pending.pop(0, None)  # the prefix may come in between
             if begun is None or not begun[0].startswith(resumed["name"] + "("):
                 self.truncated += 1
             else:
@@ -195,25 +216,65 @@ class _Log:
             return
         self.calls += 1
         if match["result"] != "?":
-            self._found.append(_Call(pid, match["name"], match["args"], int(match["result"], 0), begun, ended))
+            result = int(match["result"], 16 if match["result"].startswith("0x") else 10)
+            self._found.append(_Call(pid, match["name"], match["args"], result, begun, ended))
+
+    def root(self) -> int:
+        """Return the process that lines without a number speak of: the one that nobody forked, if there is just one."""
+        forked = {call.result for call in self._found if call.name in _FORKS}
+        unforked = [pid for pid in self._seen if pid and pid not in forked]
+        return unforked[0] if 0 in self._seen and len(unforked) == 1 else 0
 
     def effects(self, story: _Story) -> list[tuple[tuple[int, int], Callable[[], None]]]:
         """Return what to tell the story, in the order of effects; a fork comes first where the child's lines do."""
-        self.truncated += len(self._pending)
+        self._cut += [(pid, *begun) for pid, begun in self._pending.items()]
+        self.truncated += len(self._cut)
+        self._adopt()
         told: list[tuple[tuple[int, int], Callable[[], None]]] = []
-        for call in self._found:
-            at = call.begun if call.name in _FORKS or call.name in _WRITES else call.ended
-            told.append((at, lambda call=call, at=at: story.call(call, at[1])))  # type: ignore[misc]
-        for pid, at, text in self._exits:
+        for pid, at, text in self._exits:  # before the calls: a fork may take effect at the end of its child's namesake
             told.append((at, lambda pid=pid, at=at, text=text: story.exit(pid, text, at[1])))  # type: ignore[misc]
+        for call in self._found:
+            at = call.ended
+            if call.name in _AT_BEGINNING:
+                at = call.begun
+            elif call.name in _FORKS:
+                at = self._born(call)
+            elif call.name in _READS and call.begun != call.ended:
+                told.append((call.begun, lambda call=call: story.look_up(call)))  # type: ignore[misc]
+            told.append((at, lambda call=call, at=at: story.call(call, at[1])))  # type: ignore[misc]
         told.sort(key=lambda item: item[0])
         return told
 
+    def _born(self, fork: _Call) -> tuple[int, int]:
+        """Return when a fork takes effect: at its beginning, or after the end of the last bearer of the child's number."""
+        for pid, at, _ in self._exits:
+            if pid == fork.result and fork.begun < at < fork.ended:
+                lines = self._seen.get(pid, [])
+                if not any(fork.begun[0] < number < at[0] for number in lines):
+                    return at
+        return fork.begun
+
+    def _adopt(self) -> None:
+        """Give processes that nobody forked to the forks that never returned, in order."""
+        forked = {call.result for call in self._found if call.name in _FORKS}
+        orphans = sorted((lines[0], pid) for pid, lines in self._seen.items() if pid and pid not in forked)
+        for parent, text, begun in sorted(self._cut, key=lambda item: item[2]):
+            name, _, arguments = text.partition("(")
+            child = next((pid for number, pid in orphans if number > begun[0]), None)
+            if name in _FORKS and child is not None:
+                orphans = [orphan for orphan in orphans if orphan[1] != child]
+                self._found.append(_Call(parent, name, arguments, child, begun, begun))
+
 
 class _Story:
-    """Follows descriptor tables, and writes down what happens to pipes."""
+    """Follows descriptor tables, and writes down what happens to pipes.
 
-    def __init__(self) -> None:
+    Args:
+        root: The process that lines without a number speak of while it lives; then it is whoever is left.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._root = root
         self.operations: list[PipeOp] = []
         self.orphans = 0
         self.spliced = 0
@@ -225,8 +286,20 @@ class _Story:
 
     # --- events ---
 
+    def _who(self, pid: int) -> int:
+        if pid or not self._root:
+            return pid
+        return next(iter(self._tables)) if self._tables and self._root not in self._tables else self._root
+
+    def look_up(self, call: _Call) -> None:
+        """Remember which descriptor a read was called with: its number may be another's when it returns."""
+        table, fd = self._tables.get(self._who(call.pid)), _number(call.args)
+        if table is not None and fd is not None:
+            call.source = table.open.get(fd)
+
     def call(self, call: _Call, time: int) -> None:
         self._at(time)
+        call.pid = self._who(call.pid)
         table = self._tables.get(call.pid)
         if table is None:
             if self._tables:
@@ -236,6 +309,7 @@ class _Story:
 
     def exit(self, pid: int, text: str, time: int) -> None:
         self._at(time)
+        pid = self._who(pid)
         table = self._tables.pop(pid, None)
         if table is not None:
             self._leave(table)
@@ -297,15 +371,16 @@ class _Story:
             self._drop(table, fd)
 
     def close_range(self, table: _Table, call: _Call) -> None:
-        first, last, *flags = (part.strip() for part in call.args.split(","))
-        if call.result != 0:
+        first, _, others = call.args.partition(",")
+        last, _, flags = others.partition(",")
+        low, high = _number(first), _number(last)
+        if call.result != 0 or low is None:
             return
-        if "CLOSE_RANGE_UNSHARE" in "".join(flags) and table.shared_by > 1:
+        if "CLOSE_RANGE_UNSHARE" in flags and table.shared_by > 1:
             table.shared_by -= 1
             table = self._tables[call.pid] = self._copy(table)
-        low, high = int(first, 0), int(last, 0) if last[:1].isdigit() else 2**32 - 1
-        for fd in [fd for fd in table.open if low <= fd <= high]:
-            if "CLOSE_RANGE_CLOEXEC" in "".join(flags):
+        for fd in [fd for fd in table.open if low <= fd and (high is None or fd <= high)]:
+            if "CLOSE_RANGE_CLOEXEC" in flags:
                 table.open[fd].close_on_exec = True
             else:
                 self._drop(table, fd)
@@ -325,8 +400,8 @@ class _Story:
         source = None if fd is None else table.open.get(fd)
         if call.result < 0 or source is None:
             return
-        if "F_DUPFD" in call.args:
-            self._install(table, call.result, attrs.evolve(source, close_on_exec="F_DUPFD_CLOEXEC" in call.args))
+        if duplicate := _DUPFD.match(call.args):
+            self._install(table, call.result, attrs.evolve(source, close_on_exec=duplicate[1] == "F_DUPFD_CLOEXEC"))
         elif "F_SETFD" in call.args:
             source.close_on_exec = "FD_CLOEXEC" in call.args or call.args.rstrip().endswith((", 1", ", 0x1"))
 
@@ -334,11 +409,16 @@ class _Story:
         self._transfer(PipeOpKind.WRITE, table, _number(call.args), call.result)
 
     def read(self, table: _Table, call: _Call) -> None:
-        self._transfer(PipeOpKind.READ, table, _number(call.args), call.result)
+        if call.begun == call.ended:
+            self._transfer(PipeOpKind.READ, table, _number(call.args), call.result)
+        else:
+            self._move(PipeOpKind.READ, call.source, call.result)
 
     def _transfer(self, kind: PipeOpKind, table: _Table, fd: int | None, n: int) -> bool:
-        descriptor = None if fd is None else table.open.get(fd)
-        if descriptor is None or n <= 0:
+        return self._move(kind, None if fd is None else table.open.get(fd), n)
+
+    def _move(self, kind: PipeOpKind, descriptor: _Descriptor | None, n: int) -> bool:
+        if descriptor is None or not 0 < n <= MAX_TRANSFER or not self._references[descriptor.pipe][descriptor.end]:
             return False
         self._emit(kind, descriptor.pipe, descriptor.end, n)
         return True

@@ -26,13 +26,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, cast
 
 from coalloc.errors import ProgramError
 from coalloc.units import MAX_SIZE
-from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
+from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram, checked_title
 
-__all__ = ["VERSION", "dumps", "is_program", "lines_of", "load", "loads", "save"]
+__all__ = ["VERSION", "dumps", "is_program", "load", "loads", "parse", "raw_lines", "save"]
 
 VERSION: Final = 1
 _PIPE: Final = f"coalloc pipe-program {VERSION}"
@@ -40,15 +40,15 @@ _SPACE: Final = f"coalloc space-program {VERSION}"
 _PIPE_WORDS: Final = {kind.name.lower(): kind for kind in PipeOpKind}
 _SPACE_WORDS: Final = {kind.name.lower(): kind for kind in SpaceOpKind}
 _N_NUMBERS: Final = {"create": 2, "write": 4, "read": 4, "close": 3, "alloc": 2, "free": 1, "resize": 2}
-_ANY_HEADER: Final = ("coalloc pipe-program ", "coalloc space-program ")
+_ANY_HEADER: Final = (b"coalloc pipe-program ", b"coalloc space-program ")
 
 
-def _open(name: str) -> IO[str]:
+def _open(name: str) -> IO[bytes]:
     if name.endswith(".gz"):
-        return gzip.open(name, "rt", encoding="utf-8")
+        return cast("IO[bytes]", gzip.open(name))
     if name.endswith(".xz"):
-        return lzma.open(name, "rt", encoding="utf-8")
-    return open(name, encoding="utf-8")
+        return lzma.open(name)
+    return open(name, "rb")
 
 
 @contextmanager
@@ -69,16 +69,9 @@ def _create(name: str) -> Iterator[IO[str]]:
             yield text
 
 
-def is_program(path: str | PathLike[str]) -> bool:
-    """Tell whether a file's first line names it as a program, of whatever version.
-
-    Raises:
-        ProgramError: If the file cannot be read as text.
-        OSError: If it cannot be opened.
-    """
-    for line in lines_of(fspath(path)):
-        return line.startswith(_ANY_HEADER)
-    return False
+def is_program(first_line: bytes) -> bool:
+    """Tell whether a file that begins with this line is a program, of whatever version."""
+    return first_line.startswith(_ANY_HEADER)
 
 
 def load(path: str | PathLike[str]) -> Program:
@@ -89,7 +82,7 @@ def load(path: str | PathLike[str]) -> Program:
         OSError: If it cannot be opened.
     """
     name = fspath(path)
-    return _parse(lines_of(name), name)
+    return parse(raw_lines(name), name)
 
 
 def loads(text: str) -> Program:
@@ -101,7 +94,7 @@ def loads(text: str) -> Program:
     >>> loads("coalloc space-program 1\nalloc 0 4096\n")
     <SpaceProgram '': 1 operations>
     """
-    return _parse(iter(text.splitlines()), None)
+    return parse((line.encode() for line in text.split("\n")), None)
 
 
 def dumps(program: Program) -> str:
@@ -115,7 +108,11 @@ def save(program: Program, path: str | PathLike[str]) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    target = Path(path)
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():  # a device or a pipe is written to, not replaced
+        with open(target, "w", encoding="utf-8") as file:
+            file.writelines(_text(program))
+        return
     partial = target.with_name(f".{target.name}.partial{target.suffix}")
     try:
         with _create(fspath(partial)) as file:
@@ -147,24 +144,32 @@ def _text(program: Program) -> Iterator[str]:
             )
 
 
-def lines_of(name: str) -> Iterator[str]:
-    """Yield the lines of a file; what decompression or decoding find wrong is a ProgramError."""
+def raw_lines(name: str) -> Iterator[bytes]:
+    """Yield the lines of a file, decompressed, without their ends.
+
+    Raises:
+        ProgramError: If decompression finds the file damaged, with the line.
+        OSError: If it cannot be opened.
+    """
     number = 0
     try:
         with _open(name) as file:
             for line in file:
                 number += 1
-                yield line.rstrip("\n")
-    except UnicodeDecodeError:
-        raise ProgramError("is not UTF-8 text", name, number + 1) from None
+                yield line.rstrip(b"\r\n")
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile):
         raise ProgramError("the compressed file is damaged or cut short", name, number + 1) from None
 
 
-def _parse(lines: Iterator[str], name: str | None) -> Program:
-    header = next(lines, "")
+def parse(lines: Iterator[bytes], name: str | None) -> Program:
+    """Read a program from its lines.
+
+    Raises:
+        ProgramError: If they are not a valid program, with ``name``, line number and reason.
+    """
+    header = next(lines, b"").decode("utf-8", "replace")
     if header not in (_PIPE, _SPACE):
-        if header.startswith(_ANY_HEADER):
+        if header.startswith(("coalloc pipe-program ", "coalloc space-program ")):
             reason = f"version {header.rpartition(' ')[2]!r} is not known, this coalloc reads version {VERSION}"
         else:
             reason = f"is no program: the first line must be {_PIPE!r} or {_SPACE!r}"
@@ -186,7 +191,7 @@ def _parse(lines: Iterator[str], name: str | None) -> Program:
 class _Rows:
     """Splits lines into rows, and knows the number of the line it has come to: the one at fault if a row is refused."""
 
-    def __init__(self, lines: Iterator[str]) -> None:
+    def __init__(self, lines: Iterator[bytes]) -> None:
         self._lines = lines
         self.number = 1
         self.title = ""
@@ -207,12 +212,16 @@ class _Rows:
             yield _SPACE_WORDS[words[0]], buffer, size
 
     def _words(self) -> Iterator[list[str]]:
-        for line in self._lines:
+        for raw in self._lines:
             self.number += 1
+            try:
+                line = raw.decode()
+            except UnicodeDecodeError:
+                raise ProgramError("is not UTF-8 text") from None
             if self.number == 2 and line.startswith("title "):
-                self.title = line.removeprefix("title ")
+                self.title = checked_title(line.removeprefix("title "))
                 continue
-            words = line.split()
+            words = [word for word in line.split(" ") if word]
             if words and not words[0].startswith("#"):
                 yield words
 

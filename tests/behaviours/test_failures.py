@@ -165,6 +165,22 @@ def test_b16_today_users_are_charged_and_every_failed_path_refunds(design: str) 
     system.check()
 
 
+def test_b16_in_place_only_the_growth_is_charged() -> None:
+    """And a shrink is never refused by limit or reserve: it gives back."""
+    system = make("current", "coalescing", m=1 << 20)
+    system.resize_in_place = True
+    pair = system.pipe(Owner(9, privileged=False, pipebuf_limit=40960))
+    pair.write(1, 20000)
+    assert system.budget.users == {9: 32768 + SMALL}
+    pair.read(0, 20000)
+    others = []
+    while system.budget.reserve_allows(2 * SMALL, USER):
+        others.append(system.pipe())
+    pair.write(1, 1)
+    assert system.budget.users[9] == 2 * SMALL
+    system.check()
+
+
 def test_b16_a_refusal_by_the_map_refunds_too() -> None:
     """The charge comes first, so it is the first to be given back."""
     system = make("current", m=1 << 18)

@@ -98,6 +98,13 @@ def test_b23_close_waits_until_nobody_is_busy_in_that_end(era: Era, design: str)
         with pair.busy(0):
             assert pair.close(0) is False
             assert half.eof
+            assert pair.read(0, 9) == 0, "who is busy inside sees the end of the file"
+            with pytest.raises(PipeError) as broken:
+                pair.write(1, 100000)
+            assert broken.value.errno == errno.EPIPE
+            with pytest.raises(PipeError) as broken:
+                pair.write(0, 1)
+            assert broken.value.errno == errno.EPIPE
             assert half.present.name == "CLOSING"
         assert half.size == size
         with pytest.raises(PipeError) as caught:
@@ -105,6 +112,8 @@ def test_b23_close_waits_until_nobody_is_busy_in_that_end(era: Era, design: str)
         assert caught.value.errno == errno.EBADF
     assert half.present is Present.FINALIZED
     assert half.size == 0
+    with pytest.raises(PipeError), pair.busy(0):
+        pass
     with pair.busy(1):
         pass
     assert pair.close(1) is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +207,10 @@ def test_map_draws_arenas_with_a_legend(coalloc: Any) -> None:
         (["trace"], "see --help"),
         (["compare", "--copies", "2", "--spread", "-1"], "spread"),
         (["compare", "--copies", "2", "--spread", "nan"], "spread"),
+        (["compare", "--spread", "-5"], "spread"),
+        (["map", "--at", "1" * 5000], "must be end, peak"),
+        (["trace", "generate", "comb", "-o", "."], "is a folder"),
+        (["trace", "generate", "comb", "size=4611686018427387904"], "must be an int in"),
         (["compare", "--plot", "x.pdf"], "must end in .svg or .png"),
         (["compare", "--plot", "no/such/folder/x.svg"], "its folder does not exist"),
         (["compare", "a", "b"], "unexpected extra argument"),
@@ -240,7 +245,8 @@ def test_bad_usage_is_one_clear_line_and_status_2(coalloc: Any, arguments: list[
     [
         (b"", "holds no line of an strace log"),
         (b"hello\nworld\n", "holds no line of an strace log"),
-        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        (b"coalloc pipe-program 1\n# \xff\n", "bad, line 2: is not UTF-8 text"),
+        (b"\xff\xfe\x00", "holds no line of an strace log"),
         (b"coalloc pipe-program 1\n0 create 0\n0 write 0 1\n", "bad, line 3: write takes 4 numbers"),
         (b"coalloc pipe-program 9\n", "version '9' is not known"),
     ],
@@ -287,6 +293,33 @@ def test_an_unwritable_plot_is_one_clear_line(coalloc: Any, program: str, tmp_pa
     result = coalloc("compare", program, "--plot", str(folder))
     assert (result.status, result.err.count("\n")) == (1, 1)
     assert str(folder) in result.err
+
+
+def test_a_pipe_is_read_once(coalloc: Any, tmp_path: Path, program: str) -> None:
+    """What was looked at to tell the kind of file is not lost."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen(["cp", program, str(fifo)]):
+        result = coalloc("trace", "info", str(fifo), "--json")
+    assert json.loads(result.out) == json.loads(coalloc("trace", "info", program, "--json").out)
+
+
+def test_without_a_standard_output_the_job_fails(coalloc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one line, if anybody can read it."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert coalloc("compare").status == 1
+
+
+def test_any_title_can_be_shown_and_drawn(coalloc: Any, tmp_path: Path) -> None:
+    """Letters that a terminal lacks, and what a plotting library might take for mathematics."""
+    file = tmp_path / "odd.pipes"
+    file.write_text("coalloc pipe-program 1\ntitle costs $\\foo{$ caf\u00e9\n0 create 0\n", encoding="utf-8")
+    assert coalloc("compare", str(file), "--plot", str(tmp_path / "x.svg")).status == 0
+    command = [sys.executable, "-m", "coalloc", "trace", "info", str(file)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert "caf\\xe9" in result.stdout
 
 
 def test_an_interrupt_is_one_line(coalloc: Any, monkeypatch: pytest.MonkeyPatch) -> None:

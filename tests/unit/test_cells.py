@@ -127,7 +127,8 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "bounds",
     [
-        {"align": 3}, {"align": -1}, {"align": True}, {"phase": 1}, {"align": 4, "phase": 4}, {"nocross": 3}, {"nocross": 1}, {"lo": 5, "hi": 4},
+        {"align": 3}, {"align": -1}, {"align": True}, {"phase": 1}, {"align": 4, "phase": 4}, {"nocross": 3}, {"nocross": 1},
+        {"lo": 5, "hi": 4},
     ],
 )  # fmt: skip
 def test_bad_constraints_are_refused(bounds: dict[str, Any]) -> None:

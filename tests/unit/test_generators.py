@@ -39,7 +39,7 @@ def test_equal_seeds_give_equal_programs(name: str) -> None:
         (exhaustion, {"pipes": 0}), (hackbench, {"groups": 0}), (hackbench, {"datasize": -1}), (shell_pipeline, {"stages": 1}),
         (churn, {"live": 0}), (churn, {"operations": -1}), (comb, {"teeth": 1}), (sawtooth, {"trough": 2000}),
         (sawtooth, {"cycles": 1.5}), (robson, {"largest": 3}), (robson, {"live": 4, "largest": 8}), (robson, {"unit": 5000}),
-        (robson, {"largest": True}),
+        (robson, {"largest": True}), (comb, {"size": 1 << 62}),
     ],
 )  # fmt: skip
 def test_bad_parameters_are_refused(make: Any, arguments: dict[str, Any]) -> None:

@@ -45,6 +45,13 @@ def test_equal_seeds_give_equal_overlays() -> None:
     assert overlay(build, 3, 10**7, 5).title == "3 copies of GNU hello: ./configure && make -j2, begun within 10.0 s"
 
 
+def test_times_stay_within_the_format() -> None:
+    """A program that ends just below 2**63 microseconds cannot be spread."""
+    late = PipeProgram([(0, 0, 0, 0, 0), (2**63 - 1, 3, 0, 0, 0)])
+    with pytest.raises(InvalidRequestError, match="spread"):
+        overlay(late, 2, 5, 0)
+
+
 @pytest.mark.parametrize(("copies", "spread"), [(0, 0), (-1, 0), (True, 0), (1.5, 0), (2, -1), (2, 0.5)])
 def test_bad_arguments_are_refused(copies: Any, spread: Any) -> None:
     """Both are whole numbers."""

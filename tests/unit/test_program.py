@@ -27,7 +27,7 @@ GOOD = [
         ((5, C, 1, 1, 0), "takes no end"), ((5, W, 7, 0, 1), "not created"), ((5, W, -1, 0, 1), "not created"),
         ((5, W, 0, 2, 1), "neither 0 nor 1"), ((5, R, 0, 1, 1), "is closed"), ((5, X, 0, 0, 1), "no bytes"),
         ((5, 9, 0, 0, 1), "unknown operation"), ((5, R, 0, 0, 0), "0 bytes"), ((4, R, 0, 0, 1), "before the operation above"),
-        ((5, R, 0, 0, 2**63), "bytes are not in"),
+        ((5, R, 0, 0, 2**31), "bytes are not in"),
     ],
 )  # fmt: skip
 def test_the_first_invalid_operation_is_named(operation: Any, words: str) -> None:
@@ -45,6 +45,10 @@ def test_facts_count_what_the_program_amounts_to() -> None:
     )
     assert list(program) == GOOD
     assert PipeProgram([]).facts().duration == 0
+    for title in ("two\nlines", "a \x01 control character", "\u2028"):
+        for kind in (PipeProgram, SpaceProgram):
+            with pytest.raises(ProgramError, match="not one line"):
+                kind([], title=title)
     assert repr(program) == "<PipeProgram 't': 6 operations>"
 
 

@@ -19,6 +19,7 @@ from coalloc import (
 from coalloc.vm.costs import EVENTS
 from coalloc.workload.designs import Bench, find_designs
 from coalloc.workload.generators import churn, exhaustion, hackbench
+from coalloc.workload.overlay import overlay
 from coalloc.workload.program import Program
 from coalloc.workload.replay import Outcome, Waits
 
@@ -63,6 +64,37 @@ def test_a_large_write_and_its_early_read_alternate() -> None:
     outcome = run((C, 0), (R, 0, 0, 100000), (W, 0, 1, 100000), (X, 0, 1), (X, 0, 0))
     assert outcome.waits == Waits(waits=1, early_reads=1)
     assert (outcome.pipes.bytes_read, outcome.pipes.pipes) == (100000, 0)
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_small_write_waits_until_all_of_it_fits(era: str) -> None:
+    """Up to PIPE_BUF bytes are atomic: with less room than that, the writer goes on waiting, and the replay ends."""
+    limit = 1 << 30 if era == "2003-07" else 48 << 10
+    rows = [(C, n) for n in range(3)] + [(W, 2, 1, 4000), (W, 2, 1, 12300), (W, 2, 1, 200), (R, 2, 0, 50)]
+    outcome = run(*rows, era=era, limit=limit)
+    assert outcome.pipes.pipes == 3
+    assert outcome.waits.stranded == outcome.waits.waits
+    small = run(*[(C, n) for n in range(3)], (W, 2, 1, 4000), (W, 2, 1, 200), (R, 2, 0, 50), era="2006", limit=48 << 10)
+    assert small.waits == Waits(waits=1, stranded=1)
+    more = run(
+        *[(C, n) for n in range(3)], (W, 2, 1, 4000), (W, 2, 1, 200), (R, 2, 0, 50), (R, 2, 0, 60), era="2006", limit=48 << 10
+    )  # fmt: skip
+    assert (more.waits, more.pipes.bytes_written) == (Waits(waits=1), 4200)
+
+
+def test_the_rest_of_a_large_write_is_not_atomic() -> None:
+    """It goes in piece by piece, as there is room."""
+    outcome = run(*[(C, n) for n in range(3)], (W, 2, 1, 4300), (R, 2, 0, 50), era="2006", limit=48 << 10)
+    assert (outcome.pipes.bytes_written, outcome.waits) == (4146, Waits(waits=1, stranded=1))
+
+
+def test_a_crowded_machine_loses_nothing_and_comes_to_an_end() -> None:
+    """50 builds at once within 128 KiB: what cannot be had is refused, what waits goes on."""
+    crowd = overlay(bundled_build(), 20, 30_000_000, 1)
+    for era, limit in (("2006", 1 << 19), ("2004-01", 1 << 18), ("current", 1 << 17)):
+        outcome = replay(crowd, DESIGNS["per-pipe"], era=ERAS[era], limit=limit)
+        assert outcome.pipes.pipes == 0
+        assert outcome.pipes.bytes_written >= outcome.pipes.bytes_read
 
 
 def test_what_nobody_will_read_is_broken_and_what_still_waits_is_stranded() -> None:

@@ -238,6 +238,97 @@ def test_what_is_not_understood_is_counted_and_passed_over(imported: Importer, t
     assert import_strace(file).report.unknown == 1
 
 
+def test_numbers_are_those_at_the_beginning_of_a_split_call(imported: Importer) -> None:
+    """With threads, a number may be closed and used again before the call returns."""
+    result = imported(
+        "1 0 pipe2([3, 4], 0) = 0",
+        "1 1 clone(child_stack=0x1, flags=CLONE_VM|CLONE_FILES|CLONE_THREAD) = 2",
+        "1 2 close(3 <unfinished ...>",
+        "2 3 pipe2([3, 5], 0) = 0",
+        "1 4 <... close resumed>) = 0",
+        '2 5 write(5, "x", 1) = 1',
+        "1 6 read(3 <unfinished ...>",
+        "2 7 dup2(4, 3) = 3",
+        '1 8 <... read resumed>, "x", 1) = 1',
+    )
+    assert story(result) == ["create 0", "close 0 0", "create 1", "write 1 1 1", "close 1 0"]
+    result = imported(
+        "1 0 pipe2([3, 4], 0) = 0",
+        "1 1 clone(child_stack=0x1, flags=CLONE_VM|CLONE_FILES|CLONE_THREAD) = 2",
+        "1 2 read(3, <unfinished ...>",
+        '2 3 write(4, "x", 1) = 1',
+        "2 4 pipe2([5, 6], 0) = 0",
+        '1 5 <... read resumed>"x", 1) = 1',
+    )
+    assert story(result) == ["create 0", "write 0 1 1", "create 1", "read 0 0 1"]
+
+
+def test_forks_that_strace_saw_only_half_of(imported: Importer) -> None:
+    """A number used again within a split clone; a clone that never returned."""
+    result = imported(
+        "1 0 fork() = 2",
+        "1 1 pipe([3, 4]) = 0",
+        "1 2 clone(flags=SIGCHLD <unfinished ...>",
+        "2 3 +++ exited with 0 +++",
+        "1 4 <... clone resumed>) = 2",
+        '2 5 write(4, "x", 1) = 1',
+    )
+    assert story(result) == ["create 0", "write 0 1 1"]
+    result = imported(
+        "1 1 pipe([3, 4]) = 0",
+        "1 2 fork( <unfinished ...>",
+        "1 3 +++ killed by SIGKILL +++",
+        '2 5 write(4, "x", 1) = 1',
+        "2 6 +++ exited with 0 +++",
+    )
+    assert story(result) == ["create 0", "write 0 1 1", "close 0 0", "close 0 1"]
+    assert result.report.orphans == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "close_range(3) = 0",
+        "close_range(3<pipe:[1]>, 4294967295, 0) = 0",
+        'write(4, "", 9) = 007',
+        'write(4, "", 9) = 99999999999999999999',
+        "close(" + "9" * 5000 + ") = 0",
+        "fcntl(4, F_DUPFD_QUERY, 5) = 1",
+        "close(\udcff) = 0",
+    ],
+)
+def test_no_line_is_fatal(tmp_path: Path, line: str) -> None:
+    """Whatever it holds."""
+    file = tmp_path / "log"
+    text = (
+        f"1 1700000000.000001 pipe([3, 4]) = 0\n1 1700000000.000002 {line}\n1 1700000000.000003 +++ exited with 0 +++\n"
+    )
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert import_strace(file).program.facts().live_at_end == 0
+    file.write_text(f"1 {'9' * 5000}.000001 pipe([3, 4]) = 0\n1 1700000000.000002 pipe([3, 4]) = 0\n")
+    assert import_strace(file).report.unknown == 1
+
+
+def test_a_log_from_the_terminal_names_the_first_process_late(tmp_path: Path) -> None:
+    """Lines have a number only while there are several processes; the first one's lines are put together."""
+    file = tmp_path / "log"
+    file.write_text(
+        "1700000000.000001 pipe([3, 4]) = 0\n"
+        "1700000000.000002 fork( <unfinished ...>\n"
+        "strace: Process 101 attached\n"
+        "[pid   101] 1700000000.000003 close(4) = 0\n"
+        "[pid   100] 1700000000.000004 <... fork resumed>) = 101\n"
+        '[pid   100] 1700000000.000005 write(4, "abc", 3) = 3\n'
+        "[pid   100] 1700000000.000006 close(4) = 0\n"
+        "[pid   100] 1700000000.000007 +++ exited with 0 +++\n"
+        '1700000000.000008 read(3, "abc", 9) = 3\n'
+        "1700000000.000009 +++ exited with 0 +++\n"
+    )
+    result = import_strace(file)
+    assert story(result) == ["create 0", "write 0 1 3", "close 0 1", "read 0 0 3", "close 0 0"]
+    assert (result.report.orphans, result.report.truncated) == (0, 0)
+
+
 def test_other_forms_of_lines(tmp_path: Path) -> None:
     """'[pid N]' as on a terminal, none at all for a single process, and descriptors decorated by -y."""
     file = tmp_path / "log"

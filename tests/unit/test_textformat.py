@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from coalloc import PipeProgram, ProgramError, SpaceProgram, bundled_build, load, save
 from coalloc.workload.program import Program
-from coalloc.workload.textformat import dumps, is_program, loads
+from coalloc.workload.textformat import dumps, is_program, loads, raw_lines
 
 PIPE = "coalloc pipe-program 1\n"
 SPACE = "coalloc space-program 1\n"
@@ -71,7 +71,7 @@ def test_files_may_be_compressed(tmp_path: Path, suffix: str) -> None:
         save(program, file)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert load(files[0]) == program
-    assert is_program(files[0])
+    assert is_program(next(raw_lines(str(files[0]))))
     assert sorted(path.name for path in tmp_path.iterdir()) == [file.name for file in files]
 
 
@@ -152,9 +152,33 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_is_program_tells_by_the_first_line(tmp_path: Path) -> None:
-    """Whatever the version; an empty file is none."""
-    for text, answer in ((PIPE, True), ("coalloc space-program 9\n", True), ("10 1.0 close(3)\n", False), ("", False)):
-        file = tmp_path / "x"
-        file.write_text(text)
-        assert is_program(file) is answer
+def test_is_program_tells_by_the_first_line() -> None:
+    """Whatever the version; an empty line is none."""
+    lines = {PIPE: True, "coalloc space-program 9\n": True, "10 1.0 close(3)\n": False, "": False}
+    assert {text: is_program(text.encode()) for text in lines} == lines
+
+
+def test_a_line_number_is_exact_whatever_is_wrong(tmp_path: Path) -> None:
+    """Bytes that are no text, far into the file; carriage returns and odd spaces are no separators of their own."""
+    file = tmp_path / "bad"
+    file.write_bytes(PIPE.encode() + b"0 create 0\n" + b"1 write 0 1 5\n" * 5000 + b"# caf\xe9\n")
+    with pytest.raises(ProgramError) as caught:
+        load(file)
+    assert (caught.value.line, caught.value.reason) == (5003, "is not UTF-8 text")
+    file.write_bytes(PIPE.encode() + b"0 create 0\r\n5 close 0 0\r\n")
+    assert len(load(file)) == 2
+    for odd in ("0\xa0create 0\n", "0 create 0\r5 close 0 0\n", "0\x0ccreate 0\n", "0\u2028create 0\n"):
+        with pytest.raises(ProgramError):
+            loads(PIPE + odd)
+
+
+def test_devices_and_links_are_written_to_not_replaced(tmp_path: Path) -> None:
+    """A symbolic link stays one, its target has the program; a device stays a device."""
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("old")
+    link.symlink_to(real)
+    save(bundled_build(), link)
+    assert link.is_symlink()
+    assert load(real) == bundled_build()
+    save(bundled_build(), "/dev/null")
+    assert Path("/dev/null").is_char_device()
