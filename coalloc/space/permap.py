@@ -22,7 +22,7 @@ from coalloc.space.picture import draw
 from coalloc.space.placement import Placement
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
 from coalloc.space.refusal import Refusal
-from coalloc.units import MiB, require_size, round_down, round_up
+from coalloc.units import MAX_SIZE, MiB, require_size, round_down, round_up
 from coalloc.vm.source import Source
 
 __all__ = ["PerPipeSpace"]
@@ -64,6 +64,7 @@ class PerPipeSpace(SpaceSource):
         "_buffers",
         "_freed",
         "_frees",
+        "_granule",
         "_kva_limit",
         "_mapped",
         "_own_object",
@@ -78,6 +79,7 @@ class PerPipeSpace(SpaceSource):
             raise InvalidRequestError("own_object", own_object, "must be a bool")
         self._kva_limit = require_size(kva_limit, "kva_limit")
         self._source = source
+        self._granule = source.granule
         self._own_object = own_object
         self._buffers: dict[int, int] = {}
         self._freed: set[int] = set()
@@ -117,7 +119,8 @@ class PerPipeSpace(SpaceSource):
             KvaLimitError: If the limit forbids it; the source is not asked.
             NoSpaceError: If the source has no room.
         """
-        size = round_up(require_size(size), self._source.granule)
+        if type(size) is not int or size & (self._granule - 1) or not 0 < size <= MAX_SIZE:
+            size = round_up(require_size(size), self._granule)
         if size > self._kva_limit - self._mapped:
             raise self._refusal(size)
         try:

@@ -238,7 +238,8 @@ class KernelMap:
         Guarantees:
             The range overlaps no other mapping; on failure nothing is mapped, ``map_failures`` rises.
         """
-        size = round_up(require_size(size), self.page_size)
+        if type(size) is not int or size & (self.page_size - 1) or not 0 < size <= MAX_SIZE:
+            size = round_up(require_size(size), self.page_size)
         counts = self._counts
         self._lock()
         before = self._find_space(size)
@@ -261,7 +262,8 @@ class KernelMap:
             if own_object:
                 entry.object = self._new_object(size)
         self._mapped += size
-        self._peak_mapped = max(self._peak_mapped, self._mapped)
+        if self._mapped > self._peak_mapped:
+            self._peak_mapped = self._mapped
         return base
 
     def unmap(self, base: int, size: int, /) -> None:
@@ -384,9 +386,12 @@ class KernelMap:
             self._counts["findspace_probes"] += gaps.visits - visits
         else:
             first = gaps.first_fit(1)  # the kernel's first_free hint: its walk starts at the lowest gap of all
-            start = len(gaps) if first is None else gaps.rank(first)
-            end = len(gaps) if key is None else gaps.rank(key) + 1
-            self._counts["findspace_probes"] += end - start
+            if first == key and key is not None:
+                self._counts["findspace_probes"] += 1
+            else:
+                start = len(gaps) if first is None else gaps.rank(first)
+                end = len(gaps) if key is None else gaps.rank(key) + 1
+                self._counts["findspace_probes"] += end - start
         return None if key is None else self._by_start[key]
 
     def _extendable(self, entry: _Entry, *, own_object: bool) -> bool:
@@ -422,7 +427,8 @@ class KernelMap:
         self._by_start[entry.start] = entry
         self._gaps.insert(entry.start, gap)
         self._counts["entries_allocated"] += 1
-        self._peak_entries = max(self._peak_entries, len(self._by_start) - 1)
+        if len(self._by_start) > self._peak_entries + 1:  # the head is no entry
+            self._peak_entries = len(self._by_start) - 1
         return entry
 
     def _unlink(self, entry: _Entry) -> None:

@@ -16,24 +16,24 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
     """Run ``copies`` of a program at once, each begun at a random time, and renumber their pipes in order of creation.
 
     Args:
-            program: What to copy.
-            copies: How many, >= 1.
-            spread: Copies begin at whole microseconds drawn evenly from 0 .. ``spread``; the earliest is moved to 0.
-            seed: Seed of the generator that draws them.
+        program: What to copy.
+        copies: How many, >= 1.
+        spread: Copies begin at whole microseconds drawn evenly from 0 .. ``spread``; the earliest is moved to 0.
+        seed: Seed of the generator that draws them.
 
     Raises:
-            InvalidRequestError: For copies or spread outside their range.
+        InvalidRequestError: For copies or spread outside their range, or if the last copy would end after 2**63 us.
 
-        Guarantees:
-            The order within each copy is kept; operations of equal time come copy by copy.
+    Guarantees:
+        The order within each copy is kept; operations of equal time come copy by copy.
 
-        Complexity: O(n log copies) for n operations in all; about 35 bytes per operation while it works, 26 afterwards.
+    Complexity:
+        O(n log copies) for n operations in all; 26 bytes per operation, and while it works a Python integer for each.
 
-        >>> from coalloc.units import MAX_SIZE
-    from coalloc.workload.program import PipeOp
-        >>> one = PipeProgram([PipeOp(0, PipeOpKind.CREATE, 0), PipeOp(9, PipeOpKind.CLOSE, 0, 0)])
-        >>> overlay(one, copies=3, spread=5, seed=1).facts().pipes
-        3
+    >>> from coalloc.workload.program import PipeOp
+    >>> one = PipeProgram([PipeOp(0, PipeOpKind.CREATE, 0), PipeOp(9, PipeOpKind.CLOSE, 0, 0)])
+    >>> overlay(one, copies=3, spread=5, seed=1).facts().pipes
+    3
     """
     if type(copies) is not int or copies < 1:
         raise InvalidRequestError("copies", copies, "must be an int >= 1")

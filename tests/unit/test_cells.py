@@ -116,8 +116,11 @@ def test_arenas_come_and_go_when_it_is_told() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"size": -1}, {"size": 1.5}, {"size": 3, "quantum": 2}, {"size": 4, "quantum": 3}, {"size": 4, "base": -4}],
-)
+    [
+        {"size": -1}, {"size": 1.5}, {"size": 3, "quantum": 2}, {"size": 4, "quantum": 3}, {"size": 4, "base": -4},
+        {"size": 4, "base": 1, "quantum": 4},
+    ],
+)  # fmt: skip
 def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
     """Before anything is made."""
     with pytest.raises(InvalidRequestError):
