@@ -1,5 +1,5 @@
-# The front door.  Portable to GNU make and BSD make; needs Python 3.11 or later and nothing else.
-#   make demo    install into .venv and compare two designs on a real build
+# The front door.  Portable to GNU make and BSD make; needs Python 3.11 or later, and a package index to install from.
+#   make demo    install into .venv and compare designs on a real build
 #   make test    all tests
 #   make lint    formatting, style, types, import order
 #   make bench   measurements, side by side in one run

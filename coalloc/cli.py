@@ -16,15 +16,16 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from coalloc import __version__
 from coalloc.errors import CoallocError, InvalidRequestError, MissingExtraError
 from coalloc.pipes.eras import ERAS, Era
 from coalloc.report.plots import require_format, save_comparison
 from coalloc.report.tables import comparison_rows, design_figures, trace_figures
 from coalloc.space.picture import LEGEND
-from coalloc.units import parse_size
+from coalloc.units import PAGE_SIZE, parse_size
 from coalloc.vm.costs import COSTS
 from coalloc.workload.bundled import bundled_build
-from coalloc.workload.designs import DESIGNS, Bench, find_designs
+from coalloc.workload.designs import DESIGNS, Bench, Design, find_designs
 from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import PipeProgram, Program
@@ -66,6 +67,23 @@ def _era(name: str) -> Era:
     if name not in ERAS:
         raise InvalidRequestError("--era", name, f"is no era; there are {', '.join(ERAS)}")
     return ERAS[name]
+
+
+def _size(option: str, text: str) -> int:
+    try:
+        size = parse_size(text)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(option, text, error.reason) from None
+    if size < PAGE_SIZE:
+        raise InvalidRequestError(option, text, f"must be at least a page, {PAGE_SIZE} bytes")
+    return size
+
+
+def _designs(option: str, names: str) -> tuple[Design, ...]:
+    try:
+        return find_designs(names)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(option, error.value, error.reason) from None
 
 
 Source = Annotated[
@@ -142,7 +160,22 @@ def _note(text: str) -> None:
     print(f"coalloc: {text}", file=sys.stderr)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"coalloc {__version__}")
+        raise typer.Exit
+
+
 # --- commands --------------------------------------------------------------------------------------
+
+
+@app.callback()
+def main(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Compare ways of giving pipes their buffers, on recorded and generated loads."""
 
 
 @app.command()
@@ -163,7 +196,7 @@ def compare(
 
     Ratios are to the first design.  The estimated cost is made from counts and measured prices; it is no measurement.
     """
-    chosen, policy, size = find_designs(designs), _era(era), parse_size(limit)
+    chosen, policy, size = _designs("--designs", designs), _era(era), _size("--limit", limit)
     if plot is not None:
         require_format(plot)
     bar = _Bar()
@@ -211,6 +244,8 @@ def compare(
         console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
     print()
     console.print(table)
+    if not trace.get("pipes", 1):
+        _note("there are no pipes in it")
     print(f"\nestimated with prices measured on {costs.measured_on}")
     for outcome in outcomes:
         for line in outcome.console[:3]:
@@ -248,7 +283,7 @@ def draw_map(
     seed: SeedOption = 0,
 ) -> None:
     """Draw the arenas after a program, or at some moment of it."""
-    chosen, policy, size = find_designs(design), _era(era), parse_size(limit)
+    chosen, policy, size = _designs("--design", design), _era(era), _size("--limit", limit)
     if len(chosen) > 1:
         raise InvalidRequestError("--design", design, "one design is drawn at a time")
     bar = _Bar()
@@ -352,7 +387,10 @@ def trace_generate(
         if key not in known:
             offered = ", ".join(f"{known_name}={default}" for known_name, default in known.items())
             raise InvalidRequestError("NAME=NUMBER", text, f"{name} takes {offered}")
-        values[key] = 0 if number == "0" else parse_size(number)
+        try:
+            values[key] = 0 if number == "0" else parse_size(number)
+        except InvalidRequestError:
+            raise InvalidRequestError("NAME=NUMBER", text, "write a number or size, as live=100 or size=16K") from None
     _deliver(make(seed=seed, **values), output)
 
 

@@ -19,8 +19,8 @@ __all__ = ["FORMATS", "draw_comparison", "require_format", "save_comparison"]
 
 FORMATS: Final = (".svg", ".png")
 # Colours told apart with any kind of colour vision (Okabe and Ito 2008).
-_LINES: Final = (("mapped", "#0072B2", 2.6), ("resident", "#D55E00", 1.3), ("live", "#009E73", 1.0))
-_DESIGNS: Final = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+_LINES: Final = (("mapped", "#0072B2", 2.6), ("resident", "#D55E00", 1.3), ("live", "#009E73", 1.1))
+_DESIGNS: Final = ("#000000", "#CC79A7", "#E69F00", "#56B4E9", "#777777")  # none of those above: other things
 
 
 def require_format(path: str | PathLike[str]) -> None:
@@ -73,7 +73,7 @@ def draw_comparison(outcomes: Sequence[Outcome], title: str) -> Figure:
     top[0].set_yticks(ticks, [format_size(tick) for tick in ticks], minor=False)
     top[0].set_yticks([], minor=True)
     top[0].set_ylim(0, 1.6 * most)
-    figure.legend(*top[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    top[0].legend(loc="lower center", ncols=3, fontsize=8)
     below = figure.add_subplot(grid[1, :])
     for number, (outcome, colour) in enumerate(zip(outcomes, _DESIGNS * len(outcomes), strict=False)):
         counts = [sample.map_ops for sample in outcome.series]

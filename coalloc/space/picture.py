@@ -12,7 +12,7 @@ from coalloc.units import format_size
 __all__ = ["LEGEND", "draw"]
 
 _MARKS: Final = {Kind.BUSY: "#", Kind.CACHED: "c", Kind.FREE: "."}
-LEGEND: Final = "# busy   c cached   . free   + busy and free in one character"
+LEGEND: Final = "# busy   c cached   . free   + a mixture"
 
 
 def draw(arenas: Mapping[int, int], segments: Iterable[Segment], width: int) -> str:

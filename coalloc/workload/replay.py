@@ -146,6 +146,11 @@ def replay(
     Guarantees:
         Equal arguments give equal outcomes (I13).
     """
+    for what, value, kind in (("program", program, Program), ("design", design, Design), ("era", era, Era)):
+        if not isinstance(value, kind):
+            raise InvalidRequestError(
+                what, value, f"must be a {getattr(kind, '__name__', 'PipeProgram or a SpaceProgram')}"
+            )
     if type(samples) is not int or samples < 1:
         raise InvalidRequestError("samples", samples, "must be an int >= 1")
     bench = design.build(era, limit)

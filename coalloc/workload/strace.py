@@ -145,7 +145,7 @@ def import_lines(
         if progress is not None and number % 10_000 == 0:
             progress(number)
     if log.lines == log.unknown:
-        raise ProgramError("holds no line of an strace log (made with strace -f -ttt)", name)
+        raise ProgramError("is neither a coalloc program nor an strace log with times (strace -f -ttt)", name)
     story = _Story(log.root())
     for _, tell in log.effects(story):
         tell()

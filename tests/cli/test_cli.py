@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from coalloc import __version__ as coalloc_version
 from coalloc import cli
 from coalloc.workload.textformat import load
 
@@ -182,7 +183,7 @@ def test_map_draws_arenas_with_a_legend(coalloc: Any) -> None:
     """At the end, at the peak, after some operation; for every kind of design."""
     result = coalloc("map")
     assert "nothing is live at the end; --at peak" in result.out
-    assert "# busy   c cached   . free" in result.out
+    assert "# busy   c cached   . free   + a mixture" in result.out
     result = coalloc("map", "--at", "peak", "--width", "16")
     assert "180,224 bytes live" in result.out
     assert "|+...............|   4% busy" in result.out
@@ -197,7 +198,7 @@ def test_map_draws_arenas_with_a_legend(coalloc: Any) -> None:
         (["compare", "--designs", "per-pipe,magic"], "'magic': is no design; there are per-pipe, coalescing"),
         (["compare", "--designs", ""], "is no design"),
         (["compare", "--era", "1999"], "is no era; there are 2003-07"),
-        (["compare", "--limit", "lots"], "write a size as"),
+        (["compare", "--limit", "lots"], "--limit='lots': write a size as"),
         (["compare", "--limit", "0"], "must be greater than 0"),
         (["compare", "--limit", "100"], "at least a page"),
         (["compare", "--limit", "-5M"], "write a size as"),
@@ -225,8 +226,9 @@ def test_map_draws_arenas_with_a_legend(coalloc: Any) -> None:
         (["trace", "import"], "STRACE_LOG"),
         (["trace", "generate", "noise"], "is no generator; there are exhaustion"),
         (["trace", "generate", "churn", "size=3"], "churn takes live=1000, operations=100000"),
-        (["trace", "generate", "churn", "live"], "write a size as"),
-        (["trace", "generate", "churn", "live=x"], "write a size as"),
+        (["trace", "generate", "churn", "live"], "write a number or size"),
+        (["trace", "generate", "churn", "live=x"], "live=x': write a number"),
+        (["map", "--design", "foo"], "--design='foo': is no design"),
         (["trace", "generate", "robson", "largest=3"], "must be a power of two"),
         (["trace", "generate", "comb", "-o", "no/such/folder/x"], "its folder does not exist"),
     ],
@@ -243,10 +245,10 @@ def test_bad_usage_is_one_clear_line_and_status_2(coalloc: Any, arguments: list[
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "holds no line of an strace log"),
-        (b"hello\nworld\n", "holds no line of an strace log"),
+        (b"", "is neither a coalloc program nor an strace log"),
+        (b"hello\nworld\n", "is neither a coalloc program nor an strace log"),
         (b"coalloc pipe-program 1\n# \xff\n", "bad, line 2: is not UTF-8 text"),
-        (b"\xff\xfe\x00", "holds no line of an strace log"),
+        (b"\xff\xfe\x00", "is neither a coalloc program nor an strace log"),
         (b"coalloc pipe-program 1\n0 create 0\n0 write 0 1\n", "bad, line 3: write takes 4 numbers"),
         (b"coalloc pipe-program 9\n", "version '9' is not known"),
     ],
@@ -263,6 +265,19 @@ def test_a_wrong_file_is_one_clear_line_and_status_1(
     assert result.err.count("\n") == 1
     assert words in result.err
     assert str(file) in result.err
+
+
+def test_the_version_can_be_asked_for(coalloc: Any) -> None:
+    """It is the package's."""
+    assert coalloc("--version").out == f"coalloc {coalloc_version}\n"
+
+
+def test_a_program_without_pipes_says_so(coalloc: Any, tmp_path: Path) -> None:
+    """The table is all zeros; a line on standard error says why."""
+    file = tmp_path / "empty"
+    file.write_text("coalloc pipe-program 1\n")
+    result = coalloc("compare", str(file))
+    assert (result.status, result.err) == (0, "coalloc: there are no pipes in it\n")
 
 
 def test_help_is_there_for_every_command(coalloc: Any) -> None:

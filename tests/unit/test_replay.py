@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from coalloc import (
@@ -190,6 +192,16 @@ def test_bad_arguments_are_refused() -> None:
             replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=limit)
     with pytest.raises(InvalidRequestError):
         replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=LIMIT, samples=0)
+    mistakes: list[dict[str, Any]] = [{"design": "coalescing"}, {"era": "2006"}, {"program": []}]
+    for wrong in mistakes:
+        arguments: dict[str, Any] = {
+            "program": exhaustion(pipes=1),
+            "design": DESIGNS["per-pipe"],
+            "era": ERAS["2006"],
+        } | wrong
+        with pytest.raises(InvalidRequestError) as caught:
+            replay(limit=LIMIT, **arguments)
+        assert caught.value.what in wrong
     for names in ("", "x", "per-pipe,", "per-pipe,per-pipe"):
         with pytest.raises(InvalidRequestError):
             find_designs(names)

@@ -232,7 +232,7 @@ def test_what_is_not_understood_is_counted_and_passed_over(imported: Importer, t
     assert "3 truncated" in str(report)
     file = tmp_path / "other"
     file.write_text("this is\nno log\n")
-    with pytest.raises(ProgramError, match="no line of an strace log"):
+    with pytest.raises(ProgramError, match="nor an strace log"):
         import_strace(file)
     file.write_text("strace: Process 7 attached\n7 1700000000.000001 pipe([3, 4]) = 0\n")
     assert import_strace(file).report.unknown == 1
