@@ -229,7 +229,7 @@ class CellSpace:
         """Bytes of all arenas: they are all it will ever have by itself."""
         return sum(size for _, size in self._arenas)
 
-    def alloc(self, size: int, /) -> int:
+    def alloc(self, size: int) -> int:
         """Hand out ``size`` bytes, rounded up to the quantum, where the fit says.
 
         Raises:
@@ -239,7 +239,7 @@ class CellSpace:
         return self.xalloc(size)
 
     def xalloc(
-        self, size: int, /, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = _TOP
+        self, size: int, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = _TOP
     ) -> int:
         """Hand out a range that meets constraints, where the fit says.
 
@@ -271,7 +271,7 @@ class CellSpace:
         self._allocs += 1
         self._age()
 
-    def reserve(self, extent: Extent, /) -> None:
+    def reserve(self, extent: Extent) -> None:
         """Hand out exactly this range.
 
         Raises:
@@ -282,7 +282,7 @@ class CellSpace:
             raise InvalidRequestError("extent", str(extent), f"must be aligned to the quantum {self.quantum}")
         self.put(extent.base, extent.size)
 
-    def free(self, base: int, /) -> None:
+    def free(self, base: int) -> None:
         """Take a buffer back.
 
         Raises:
@@ -297,7 +297,7 @@ class CellSpace:
             self._owner[cell] = None
         self._age()
 
-    def resize(self, base: int, size: int, /) -> int:
+    def resize(self, base: int, size: int) -> int:
         """Change a buffer's size, in place if the cells behind it are free and in the same arena, else by moving it.
 
         Raises:
@@ -325,7 +325,7 @@ class CellSpace:
         self._moved += 1
         return moved
 
-    def size_of(self, base: int, /) -> int:
+    def size_of(self, base: int) -> int:
         """Return the size of the live buffer at ``base``.
 
         Raises:
@@ -334,10 +334,10 @@ class CellSpace:
         self._require_live(base)
         return len(self._cells(base)) * self.quantum
 
-    def touch(self, base: int, size: int, /) -> None:
+    def touch(self, base: int, size: int) -> None:
         """Do nothing: cells have no pages."""
 
-    def discard(self, base: int, size: int, /) -> None:
+    def discard(self, base: int, size: int) -> None:
         """Do nothing: cells have no pages."""
 
     def reclaim(self) -> int:

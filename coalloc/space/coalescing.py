@@ -212,7 +212,7 @@ class CoalescingSpace(SpaceSource):
 
     # --- hand out and take back ----------------------------------------------------------------------
 
-    def alloc(self, size: int, /) -> int:
+    def alloc(self, size: int) -> int:
         """Hand out ``size`` bytes, rounded up to the quantum, and return the base.
 
         Args:
@@ -235,7 +235,7 @@ class CoalescingSpace(SpaceSource):
         self._busy[base] = size
         return base
 
-    def free(self, base: int, /) -> None:
+    def free(self, base: int) -> None:
         """Take a buffer back: park it in the cache, or join it with the holes on either side.
 
         Raises:
@@ -258,7 +258,7 @@ class CoalescingSpace(SpaceSource):
             self._settle(base)
 
     def xalloc(
-        self, size: int, /, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = MAX_ADDRESS
+        self, size: int, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = MAX_ADDRESS
     ) -> int:
         """Hand out a range that meets vmem(9)'s constraints, and return its base.
 
@@ -287,7 +287,7 @@ class CoalescingSpace(SpaceSource):
         self._busy[base] = request.size
         return base
 
-    def reserve(self, extent: Extent, /) -> None:
+    def reserve(self, extent: Extent) -> None:
         """Hand out exactly this range of an arena that is mapped; it is freed like any other buffer.
 
         Raises:
@@ -310,7 +310,7 @@ class CoalescingSpace(SpaceSource):
         self._busy[extent.base] = extent.size
         self._reserves += 1
 
-    def resize(self, base: int, size: int, /) -> int:
+    def resize(self, base: int, size: int) -> int:
         """Change a buffer's size: in place where it shrinks or the hole behind it suffices, else by moving it.
 
         A move allocates before it frees, so that a refusal leaves the buffer as it was (P4).
@@ -358,7 +358,7 @@ class CoalescingSpace(SpaceSource):
         self._resizes_in_place += 1
         return True
 
-    def size_of(self, base: int, /) -> int:
+    def size_of(self, base: int) -> int:
         """Return the size of the live buffer at ``base``, as rounded.
 
         Raises:
@@ -369,11 +369,11 @@ class CoalescingSpace(SpaceSource):
             raise self._bad_free(base)
         return size
 
-    def touch(self, base: int, size: int, /) -> None:
+    def touch(self, base: int, size: int) -> None:
         """Access every page of a range inside an arena."""
         self._source.touch(base, size)
 
-    def discard(self, base: int, size: int, /) -> None:
+    def discard(self, base: int, size: int) -> None:
         """Give back the pages of a range inside an arena."""
         self._source.discard(base, size)
 

@@ -111,7 +111,7 @@ class PerPipeSpace(SpaceSource):
         """The most bytes that are ever mapped."""
         return self._kva_limit
 
-    def alloc(self, size: int, /) -> int:
+    def alloc(self, size: int) -> int:
         """Map ``size`` bytes, rounded up to the source's granule, and return the base.
 
         Raises:
@@ -134,7 +134,7 @@ class PerPipeSpace(SpaceSource):
             self._peak_mapped = self._mapped
         return base
 
-    def free(self, base: int, /) -> None:
+    def free(self, base: int) -> None:
         """Unmap a buffer.
 
         Raises:
@@ -147,7 +147,7 @@ class PerPipeSpace(SpaceSource):
         self._frees += 1
         self._mapped -= size
 
-    def resize(self, base: int, size: int, /) -> int:
+    def resize(self, base: int, size: int) -> int:
         """Change a buffer's size by mapping another one and unmapping the old, in this order (P4).
 
         Raises:
@@ -161,7 +161,7 @@ class PerPipeSpace(SpaceSource):
         self._resizes_moved += 1
         return moved
 
-    def size_of(self, base: int, /) -> int:
+    def size_of(self, base: int) -> int:
         """Return the size of the live buffer at ``base``, as rounded.
 
         Raises:
@@ -186,11 +186,11 @@ class PerPipeSpace(SpaceSource):
         request = Placement(size, quantum, quantum)
         return Refusal(request, (), self._mapped, self._kva_limit, quantum, self._source.available()).error()
 
-    def touch(self, base: int, size: int, /) -> None:
+    def touch(self, base: int, size: int) -> None:
         """Access every page of a range inside a buffer."""
         self._source.touch(base, size)
 
-    def discard(self, base: int, size: int, /) -> None:
+    def discard(self, base: int, size: int) -> None:
         """Give back the pages of a range inside a buffer."""
         self._source.discard(base, size)
 

@@ -92,7 +92,7 @@ class Space(Protocol):
     def kva_limit(self) -> int:
         """The most bytes that are ever mapped."""
 
-    def alloc(self, size: int, /) -> int:
+    def alloc(self, size: int) -> int:
         """Hand out ``size`` bytes, rounded up to the quantum, and return the base.
 
         Raises:
@@ -100,14 +100,14 @@ class Space(Protocol):
             ExhaustionError: If there is no place.
         """
 
-    def free(self, base: int, /) -> None:
+    def free(self, base: int) -> None:
         """Take a buffer back.
 
         Raises:
             BadFreeError: If ``base`` is not the base of a live buffer.
         """
 
-    def resize(self, base: int, size: int, /) -> int:
+    def resize(self, base: int, size: int) -> int:
         """Change the size of a live buffer and return its base, which is another one if it had to move.
 
         Raises:
@@ -116,17 +116,17 @@ class Space(Protocol):
             ExhaustionError: If there is no place; the buffer stays as it was.
         """
 
-    def size_of(self, base: int, /) -> int:
+    def size_of(self, base: int) -> int:
         """Return the size of the live buffer at ``base``, as rounded.
 
         Raises:
             BadFreeError: If ``base`` is not the base of a live buffer.
         """
 
-    def touch(self, base: int, size: int, /) -> None:
+    def touch(self, base: int, size: int) -> None:
         """Access every page of a range that is mapped."""
 
-    def discard(self, base: int, size: int, /) -> None:
+    def discard(self, base: int, size: int) -> None:
         """Give back the pages of a range that is mapped."""
 
     def reclaim(self) -> int:
@@ -152,7 +152,7 @@ class ConstrainedSpace(Space, Protocol):
     """A space that also honours vmem(9)'s constraints and can reserve a given range."""
 
     def xalloc(
-        self, size: int, /, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = 2**64 - 1
+        self, size: int, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = 2**64 - 1
     ) -> int:
         """Hand out a range that meets constraints, and return its base.
 
@@ -180,12 +180,12 @@ class SpaceSource:
         """The quantum."""
         return self.quantum
 
-    def map(self: _Sourceable, size: int, /, *, own_object: bool = False) -> int:
+    def map(self: _Sourceable, size: int, *, own_object: bool = False) -> int:
         """Allocate; the range counts as mapped.  ``own_object`` is ignored."""
         del own_object
         return self.alloc(size)
 
-    def unmap(self: _Sourceable, base: int, size: int, /) -> None:
+    def unmap(self: _Sourceable, base: int, size: int) -> None:
         """Free the buffer at ``base``, which must be of this size.
 
         Raises:
@@ -197,7 +197,7 @@ class SpaceSource:
             raise InvalidRequestError("size", size, f"the buffer at {base:#x} has {mapped} bytes")
         self.free(base)
 
-    def maps(self: _Sourceable, base: int, size: int, /) -> bool:
+    def maps(self: _Sourceable, base: int, size: int) -> bool:
         """Tell whether the range lies in one live buffer.
 
         Complexity: O(1) where the range starts with the buffer, else O(n log n) in the segments.
@@ -215,10 +215,10 @@ class _Sourceable(Protocol):
     @property
     def quantum(self) -> int: ...
 
-    def alloc(self, size: int, /) -> int: ...
+    def alloc(self, size: int) -> int: ...
 
-    def free(self, base: int, /) -> None: ...
+    def free(self, base: int) -> None: ...
 
-    def size_of(self, base: int, /) -> int: ...
+    def size_of(self, base: int) -> int: ...
 
     def segments(self) -> tuple[Segment, ...]: ...

@@ -23,26 +23,11 @@ import attrs
 
 from coalloc.errors import InvalidRequestError
 from coalloc.units import PAGE_SIZE, KiB
-from coalloc.vm.kernelmap import MapCounters
+from coalloc.vm.kernelmap import COUNTED, MapCounters
 
 __all__ = ["COSTS", "EVENTS", "CostModel", "Estimate", "Price", "describe_machine", "measure"]
 
-EVENTS: Final = (
-    "map_ops",
-    "map_failures",
-    "unmap_ops",
-    "discard_ops",
-    "findspace_probes",
-    "entries_allocated",
-    "entries_freed",
-    "entry_merges",
-    "lock_acquisitions",
-    "faults",
-    "pages_freed",
-    "tlb_shootdowns",
-    "ipis",
-    "space_ops",
-)
+EVENTS: Final = (*COUNTED, "ipis", "space_ops")
 """What has a price: counters of the map, and ``space_ops``, calls that a space served from memory it had mapped."""
 
 _BUFFER: Final = 16 * KiB

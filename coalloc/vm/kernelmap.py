@@ -23,7 +23,7 @@ a treap, not a splay tree (:mod:`coalloc.vm.fittree`); the map has no lock, its 
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -42,9 +42,26 @@ from coalloc.errors import (
 from coalloc.units import MAX_SIZE, PAGE_SIZE, GiB, is_power_of_two, require_size, round_up
 from coalloc.vm.fittree import FitTree
 
-__all__ = ["Findspace", "KernelMap", "MapCounters", "MapEntry"]
+__all__ = ["COUNTED", "Findspace", "KernelMap", "MapCounters", "MapEntry"]
 
 Findspace = Literal["tree", "linear"]
+
+
+COUNTED: Final = (
+    "map_ops",
+    "map_failures",
+    "unmap_ops",
+    "discard_ops",
+    "findspace_probes",
+    "entries_allocated",
+    "entries_freed",
+    "entry_merges",
+    "lock_acquisitions",
+    "faults",
+    "pages_freed",
+    "tlb_shootdowns",
+)
+"""The events that a map counts one by one, by their names in :class:`MapCounters`."""
 
 
 @attrs.frozen
@@ -197,23 +214,7 @@ class KernelMap:
         self._peak_entries = 0
         self._peak_mapped = 0
         self._peak_resident = 0
-        self._counts = dict.fromkeys(
-            (
-                "map_ops",
-                "map_failures",
-                "unmap_ops",
-                "discard_ops",
-                "findspace_probes",
-                "entries_allocated",
-                "entries_freed",
-                "entry_merges",
-                "lock_acquisitions",
-                "faults",
-                "pages_freed",
-                "tlb_shootdowns",
-            ),
-            0,
-        )
+        self._counts = dict.fromkeys(COUNTED, 0)
 
     # --- the source --------------------------------------------------------------------------------
 
@@ -222,7 +223,7 @@ class KernelMap:
         """Bytes of a page."""
         return self.page_size
 
-    def map(self, size: int, /, *, own_object: bool = False) -> int:
+    def map(self, size: int, *, own_object: bool = False) -> int:
         """Map ``size`` bytes, rounded up to pages, at the lowest address where they fit; return the base.
 
         No page becomes resident.
@@ -266,7 +267,7 @@ class KernelMap:
             self._peak_mapped = self._mapped
         return base
 
-    def unmap(self, base: int, size: int, /) -> None:
+    def unmap(self, base: int, size: int) -> None:
         """Unmap a range, which may be any page-aligned part of what is mapped.
 
         Its resident pages are freed; if there was one, all other CPUs are interrupted once (B30).
@@ -296,7 +297,7 @@ class KernelMap:
         self._mapped -= size
         self._free_pages(base, size)
 
-    def touch(self, base: int, size: int, /) -> None:
+    def touch(self, base: int, size: int) -> None:
         """Access every page that the range reaches into; those not yet resident fault.
 
         Raises:
@@ -322,7 +323,7 @@ class KernelMap:
         self._counts["faults"] += len(missing)
         self._peak_resident = max(self._peak_resident, len(resident))
 
-    def discard(self, base: int, size: int, /) -> None:
+    def discard(self, base: int, size: int) -> None:
         """Free the resident pages of a mapped, page-aligned range, and keep the mapping.
 
         Raises:
@@ -333,7 +334,7 @@ class KernelMap:
         self._counts["discard_ops"] += 1
         self._free_pages(base, size)
 
-    def maps(self, base: int, size: int, /) -> bool:
+    def maps(self, base: int, size: int) -> bool:
         """Tell whether every byte of [base, base + size) is mapped."""
         return self._unmapped_in(base, base + size) is None
 

@@ -17,7 +17,7 @@ class Source(Protocol):
     def granule(self) -> int:
         """Every range has a base and a size that are multiples of this power of two."""
 
-    def map(self, size: int, /, *, own_object: bool = False) -> int:
+    def map(self, size: int, *, own_object: bool = False) -> int:
         """Map a range of ``size`` rounded up to the granule, and return its base.
 
         A source without VM objects ignores ``own_object``.
@@ -26,16 +26,16 @@ class Source(Protocol):
             ExhaustionError: If there is no place; nothing was mapped.
         """
 
-    def unmap(self, base: int, size: int, /) -> None:
+    def unmap(self, base: int, size: int) -> None:
         """Give back a mapped range."""
 
-    def touch(self, base: int, size: int, /) -> None:
+    def touch(self, base: int, size: int) -> None:
         """Access every page of a mapped range: those not yet resident fault."""
 
-    def discard(self, base: int, size: int, /) -> None:
+    def discard(self, base: int, size: int) -> None:
         """Give back the pages of a mapped range, and keep the mapping."""
 
-    def maps(self, base: int, size: int, /) -> bool:
+    def maps(self, base: int, size: int) -> bool:
         """Tell whether all of the range is mapped."""
 
     def available(self) -> int:

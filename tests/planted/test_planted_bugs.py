@@ -17,7 +17,7 @@ class ForgetsTheHoleBehind(CoalescingSpace):
 
     __slots__ = ()
 
-    def free(self, base: int, /) -> None:
+    def free(self, base: int) -> None:
         end = base + self.size_of(base)
         behind = self._holes.size_at.pop(end, None)
         super().free(base)
@@ -30,7 +30,7 @@ class TakesTheOldest(CoalescingSpace):
 
     __slots__ = ()
 
-    def alloc(self, size: int, /) -> int:
+    def alloc(self, size: int) -> int:
         for bin_ in getattr(self._holes, "bins", {}).values():
             bin_.update({base: bin_.pop(base) for base in reversed(list(bin_))})
         return super().alloc(size)
@@ -41,7 +41,7 @@ class NeverCoalesces(CoalescingSpace):
 
     __slots__ = ()
 
-    def free(self, base: int, /) -> None:
+    def free(self, base: int) -> None:
         size = self.size_of(base)
         self._busy[base] = 0
         self._frees += 1
@@ -53,7 +53,7 @@ class AlwaysRefuses(CoalescingSpace):
 
     __slots__ = ()
 
-    def alloc(self, size: int, /) -> int:
+    def alloc(self, size: int) -> int:
         raise NoSpaceError(-(-size // PAGE) * PAGE, free=0, largest_hole=0, mapped=0, kva_limit=0)
 
 
@@ -62,7 +62,7 @@ class NeverReuses(CoalescingSpace):
 
     __slots__ = ()
 
-    def free(self, base: int, /) -> None:
+    def free(self, base: int) -> None:
         self._busy[base] = 0
         self._frees += 1
 
@@ -81,7 +81,7 @@ class LosesAHoleWhenItRefuses(CoalescingSpace):
 
     __slots__ = ()
 
-    def alloc(self, size: int, /) -> int:
+    def alloc(self, size: int) -> int:
         try:
             return super().alloc(size)
         except CoallocError:
@@ -95,7 +95,7 @@ class ChargesBeforeItKnows(CoalescingSpace):
 
     __slots__ = ()
 
-    def alloc(self, size: int, /) -> int:
+    def alloc(self, size: int) -> int:
         try:
             return super().alloc(size)
         except CoallocError:
@@ -108,7 +108,7 @@ class MapsBeyondTheLimit(CoalescingSpace):
 
     __slots__ = ()
 
-    def alloc(self, size: int, /) -> int:
+    def alloc(self, size: int) -> int:
         limit, self._kva_limit = self._kva_limit, self._kva_limit + PAGE
         try:
             return super().alloc(size)
@@ -130,7 +130,7 @@ class MovesOnEveryResize(CoalescingSpace):
 
     __slots__ = ()
 
-    def resize(self, base: int, size: int, /) -> int:
+    def resize(self, base: int, size: int) -> int:
         moved = self.alloc(size)
         self.free(base)
         return moved
@@ -142,7 +142,7 @@ class RollsDice(CoalescingSpace):
     __slots__ = ()
     dice = random.Random(1)
 
-    def alloc(self, size: int, /) -> int:
+    def alloc(self, size: int) -> int:
         base = super().alloc(size)
         if self.dice.random() < 0.5:
             other = super().alloc(size)
@@ -156,7 +156,7 @@ class MergesAcrossArenas(CoalescingSpace):
 
     __slots__ = ()
 
-    def free(self, base: int, /) -> None:
+    def free(self, base: int) -> None:
         self._holes.walls = ()
         super().free(base)
         self._holes.walls = self._arenas

@@ -20,12 +20,12 @@ class RecordingMap(KernelMap):
         super().__init__(base=0, size=size)
         self.log: list[tuple[str, int, int]] = []
 
-    def map(self, size: int, /, *, own_object: bool = False) -> int:
+    def map(self, size: int, *, own_object: bool = False) -> int:
         base = super().map(size, own_object=own_object)
         self.log.append(("map", base, size))
         return base
 
-    def unmap(self, base: int, size: int, /) -> None:
+    def unmap(self, base: int, size: int) -> None:
         super().unmap(base, size)
         self.log.append(("unmap", base, size))
 

@@ -438,7 +438,7 @@ class Liar(KernelMap):
 
     answer = 0
 
-    def map(self, size: int, /, *, own_object: bool = False) -> int:  # noqa: ARG002 (it does not listen)
+    def map(self, size: int, *, own_object: bool = False) -> int:  # noqa: ARG002 (it does not listen)
         return self.answer
 
 
