@@ -386,10 +386,8 @@ class CoalescingSpace(SpaceSource):
 
     def reclaim(self) -> int:
         """Drain the caches, release every wholly free arena, and return how many bytes were unmapped (I10)."""
-        before = self._mapped
         self._drain()
-        self._release_idle(keep=0)
-        return before - self._mapped
+        return self._release_idle(keep=0)
 
     def _drain(self) -> None:
         """Give all cached buffers to the free list, small sizes first, the oldest of a size first; release nothing yet."""
@@ -399,12 +397,14 @@ class CoalescingSpace(SpaceSource):
             self._drained += len(stack)
             stack.clear()
 
-    def _release_idle(self, keep: int) -> None:
-        """Release wholly free arenas but for the ``keep`` lowest."""
+    def _release_idle(self, keep: int) -> int:
+        """Release wholly free arenas but for the ``keep`` lowest, and return how many bytes were unmapped."""
+        before = self._mapped
         self._idle = [base for base in self._arenas if self._is_idle(base)]
         for arena in self._idle[keep:]:
             self._release_arena(arena)
         del self._idle[keep:]
+        return before - self._mapped
 
     def _take_harder(self, request: Placement) -> int:
         """Find a place for a request that no hole admits: import; else drain; else release and import; else refuse."""
@@ -415,7 +415,7 @@ class CoalescingSpace(SpaceSource):
                 base = self._holes.place(request)
                 if base >= 0 and self._release.keep is not None:
                     self._release_idle(self._release.keep)
-            if base < 0 and self._release_all_idle():
+            if base < 0 and self._release_idle(keep=0):
                 base = self._import_for(request)
             if base >= 0:
                 return base
@@ -428,12 +428,6 @@ class CoalescingSpace(SpaceSource):
             self._granule,
             self._source.available(),
         ).error()
-
-    def _release_all_idle(self) -> bool:
-        """Release every wholly free arena, and tell whether there was one."""
-        before = self._mapped
-        self._release_idle(keep=0)
-        return self._mapped < before
 
     def _import_for(self, request: Placement) -> int:
         """Import an arena that admits the request, and carve it there; return the base, or -1 with nothing imported."""

@@ -20,6 +20,7 @@ What cannot be understood is counted in the report and passed over; nothing in a
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 from pathlib import PurePath
@@ -171,6 +172,7 @@ class _Log:
         self._pending: dict[int, tuple[str, tuple[int, int]]] = {}
         self._found: list[_Call] = []
         self._exits: list[tuple[int, tuple[int, int], str]] = []
+        self._ends: dict[int, tuple[int, int]] = {}  # by number of its line: when a process ended
         self._cut: list[tuple[int, str, tuple[int, int]]] = []  # calls that never returned
         self._seen: dict[int, list[int]] = {}  # by process: the numbers of its lines
 
@@ -193,6 +195,7 @@ class _Log:
             if begun is not None:
                 self._cut.append((pid, *begun))
             self._exits.append((pid, at, rest))
+            self._ends[number] = at
         elif rest.startswith("---"):
             self.ignored += 1
         elif rest.endswith(_UNFINISHED):
@@ -247,12 +250,12 @@ class _Log:
 
     def _born(self, fork: _Call) -> tuple[int, int]:
         """Return when a fork takes effect: at its beginning, or after the end of the last bearer of the child's number."""
-        for pid, at, _ in self._exits:
-            if pid == fork.result and fork.begun < at < fork.ended:
-                lines = self._seen.get(pid, [])
-                if not any(fork.begun[0] < number < at[0] for number in lines):
-                    return at
-        return fork.begun
+        lines = self._seen.get(fork.result, [])
+        first = bisect_right(
+            lines, fork.begun[0]
+        )  # of the lines under the child's number, the first after the beginning
+        at = self._ends.get(lines[first]) if first < len(lines) else None
+        return at if at is not None and at < fork.ended else fork.begun
 
     def _adopt(self) -> None:
         """Give processes that nobody forked to the forks that never returned, in order."""
