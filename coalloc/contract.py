@@ -20,8 +20,11 @@ __all__ = [
     "Constraint",
     "Contract",
     "Fit",
+    "Geometry",
     "Release",
     "Resize",
+    "Tie",
+    "Work",
 ]
 
 
@@ -35,7 +38,7 @@ class Fit(enum.Enum):
     FIRST = "first"
     """The hole with the lowest address."""
     BEST = "best"
-    """A smallest hole; of several, the newest."""
+    """A smallest hole; of several, the one that the contract's ``tie`` names."""
     NEXT = "next"
     """The first hole whose base is at or above the end of the last carve, then, from the bottom, the others."""
     INSTANT = "instant"
@@ -43,6 +46,32 @@ class Fit(enum.Enum):
     empty (or, under constraints, their newest holes do not do), as CLASS_BEST."""
     CLASS_BEST = "class-best"
     """vmem's M_BESTFIT: from the lowest size class that may hold a fit upwards, the newest hole that fits."""
+
+
+class Tie(enum.Enum):
+    """Which of several smallest holes BEST takes."""
+
+    NEWEST = "newest"
+    LOWEST = "lowest"
+
+
+class Geometry(enum.Enum):
+    """Which ranges a hole may be."""
+
+    ANY = "any"
+    """Every maximal free range is one hole."""
+    BUDDY = "buddy"
+    """Sizes are rounded up to a power of two of quanta; a hole is a block of such a size, aligned to it within its arena,
+    and joins only with its buddy: the other half of the next larger block."""
+
+    def rounded(self, size: int, quantum: int) -> int:
+        """Return the size of the range that a request of ``size`` bytes gets.
+
+        >>> Geometry.ANY.rounded(5, 1), Geometry.BUDDY.rounded(5, 1), Geometry.BUDDY.rounded(5, 4)
+        (5, 8, 8)
+        """
+        quanta = -(-size // quantum)
+        return quantum << (quanta - 1).bit_length() if self is Geometry.BUDDY else quanta * quantum
 
 
 class Completeness(enum.Enum):
@@ -62,12 +91,21 @@ class Coalescing(enum.Enum):
     """Not before caches are drained."""
 
 
+class Work(enum.Enum):
+    """How the steps of one ``alloc`` or ``free`` grow with the number of holes, at worst."""
+
+    CONSTANT = "constant"
+    LOG = "logarithmic"
+    LINEAR = "linear"
+
+
 @attrs.frozen
 class Release:
-    """How many wholly free arenas are kept: ``keep`` of them, or all (None).
+    """How many wholly free arenas are kept: at most ``keep`` of them, or any number (None).
 
-    Use the names: ``EAGER`` keeps none, ``RETAIN(n)`` up to n, ``NEVER`` gives none back.  Whichever it is,
-    ``reclaim()`` gives back all.
+    Use the names: ``EAGER`` keeps none, ``RETAIN(n)`` up to n, ``NEVER`` gives none back by itself.  A rule that keeps any
+    keeps at least one: the last idle arena is not given back by a free.  Whichever it is, ``reclaim()`` gives back all
+    but *static* arenas, those that were mapped when the space was made.
     """
 
     keep: int | None = attrs.field()
@@ -127,7 +165,12 @@ class Contract:
         release: How many wholly free arenas stay.
         constraints: Which constraints of ``xalloc`` are honoured.
         resize: How a buffer changes its size.
-        exact_stats: Whether every figure of ``stats()`` is exact, rather than a lower bound.
+        exact_stats: Whether every figure of ``stats()`` is exact; if not, ``largest_hole`` is a lower bound.
+        tie: Which of several smallest holes BEST takes; None leaves it open.
+        geometry: Which ranges a hole may be.
+        work: How the steps of a call grow with the number of holes; None promises nothing.
+        checks_frees: Whether the free of an address that is not the base of a live buffer is refused.
+        limited: Whether ``kva_limit`` is kept.
     """
 
     fit: Fit | None
@@ -137,3 +180,8 @@ class Contract:
     constraints: frozenset[Constraint] = frozenset()
     resize: Resize = Resize.NONE
     exact_stats: bool = True
+    tie: Tie | None = None
+    geometry: Geometry = Geometry.ANY
+    work: Work | None = None
+    checks_frees: bool = True
+    limited: bool = True

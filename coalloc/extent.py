@@ -5,18 +5,19 @@ from __future__ import annotations
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.units import MAX_SIZE, require_size
+from coalloc.units import MAX_ADDRESS, require_size
 
 __all__ = ["Extent"]
 
 
 def _check_base(_instance: object, _attribute: object, value: int) -> None:
-    if type(value) is not int or not 0 <= value <= MAX_SIZE:
-        raise InvalidRequestError("base", value, "an int address in 0 .. 2**63 is needed")
+    if type(value) is not int or not 0 <= value <= MAX_ADDRESS:
+        raise InvalidRequestError("base", value, "an int address in 0 .. 2**64 - 1 is needed")
 
 
-def _check_size(_instance: object, _attribute: object, value: int) -> None:
-    require_size(value)
+def _check_size(instance: Extent, _attribute: object, value: int) -> None:
+    if instance.base + require_size(value) > MAX_ADDRESS + 1:
+        raise InvalidRequestError("size", value, f"the range from {instance.base:#x} would end above 2**64")
 
 
 @attrs.frozen(order=True)
@@ -24,8 +25,8 @@ class Extent:
     """A range of addresses [base, end), in bytes; ordered by base, then size.
 
     Args:
-        base: First address, 0 .. 2**63.
-        size: Length in bytes, 1 .. 2**63.
+        base: First address, 0 .. 2**64 - 1.
+        size: Length in bytes, 1 .. 2**63; the range ends at 2**64 at most.
 
     Raises:
         InvalidRequestError: For a base or size outside its range.

@@ -16,6 +16,7 @@ from coalloc.errors import InvalidRequestError
 __all__ = [
     "GiB",
     "KiB",
+    "MAX_ADDRESS",
     "MAX_SIZE",
     "MiB",
     "PAGE_SIZE",
@@ -33,7 +34,9 @@ GiB: Final = 1 << 30
 PAGE_SIZE: Final = 4 * KiB
 """Bytes of a page on the machines the facts speak of (i386, amd64)."""
 MAX_SIZE: Final = 2**63
-"""The largest size or address that is accepted; sums of two stay below 2**64."""
+"""The largest size that is accepted."""
+MAX_ADDRESS: Final = 2**64 - 1
+"""The highest address (vmem's VMEM_ADDR_MAX)."""
 
 _UNITS: Final = {"": 1, "k": KiB, "m": MiB, "g": GiB, "t": 1 << 40}
 _SIZE: Final = re.compile(r"(\d{1,19})\s*([kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)

@@ -10,7 +10,18 @@ The holes' ages, which BEST, INSTANT and CLASS_BEST go by, come from comparing t
 
 from __future__ import annotations
 
-from coalloc.contract import EAGER, NEVER, Coalescing, Completeness, Constraint, Contract, Fit, Resize
+from coalloc.contract import (
+    EAGER,
+    NEVER,
+    Coalescing,
+    Completeness,
+    Constraint,
+    Contract,
+    Fit,
+    Geometry,
+    Resize,
+    Tie,
+)
 from coalloc.errors import (
     BadFreeError,
     Explanation,
@@ -40,6 +51,7 @@ class CellSpace:
         base: Where it starts.
         quantum: Bytes of a cell, a power of two; base and size are multiples of it.
         fit: Which hole wins in ``alloc`` and ``xalloc``; :meth:`choose` answers for any.
+        geometry: Whether any free range may be a hole, or buddies' blocks only.
 
     Raises:
         InvalidRequestError: For an argument outside its range.
@@ -54,7 +66,9 @@ class CellSpace:
     {'FIRST': 0, 'NEXT': 6}
     """
 
-    def __init__(self, size: int, *, base: int = 0, quantum: int = 4096, fit: Fit = Fit.FIRST) -> None:
+    def __init__(
+        self, size: int, *, base: int = 0, quantum: int = 4096, fit: Fit = Fit.FIRST, geometry: Geometry = Geometry.ANY
+    ) -> None:
         if type(quantum) is not int or quantum < 1 or quantum & (quantum - 1):
             raise InvalidRequestError("quantum", quantum, "must be a power of two")
         if type(size) is not int or size < 0 or size % quantum:
@@ -63,6 +77,7 @@ class CellSpace:
             raise InvalidRequestError("base", base, f"must be a multiple of the quantum {quantum}, and not negative")
         self.quantum = quantum
         self.fit = fit
+        self.geometry = geometry
         self.cursor = 0
         self._owner: dict[int, int | None] = {}
         self._arenas: list[tuple[int, int]] = []
@@ -102,7 +117,7 @@ class CellSpace:
         """
         if (base, size) not in self._arenas:
             raise SpanOverlapError((base, size), None, "is no arena")
-        if (base, size) not in self.holes():
+        if any(self._owner[cell] is not None for cell in range(base, base + size, self.quantum)):
             raise SpanOverlapError((base, size), None, "is not wholly free")
         for cell in range(base, base + size, self.quantum):
             del self._owner[cell]
@@ -128,7 +143,21 @@ class CellSpace:
     # --- the specification ---------------------------------------------------------------------------
 
     def holes(self) -> list[tuple[int, int]]:
-        """Return base and size of every maximal free range inside one arena, by address."""
+        """Return base and size of every hole, by address: maximal free ranges inside one arena, or maximal free blocks."""
+        return list(self._born)
+
+    @property
+    def ages(self) -> list[int]:
+        """When each hole was born, in the order of :meth:`holes`."""
+        return list(self._born.values())
+
+    @property
+    def cached(self) -> list[int]:
+        """Bases of the cached buffers, in the order in which they were parked."""
+        return list(self._cached)
+
+    def _scan(self) -> list[tuple[int, int]]:
+        """Find the maximal free ranges by looking at every cell."""
         found = []
         for base, size in self._arenas:
             start = None
@@ -140,6 +169,20 @@ class CellSpace:
                     start = None
             if start is not None:
                 found.append((start, base + size - start))
+        return found
+
+    def _blocks(self) -> list[tuple[int, int]]:
+        """Find the largest free blocks of a power of two of cells, each aligned to its size within its arena."""
+        found = []
+        for start, size in self._scan():
+            arena = max(base for base, _ in self._arenas if base <= start)
+            end = start + size
+            while start < end:
+                block = self.quantum
+                while (start - arena) % (2 * block) == 0 and start + 2 * block <= end:
+                    block *= 2
+                found.append((start, block))
+                start += block
         return found
 
     def places(
@@ -155,7 +198,7 @@ class CellSpace:
                     break
                 if align and start % align != phase:
                     continue
-                if nocross and any(at % nocross == 0 for at in range(start + 1, last + 1)):
+                if nocross and any(at % nocross == 0 for at in range(start + self.quantum, last + 1, self.quantum)):
                     continue
                 if lo <= start and last <= hi:
                     found.append(start)
@@ -164,16 +207,66 @@ class CellSpace:
     def choose(
         self, size: int, fit: Fit, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = _TOP
     ) -> int | None:
-        """Return the address that a fit picks for a request, or None where no place admits it."""
+        """Return the address that a fit picks for a request, or None where no place admits it.
+
+        BEST takes the newest of the smallest holes; :meth:`choices` answers for other ties.
+        """
+        lowest = self._lowest(size, align=align, phase=phase, nocross=nocross, lo=lo, hi=hi)
+        return self._pick(lowest, self._round(size), fit) if lowest else None
+
+    def choices(
+        self,
+        size: int,
+        fit: Fit | None,
+        *,
+        tie: Tie | None = None,
+        ages_known: bool = True,
+        align: int = 0,
+        phase: int = 0,
+        nocross: int = 0,
+        lo: int = 0,
+        hi: int = _TOP,
+    ) -> list[int]:
+        """Return every address that a fit allows for a request: one where it decides, several where it leaves a choice.
+
+        Args:
+            size: Bytes.
+            fit: Which hole wins; None allows every place.
+            tie: Which of several smallest holes BEST takes; None allows each.
+            ages_known: Whether the holes' ages are those of the space that is judged.
+            align: As for ``xalloc``.
+            phase: As for ``xalloc``.
+            nocross: As for ``xalloc``.
+            lo: As for ``xalloc``.
+            hi: As for ``xalloc``.
+        """
+        if fit is None:
+            return self.places(size, align=align, phase=phase, nocross=nocross, lo=lo, hi=hi)
         size = self._round(size)
-        lowest: dict[tuple[int, int], int] = {}
-        places = self.places(size, align=align, phase=phase, nocross=nocross, lo=lo, hi=hi)
-        for hole in self.holes():
-            inside = [place for place in places if hole[0] <= place < hole[0] + hole[1]]
-            if inside:
-                lowest[hole] = inside[0]
+        lowest = self._lowest(size, align=align, phase=phase, nocross=nocross, lo=lo, hi=hi)
         if not lowest:
-            return None
+            return []
+        if fit is Fit.BEST and not (tie is Tie.NEWEST and ages_known):
+            smallest = min(length for _, length in lowest)
+            ties = [place for hole, place in sorted(lowest.items()) if hole[1] == smallest]
+            return ties[:1] if tie is Tie.LOWEST else ties
+        if fit is Fit.CLASS_BEST and not ages_known:
+            group = min(self._class(length) for _, length in lowest)
+            return [place for hole, place in sorted(lowest.items()) if self._class(hole[1]) == group]
+        if fit is Fit.INSTANT and not ages_known:
+            return sorted(lowest.values())
+        return [self._pick(lowest, size, fit)]
+
+    def _lowest(self, size: int, **bounds: int) -> dict[tuple[int, int], int]:
+        """Return for every hole that admits a request the lowest place in it."""
+        lowest: dict[tuple[int, int], int] = {}
+        for place in self.places(size, **bounds):
+            hole = next(hole for hole in self._born if hole[0] <= place < hole[0] + hole[1])
+            lowest.setdefault(hole, place)
+        return lowest
+
+    def _pick(self, lowest: dict[tuple[int, int], int], size: int, fit: Fit) -> int:
+        """Return the place that a fit picks, given the lowest place in every hole that admits the request."""
         if fit is Fit.FIRST:
             return lowest[min(lowest)]
         if fit is Fit.NEXT:
@@ -204,7 +297,7 @@ class CellSpace:
     def _age(self) -> None:
         """Give every hole that was not there before, with these bounds, a later birth than all others."""
         born = {}
-        for hole in self.holes():
+        for hole in self._blocks() if self.geometry is Geometry.BUDDY else self._scan():
             if hole not in self._born:
                 self._clock += 1
             born[hole] = self._born.get(hole, self._clock)
@@ -222,6 +315,8 @@ class CellSpace:
             release=NEVER if self._arenas else EAGER,
             constraints=frozenset(Constraint),
             resize=Resize.IN_PLACE,
+            tie=Tie.NEWEST,
+            geometry=self.geometry,
         )
 
     @property
@@ -347,14 +442,18 @@ class CellSpace:
     def segments(self) -> tuple[Segment, ...]:
         """Return all segments in address order."""
         found = []
-        for base, size in self._arenas:
-            inside = [hole for hole in self.holes() if base <= hole[0] < base + size]
-            found += [Segment(start, length, Kind.FREE, base) for start, length in inside]
-            for owner in {self._owner[cell] for cell in range(base, base + size, self.quantum)} - {None}:
-                assert owner is not None  # taken out of the set just now
-                kind = Kind.CACHED if owner in self._cached else Kind.BUSY
-                found.append(Segment(owner, len(self._cells(owner)) * self.quantum, kind, base))
-        return tuple(sorted(found, key=lambda segment: segment.base))
+        for arena, size in self._arenas:
+            at = arena
+            while at < arena + size:
+                owner = self._owner[at]
+                kind = Kind.FREE if owner is None else Kind.CACHED if owner in self._cached else Kind.BUSY
+                length = self._hole_at(at) if owner is None else len(self._cells(owner)) * self.quantum
+                found.append(Segment(at, length, kind, arena))
+                at += length
+        return tuple(found)
+
+    def _hole_at(self, base: int) -> int:
+        return next(size for start, size in self._born if start == base)
 
     def stats(self) -> SpaceStats:
         """Return the figures; the searches are not counted."""
@@ -389,12 +488,12 @@ class CellSpace:
 
     def violations(self) -> tuple[Violation, ...]:
         """Return what is wrong with the cells: a buffer whose cells are not one run from its base."""
-        found = []
-        for owner in sorted({owner for owner in self._owner.values() if owner is not None}):
-            cells = self._cells(owner)
-            if cells != list(range(owner, owner + len(cells) * self.quantum, self.quantum)):
-                found.append(Violation("I1", f"the cells of {owner:#x} are not one run"))
-        return tuple(found)
+        owners = list(self._owner.values())
+        return tuple(
+            Violation("I1", f"the cells of {owner:#x} are not one run")
+            for owner in sorted({owner for owner in owners if owner is not None})
+            if len(self._cells(owner)) != owners.count(owner)
+        )
 
     def check(self) -> None:
         """Raise InvariantViolation if ``violations()`` finds any."""
@@ -405,13 +504,20 @@ class CellSpace:
     # --- small print ---------------------------------------------------------------------------------
 
     def _cells(self, base: int) -> list[int]:
-        return sorted(cell for cell, owner in self._owner.items() if owner == base)
+        cells: list[int] = []
+        while self._owner.get(base + len(cells) * self.quantum) == base:
+            cells.append(base + len(cells) * self.quantum)
+        return cells
 
     def _round(self, size: int) -> int:
         if type(size) is not int or not 1 <= size <= 2**63:
             raise InvalidRequestError("size", size, "must be an int in 1 .. 2**63")
-        while size % self.quantum:
-            size += 1
+        size += -size % self.quantum
+        if self.geometry is Geometry.BUDDY:
+            block = self.quantum
+            while block < size:
+                block *= 2
+            return block
         return size
 
     def _require_legal(self, size: int, align: int, phase: int, nocross: int, lo: int, hi: int) -> None:

@@ -37,10 +37,22 @@ frees into a cache are its hits plus what it holds plus what was drained.  The c
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Final
 
 from sortedcontainers import SortedDict
 
-from coalloc.contract import RETAIN, Coalescing, Completeness, Constraint, Contract, Fit, Release, Resize
+from coalloc.contract import (
+    RETAIN,
+    Coalescing,
+    Completeness,
+    Constraint,
+    Contract,
+    Fit,
+    Release,
+    Resize,
+    Tie,
+    Work,
+)
 from coalloc.errors import (
     BadFreeError,
     ExhaustionError,
@@ -53,16 +65,25 @@ from coalloc.errors import (
 from coalloc.extent import Extent
 from coalloc.space.holes import Holes, make_holes
 from coalloc.space.picture import draw
-from coalloc.space.placement import MAX_ADDRESS, Placement
+from coalloc.space.placement import Placement
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
 from coalloc.space.refusal import Refusal
-from coalloc.units import MAX_SIZE, PAGE_SIZE, MiB, is_power_of_two, require_size, round_down, round_up
+from coalloc.units import MAX_ADDRESS, MAX_SIZE, PAGE_SIZE, MiB, is_power_of_two, require_size, round_down, round_up
 from coalloc.vm.source import Source
 
 __all__ = ["CACHE_DEPTH", "CoalescingSpace"]
 
 CACHE_DEPTH = 256
 """Buffers of one size that a quantum cache keeps at most."""
+
+_WORK: Final = {
+    Fit.BEST: Work.CONSTANT,
+    Fit.FIRST: Work.LOG,
+    Fit.NEXT: Work.LOG,
+    Fit.INSTANT: Work.LINEAR,
+    Fit.CLASS_BEST: Work.LINEAR,
+}
+"""Of the steps of the interpreter; what a sorted list moves is not among them.  The last two scan one size class at worst."""
 
 
 class CoalescingSpace(SpaceSource):
@@ -197,7 +218,8 @@ class CoalescingSpace(SpaceSource):
             release=self._release,
             constraints=frozenset(Constraint),
             resize=Resize.IN_PLACE,
-            exact_stats=True,
+            tie=Tie.NEWEST if self.fit is Fit.BEST else None,
+            work=_WORK[self.fit],
         )
 
     @property

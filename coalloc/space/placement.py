@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import attrs
 
 from coalloc.errors import InvalidRequestError, Rule
-from coalloc.units import is_power_of_two, require_size, round_up
+from coalloc.units import MAX_ADDRESS, is_power_of_two, require_size, round_up
 
-__all__ = ["MAX_ADDRESS", "Placement"]
-
-MAX_ADDRESS: Final = 2**64 - 1
-"""The highest address (vmem's VMEM_ADDR_MAX)."""
+__all__ = ["Placement"]
 
 
 @attrs.frozen

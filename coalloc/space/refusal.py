@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from coalloc.errors import ExhaustionError, Explanation, HoleVerdict, KvaLimitError, NoSpaceError, Remedy
-from coalloc.space.placement import MAX_ADDRESS, Placement
-from coalloc.units import round_down, round_up
+from coalloc.space.placement import Placement
+from coalloc.units import MAX_ADDRESS, round_down, round_up
 
 __all__ = ["Refusal"]
 

@@ -39,7 +39,7 @@ from coalloc.errors import (
     Rule,
     Violation,
 )
-from coalloc.units import MAX_SIZE, PAGE_SIZE, GiB, is_power_of_two, require_size, round_up
+from coalloc.units import MAX_ADDRESS, MAX_SIZE, PAGE_SIZE, GiB, is_power_of_two, require_size, round_up
 from coalloc.vm.fittree import FitTree
 
 __all__ = ["COUNTED", "Findspace", "KernelMap", "MapCounters", "MapEntry"]
@@ -135,6 +135,8 @@ class KernelMap:
         findspace: How free space is searched for.  ``"tree"`` counts the nodes that a descent of the augmented tree
             visits; ``"linear"`` counts the entries that the list walk of 2004 visits (from the first gap up to the one
             taken).  Both find the same address.
+        direct: Whether it is a direct map, as Linux has one: its pages are there for whoever is given one, so taking one is no
+            fault, and giving it back no shoot-down.
 
     Raises:
         InvalidRequestError: For an argument outside its range.
@@ -160,6 +162,7 @@ class KernelMap:
     __slots__ = (
         "_by_start",
         "_counts",
+        "_direct",
         "_gaps",
         "_head",
         "_mapped",
@@ -185,18 +188,24 @@ class KernelMap:
         size: int = GiB,
         cpus: int = 2,
         findspace: Findspace = "tree",
+        direct: bool = False,
     ) -> None:
         if type(page_size) is not int or not is_power_of_two(page_size):
             raise InvalidRequestError("page_size", page_size, "must be a power of two")
-        if type(base) is not int or not 0 <= base <= MAX_SIZE or base % page_size:
-            raise InvalidRequestError("base", base, f"must be a multiple of the page size {page_size} in 0 .. 2**63")
-        if require_size(size) % page_size:
-            raise InvalidRequestError("size", size, f"must be a multiple of the page size {page_size}")
+        if type(base) is not int or not 0 <= base <= MAX_ADDRESS or base % page_size:
+            raise InvalidRequestError("base", base, f"must be a multiple of the page size {page_size} below 2**64")
+        if require_size(size) % page_size or base + size > MAX_ADDRESS + 1:
+            raise InvalidRequestError(
+                "size", size, f"must be a multiple of the page size {page_size}; a map ends at 2**64"
+            )
         if type(cpus) is not int or cpus < 1:
             raise InvalidRequestError("cpus", cpus, "must be an int >= 1")
         if findspace not in ("tree", "linear"):
             raise InvalidRequestError("findspace", findspace, "must be 'tree' or 'linear'")
+        if type(direct) is not bool:
+            raise InvalidRequestError("direct", direct, "must be a bool")
         self.page_size = page_size
+        self._direct = direct
         self.base = base
         self.size = size
         self.cpus = cpus
@@ -320,7 +329,7 @@ class KernelMap:
             if entry.object is None:
                 entry.object = self._new_object(entry.end - entry.start)
         resident.update(missing)
-        self._counts["faults"] += len(missing)
+        self._counts["faults"] += 0 if self._direct else len(missing)
         self._peak_resident = max(self._peak_resident, len(resident))
 
     def discard(self, base: int, size: int) -> None:
@@ -509,7 +518,7 @@ class KernelMap:
             freed = before - len(resident)
             if freed:
                 self._counts["pages_freed"] += freed
-                self._counts["tlb_shootdowns"] += 1
+                self._counts["tlb_shootdowns"] += not self._direct
 
     def _refusal(self, size: int) -> NoSpaceError:
         gaps = [(self._by_start[key].end, self._gaps[key]) for key in self._gaps if self._gaps[key]]

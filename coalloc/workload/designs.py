@@ -1,4 +1,7 @@
-"""The designs that programs are replayed against, by name: each builds a kernel map of its era and a space over it."""
+"""The designs that programs are replayed against, by name: each builds a kernel map of its era and a space over it.
+
+Most follow the pipe policy of whatever era is asked for; those that are another kernel's follow that kernel's own.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,19 @@ from typing import Final
 
 import attrs
 
-from coalloc.contract import Fit
+from coalloc.contract import NEVER, Fit
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.eras import BIG_PIPE_SIZE, Era
+from coalloc.pipes.clock import SimClock
+from coalloc.pipes.eras import BIG_PIPE_SIZE, PIPE_SIZE, Era
+from coalloc.pipes.kernels import KERNELS
+from coalloc.pipes.linux import LinuxPipes
+from coalloc.pipes.system import PipeSystem
+from coalloc.space.buddy import BuddySpace
+from coalloc.space.cached import CachedSpace
 from coalloc.space.coalescing import CoalescingSpace
 from coalloc.space.permap import PerPipeSpace
 from coalloc.space.protocol import Space
+from coalloc.space.vmem import VmemSpace
 from coalloc.units import PAGE_SIZE, GiB, require_size, round_up
 from coalloc.vm.kernelmap import KernelMap
 
@@ -39,12 +49,22 @@ class Design:
         title: What it is, in words.
         make_space: Builds the space over a kernel map: era, map, limit in bytes.
         resize_in_place: Whether the pipe policy may let the space resize a buffer where it lies.
+        kernel: The pipe policy that belongs to it, in place of the era that is asked for; None where that holds.
+        make_pipes: Builds the pipe system over the space: era, space, limit in bytes, clock; FreeBSD's if None.
+        direct: Whether the kernel map is a direct map, whose pages need no fault and no shoot-down.
     """
 
     name: str
     title: str
     make_space: Callable[[Era, KernelMap, int], Space]
     resize_in_place: bool = False
+    kernel: Era | None = None
+    make_pipes: Callable[[Era, Space, int, SimClock], PipeSystem | LinuxPipes] | None = None
+    direct: bool = False
+
+    def policy(self, era: Era) -> Era:
+        """Return the policy that holds where an era is asked for."""
+        return self.kernel or era
 
     def build(self, era: Era, limit: int) -> Bench:
         """Build map and space; the map is as large as the limit where the era has a submap of that size.
@@ -54,10 +74,17 @@ class Design:
         """
         if require_size(limit, "limit") < PAGE_SIZE:
             raise InvalidRequestError("limit", limit, f"must be at least a page, {PAGE_SIZE} bytes")
+        policy = self.policy(era)
         whole = limit // PAGE_SIZE * PAGE_SIZE
-        size = whole if era.maxpipekva_is_hard else round_up(max(whole, KERNEL_MAP_SIZE), PAGE_SIZE)
-        kernel = KernelMap(size=size, findspace=era.findspace)
-        return Bench(kernel, self.make_space(era, kernel, size))
+        size = whole if policy.maxpipekva_is_hard else round_up(max(whole, KERNEL_MAP_SIZE), PAGE_SIZE)
+        kernel = KernelMap(size=size, findspace=policy.findspace, direct=self.direct)
+        return Bench(kernel, self.make_space(policy, kernel, size))
+
+    def pipes(self, era: Era, space: Space, limit: int) -> PipeSystem | LinuxPipes:
+        """Build the pipe system over a space."""
+        if self.make_pipes is not None:
+            return self.make_pipes(self.policy(era), space, limit, SimClock())
+        return PipeSystem(space, self.policy(era), maxpipekva=limit, resize_in_place=self.resize_in_place)
 
 
 def _per_pipe(era: Era, kernel: KernelMap, limit: int) -> Space:
@@ -76,6 +103,30 @@ def _first_fit(_era: Era, kernel: KernelMap, limit: int) -> Space:
     return CoalescingSpace(kernel, kva_limit=limit, fit=Fit.FIRST)
 
 
+def _buddy(_era: Era, kernel: KernelMap, limit: int) -> Space:
+    return BuddySpace(kernel, kva_limit=limit)
+
+
+def _vmem(_era: Era, kernel: KernelMap, limit: int) -> Space:
+    return VmemSpace(kernel, kva_limit=limit, qcache_max=PIPE_SIZE)
+
+
+def _dragonfly(era: Era, kernel: KernelMap, limit: int) -> Space:
+    return CachedSpace(_per_pipe(era, kernel, limit), sizes=[PIPE_SIZE], depth=16, ncpus=1)
+
+
+def _netbsd(era: Era, kernel: KernelMap, limit: int) -> Space:
+    return CachedSpace(_per_pipe(era, kernel, limit), sizes=[PIPE_SIZE], depth=None)
+
+
+def _direct_map(_era: Era, kernel: KernelMap, limit: int) -> Space:
+    return CoalescingSpace(kernel, kva_limit=limit, arena_size=limit, fit=Fit.FIRST, release=NEVER)
+
+
+def _linux(_era: Era, space: Space, _limit: int, clock: SimClock) -> LinuxPipes:
+    return LinuxPipes(space, clock=clock)
+
+
 DESIGNS: Final[Mapping[str, Design]] = {
     design.name: design
     for design in (
@@ -85,6 +136,29 @@ DESIGNS: Final[Mapping[str, Design]] = {
         ),
         Design("coalescing+cache", "the same with a quantum cache up to 64 KiB", _cached, resize_in_place=True),
         Design("first-fit", "carved from 4 MiB arenas, first fit, coalesced at once", _first_fit, resize_in_place=True),
+        Design("buddy", "blocks of a power of two, from 4 MiB arenas", _buddy),
+        Design("vmem", "FreeBSD's vmem: instant fit, quantum caches up to 16 KiB, 4 MiB imports", _vmem),
+        Design(
+            "dragonfly",
+            "DragonFly of 2004: one mapping per buffer, 16 kept with their KVA on each CPU (here: one)",
+            _dragonfly,
+            kernel=KERNELS["dragonfly-2004"],
+        ),
+        Design(
+            "netbsd",
+            "NetBSD of 2009: KVA kept with the cached object",
+            _netbsd,
+            kernel=KERNELS["netbsd-2009"],
+        ),
+        Design("openbsd", "OpenBSD: one mapping per buffer, no limit", _per_pipe, kernel=KERNELS["openbsd"]),
+        Design(
+            "linux",
+            "Linux: a ring of pages from the direct map, taken when written",
+            _direct_map,
+            kernel=KERNELS["openbsd"],  # for the size of the map: there is no limit on KVA either
+            make_pipes=_linux,
+            direct=True,
+        ),
     )
 }
 """The designs by name; the first is what the others are compared with."""

@@ -26,6 +26,7 @@ __all__ = [
     "comb",
     "exhaustion",
     "hackbench",
+    "play_robson",
     "robson",
     "sawtooth",
     "shell_pipeline",
@@ -226,6 +227,43 @@ def sawtooth(*, cycles: int = 20, peak: int = 1000, trough: int = 100, seed: int
     return SpaceProgram(ops, title=f"sawtooth between {trough} and {peak} buffers, {cycles} times")
 
 
+def play_robson(
+    allocate: Callable[[int], int], release: Callable[[int], object], *, live: int, largest: int
+) -> dict[int, int]:
+    """Play Robson's adversary against an allocator; sizes and addresses are in units of its choice.
+
+    Args:
+        allocate: Allocates so many units, and returns the base.
+        release: Frees the buffer at a base.
+        live: Units live at most, >= ``largest``.
+        largest: Units of the largest request, a power of two.
+
+    Returns:
+        The buffers that are live at the end: size by base.
+    """
+    buffers: dict[int, int] = {}
+    for _ in range(live):
+        buffers[allocate(1)] = 1
+
+    def covers(base: int, size: int, offset: int, step: int) -> bool:
+        return (offset - base) % step < size
+
+    offset, step = 0, 2
+    while step <= largest:
+        offset = max(
+            (offset, offset + step // 2),
+            key=lambda at: sum(step - size for base, size in buffers.items() if covers(base, size, at, step)),
+        )
+        for base, size in list(buffers.items()):
+            if not covers(base, size, offset, step):
+                release(base)
+                del buffers[base]
+        for _ in range((live - sum(buffers.values())) // step):
+            buffers[allocate(step)] = step
+        step *= 2
+    return buffers
+
+
 def robson(
     *, live: int = 1024, largest: int = 32, unit: int = PAGE_SIZE, fit: Fit = Fit.FIRST, seed: int = 0
 ) -> SpaceProgram:
@@ -253,35 +291,23 @@ def robson(
     whole = live * (largest.bit_length() + 1) * unit
     space = CoalescingSpace(KernelMap(base=0, size=whole), kva_limit=whole, arena_size=whole, fit=fit, release=NEVER)
     ops: list[SpaceOp] = []
-    buffers: dict[int, tuple[int, int]] = {}  # number: (base, size), both in units
+    numbers: dict[int, int] = {}  # by base, in units
     made = 0
 
-    def allocate(size: int) -> None:
+    def allocate(size: int) -> int:
         nonlocal made
         ops.append(SpaceOp(SpaceOpKind.ALLOC, made, size * unit))
-        buffers[made] = space.alloc(size * unit) // unit, size
+        base = space.alloc(size * unit) // unit
+        numbers[base] = made
         made += 1
+        return base
 
-    def covers(base: int, size: int, offset: int, step: int) -> bool:
-        return (offset - base) % step < size
+    def release(base: int) -> None:
+        ops.append(SpaceOp(SpaceOpKind.FREE, numbers.pop(base)))
+        space.free(base * unit)
 
-    for _ in range(live):
-        allocate(1)
-    offset, step = 0, 2
-    while step <= largest:
-        offset = max(
-            (offset, offset + step // 2),
-            key=lambda at: sum(step - size for base, size in buffers.values() if covers(base, size, at, step)),
-        )
-        for number, (base, size) in list(buffers.items()):
-            if not covers(base, size, offset, step):
-                ops.append(SpaceOp(SpaceOpKind.FREE, number))
-                space.free(base * unit)
-                del buffers[number]
-        for _ in range((live - sum(size for _, size in buffers.values())) // step):
-            allocate(step)
-        step *= 2
-    ops += [SpaceOp(SpaceOpKind.FREE, number) for number in buffers]
+    play_robson(allocate, release, live=live, largest=largest)
+    ops += [SpaceOp(SpaceOpKind.FREE, number) for number in sorted(numbers.values())]
     return SpaceProgram(
         ops, title=f"Robson's adversary against {fit.value} fit, {live} live units, requests up to {largest}"
     )

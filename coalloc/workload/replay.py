@@ -23,6 +23,7 @@ import attrs
 from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError
 from coalloc.pipes.budget import ConsoleLine
 from coalloc.pipes.eras import Era
+from coalloc.pipes.linux import LinuxPipe, LinuxPipes
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.system import PipeCounters, PipeSystem
 from coalloc.space.protocol import Space, SpaceStats
@@ -156,8 +157,7 @@ def replay(
     bench = design.build(era, limit)
     runner: _PipeRunner | _SpaceRunner
     if isinstance(program, PipeProgram):
-        system = PipeSystem(bench.space, era, maxpipekva=limit, resize_in_place=design.resize_in_place)
-        runner = _PipeRunner(program, system)
+        runner = _PipeRunner(program, design.pipes(era, bench.space, limit))
     else:
         runner = _SpaceRunner(program, bench.space)
     series: list[Sample] = []
@@ -176,7 +176,7 @@ def replay(
     kernel, stats = bench.kernel, bench.space.stats()
     return Outcome(
         design=design.name,
-        era=era.name,
+        era=design.policy(era).name,
         limit=limit,
         pipes=runner.pipes,
         map=kernel.counters(),
@@ -206,10 +206,10 @@ class _PipeRunner:
 
     allocs_refused = 0
 
-    def __init__(self, program: PipeProgram, system: PipeSystem) -> None:
+    def __init__(self, program: PipeProgram, system: PipeSystem | LinuxPipes) -> None:
         self._rows = program.rows()
         self._system = system
-        self._pairs: list[PipePair | None] = []
+        self._pairs: list[PipePair | LinuxPipe | None] = []
         self._waiting: dict[tuple[int, int], deque[_Rest]] = {}
         self._early: dict[tuple[int, int], int] = {}  # bytes still to read of what that end writes
         self._waits = self._early_reads = self._skipped = self._broken = self._no_buffer = 0
@@ -255,7 +255,7 @@ class _PipeRunner:
                 self._close(pair, pipe, end)
         self.time = time
 
-    def _write(self, pair: PipePair, pipe: int, end: int, size: int) -> None:
+    def _write(self, pair: PipePair | LinuxPipe, pipe: int, end: int, size: int) -> None:
         """Write, and let the rest wait."""
         try:
             taken = pair.write(end, size)
@@ -274,7 +274,7 @@ class _PipeRunner:
         else:
             self._broken += 1
 
-    def _go_on(self, pair: PipePair, pipe: int, end: int) -> None:
+    def _go_on(self, pair: PipePair | LinuxPipe, pipe: int, end: int) -> None:
         """Let early reads have what was written at ``end``, and waiting writes store what there is room for, in turn."""
         key = pipe, end
         while True:
@@ -291,7 +291,7 @@ class _PipeRunner:
             if not stored and not ready:
                 return
 
-    def _resume(self, pair: PipePair, pipe: int, end: int, queue: deque[_Rest]) -> bool:
+    def _resume(self, pair: PipePair | LinuxPipe, pipe: int, end: int, queue: deque[_Rest]) -> bool:
         """Store what waits first, and all that fits behind it; return whether anything was stored or closed."""
         stored = False
         while queue:
@@ -312,7 +312,7 @@ class _PipeRunner:
         del self._waiting[pipe, end]
         return stored
 
-    def _close(self, pair: PipePair, pipe: int, end: int) -> None:
+    def _close(self, pair: PipePair | LinuxPipe, pipe: int, end: int) -> None:
         pair.close(end)
         self._early.pop((pipe, 1 - end), None)
         waiting = self._waiting.pop((pipe, 1 - end), None)  # whoever waits to write here never can

@@ -24,7 +24,9 @@ def test_relations_between_extents() -> None:
     assert sorted([b, c, a]) == [a, c, b]
 
 
-@pytest.mark.parametrize(("base", "size"), [(-1, 1), (0, 0), (True, 1), (0, 1.5), (2**63 + 1, 1), (0, 2**63 + 1)])
+@pytest.mark.parametrize(
+    ("base", "size"), [(-1, 1), (0, 0), (True, 1), (0, 1.5), (2**64, 1), (0, 2**63 + 1), (2**64 - 1, 2)]
+)
 def test_bad_extents_are_refused(base: Any, size: Any) -> None:
     """An extent is never empty and never leaves the address range."""
     with pytest.raises(InvalidRequestError):

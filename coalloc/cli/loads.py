@@ -1,23 +1,17 @@
-"""The command line: ``coalloc compare``, ``coalloc trace``, ``coalloc map``.
-
-Exit status 0 for success, 1 for a job that failed, 2 for bad usage.  Whatever goes wrong is one line on standard error.
-"""
+"""The commands that replay loads: ``coalloc compare``, ``coalloc map``, ``coalloc trace``."""
 
 from __future__ import annotations
 
 import inspect
-import io
-import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from coalloc import __version__
-from coalloc.errors import CoallocError, InvalidRequestError, MissingExtraError
+import typer
+
+from coalloc.cli.common import Bar, JsonOption, SeedOption, new_table, note, print_json, print_table
+from coalloc.errors import InvalidRequestError
 from coalloc.pipes.eras import ERAS, Era
 from coalloc.report.plots import require_format, save_comparison
 from coalloc.report.tables import comparison_rows, design_figures, trace_figures
@@ -33,34 +27,11 @@ from coalloc.workload.replay import replay
 from coalloc.workload.strace import ImportReport, import_lines, import_strace
 from coalloc.workload.textformat import dumps, is_program, parse, raw_lines, save
 
-try:
-    import typer
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Table
-except ImportError as error:  # pragma: no cover (needs an environment without the extra)
-    _MISSING: MissingExtraError | None = MissingExtraError(error.name or "typer", "cli")
-    raise SystemExit(f"coalloc: error: {_MISSING}") from None
+__all__ = ["compare", "draw_map", "trace_app"]
 
-if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-__all__ = ["app", "run"]
-
-app = typer.Typer(
-    help="Compare ways of giving pipes their buffers, on recorded and generated loads.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 trace_app = typer.Typer(help="Import, describe and generate programs.", rich_markup_mode=None)
-app.add_typer(trace_app, name="trace")
 
-_WIDTH_WITHOUT_TERMINAL = 160
 _PIECE = 1 << 15
-
-
-# --- options that several commands have -------------------------------------------------------------
 
 
 def _era(name: str) -> Era:
@@ -99,11 +70,9 @@ SpreadOption = Annotated[
     float | None,
     typer.Option("--spread", help="Copies begin within so many seconds; the length of the program if not given."),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn at random.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
 
-def _read(source: Path | None, progress: _Bar) -> tuple[Program, ImportReport | None]:
+def _read(source: Path | None, progress: Bar) -> tuple[Program, ImportReport | None]:
     """Read a program, or import a log."""
     if source is None:
         return bundled_build(), None
@@ -131,54 +100,6 @@ def _copy(program: Program, copies: int, spread: float | None, seed: int) -> Pro
     return overlay(program, copies, microseconds, seed)
 
 
-# --- output ----------------------------------------------------------------------------------------
-
-
-class _Bar:
-    """Progress on standard error, when that is a terminal."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-
-    @contextmanager
-    def task(self, text: str, total: int | None) -> Iterator[Any]:
-        """Show one task; yields what to call with the number done so far, or None where nobody watches."""
-        if not self._console.is_terminal:
-            yield None
-            return
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-        with Progress(*columns, console=self._console, transient=True) as progress:
-            task: TaskID = progress.add_task(text, total=total)
-            yield lambda done: progress.update(task, completed=done)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, sort_keys=True))
-
-
-def _note(text: str) -> None:
-    print(f"coalloc: {text}", file=sys.stderr)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"coalloc {__version__}")
-        raise typer.Exit
-
-
-# --- commands --------------------------------------------------------------------------------------
-
-
-@app.callback()
-def main(
-    _version_wanted: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Compare ways of giving pipes their buffers, on recorded and generated loads."""
-
-
-@app.command()
 def compare(
     source: Source = None,
     era: EraOption = "2004-01",
@@ -199,7 +120,7 @@ def compare(
     chosen, policy, size = _designs("--designs", designs), _era(era), _size("--limit", limit)
     if plot is not None:
         require_format(plot)
-    bar = _Bar()
+    bar = Bar()
     program, report = _read(source, bar)
     program = _copy(program, copies, spread, seed)
     outcomes = []
@@ -211,7 +132,7 @@ def compare(
         save_comparison(outcomes, f"{program.title} — era {policy.name}, limit {size:,} bytes", plot)
     trace = trace_figures(program)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "trace": trace,
                 "designs": {outcome.design: design_figures(outcome, costs) for outcome in outcomes},
@@ -226,9 +147,12 @@ def compare(
     print(f"{program.title or 'untitled program'}")
     print(_describe(trace))
     print(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
+    for design in chosen:
+        if design.kernel is not None:
+            print(f"{design.name}: {design.title}")
     if report is not None:
         print(f"log: {report}")
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    table = new_table()
     table.add_column("")
     for number, outcome in enumerate(outcomes):
         table.add_column(outcome.design, justify="right", no_wrap=True)
@@ -239,13 +163,10 @@ def compare(
         for value, ratio in zip(row.values[1:], row.ratios[1:], strict=True):
             cells += [value, ratio]
         table.add_row(*cells)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
     print()
-    console.print(table)
+    print_table(table)
     if not trace.get("pipes", 1):
-        _note("there are no pipes in it")
+        note("there are no pipes in it")
     print(f"\nestimated with prices measured on {costs.measured_on}")
     for outcome in outcomes:
         for line in outcome.console[:3]:
@@ -253,7 +174,7 @@ def compare(
         if len(outcome.console) > 3:
             print(f"{outcome.design}: and {len(outcome.console) - 3} more such lines")
     if plot is not None:
-        _note(f"wrote {plot}")
+        note(f"wrote {plot}")
 
 
 def _describe(trace: dict[str, Any]) -> str:
@@ -268,7 +189,6 @@ def _describe(trace: dict[str, Any]) -> str:
     )
 
 
-@app.command("map")
 def draw_map(
     source: Source = None,
     design: Annotated[str, typer.Option("--design", help=f"One of {', '.join(DESIGNS)}.")] = "coalescing",
@@ -286,7 +206,7 @@ def draw_map(
     chosen, policy, size = _designs("--design", design), _era(era), _size("--limit", limit)
     if len(chosen) > 1:
         raise InvalidRequestError("--design", design, "one design is drawn at a time")
-    bar = _Bar()
+    bar = Bar()
     program = _copy(_read(source, bar)[0], copies, spread, seed)
     moment = _moment(at, program)
     if at == "peak":
@@ -337,20 +257,20 @@ def trace_import(
     """Turn an strace log into a pipe program."""
     if log.is_dir() or not log.exists():
         raise InvalidRequestError("STRACE_LOG", str(log), "is a folder" if log.is_dir() else "there is no such file")
-    with _Bar().task("reading the log", None) as advance:
+    with Bar().task("reading the log", None) as advance:
         imported = import_strace(log, title=title, progress=advance)
     _deliver(imported.program, output)
-    _note(_describe(trace_figures(imported.program)))
-    _note(str(imported.report))
+    note(_describe(trace_figures(imported.program)))
+    note(str(imported.report))
 
 
 @trace_app.command("info")
 def trace_info(source: Source = None, as_json: JsonOption = False) -> None:
     """Say what a program or an strace log amounts to."""
-    program, report = _read(source, _Bar())
+    program, report = _read(source, Bar())
     trace = trace_figures(program)
     if as_json:
-        _print_json(trace)
+        print_json(trace)
         return
     print(program.title or "untitled program")
     print(_describe(trace))
@@ -405,52 +325,4 @@ def _deliver(program: Program, output: Path | None) -> None:
             "--output", str(output), "is a folder" if output.is_dir() else "its folder does not exist"
         )
     save(program, output)
-    _note(f"wrote {output}: {len(program):,} operations")
-
-
-# --- the way in ------------------------------------------------------------------------------------
-
-
-def run(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: with 0, 1 for a failed job, or 2 for bad usage."""
-    sys.exit(_status(sys.argv[1:] if arguments is None else arguments))
-
-
-def _status(arguments: list[str]) -> int:
-    if sys.stdout is None:
-        return _fail("there is no standard output", 1)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a title may hold what the terminal cannot show
-    try:
-        command = typer.main.get_command(app)
-        with command.make_context("coalloc", list(arguments)) as context:
-            command.invoke(context)
-        sys.stdout.flush()
-    except InvalidRequestError as error:
-        return _fail(str(error), 2)
-    except (CoallocError, MemoryError) as error:
-        return _fail(str(error) or "out of memory", 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the final flush does not fail again
-        return _fail("standard output was closed before all was written", 1)
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
-    except Exception as error:
-        # typer raises the exceptions of click, or of the copy of click that it brings; both kinds tell themselves.
-        if hasattr(error, "format_message"):
-            return _fail(f"{error.format_message()} (see --help)", 2)
-        if hasattr(error, "exit_code"):  # --help, for one
-            return int(error.exit_code)
-        raise
-    return 0
-
-
-def _fail(text: str, status: int) -> int:
-    print(f"coalloc: error: {' '.join(text.split())}", file=sys.stderr)
-    return status
-
-
-if __name__ == "__main__":
-    run()
+    note(f"wrote {output}: {len(program):,} operations")

@@ -1,0 +1,76 @@
+"""What the commands have in common: options, progress, notes, and the packages that only the command line needs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from coalloc.errors import MissingExtraError
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+except ImportError as error:  # pragma: no cover (needs an environment without the extra)
+    _MISSING: MissingExtraError | None = MissingExtraError(error.name or "typer", "cli")
+    raise SystemExit(f"coalloc: error: {_MISSING}") from None
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+__all__ = ["Bar", "JsonOption", "SeedOption", "new_table", "note", "print_json", "print_table"]
+
+_WIDTH_WITHOUT_TERMINAL = 160
+
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn at random.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+
+
+class Bar:
+    """Progress on standard error, when that is a terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+
+    def say(self, text: str) -> None:
+        """Say what comes next, where somebody watches."""
+        if self._console.is_terminal:
+            self._console.print(f"{text} ...", style="dim", highlight=False)
+
+    @contextmanager
+    def task(self, text: str, total: int | None) -> Iterator[Any]:
+        """Show one task; yields what to call with the number done so far, or None where nobody watches."""
+        if not self._console.is_terminal:
+            yield None
+            return
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task: TaskID = progress.add_task(text, total=total)
+            yield lambda done: progress.update(task, completed=done)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, with sorted keys."""
+    print(json.dumps(value, indent=2, sort_keys=True))
+
+
+def note(text: str) -> None:
+    """Say something on standard error."""
+    print(f"coalloc: {text}", file=sys.stderr)
+
+
+def new_table() -> Table:
+    """Return an empty table as all commands show them."""
+    return Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output: as wide as the terminal, or wide enough where there is none."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
+    console.print(table)

@@ -1,0 +1,360 @@
+"""The commands of the conformance kit: ``coalloc check``, ``coalloc soak``, ``coalloc explore``, ``coalloc mutants``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coalloc.cli.common import Bar, JsonOption, SeedOption, new_table, note, print_json, print_table
+from coalloc.contract import Contract
+from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.testing.check import Report
+from coalloc.testing.contracts import describe_contract, parse_contract
+from coalloc.testing.explore import Exploration
+from coalloc.testing.isolate import (
+    check_target,
+    declared_by,
+    explore_target,
+    kill_target,
+    python_of,
+    replay_target,
+    soak_target,
+)
+from coalloc.testing.matrix import Kill, matrix_text, not_applicable_text
+from coalloc.testing.mutants import MUTANTS
+from coalloc.testing.programs import Found
+from coalloc.testing.steps import CheckProgram, dumps, loads
+
+__all__ = ["check", "explore", "mutants", "soak"]
+
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="A factory as package.module:name or file.py:name, a space of this library such as vmem, or a mutant such as M3.",
+    ),
+]
+ContractOption = Annotated[
+    str,
+    typer.Option("--contract", help="What to hold it to, as NAME=VALUE,...; changes what it declares itself."),
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", help="Seconds without a sign of life until the allocator is taken to hang.")
+]
+
+
+def _contract(target: str, text: str, timeout: float) -> Contract:
+    """Return what a target is held to."""
+    declared = declared_by(target, timeout=timeout)
+    if declared is None and not text:
+        note("it declares no contract: only what every allocator must keep is checked; see --contract")
+    return parse_contract(text, declared)
+
+
+def _require_timeout(timeout: float) -> None:
+    if not 0 < timeout < 1e6:
+        raise InvalidRequestError("--timeout", timeout, "must be a number of seconds > 0")
+
+
+# --- check -------------------------------------------------------------------------------------------------
+
+
+def check(
+    target: TargetArgument,
+    contract: ContractOption = "",
+    examples: Annotated[int, typer.Option("--examples", help="Random programs to run.")] = 200,
+    seed: SeedOption = 0,
+    timeout: TimeoutOption = 10.0,
+    program: Annotated[
+        Path | None, typer.Option("--program", help="Run this one check program, and nothing else.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold an allocator to what it declares: one line for each property, and the shortest program that breaks it.
+
+    Exit status 0 if it conforms, 1 if not.
+    """
+    _require_timeout(timeout)
+    if examples < 1:
+        raise InvalidRequestError("--examples", examples, "must be at least 1")
+    promised = _contract(target, contract, timeout)
+    if program is not None:
+        _check_program(target, promised, program, timeout, as_json=as_json)
+        return
+    with Bar().task("programs", examples) as advance:
+        report = check_target(
+            target, contract=promised, examples=examples, seed=seed, timeout=timeout, progress=advance
+        )
+    if as_json:
+        print_json({"target": target} | report.as_dict())
+    else:
+        _print_report(target, report)
+    if not report.conforms:
+        raise typer.Exit(1)
+
+
+def _check_program(target: str, contract: Contract, file: Path, timeout: float, *, as_json: bool) -> None:
+    if file.is_dir() or not file.exists():
+        raise InvalidRequestError("--program", str(file), "is a folder" if file.is_dir() else "there is no such file")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequestError("--program", str(file), "is not UTF-8 text") from None
+    found = replay_target(target, loads(text, str(file)), contract=contract, timeout=timeout)
+    if as_json:
+        broken = None if found is None else {found.breach.property.name: found.breach.message}
+        print_json({"target": target, "conforms": found is None, "broken": broken})
+    else:
+        print("nothing is broken" if found is None else str(found.breach))
+    if found is not None:
+        raise typer.Exit(1)
+
+
+def _print_report(target: str, report: Report) -> None:
+    print(f"{target}: {describe_contract(report.contract)}")
+    print(f"{report.programs:,} programs, {report.operations:,} operations, seed {report.seed}\n")
+    table = new_table()
+    table.show_header = False
+    styles = {"broken": "bold red", "held": "green"}
+    for verdict in report.verdicts:
+        shown = verdict.note if verdict.state != "broken" else ""
+        style = styles.get(verdict.state, "dim")
+        table.add_row(verdict.property.name, verdict.property.value, f"[{style}]{verdict.state}[/]", shown)
+    print_table(table)
+    broken = [verdict for verdict in report.verdicts if verdict.state == "broken"]
+    for verdict in broken:
+        print(f"\n{verdict.property.name} is broken: {verdict.note}")
+        if verdict.found is not None:
+            _print_program(target, report.contract, verdict.found)
+    print("\nconforms" if not broken else f"\ndoes not conform: {', '.join(v.property.name for v in broken)}")
+
+
+def _print_program(target: str, contract: Contract, found: Found) -> None:
+    """Print a program as text, and as Python."""
+    print("\n  as a check program (coalloc check --program FILE):\n")
+    print(_indented(dumps(found.program)))
+    print("  as Python:\n")
+    print(_indented(python_of(target, found, contract=contract)), end="")
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line}\n" if line else "\n" for line in text.splitlines())
+
+
+# --- soak --------------------------------------------------------------------------------------------------
+
+
+def soak(
+    target: TargetArgument,
+    minutes: Annotated[float, typer.Option("--minutes", help="How long.")] = 1.0,
+    operations: Annotated[
+        int | None, typer.Option("--operations", help="Stop after so many operations, whatever the time.")
+    ] = None,
+    seed: SeedOption = 0,
+    start: Annotated[int, typer.Option("--start", help="Number of the first program; takes a run up again.")] = 0,
+    contract: ContractOption = "",
+    timeout: TimeoutOption = 30.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run random programs at full speed, and make the first that breaks something as short as it can be.
+
+    Exit status 0 if nothing was found, 1 if something was.
+    """
+    _require_timeout(timeout)
+    if not 0 < minutes < 1e6:
+        raise InvalidRequestError("--minutes", minutes, "must be a number > 0")
+    if operations is not None and operations < 1:
+        raise InvalidRequestError("--operations", operations, "must be at least 1")
+    if start < 0:
+        raise InvalidRequestError("--start", start, "must be at least 0")
+    promised = _contract(target, contract, timeout)
+    began = time.monotonic()
+    done = [0, 0]
+    with Bar().task("operations", operations) as advance:
+
+        def enough(n_programs: int, n_operations: int) -> bool:
+            done[:] = [n_programs, n_operations]
+            if advance is not None:
+                advance(n_operations)
+            late = operations is None and time.monotonic() - began >= 60 * minutes
+            return late or (operations is not None and n_operations >= operations)
+
+        try:
+            result = soak_target(target, contract=promised, seed=seed, start=start, enough=enough, timeout=timeout)
+        except KeyboardInterrupt:
+            note(f"stopped after {done[1]:,} operations; go on with --seed {seed} --start {start + done[0]}")
+            raise
+    seconds = time.monotonic() - began
+    rate = result.operations / seconds if seconds else 0.0
+    if as_json:
+        print_json(
+            {
+                "target": target,
+                "seed": seed,
+                "start": start,
+                "programs": result.programs,
+                "operations": result.operations,
+                "operations_per_second": round(rate),
+                "next_program": result.next_program,
+                "broken": None if result.found is None else result.found.breach.property.name,
+                "message": None if result.found is None else result.found.breach.message,
+                "program": None if result.found is None else dumps(result.found.program),
+            }
+        )
+    else:
+        print(
+            f"{target}: {result.programs:,} programs, {result.operations:,} operations in {seconds:.1f} s"
+            f" ({rate:,.0f} operations a second)"
+        )
+        if result.found is None:
+            print(f"nothing is broken; go on with --seed {seed} --start {result.next_program}")
+        else:
+            print(f"\n{result.found.breach}")
+            _print_program(target, promised, result.found)
+    if result.found is not None:
+        raise typer.Exit(1)
+
+
+# --- explore -----------------------------------------------------------------------------------------------
+
+
+def explore(
+    target: TargetArgument,
+    pages: Annotated[int, typer.Option("--pages", help="Pages of the arena.")] = 6,
+    ops: Annotated[int, typer.Option("--ops", help="Operations of the longest programs.")] = 7,
+    merge: Annotated[
+        bool, typer.Option("--merge/--no-merge", help="Go on from equal states once, or from every program.")
+    ] = True,
+    contract: ContractOption = "",
+    timeout: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run every program of so many operations on tiny arenas, one concern at a time.
+
+    Exit status 0 if there is no counterexample, 1 if there is one.
+    """
+    _require_timeout(timeout)
+    if not 2 <= pages <= 64:
+        raise InvalidRequestError("--pages", pages, "must be in 2 .. 64")
+    if not 1 <= ops <= 64:
+        raise InvalidRequestError("--ops", ops, "must be in 1 .. 64")
+    promised = _contract(target, contract, timeout)
+    if not as_json:
+        print(f"{target}: {describe_contract(promised)}\n")
+        print(f"{'concern':<20}{'pages':>6}{'depth':>6}{'states':>10}{'transitions':>13}")
+
+    def show(done: Exploration) -> None:
+        if not as_json:
+            print(
+                f"{done.concern:<20}{done.pages:>6}{done.depth:>6}{done.states:>10,}{done.transitions:>13,}", flush=True
+            )
+
+    bar = Bar()
+    explorations = explore_target(
+        target,
+        contract=promised,
+        pages=pages,
+        depth=ops,
+        merge=merge,
+        timeout=timeout,
+        on_done=show,
+        on_concern=bar.say,
+    )
+    found = next((done.found for done in explorations if done.found is not None), None)
+    states, transitions = sum(e.states for e in explorations), sum(e.transitions for e in explorations)
+    if as_json:
+        print_json(_explored(target, pages, ops, explorations))
+    elif found is None:
+        print(f"\n{states:,} states, {transitions:,} transitions; counterexamples: none up to ({pages}, {ops})")
+    else:
+        print(f"\ncounterexample in {explorations[-1].concern!r}: {found.breach}")
+        if found.program.steps:
+            _print_program(target, promised, found)
+        else:
+            print(f"  {found.program.title}")
+    if found is not None:
+        raise typer.Exit(1)
+
+
+def _explored(target: str, pages: int, ops: int, explorations: list[Exploration]) -> dict[str, Any]:
+    return {
+        "target": target,
+        "pages": pages,
+        "ops": ops,
+        "states": sum(done.states for done in explorations),
+        "transitions": sum(done.transitions for done in explorations),
+        "concerns": {
+            done.concern: {
+                "pages": done.pages,
+                "depth": done.depth,
+                "states": done.states,
+                "transitions": done.transitions,
+                "counterexample": None if done.found is None else _counterexample(done.found),
+            }
+            for done in explorations
+        },
+    }
+
+
+def _counterexample(found: Found) -> dict[str, str]:
+    program: CheckProgram = found.program
+    return {"property": found.breach.property.name, "message": found.breach.message, "program": dumps(program)}
+
+
+# --- mutants -----------------------------------------------------------------------------------------------
+
+
+def mutants(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[M1]...", help="Which; all if none is named.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Say what each one is, and print its shortest program.")] = False,
+    timeout: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Kill the planted bugs: which property finds each, after how many operations, and how short the program becomes.
+
+    Exit status 0 if all are killed, 1 if one survives.
+    """
+    _require_timeout(timeout)
+    wanted = []
+    for name in names or [f"M{number}" for number in MUTANTS]:
+        if name[:1] != "M" or not name[1:].isdecimal() or int(name[1:]) not in MUTANTS:
+            raise InvalidRequestError("M1", name, "is no mutant; coalloc mutants lists them")
+        wanted.append(int(name[1:]))
+    kills: list[Kill] = []
+    with Bar().task("mutants", len(wanted)) as advance:
+        for number in wanted:
+            kills.append(kill_target(number, timeout=timeout))
+            if advance is not None:
+                advance(len(kills))
+    if as_json:
+        print_json({f"M{kill.mutant.number}": _killed(kill) for kill in kills})
+    else:
+        print(matrix_text(kills), end="")
+        if show:
+            for kill in kills:
+                print(f"\nM{kill.mutant.number} {kill.mutant.name}: {kill.mutant.title}")
+                if kill.program is not None:
+                    print(_indented(dumps(kill.program)), end="")
+        elif not names:
+            print(
+                "\nops: operations of random programs until it is found, median of five seeds; directed: by a directed check"
+            )
+            print("steps: length of the shortest program\n\nnot applicable:\n" + not_applicable_text(), end="")
+    survivors = [f"M{kill.mutant.number}" for kill in kills if not kill.killed]
+    if survivors:
+        raise CoallocError(f"not killed: {', '.join(survivors)}")
+
+
+def _killed(kill: Kill) -> dict[str, Any]:
+    return {
+        "name": kill.mutant.name,
+        "title": kill.mutant.title,
+        "killed": kill.killed,
+        "properties": [item.name for item in kill.properties],
+        "operations": kill.operations,
+        "steps": None if kill.program is None else len(kill.program.steps),
+        "program": None if kill.program is None else dumps(kill.program),
+    }

@@ -1,0 +1,447 @@
+"""Linux's pipe: a ring of page slots, pages that are taken when data are written, and limits per user (B53).
+
+A pipe has no buffer of its own: its ring has slots, and each slot that is in use refers to a page, or part of one.  So nothing
+is mapped for a pipe, and what is charged to its user is the number of slots.  A small write goes into the last page if it
+fits there whole; a page that has been read is kept for the next write, one for each pipe, and given back otherwise.
+
+Descriptors are one-way: end 1 writes, end 0 reads.  Keeps P1 in this sense: the bytes in use are those of the pages of all
+pipes; and P3.
+
+Not done: splice, packets, watch queues.
+
+Source: Linux fs/pipe.c (2025), by facts/kernel.md section 6.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from collections import deque
+
+import attrs
+
+from coalloc.errors import ExhaustionError, InvalidRequestError, InvariantViolation, PipeError, Violation
+from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
+from coalloc.pipes.clock import SimClock
+from coalloc.pipes.system import PipeCounters
+from coalloc.space.protocol import Space
+from coalloc.units import PAGE_SIZE
+
+__all__ = [
+    "PIPE_DEF_BUFFERS",
+    "PIPE_MAX_SIZE",
+    "PIPE_MIN_DEF_BUFFERS",
+    "PIPE_USER_PAGES_SOFT",
+    "LinuxPipe",
+    "LinuxPipes",
+]
+
+PIPE_DEF_BUFFERS = 16
+"""Slots of a new pipe."""
+PIPE_MIN_DEF_BUFFERS = 2
+"""Slots of a new pipe whose user is above the soft limit."""
+PIPE_MAX_SIZE = 1 << 20
+"""Bytes that the unprivileged may set a pipe to (fs.pipe-max-size)."""
+PIPE_USER_PAGES_SOFT = PIPE_DEF_BUFFERS * 1024
+"""Slots that a user's pipes may have together before new ones are made small (fs.pipe-user-pages-soft)."""
+_PIPE_BUF = PAGE_SIZE
+
+
+class _State(enum.Enum):
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+@attrs.define(eq=False)
+class _Slot:
+    """Part of a page that holds data; the content is kept only where bytes were written."""
+
+    page: int
+    start: int
+    length: int
+    content: bytes | None
+
+
+def _joined(slot: _Slot, content: bytes | None, n: int) -> bytes | None:
+    """Return the content of a slot with so many bytes more; None where none of it is known."""
+    if slot.content is None and content is None:
+        return None
+    before = bytes(slot.length) if slot.content is None else slot.content
+    return before + (bytes(n) if content is None else content)
+
+
+class _Ring:
+    """What an end can read."""
+
+    def __init__(self) -> None:
+        self.slots: deque[_Slot] = deque()
+        self.cnt = 0
+
+
+class _End:
+    """One end, with the ring that it reads from."""
+
+    def __init__(self) -> None:
+        self.ring = _Ring()
+        self.state = _State.OPEN
+
+
+class LinuxPipe:
+    """A pipe; made by :meth:`LinuxPipes.pipe`."""
+
+    def __init__(self, system: LinuxPipes, number: int, owner: Owner, slots: int) -> None:
+        self._system = system
+        self.number = number
+        self.owner = owner
+        self.max_slots = slots
+        """Slots of the ring, each for a page."""
+        self.halves = (_End(), _End())
+        self.spare = -1
+        """A page that was read, kept for the next write; -1 if there is none."""
+        self.bytes_in = self.bytes_out = 0
+
+    def __repr__(self) -> str:
+        ring = self.halves[0].ring
+        return f"<LinuxPipe {self.number}: {ring.cnt} bytes in {len(ring.slots)}/{self.max_slots} slots>"
+
+    def write(self, end: int, data: int | bytes, *, direct: bool = False, rest_of: int = 0) -> int:
+        """Write bytes, or a number that stands for any, and return how many were taken.
+
+        Args:
+            end: Must be 1.
+            data: The bytes, or how many (>= 0).
+            direct: Ignored: there are no direct writes.
+            rest_of: Bytes of the write that this is the rest of; 0 for a new one.
+
+        Raises:
+            PipeError: EBADF for end 0 or a closed one, EPIPE if nobody reads, EAGAIN if nothing can be taken now (for up to a
+                page: if it does not fit at once).
+            InvalidRequestError: For an end other than 0 and 1, or a negative number.
+        """
+        del direct
+        content = data if isinstance(data, bytes) else None
+        n = data if type(data) is int else len(content) if content is not None else -1
+        if n < 0:
+            raise InvalidRequestError("data", data, "bytes, or a number of them >= 0, are needed")
+        self._require(end, 1, "write")
+        if self.halves[0].state is _State.CLOSED:
+            raise PipeError(errno.EPIPE, "write")
+        ring = self.halves[0].ring
+        done = 0
+        if ring.slots:
+            last = ring.slots[-1]
+            tail = n % PAGE_SIZE
+            if (
+                tail and last.start + last.length + tail <= PAGE_SIZE
+            ):  # what is over from whole pages goes behind the last
+                last.content = _joined(last, content[:tail] if content is not None else None, tail)
+                last.length += tail
+                done = tail
+        whole = (rest_of or n) <= _PIPE_BUF
+        while done < n and len(ring.slots) < self.max_slots:
+            page = self._take_page()
+            if page < 0:
+                break
+            length = min(PAGE_SIZE, n - done)
+            piece = content[done : done + length] if content is not None else None
+            ring.slots.append(_Slot(page, 0, length, piece))
+            done += length
+        if n and (not done or (whole and done < n)):
+            raise PipeError(errno.EAGAIN, "write")
+        ring.cnt += done
+        self.bytes_in += done
+        self._system.count_write(done)
+        return done
+
+    def read(self, end: int, n: int, *, into: bytearray | None = None) -> int:
+        """Read up to ``n`` bytes and return how many; 0 is the end of the file.
+
+        Args:
+            end: Must be 0.
+            n: How many bytes at most, >= 0.
+            into: Where to append them; zeros stand for those of which only a number was written.
+
+        Raises:
+            PipeError: EBADF for end 1 or a closed one, EAGAIN if there is nothing to read now.
+            InvalidRequestError: For an end other than 0 and 1, or a negative number.
+        """
+        if type(n) is not int or n < 0:
+            raise InvalidRequestError("n", n, "must be an int >= 0")
+        self._require(end, 0, "read")
+        ring = self.halves[0].ring
+        if n and not ring.cnt:
+            if self.halves[1].state is _State.CLOSED:
+                return 0
+            raise PipeError(errno.EAGAIN, "read")
+        left = n
+        while left and ring.slots:
+            slot = ring.slots[0]
+            taken = min(left, slot.length)
+            if into is not None:
+                into += bytes(taken) if slot.content is None else slot.content[:taken]
+            if slot.content is not None:
+                slot.content = slot.content[taken:]
+            slot.start += taken
+            slot.length -= taken
+            left -= taken
+            if not slot.length:
+                ring.slots.popleft()
+                self._give_page(slot.page)
+        done = n - left
+        ring.cnt -= done
+        self.bytes_out += done
+        self._system.count_read(done)
+        return done
+
+    def wakes_writer(self, end: int) -> bool:
+        """Tell whether a writer that blocked would be woken: there is a free slot."""
+        return end == 1 and len(self.halves[0].ring.slots) < self.max_slots
+
+    def set_size(self, size: int) -> int:
+        """Change the ring (fcntl F_SETPIPE_SZ), and return its size in bytes.
+
+        Args:
+            size: Bytes, rounded up to a power of two of pages; 0 asks for a page.
+
+        Raises:
+            PipeError: EINVAL above 2**31, EPERM if the unprivileged ask for more than PIPE_MAX_SIZE or grow while their user is
+                above a limit, EBUSY if more slots are in use.
+        """
+        if type(size) is not int or not 0 <= size <= 2**31:
+            raise PipeError(errno.EINVAL, "fcntl")
+        pages = -(-size // PAGE_SIZE) or 1
+        slots = 1 << (pages - 1).bit_length()
+        if slots > self.max_slots:
+            if slots * PAGE_SIZE > PIPE_MAX_SIZE and not self.owner.privileged:
+                raise PipeError(errno.EPERM, "fcntl")
+            if self._system.too_many(self.owner, slots - self.max_slots):
+                raise PipeError(errno.EPERM, "fcntl")
+        if slots < len(self.halves[0].ring.slots):
+            raise PipeError(errno.EBUSY, "fcntl")
+        self._system.charge(self.owner, slots - self.max_slots)
+        self.max_slots = slots
+        return slots * PAGE_SIZE
+
+    def close(self, end: int) -> bool:
+        """Close an end; everything goes when both are closed.
+
+        Raises:
+            PipeError: EBADF if it is closed already.
+            InvalidRequestError: For an end other than 0 and 1.
+        """
+        self._require(end, end, "close")
+        self.halves[end].state = _State.CLOSED
+        if self.halves[1 - end].state is _State.CLOSED:
+            ring = self.halves[0].ring
+            for slot in ring.slots:
+                self._system.free_page(slot.page)
+            ring.slots.clear()
+            ring.cnt = 0
+            if self.spare >= 0:
+                self._system.free_page(self.spare)
+                self.spare = -1
+            self._system.finished(self)
+        return True
+
+    def _require(self, end: int, right: int, call: str) -> None:
+        if end != 0 and end != 1:
+            raise InvalidRequestError("end", end, "must be 0 or 1")
+        if end != right or self.halves[end].state is _State.CLOSED:
+            raise PipeError(errno.EBADF, call)
+
+    def _take_page(self) -> int:
+        if self.spare >= 0:
+            page, self.spare = self.spare, -1
+            return page
+        return self._system.take_page()
+
+    def _give_page(self, page: int) -> None:
+        if self.spare < 0:
+            self.spare = page
+        else:
+            self._system.free_page(page)
+
+
+class LinuxPipes:
+    """Create pipes as Linux does.
+
+    Args:
+        space: Where pages come from, one at a time.
+        clock: Tells the simulated time; one of its own if None.
+        pages_soft: Slots of a user above which new pipes are made small (fs.pipe-user-pages-soft); 0 is none.
+        pages_hard: Slots of a user above which pipe(2) fails (fs.pipe-user-pages-hard); 0 is none.
+
+    Raises:
+        InvalidRequestError: For a limit that is negative.
+
+    >>> from coalloc.space import CoalescingSpace
+    >>> from coalloc.vm import KernelMap
+    >>> system = LinuxPipes(CoalescingSpace(KernelMap(), kva_limit=1 << 24))
+    >>> pipe = system.pipe()
+    >>> pipe.write(1, 100), pipe.write(1, 100), pipe.read(0, 4096)
+    (100, 100, 200)
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        clock: SimClock | None = None,
+        pages_soft: int = PIPE_USER_PAGES_SOFT,
+        pages_hard: int = 0,
+    ) -> None:
+        for what, value in (("pages_soft", pages_soft), ("pages_hard", pages_hard)):
+            if type(value) is not int or value < 0:
+                raise InvalidRequestError(what, value, "must be an int >= 0")
+        self.space = space
+        self.clock = SimClock() if clock is None else clock
+        self.pages_soft = pages_soft
+        self.pages_hard = pages_hard
+        self._pipes: dict[int, LinuxPipe] = {}
+        self._slots: dict[Owner, int] = {}
+        self._pages = self._peak_pages = 0
+        self._created = self._refused = self._peak_pipes = 0
+        self._writes = self._reads = self._bytes_in = self._bytes_out = 0
+
+    @property
+    def budget(self) -> LinuxPipes:
+        """Itself: it knows ``kva_used`` and ``peak``."""
+        return self
+
+    @property
+    def console(self) -> LinuxPipes:
+        """Itself: it prints nothing."""
+        return self
+
+    @property
+    def lines(self) -> tuple[ConsoleLine, ...]:
+        """What was printed on the console: nothing."""
+        return ()
+
+    @property
+    def kva_used(self) -> int:
+        """Bytes of the pages that pipes hold."""
+        return self._pages * PAGE_SIZE
+
+    @property
+    def peak(self) -> int:
+        """Most bytes of pages held at any time."""
+        return self._peak_pages * PAGE_SIZE
+
+    def pipe(self, owner: Owner = ROOT) -> LinuxPipe:
+        """Create a pipe: 16 slots, or 2 if its user is above the soft limit, and unprivileged.
+
+        Raises:
+            PipeError: ENFILE if its user is above the hard limit, and unprivileged.
+        """
+        slots = PIPE_DEF_BUFFERS
+        self.charge(owner, slots)
+        if self._above(owner, self.pages_soft):
+            self.charge(owner, PIPE_MIN_DEF_BUFFERS - slots)
+            slots = PIPE_MIN_DEF_BUFFERS
+        if self._above(owner, self.pages_hard):
+            self.charge(owner, -slots)
+            self._refused += 1
+            raise PipeError(errno.ENFILE, "pipe")
+        self._created += 1
+        pipe = LinuxPipe(self, self._created + self._refused - 1, owner, slots)
+        self._pipes[pipe.number] = pipe
+        self._peak_pipes = max(self._peak_pipes, len(self._pipes))
+        return pipe
+
+    def charged(self, owner: Owner) -> int:
+        """Return how many slots a user is charged for."""
+        return self._slots.get(owner, 0)
+
+    def counters(self) -> PipeCounters:
+        """Return what was counted; ``kva_used`` is the bytes of the pages held."""
+        return PipeCounters(
+            pipes_created=self._created,
+            pipes_refused=self._refused,
+            pipes=len(self._pipes),
+            peak_pipes=self._peak_pipes,
+            writes=self._writes,
+            reads=self._reads,
+            bytes_written=self._bytes_in,
+            bytes_read=self._bytes_out,
+            kva_used=self.kva_used,
+            peak_kva_used=self.peak,
+        )
+
+    # --- for pipes ---------------------------------------------------------------------------------
+
+    def charge(self, owner: Owner, slots: int) -> None:
+        """Charge a user, or refund a negative number."""
+        self._slots[owner] = self._slots.get(owner, 0) + slots
+
+    def _above(self, owner: Owner, limit: int) -> bool:
+        return bool(limit) and not owner.privileged and self.charged(owner) > limit
+
+    def too_many(self, owner: Owner, more: int) -> bool:
+        """Tell whether so many more slots would take an unprivileged user above a limit."""
+        wanted = self.charged(owner) + more
+        return not owner.privileged and any(limit and wanted > limit for limit in (self.pages_soft, self.pages_hard))
+
+    def take_page(self) -> int:
+        """Take a page, and return its address, or -1."""
+        try:
+            page = self.space.alloc(PAGE_SIZE)
+        except ExhaustionError:
+            return -1
+        self.space.touch(page, PAGE_SIZE)
+        self._pages += 1
+        self._peak_pages = max(self._peak_pages, self._pages)
+        return page
+
+    def free_page(self, page: int) -> None:
+        """Give a page back."""
+        self.space.discard(page, PAGE_SIZE)
+        self.space.free(page)
+        self._pages -= 1
+
+    def finished(self, pipe: LinuxPipe) -> None:
+        """Take back a pipe of which both ends are closed."""
+        self.charge(pipe.owner, -pipe.max_slots)
+        del self._pipes[pipe.number]
+
+    def count_write(self, n: int) -> None:
+        """Count a write."""
+        self._writes += 1
+        self._bytes_in += n
+
+    def count_read(self, n: int) -> None:
+        """Count a read."""
+        self._reads += 1
+        self._bytes_out += n
+
+    # --- check -------------------------------------------------------------------------------------
+
+    def violations(self) -> tuple[Violation, ...]:
+        """Return every broken invariant (P1, P2, P3), recomputed from the pipes."""
+        found = []
+        pages = 0
+        by_owner: dict[Owner, int] = {}
+        for pipe in self._pipes.values():
+            ring = pipe.halves[0].ring
+            pages += len(ring.slots) + (pipe.spare >= 0)
+            by_owner[pipe.owner] = by_owner.get(pipe.owner, 0) + pipe.max_slots
+            held = sum(slot.length for slot in ring.slots)
+            if ring.cnt != held or len(ring.slots) > pipe.max_slots:
+                found.append(Violation("P2", f"pipe {pipe.number} counts {ring.cnt} bytes, its slots hold {held}"))
+            if any(not 0 < slot.length <= PAGE_SIZE - slot.start for slot in ring.slots):
+                found.append(Violation("P2", f"pipe {pipe.number} has a slot that is empty, or ends behind its page"))
+            if pipe.bytes_in - pipe.bytes_out != ring.cnt:
+                found.append(
+                    Violation("P3", f"pipe {pipe.number}: bytes in less bytes out are not those that it holds")
+                )
+        if pages != self._pages:
+            found.append(Violation("P1", f"{self._pages} pages are counted, the pipes hold {pages}"))
+        if by_owner != {owner: slots for owner, slots in self._slots.items() if slots}:
+            found.append(Violation("P1", "users are charged for other slots than their pipes have"))
+        return tuple(found)
+
+    def check(self) -> None:
+        """Raise InvariantViolation if ``violations()`` finds any."""
+        found = self.violations()
+        if found:
+            raise InvariantViolation(found)

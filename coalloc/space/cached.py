@@ -1,0 +1,260 @@
+"""A cache in front of any space, as kernels put in front of mappings: a freed buffer is kept, and handed out again as it is.
+
+Buffers of the sizes it is made for are kept on a stack for each CPU when they are freed; the next request of that size on that
+CPU gets the newest, at the same address, without a call of the space below.  What the cache keeps is neither live nor in a hole
+(Kind.CACHED); I6 holds for what is live, and the invariants of the space below hold below.
+
+DragonFly (February 2004) keeps up to 16 structures with their KVA on each CPU; the next one that is freed there is torn down
+(B50).  NetBSD's object cache keeps the KVA of every pipe that ever was, until memory is short (B51): a depth of None.
+
+A request that the space below refuses drains every stack and is tried once more.  Not done: moving buffers between CPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from coalloc.contract import Coalescing, Contract, Resize
+from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, InvalidRequestError, InvariantViolation, Violation
+from coalloc.space.picture import draw
+from coalloc.space.protocol import Kind, Segment, Space, SpaceSource, SpaceStats
+from coalloc.units import require_size
+
+__all__ = ["CachedSpace"]
+
+
+class CachedSpace(SpaceSource):
+    """Keep freed buffers in front of a space.
+
+    Args:
+        below: The space that gives them.
+        sizes: The sizes in bytes that are kept, as rounded by the space below.
+        depth: Buffers kept on one CPU, all sizes together, >= 0; None keeps all.
+        ncpus: How many CPUs there are, >= 1; ``cpu`` tells on which a call is made.
+
+    Raises:
+        InvalidRequestError: For an argument outside its range.
+
+    Guarantees:
+        A hit calls the space below in nothing.  A call that raises changes nothing; a refusal has drained the cache.
+
+    Complexity:
+        A hit, or a free that is kept, O(1).
+
+    Source:
+        facts/kernel.md section 6; B50, B51.
+
+    >>> from coalloc.space import PerPipeSpace
+    >>> from coalloc.vm import KernelMap
+    >>> kernel = KernelMap()
+    >>> space = CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 20), sizes=[16384], depth=16)
+    >>> base = space.alloc(16384)
+    >>> space.free(base)
+    >>> space.alloc(16384) == base, kernel.counters().map_ops, kernel.counters().unmap_ops
+    (True, 1, 0)
+    """
+
+    __slots__ = (
+        "_allocs",
+        "_below",
+        "_depth",
+        "_drained",
+        "_frees",
+        "_hits",
+        "_kept",
+        "_moved",
+        "_refusals",
+        "_sizes",
+        "_stacks",
+        "cpu",
+    )
+
+    def __init__(self, below: Space, *, sizes: Iterable[int], depth: int | None = 16, ncpus: int = 1) -> None:
+        if depth is not None and (type(depth) is not int or depth < 0):
+            raise InvalidRequestError("depth", depth, "must be an int >= 0, or None")
+        if type(ncpus) is not int or ncpus < 1:
+            raise InvalidRequestError("ncpus", ncpus, "must be an int >= 1")
+        self._below = below
+        self._sizes = frozenset(require_size(size, "sizes") for size in sizes)
+        self._depth = depth
+        self._stacks: list[dict[int, list[int]]] = [{} for _ in range(ncpus)]
+        self._kept: dict[int, int] = {}  # size of every cached buffer, by base
+        self.cpu = 0
+        self._allocs = self._frees = self._hits = self._drained = self._moved = self._refusals = 0
+
+    @property
+    def contract(self) -> Contract:
+        """What the space below promises, but for what is cached."""
+        below = self._below.contract
+        resize = Resize.NONE if below.resize is Resize.NONE else Resize.MOVING
+        return attrs.evolve(
+            below, coalescing=Coalescing.DEFERRED, constraints=frozenset(), resize=resize, tie=None, work=None
+        )
+
+    @property
+    def quantum(self) -> int:
+        """That of the space below."""
+        return self._below.quantum
+
+    @property
+    def kva_limit(self) -> int:
+        """That of the space below."""
+        return self._below.kva_limit
+
+    def alloc(self, size: int) -> int:
+        """Hand out the newest cached buffer of this size on this CPU, else one from below.
+
+        Raises:
+            InvalidRequestError: For a size that is not an int in 1 .. 2**63.
+            ExhaustionError: If the space below has no place even with all caches drained.
+        """
+        stack = self._stacks[self.cpu].get(self._rounded(size))
+        if stack:
+            base = stack.pop()
+            del self._kept[base]
+            self._hits += 1
+        else:
+            try:
+                base = self._below.alloc(size)
+            except ExhaustionError:
+                if not self._kept:
+                    self._refusals += 1
+                    raise
+                base = self._after_draining(size)
+        self._allocs += 1
+        return base
+
+    def _rounded(self, size: int) -> int:
+        return self._below.contract.geometry.rounded(require_size(size), self.quantum)
+
+    def _after_draining(self, size: int) -> int:
+        self._drain()
+        try:
+            return self._below.alloc(size)
+        except ExhaustionError:
+            self._refusals += 1
+            raise
+
+    def free(self, base: int) -> None:
+        """Keep a buffer, if it is of a size that is kept and there is room on this CPU; else free it below.
+
+        Raises:
+            BadFreeError: If ``base`` is not the base of a live buffer.
+        """
+        size = self.size_of(base)
+        stacks = self._stacks[self.cpu]
+        if size in self._sizes and (self._depth is None or sum(map(len, stacks.values())) < self._depth):
+            stacks.setdefault(size, []).append(base)
+            self._kept[base] = size
+        else:
+            self._below.free(base)
+        self._frees += 1
+
+    def resize(self, base: int, size: int) -> int:
+        """Change a buffer's size by moving it, unless it has that size.
+
+        Raises:
+            BadFreeError, InvalidRequestError, ExhaustionError: As ``free`` and ``alloc``.
+        """
+        if self._rounded(size) == self.size_of(base):
+            return base
+        moved = self.alloc(size)
+        self.free(base)
+        self._moved += 1
+        return moved
+
+    def size_of(self, base: int) -> int:
+        """Return the size of the live buffer at ``base``, as rounded.
+
+        Raises:
+            BadFreeError: If ``base`` is not the base of a live buffer.
+        """
+        if base in self._kept:
+            raise BadFreeError(base, FreeFault.FREED_TWICE)
+        return self._below.size_of(base)
+
+    def touch(self, base: int, size: int) -> None:
+        """Access every page of a range."""
+        self._below.touch(base, size)
+
+    def discard(self, base: int, size: int) -> None:
+        """Give back the pages of a range."""
+        self._below.discard(base, size)
+
+    def available(self) -> int:
+        """Return a size that ``alloc`` would grant now from below, without draining; 0 if the space below cannot tell."""
+        tell: Callable[[], int] | None = getattr(self._below, "available", None)
+        return tell() if tell is not None else 0
+
+    def reclaim(self) -> int:
+        """Drain every CPU's cache, and reclaim below; return how many bytes were unmapped."""
+        before = self._below.stats().mapped
+        self._drain()
+        self._below.reclaim()
+        return before - self._below.stats().mapped
+
+    def _drain(self) -> None:
+        for stacks in self._stacks:
+            for _, stack in sorted(stacks.items()):
+                while stack:
+                    base = stack.pop()
+                    del self._kept[base]
+                    self._below.free(base)
+                    self._drained += 1
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Return the segments of the space below, with what is kept as cached."""
+        return tuple(
+            attrs.evolve(segment, kind=Kind.CACHED)
+            if segment.kind is Kind.BUSY and segment.base in self._kept
+            else segment
+            for segment in self._below.segments()
+        )
+
+    def stats(self) -> SpaceStats:
+        """Return the figures of the space below, with what is kept as cached, and the calls made here."""
+        below = self._below.stats()
+        kept = sum(self._kept.values())
+        return attrs.evolve(
+            below,
+            live=below.live - kept,
+            cached=below.cached + kept,
+            allocs=self._allocs,
+            frees=self._frees,
+            cache_hits=below.cache_hits + self._hits,
+            drained=below.drained + self._drained,
+            resizes_in_place=0,
+            resizes_moved=self._moved,
+            refusals=self._refusals,
+        )
+
+    def render(self, width: int = 64) -> str:
+        """Draw the arenas as text: ``#`` busy, ``c`` cached, ``.`` free, ``+`` a mixture."""
+        segments = self.segments()
+        ends: dict[int, int] = {}
+        for segment in segments:
+            ends[segment.arena] = max(ends.get(segment.arena, 0), segment.end)
+        return draw({base: end - base for base, end in sorted(ends.items())}, segments, width)
+
+    def violations(self) -> tuple[Violation, ...]:
+        """Return every broken invariant, below and here."""
+        found = list(self._below.violations())
+        busy = {segment.base: segment.size for segment in self._below.segments() if segment.kind is Kind.BUSY}
+        stacked = [(base, size) for stacks in self._stacks for size, stack in stacks.items() for base in stack]
+        if len(stacked) != len(self._kept) or dict(stacked) != self._kept:
+            found.append(Violation("I6", "the stacks and the table of cached buffers differ"))
+        if any(busy.get(base) != size for base, size in self._kept.items()):
+            found.append(Violation("I6", "a cached buffer is not busy below"))
+        if self._allocs - self._frees != len(busy) - len(self._kept):
+            found.append(
+                Violation("I6", f"{self._allocs} allocs less {self._frees} frees do not make the buffers that are live")
+            )
+        return tuple(found)
+
+    def check(self) -> None:
+        """Raise InvariantViolation if ``violations()`` finds any."""
+        found = self.violations()
+        if found:
+            raise InvariantViolation(found, self.render())

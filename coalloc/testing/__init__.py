@@ -1,0 +1,67 @@
+"""The conformance kit: any allocator, held to what it declares.
+
+``conformance`` (which needs hypothesis) is imported when it is first used; everything else needs nothing but coalloc.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coalloc.testing.check import Report, Verdict, check_space
+from coalloc.testing.explore import Exploration, explore, explore_pipes
+from coalloc.testing.judge import Judge
+from coalloc.testing.matrix import Kill, kill, matrix_text
+from coalloc.testing.minimise import minimise
+from coalloc.testing.mutants import MUTANTS, NOT_APPLICABLE, Mutant
+from coalloc.testing.programs import Found, random_program, run_program
+from coalloc.testing.properties import Breach, Property
+from coalloc.testing.soak import SoakResult, soak
+from coalloc.testing.source import WatchedSource
+from coalloc.testing.steps import CheckProgram, Do, Setting, Step, dumps, loads
+from coalloc.testing.subject import Subject
+from coalloc.testing.subjects import SUBJECTS
+
+if TYPE_CHECKING:
+    from coalloc.testing.machine import conformance
+
+__all__ = [
+    "Breach",
+    "CheckProgram",
+    "Do",
+    "Exploration",
+    "Found",
+    "Judge",
+    "Kill",
+    "MUTANTS",
+    "Mutant",
+    "NOT_APPLICABLE",
+    "Property",
+    "Report",
+    "SUBJECTS",
+    "Setting",
+    "SoakResult",
+    "Step",
+    "Subject",
+    "Verdict",
+    "WatchedSource",
+    "check_space",
+    "conformance",
+    "dumps",
+    "explore",
+    "explore_pipes",
+    "kill",
+    "loads",
+    "matrix_text",
+    "minimise",
+    "random_program",
+    "run_program",
+    "soak",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "conformance":
+        from coalloc.testing.machine import conformance
+
+        return conformance
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

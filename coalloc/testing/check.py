@@ -1,0 +1,262 @@
+"""Checking: random programs and directed checks, to one verdict for each property."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from coalloc.contract import Coalescing, Contract, Resize
+from coalloc.errors import InvalidRequestError
+from coalloc.testing.contracts import describe_contract
+from coalloc.testing.directed import CHECKS, CheckFailed, NotPromised
+from coalloc.testing.minimise import minimise
+from coalloc.testing.programs import Found, random_program
+from coalloc.testing.properties import Breach, Property
+from coalloc.testing.steps import Setting, dumps
+from coalloc.testing.subject import MakeSpace, Subject, make
+
+__all__ = ["Report", "Verdict", "as_python", "check_space"]
+
+_PROGRAM_SEEDS: Final = 1_000_000
+"""How far the seeds of two runs lie apart, so that their programs differ."""
+
+
+@attrs.frozen
+class Verdict:
+    """What became of one property: held, broken or not promised; ``note`` says why, or on what it rests."""
+
+    property: Property
+    state: str
+    note: str = ""
+    found: Found | None = None
+
+
+@attrs.frozen
+class Report:
+    """What a check found.
+
+    Args:
+        contract: What the allocator was held to.
+        verdicts: One for each property, in their order.
+        programs: Random programs that were run.
+        operations: Their steps.
+        seed: What they were drawn from.
+    """
+
+    contract: Contract
+    verdicts: tuple[Verdict, ...]
+    programs: int
+    operations: int
+    seed: int
+
+    @property
+    def conforms(self) -> bool:
+        """Whether nothing is broken."""
+        return all(verdict.state != "broken" for verdict in self.verdicts)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the report as plain data, for JSON."""
+        return {
+            "conforms": self.conforms,
+            "contract": describe_contract(self.contract),
+            "programs": self.programs,
+            "operations": self.operations,
+            "seed": self.seed,
+            "properties": {
+                verdict.property.name: {
+                    "title": verdict.property.value,
+                    "state": verdict.state,
+                    "note": verdict.note,
+                    "program": dumps(verdict.found.program) if verdict.found is not None else None,
+                }
+                for verdict in self.verdicts
+            },
+        }
+
+
+def check_space(
+    make_space: MakeSpace,
+    contract: Contract | None = None,
+    *,
+    examples: int = 200,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    subject: Subject | None = None,
+) -> Report:
+    """Hold an allocator to what it declares.
+
+    Args:
+        make_space: Makes it: ``make_space(source, kva_limit=...)``.
+        contract: What it is held to; what it declares if None.
+        examples: Random programs, >= 1.
+        seed: What they are drawn from.
+        progress: Is told how many programs have been run.
+        subject: How it is watched, if otherwise than usual.
+
+    Returns:
+        The verdicts; a broken property comes with the shrunk program.
+
+    Raises:
+        InvalidRequestError: If ``examples`` is no int >= 1, or there is no contract.
+    """
+    if type(examples) is not int or examples < 1:
+        raise InvalidRequestError("examples", examples, "must be an int >= 1")
+    under_test = subject or Subject(make_space, contract)
+    broken: dict[Property, tuple[Found | Breach, Subject]] = {}
+    try:
+        declared = under_test.declared
+    except Breach as breach:
+        declared = contract or Contract(fit=None)
+        broken[breach.property] = breach, under_test
+        return Report(declared, _verdicts(under_test, declared, broken, {}), 0, 0, seed)
+    operations = 0
+    for number in range(examples):
+        judge, found = random_program(under_test, seed * _PROGRAM_SEEDS + number)
+        operations += len(judge.steps) if judge is not None else 0
+        if found is not None and found.breach.property not in broken:
+            broken[found.breach.property] = minimise(under_test, found), under_test
+        if progress is not None:
+            progress(number + 1)
+    notes: dict[Property, list[str]] = {}
+    for check in CHECKS:
+        try:
+            check.run(under_test)
+            notes.setdefault(check.property, []).append(check.name)
+        except NotPromised:
+            pass
+        except CheckFailed as failed:
+            if failed.property not in broken:
+                found = Found(failed.program, failed)
+                broken[failed.property] = minimise(under_test, found, run=failed.again), under_test
+        except Breach as breach:
+            broken.setdefault(breach.property, (breach, under_test))
+        except Exception as error:  # the allocator failed where no judge stood beside it
+            met = Breach(Property.P7, f"in the check {check.name} a call raised {type(error).__name__}: {error}")
+            broken.setdefault(met.property, (met, under_test))
+    return Report(declared, _verdicts(under_test, declared, broken, notes), examples, operations, seed)
+
+
+def _verdicts(
+    subject: Subject,
+    contract: Contract,
+    broken: dict[Property, tuple[Found | Breach, Subject]],
+    notes: dict[Property, list[str]],
+) -> tuple[Verdict, ...]:
+    excuses = _not_promised(subject, contract)
+    verdicts = []
+    for item in Property:
+        if item in broken:
+            found = broken[item][0]
+            if isinstance(found, Found):
+                verdicts.append(Verdict(item, "broken", found.breach.message, found))
+            else:
+                verdicts.append(Verdict(item, "broken", found.message))
+        elif item in excuses:
+            verdicts.append(Verdict(item, "not promised", excuses[item]))
+        else:
+            verdicts.append(Verdict(item, "held", ", ".join(notes.get(item, []))))
+    return tuple(verdicts)
+
+
+def _not_promised(subject: Subject, contract: Contract) -> dict[Property, str]:
+    """Say what an allocator does not promise, or does not show."""
+    try:
+        space = make(subject.make_space, Setting())[1]
+    except Breach:
+        space = object()
+    shows_segments, shows_stats = hasattr(space, "segments"), hasattr(space, "stats")
+    excuses = {
+        Property.P19: "a space has no sleepers",
+        Property.P20: "a space is called by one thread",
+    }
+    if not shows_segments and not shows_stats:
+        excuses[Property.P4] = "it has neither segments() nor stats()"
+    if not shows_segments:
+        excuses[Property.P5] = "it has no segments()"
+    if contract.fit is None:
+        excuses[Property.P8] = "no fit is declared"
+    elif contract.coalescing is Coalescing.DEFERRED and not shows_segments:
+        excuses[Property.P8] = "it does not show what it caches"
+    if not contract.checks_frees:
+        excuses[Property.P10] = "frees are not checked"
+    if not contract.limited:
+        excuses[Property.P11] = "no limit is kept"
+    if not shows_stats:
+        excuses[Property.P16] = "it has no stats()"
+    if contract.work is None:
+        excuses[Property.P17] = "no growth is declared"
+    if contract.resize is Resize.NONE:
+        excuses[Property.P18] = "it does not resize"
+    return excuses
+
+
+def as_python(target: str, subject: Subject, found: Found) -> str:
+    """Return a program as Python that makes the same calls.
+
+    Args:
+        target: The factory as the command line names it.
+        subject: What is under test.
+        found: The program, and the breach that it ends in.
+    """
+    from coalloc.testing.judge import Judge
+
+    where, _, attribute = target.rpartition(":")
+    setting = found.program.setting
+    lines = []
+    if where.endswith(".py"):
+        folder, _, stem = where.removesuffix(".py").rpartition("/")
+        lines += ["import sys", "", f"sys.path.insert(0, {folder or '.'!r})"]
+        lines.append(f"from {stem} import {attribute.split('.')[0]}")
+    elif where:
+        lines.append(f"from {where} import {attribute.split('.')[0]}")
+    else:
+        lines.append("from coalloc.testing import SUBJECTS")
+    lines += ["from coalloc.testing import WatchedSource", ""]
+    called = attribute if where else f"SUBJECTS[{target!r}]"
+    size = setting.room * setting.granule
+    lines.append(f"source = WatchedSource(base={setting.base:#x}, size={size}, granule={setting.granule})")
+    keywords = [f"kva_limit={setting.kva_limit}"] if "kva_limit" in subject.accepted else []
+    if setting.arena and "arena_size" in subject.accepted:
+        keywords.append(f"arena_size={setting.arena * setting.granule}")
+    keywords += [f"{name}={value!r}" for name, value in setting.options]
+    lines.append(f"space = {called}({', '.join(['source', *keywords])})")
+    outcomes: list[str] = []
+    try:
+        judge = Judge(subject, setting)
+        outcomes = judge.outcomes
+        for step in found.program.steps:
+            judge.do(step)
+    except Breach:
+        pass
+    for number, step in enumerate(found.program.steps):
+        outcome = outcomes[number] if number < len(outcomes) else ""
+        last = number == len(found.program.steps) - 1
+        call = _call_of(step.do.value, step.buffer, step.size, step.at, step.bounds)
+        if call is None or outcome == "passed over":
+            continue
+        if outcome == "refused" and not last:
+            lines += ["try:", f"    {call}", "except (MemoryError, ValueError, LookupError):", "    pass  # refused"]
+        else:
+            lines.append(call + (f"  # {outcome}" if outcome.startswith("0x") else ""))
+    lines.append(f"# {found.breach.property.name}: {found.breach.message}")
+    return "\n".join(lines) + "\n"
+
+
+def _call_of(word: str, buffer: int, size: int, at: int, bounds: tuple[tuple[str, int], ...]) -> str | None:
+    name = f"b{buffer}"
+    keywords = "".join(f", {key}={value:#x}" for key, value in bounds)
+    return {
+        "alloc": f"{name} = space.alloc({size})",
+        "xalloc": f"{name} = space.xalloc({size}{keywords})",
+        "free": f"space.free({name})",
+        "resize": f"{name} = space.resize({name}, {size})",
+        "reserve": f"{name} = {at:#x}; space.reserve(coalloc.Extent({name}, {size}))",
+        "refree": f"space.free({name})",
+        "free-inside": f"space.free({name} + {size})",
+        "free-wild": f"space.free({at:#x})",
+        "reclaim": "space.reclaim()",
+        "starve": f"source.starve = {size}",
+        "finish": "# now free everything and reclaim: the initial state must be back",
+    }.get(word)

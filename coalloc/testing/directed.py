@@ -1,0 +1,494 @@
+"""Directed checks: what random programs do not find, or cannot state: ends, determinism, growth, laws, closed forms, failures.
+
+Each takes a factory and a contract, makes allocators, and raises :class:`~coalloc.testing.properties.Breach` if a property
+is broken, or :class:`NotPromised` with the reason if it does not apply.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+from coalloc.contract import Coalescing, Fit, Geometry, Work
+from coalloc.space.protocol import Kind
+from coalloc.testing.judge import Judge
+from coalloc.testing.lines import count_lines
+from coalloc.testing.programs import random_program, run_program
+from coalloc.testing.properties import Breach, Property
+from coalloc.testing.steps import CheckProgram, Do, Setting, Step
+from coalloc.testing.subject import Subject, make
+from coalloc.workload.generators import play_robson
+
+__all__ = ["CHECKS", "Check", "CheckFailed", "NotPromised"]
+
+
+class NotPromised(Exception):  # noqa: N818 (no mistake of anybody)
+    """Says why a check does not apply."""
+
+
+@attrs.frozen
+class Check:
+    """A directed check.
+
+    Args:
+        name: In words, with hyphens.
+        property: Which property it tests.
+        run: Runs it; raises Breach, CheckFailed or NotPromised.
+    """
+
+    name: str
+    property: Property
+    run: Callable[[Subject], None]
+
+
+Again = Callable[[CheckProgram], Breach | None]
+"""Runs a program and tells what a check finds in it."""
+
+
+class CheckFailed(Breach):
+    """A breach with the program that shows it, and how to find it in another."""
+
+    def __init__(self, breach: Breach, program: CheckProgram, again: Again | None = None) -> None:
+        super().__init__(breach.property, breach.message)
+        self.program = program
+        self.again = again
+
+
+def _judged(subject: Subject, program: CheckProgram) -> None:
+    """Run a program beside the oracle."""
+    breach = run_program(subject, program)
+    if breach is not None:
+        raise CheckFailed(breach, program)
+
+
+def _roomy(subject: Subject, quanta: int, *, base: int = 0, granule: int = 4096) -> Setting:
+    """Return a setting whose one arena holds so many granules."""
+    arena = quanta if "arena_size" in subject.accepted else 0
+    return Setting(limit=quanta, room=quanta, base=base, arena=arena, granule=granule)
+
+
+# --- P14: the ends -----------------------------------------------------------------------------------------
+
+
+def _refuses_nonsense(subject: Subject) -> None:
+    """Sizes and addresses that are none are refused with a ValueError or TypeError, and change nothing."""
+    contract = subject.declared
+    judge = Judge(subject, Setting())
+    judge.do(Step(Do.ALLOC, 0, judge.quantum))
+    for value in (None, 1.5, "4096", -1, True):
+        words = f"alloc({value!r})"
+        try:
+            judge.space.alloc(value)
+        except Breach:
+            raise
+        except (ValueError, TypeError):
+            judge.inspect()
+            continue
+        except Exception as error:
+            raise Breach(Property.P14, f"{words} raised {type(error).__name__}: {error}") from error
+        raise Breach(Property.P14, f"{words} was accepted, and is no size")
+    if not contract.checks_frees:
+        return
+    for value in (None, 1.5, "0", -1):
+        try:
+            judge.space.free(value)
+        except Breach:
+            raise
+        except (ValueError, TypeError, LookupError):
+            judge.inspect()
+            continue
+        except Exception as error:
+            raise Breach(Property.P14, f"free({value!r}) raised {type(error).__name__}: {error}") from error
+        raise Breach(Property.P14, f"free({value!r}) was accepted, and is no address")
+
+
+def _deals_with_the_ends(subject: Subject) -> None:
+    """The least and the greatest sizes, and arenas at the bottom and at the top of the address space."""
+    for base in (0, 2**32 - 4 * 4096, 2**64 - 8 * 4096):
+        for arena in (8, 4, 1):
+            setting = Setting(limit=8, room=8, base=base, arena=arena)
+            sizes = (0, 1, 4095, 4096, 4097, 2**31, 2**32, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1)
+            steps = [Step(Do.ALLOC, number, size) for number, size in enumerate(sizes)]
+            steps += [Step(Do.ALLOC, 20 + number, 4096) for number in range(8)]
+            steps += [Step(Do.FREE, 20 + number) for number in (0, 2, 1, 7, 6, 3)]
+            steps += [Step(Do.ALLOC, 40, 3 * 4096), Step(Do.ALLOC, 41, 2 * 4096), Step(Do.FINISH)]
+            _judged(subject, CheckProgram(setting, tuple(steps)))
+
+
+def _deals_with_powers_of_two(subject: Subject) -> None:
+    """Sizes of 2**k, and one more and one less, ascending, descending and freed from both ends."""
+    setting = _roomy(subject, 160)
+    sizes = [size for k in range(1, 6) for size in (2**k - 1, 2**k, 2**k + 1)]
+    for order in (sizes, sizes[::-1]):
+        steps = [Step(Do.ALLOC, number, size * 4096) for number, size in enumerate(order)]
+        steps += [Step(Do.FREE, number) for number in range(0, len(order), 2)]
+        steps += [Step(Do.ALLOC, 100 + number, size * 4096) for number, size in enumerate(order)]
+        _judged(subject, CheckProgram(setting, (*steps, Step(Do.FINISH))))
+
+
+def _climbs_the_ladder(subject: Subject) -> None:
+    """Doubling: each buffer is replaced by one of twice its size, as a growing pipe's is."""
+    setting = _roomy(subject, 128)
+    steps = [Step(Do.ALLOC, 0, 4096)]
+    for k in range(1, 6):
+        steps += [Step(Do.ALLOC, k, 4096 << k), Step(Do.FREE, k - 1)]
+    _judged(subject, CheckProgram(setting, (*steps, Step(Do.FINISH))))
+
+
+def _survives_the_comb(subject: Subject) -> None:
+    """Every other buffer is freed: only single quanta fit, until the teeth go, too."""
+    teeth = 32
+    setting = _roomy(subject, teeth)
+    steps = [Step(Do.ALLOC, number, 4096) for number in range(teeth)]
+    steps += [Step(Do.FREE, number) for number in range(0, teeth, 2)]
+    steps += [Step(Do.ALLOC, 100, 2 * 4096), Step(Do.ALLOC, 101, 4096)]
+    steps += [Step(Do.FREE, number) for number in range(1, teeth, 2)]
+    _judged(subject, CheckProgram(setting, (*steps, Step(Do.FINISH))))
+
+
+# --- P9: failing calls of the source -----------------------------------------------------------------------
+
+
+def _survives_every_failure(subject: Subject) -> None:
+    """Every map call of a program is made to fail in turn; what was asked for is then had otherwise, or refused cleanly."""
+    for seed in range(3):
+        setting = Setting(limit=12, room=14, arena=3)
+        judge, found = random_program(subject, seed, steps=30, setting=setting)
+        if found is not None:
+            raise CheckFailed(found.breach, found.program)
+        assert judge is not None  # nothing was found
+        steps = tuple(judge.steps)
+        for call in range(1, judge.source.map_calls + 1):
+            _judged(subject, CheckProgram(setting, (Step(Do.STARVE, size=call), *steps)))
+
+
+# --- P15: determinism ----------------------------------------------------------------------------------------
+
+
+def _is_deterministic(subject: Subject) -> None:
+    """The same program gives the same addresses, again and again, beside other allocators."""
+
+    def again(program: CheckProgram) -> Breach | None:
+        first = _outcomes(subject, program)
+        for _ in range(2):
+            other = _outcomes(subject, program)
+            for step, one, two in zip(program.steps, first, other, strict=False):
+                if one != two:
+                    return Breach(Property.P15, f"{step} gave {one}, and {two} when run again")
+        return None
+
+    for seed in range(20):
+        judge, found = random_program(subject, seed)
+        if found is None and judge is not None:  # else another check tells of it
+            program = CheckProgram(judge.setting, tuple(judge.steps))
+            breach = again(program)
+            if breach is not None:
+                raise CheckFailed(breach, program, again)
+
+
+def _outcomes(subject: Subject, program: CheckProgram) -> list[str]:
+    """Run a program and tell what became of each step; a breach ends the list."""
+    judge = None
+    try:
+        judge = Judge(subject, program.setting)
+        for step in program.steps:
+            judge.do(step)
+    except Breach:
+        pass
+    return judge.outcomes if judge is not None else []
+
+
+# --- P17: growth ---------------------------------------------------------------------------------------------
+
+
+_SLOPES: Final = {Work.CONSTANT: 0.2, Work.LOG: 0.55, Work.LINEAR: 1.2}
+_COMBS: Final = (32, 128, 512)
+
+
+def _grows_as_declared(subject: Subject) -> None:
+    """The lines run by a call, fitted over combs of 32, 128 and 512 holes, grow no faster than declared."""
+    contract = subject.declared
+    if contract.work is None:
+        raise NotPromised("no growth is declared")
+    points = [(holes, _work_with(subject, holes)) for holes in _COMBS]
+    slope = _slope(points)
+    if slope > _SLOPES[contract.work]:
+        shown = ", ".join(f"{work} at {holes}" for holes, work in points)
+        raise Breach(
+            Property.P17,
+            f"the steps of a call grow as holes^{slope:.2f} ({shown} holes), {contract.work.value} growth was declared",
+        )
+
+
+def _work_with(subject: Subject, holes: int) -> int:
+    """Return the most lines of an alloc or free in a comb with so many holes."""
+    setting = _roomy(subject, 2 * holes + 16)
+    source, space = make(subject.make_space, setting)
+    quantum = getattr(space, "quantum", setting.granule)
+    buffers = [space.alloc(quantum) for _ in range(2 * holes)]
+    for base in buffers[::2]:
+        space.free(base)
+    source.calls_left = 1 << 30
+    most = 0
+    for size in (quantum, 2 * quantum, 3 * quantum):
+        with count_lines() as lines:
+            base = space.alloc(size)
+        most = max(most, lines[0])
+        with count_lines() as lines:
+            space.free(base)
+        most = max(most, lines[0])
+    return most
+
+
+def _slope(points: list[tuple[int, int]]) -> float:
+    """Fit log(work) = slope * log(n) + c by least squares."""
+    logs = [(math.log(n), math.log(max(work, 1))) for n, work in points]
+    mean_x = sum(x for x, _ in logs) / len(logs)
+    mean_y = sum(y for _, y in logs) / len(logs)
+    return sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs)
+
+
+# --- P21: metamorphic laws -----------------------------------------------------------------------------------
+
+
+def _program_for(subject: Subject, seed: int, setting: Setting) -> CheckProgram | None:
+    """Return a program without address constraints, if it runs without a breach."""
+    plain = attrs.evolve(subject, contract=attrs.evolve(subject.declared, constraints=frozenset()))
+    judge, found = random_program(plain, seed, steps=40, setting=setting)
+    if found is not None or judge is None:
+        return None
+    kinds = (Do.ALLOC, Do.FREE, Do.RESIZE, Do.RECLAIM)
+    return CheckProgram(setting, tuple(step for step in judge.steps if step.do in kinds))
+
+
+def _addresses(subject: Subject, program: CheckProgram) -> list[int | None]:
+    """Run a program and return, for each step, the address it gave."""
+    return [int(word, 16) if word.startswith("0x") else None for word in _outcomes(subject, program)]
+
+
+def _is_shift_free(subject: Subject) -> None:
+    """An address space that begins elsewhere gives the same layout there."""
+    shift = 2**40
+
+    def again(program: CheckProgram) -> Breach | None:
+        moved = attrs.evolve(program, setting=attrs.evolve(program.setting, base=program.setting.base + shift))
+        here, there = (_addresses(subject, p) for p in (program, moved))
+        return _difference(
+            program, here, [None if a is None else a - shift for a in there], "with addresses 2**40 higher"
+        )
+
+    _hold_for_programs(subject, again)
+
+
+def _is_scale_free(subject: Subject) -> None:
+    """Four times the granule, the quantum and all sizes give four times the addresses."""
+    options: tuple[tuple[str, object], ...] = (("quantum", 4 * 4096),) if "quantum" in subject.accepted else ()
+
+    def larger(setting: Setting) -> Setting:
+        return attrs.evolve(setting, granule=4 * 4096, base=4 * setting.base, options=options)
+
+    _, space = make(subject.make_space, larger(Setting()))
+    if getattr(space, "quantum", 4 * 4096) != 4 * 4096:
+        raise NotPromised("its quantum cannot be set")
+
+    def again(program: CheckProgram) -> Breach | None:
+        scaled = CheckProgram(
+            larger(program.setting), tuple(step._replace(size=4 * step.size) for step in program.steps)
+        )
+        here, there = (_addresses(subject, p) for p in (program, scaled))
+        return _difference(
+            program, here, [None if a is None else a // 4 for a in there], "with all four times as large"
+        )
+
+    _hold_for_programs(subject, again)
+
+
+def _hold_for_programs(subject: Subject, again: Again) -> None:
+    """Look for what ``again`` finds in some random programs."""
+    for seed in range(4):
+        program = _program_for(subject, seed, Setting(limit=16, room=18, arena=4))
+        breach = again(program) if program is not None else None
+        if program is not None and breach is not None:
+            raise CheckFailed(breach, program, again)
+
+
+def _difference(program: CheckProgram, here: list[int | None], there: list[int | None], what: str) -> Breach | None:
+    for step, one, other in zip(program.steps, here, there, strict=False):
+        if one != other:
+            shown = [f"{address:#x}" if address is not None else "no address" for address in (one, other)]
+            return Breach(Property.P21, f"{step} gives {shown[0]}, and {shown[1]} {what}")
+    return None
+
+
+def _frees_commute(subject: Subject) -> None:
+    """The same buffers freed in any order leave the same free set."""
+    contract = subject.declared
+    if contract.coalescing is Coalescing.DEFERRED:
+        raise NotPromised("coalescing is deferred")
+    _, probe = make(subject.make_space, Setting())
+    if not hasattr(probe, "segments"):
+        raise NotPromised("there is no segments()")
+    setting = _roomy(subject, 16)
+    for seed in range(6):
+        generator = random.Random(seed)
+        allocs = [Step(Do.ALLOC, number, generator.randint(1, 3) * 4096) for number in range(8)]
+        chosen = generator.sample(range(8), 5)
+        seen = None
+        for order in (chosen, chosen[::-1], sorted(chosen)):
+            program = CheckProgram(setting, (*allocs, *(Step(Do.FREE, number) for number in order)))
+            judge = Judge(subject, setting)
+            for step in program.steps:
+                judge.do(step)
+            free = sorted((s.base, s.size) for s in judge.space.segments() if s.kind is Kind.FREE)
+            if seen is not None and free != seen:
+                breach = Breach(Property.P21, f"frees in another order leave {len(free)} holes, not {len(seen)}")
+                raise CheckFailed(breach, program)
+            seen = free
+
+
+def _alloc_and_free_cancel(subject: Subject) -> None:
+    """An alloc that needs no arena, and its free, leave the same segments."""
+    contract = subject.declared
+    if contract.coalescing is Coalescing.DEFERRED or contract.fit is None:
+        raise NotPromised("coalescing is deferred, or there are no holes")
+    for seed in range(6):
+        setting = _roomy(subject, 16)
+        generator = random.Random(seed)
+        judge = Judge(subject, setting)
+        if not hasattr(judge.space, "segments"):
+            raise NotPromised("there is no segments()")
+        for number in range(8):
+            judge.do(Step(Do.ALLOC, number, generator.randint(1, 3) * 4096))
+        for number in generator.sample(range(8), 4):
+            judge.do(Step(Do.FREE, number))
+        before = judge.space.segments()
+        for size in (1, 2, 3):
+            if judge.oracle.places(judge.contract.geometry.rounded(size * 4096, judge.quantum)):
+                judge.do(Step(Do.ALLOC, 50 + size, size * 4096))
+                judge.do(Step(Do.FREE, 50 + size))
+                if judge.space.segments() != before:
+                    breach = Breach(Property.P21, f"alloc({size * 4096}) and its free leave other segments")
+                    raise CheckFailed(breach, CheckProgram(setting, tuple(judge.steps)))
+
+
+def _snapshots_replay(subject: Subject) -> None:
+    """A copy made half-way gives the same addresses as the original from there on."""
+    setting = Setting(limit=16, room=18, arena=4)
+    subject = attrs.evolve(subject, on_setting=None, on_step=None)  # whoever watches cannot be copied
+    for seed in range(4):
+        program = _program_for(subject, seed, setting)
+        if program is None:
+            continue
+        half = len(program.steps) // 2
+        judge = Judge(subject, setting)
+        for step in program.steps[:half]:
+            judge.do(step)
+        try:
+            twin = copy.deepcopy(judge)
+        except Exception as error:
+            raise NotPromised(f"it cannot be copied: {type(error).__name__}") from error
+        for other in (judge, twin):
+            for step in program.steps[half:]:
+                other.do(step)
+        if judge.outcomes != twin.outcomes:
+            breach = Breach(Property.P21, "a copy made half-way gives other addresses than the original")
+            raise CheckFailed(breach, program)
+
+
+# --- closed forms --------------------------------------------------------------------------------------------
+
+
+_ROBSON: Final = ((256, 16), (1024, 32), (4096, 64))
+
+
+def _meets_robsons_bound(subject: Subject) -> None:
+    """Robson's adversary takes M(1 + log2(n)/2) - n + 1 quanta from first, best and next fit, and no less from anyone."""
+    contract = subject.declared
+    if contract.coalescing is Coalescing.DEFERRED or contract.geometry is not Geometry.ANY:
+        raise NotPromised("the bound is for holes of any size, coalesced at once")
+    if contract.fit is None or "arena_size" not in subject.accepted:
+        raise NotPromised("it needs one arena of a size to choose")
+    exact = contract.fit in (Fit.FIRST, Fit.BEST, Fit.NEXT)
+    for live, largest in _ROBSON if exact else _ROBSON[:2]:
+        bound = live + live * (largest.bit_length() - 1) // 2 - largest + 1
+        setting = _roomy(subject, live * (largest.bit_length() + 1))
+        source, space = make(subject.make_space, setting)
+        quantum = getattr(space, "quantum", setting.granule)
+        top = 0
+
+        def allocate(n: int, space: Any = space, quantum: int = quantum) -> int:
+            nonlocal top
+            base: int = space.alloc(n * quantum) // quantum
+            top = max(top, base + n)
+            return base
+
+        def release(base: int, space: Any = space, quantum: int = quantum) -> None:
+            space.free(base * quantum)
+
+        source.calls_left = 1 << 30
+        play_robson(allocate, release, live=live, largest=largest)
+        if top < bound or (exact and top != bound):
+            raise Breach(
+                Property.P8 if top > bound else Property.P1,
+                f"Robson's adversary with {live} live quanta and requests up to {largest} needs {top} quanta,"
+                f" {'exactly' if exact else 'at least'} {bound} are due",
+            )
+
+
+_FIFTY: Final = (0.25, 0.75)
+"""Where holes / live buffers must lie in the steady state; Knuth's rule says 0.5 times the share of inexact fits."""
+
+
+def _obeys_the_fifty_percent_rule(subject: Subject) -> None:
+    """In the steady state there are about half as many holes as live buffers (Knuth), within 0.25 and 0.75."""
+    contract = subject.declared
+    if contract.fit not in (Fit.FIRST, Fit.NEXT) or contract.coalescing is Coalescing.DEFERRED:
+        raise NotPromised("the rule is for first and next fit, coalesced at once")
+    if contract.geometry is not Geometry.ANY or "arena_size" not in subject.accepted:
+        raise NotPromised("it needs one arena of a size to choose")
+    live, generator = 200, random.Random(1)
+    setting = _roomy(subject, 64 * live)
+    source, space = make(subject.make_space, setting)
+    if not hasattr(space, "segments"):
+        raise NotPromised("there is no segments()")
+    quantum = getattr(space, "quantum", setting.granule)
+    buffers = [space.alloc(generator.randint(1, 40) * quantum) for _ in range(live)]
+    source.calls_left = 1 << 30
+    ratios = []
+    for turn in range(4000):
+        number = generator.randrange(live)
+        space.free(buffers[number])
+        buffers[number] = space.alloc(generator.randint(1, 40) * quantum)
+        if turn >= 2000 and turn % 100 == 0:
+            ratios.append(sum(1 for s in space.segments() if s.kind is Kind.FREE) / live)
+    mean = sum(ratios) / len(ratios)
+    if not _FIFTY[0] <= mean <= _FIFTY[1]:
+        raise Breach(
+            Property.P5,
+            f"{mean:.2f} holes for each live buffer in the steady state, {_FIFTY[0]} to {_FIFTY[1]} are due",
+        )
+
+
+CHECKS: Final = (
+    Check("nonsense", Property.P14, _refuses_nonsense),
+    Check("ends", Property.P14, _deals_with_the_ends),
+    Check("powers-of-two", Property.P14, _deals_with_powers_of_two),
+    Check("ladder", Property.P6, _climbs_the_ladder),
+    Check("comb", Property.P5, _survives_the_comb),
+    Check("failing-source", Property.P9, _survives_every_failure),
+    Check("determinism", Property.P15, _is_deterministic),
+    Check("growth", Property.P17, _grows_as_declared),
+    Check("shift", Property.P21, _is_shift_free),
+    Check("scale", Property.P21, _is_scale_free),
+    Check("order-of-frees", Property.P21, _frees_commute),
+    Check("alloc-then-free", Property.P21, _alloc_and_free_cancel),
+    Check("snapshot", Property.P21, _snapshots_replay),
+    Check("robson", Property.P8, _meets_robsons_bound),
+    Check("fifty-percent", Property.P5, _obeys_the_fifty_percent_rule),
+)
+"""All directed checks."""

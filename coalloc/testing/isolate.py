@@ -1,0 +1,423 @@
+"""Running what is under test in a process of its own, so that an allocator that hangs or dies takes nothing with it.
+
+The child tells which world it makes and which step it takes before it does so.  When it has been silent for too long it is
+ended, and the steps so far, the last of which did not return, are a program.  That program is then made small in another child
+where the interpreter's lines are counted, and a call that runs too many of them is broken off: this needs no clock, and finds
+any loop that is written in Python.  One that is not is reported as it is.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import attrs
+
+from coalloc.contract import Contract
+from coalloc.errors import CoallocError
+from coalloc.testing.check import Report, Verdict, as_python, check_space
+from coalloc.testing.explore import Exploration, concerns, explore, explore_pipes
+from coalloc.testing.matrix import Kill, kill
+from coalloc.testing.minimise import minimise
+from coalloc.testing.mutants import MUTANTS
+from coalloc.testing.programs import Found, run_program
+from coalloc.testing.properties import Breach, Property
+from coalloc.testing.soak import SoakResult, soak
+from coalloc.testing.steps import CheckProgram, Setting, Step
+from coalloc.testing.subject import MakeSpace, Subject, load_target, make
+from coalloc.testing.subjects import SUBJECTS
+
+__all__ = [
+    "Hung",
+    "check_target",
+    "declared_by",
+    "explore_target",
+    "find_target",
+    "kill_target",
+    "python_of",
+    "replay_target",
+    "soak_target",
+]
+
+_LINE_BOUND: Final = 50_000
+_SHRINKING: Final = 120.0
+"""Seconds that making a hanging program small may take."""
+
+
+def find_target(target: str) -> MakeSpace:
+    """Return the factory of a name: of a subject of this library, of a mutant (M3), or as :func:`load_target`.
+
+    Raises:
+        InvalidRequestError: If there is none.
+    """
+    if target in SUBJECTS:
+        return SUBJECTS[target]
+    if target[:1] == "M" and target[1:].isdecimal() and int(target[1:]) in MUTANTS:
+        return MUTANTS[int(target[1:])].make_space
+    return load_target(target)
+
+
+@attrs.frozen
+class Hung:
+    """What did not return, or died: the program so far, and what happened."""
+
+    program: CheckProgram
+    breach: Breach
+
+
+class _Reporter:
+    """Sends what the child is about to do."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def setting(self, setting: Setting) -> None:
+        self._connection.send(("setting", setting))
+
+    def step(self, step: Step) -> None:
+        self._connection.send(("step", step))
+
+    def progress(self, *done: int) -> None:
+        self._connection.send(("progress", done))
+
+
+def _child(connection: Connection, path: list[str], work: Callable[..., object], target: str, arguments: Any) -> None:
+    """Run in the child: do the work and send its result, or the error."""
+    sys.stdout = sys.stderr  # what the allocator prints must not mix with a report
+    sys.path[:] = path
+    try:
+        connection.send(("result", work(find_target(target), _Reporter(connection), **arguments)))
+    except CoallocError as error:
+        connection.send(("error", error))
+    except Exception as error:
+        connection.send(("error", CoallocError(f"the kit itself failed: {type(error).__name__}: {error}")))
+    except KeyboardInterrupt:
+        pass
+
+
+def _run(
+    work: Callable[..., object],
+    target: str,
+    arguments: dict[str, object],
+    *,
+    timeout: float,
+    progress: Callable[..., None] | None = None,
+) -> Any:
+    """Run work in a child; return its result, or Hung."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(there, list(sys.path), work, target, arguments), daemon=True)
+    child.start()
+    there.close()
+    setting = Setting()
+    steps: list[Step] = []
+    try:
+        while True:
+            if not here.poll(timeout):
+                return _hung(setting, steps, f"nothing has come back for {timeout:g} seconds")
+            try:
+                kind, value = here.recv()
+            except EOFError:
+                child.join()
+                return _hung(setting, steps, f"the process ended by itself, with status {child.exitcode}")
+            if kind == "setting":
+                setting, steps = value, []
+            elif kind == "step":
+                steps.append(value)
+            elif kind == "progress":
+                if progress is not None:
+                    progress(*value)
+            elif kind == "error":
+                raise value
+            else:
+                return value
+    finally:
+        child.kill()
+        child.join()
+        here.close()
+
+
+def _hung(setting: Setting, steps: list[Step], what: str) -> Hung:
+    last = f"after {steps[-1]}, " if steps else ""
+    return Hung(CheckProgram(setting, tuple(steps)), Breach(Property.P17, last + what))
+
+
+def _shrink(
+    make_space: MakeSpace, _report: _Reporter, *, program: CheckProgram, contract: Contract | None
+) -> Found | None:
+    subject = Subject(make_space, contract, line_bound=_LINE_BOUND)
+    breach = run_program(subject, program)
+    return minimise(subject, Found(program, breach)) if breach is not None else None
+
+
+def _smallest(target: str, hung: Hung, contract: Contract | None) -> Found:
+    """Make the program that hung small, if the interpreter's lines can tell that it does."""
+    arguments: dict[str, object] = {"program": hung.program, "contract": contract}
+    found = _run(_shrink, target, arguments, timeout=_SHRINKING)
+    if isinstance(found, Found) and found.breach.property is Property.P17:
+        return found
+    return Found(hung.program.renumbered(), hung.breach)
+
+
+def _declared(make_space: MakeSpace, _report: _Reporter) -> Contract | None:
+    contract = getattr(make(make_space, Setting())[1], "contract", None)
+    return contract if isinstance(contract, Contract) else None
+
+
+def declared_by(target: str, *, timeout: float = 10.0) -> Contract | None:
+    """Return what an allocator declares, None if nothing, or if it cannot be made.
+
+    Raises:
+        InvalidRequestError: If there is no such target.
+    """
+    try:
+        result = _run(_declared, target, {}, timeout=timeout)
+    except Breach:
+        return None
+    return result if isinstance(result, Contract) else None
+
+
+def _kill(_make_space: MakeSpace, _report: _Reporter, *, number: int) -> tuple[object, ...]:
+    killed = kill(MUTANTS[number])
+    return killed.properties, killed.operations, killed.program
+
+
+def kill_target(number: int, *, timeout: float = 60.0) -> Kill:
+    """Kill a mutant in a process of its own; one that does not come back is killed by P17."""
+    result = _run(_kill, f"M{number}", {"number": number}, timeout=timeout)
+    if isinstance(result, Hung):
+        return Kill(MUTANTS[number], (Property.P17,), None, None)
+    return Kill(MUTANTS[number], *result)
+
+
+# --- checking ------------------------------------------------------------------------------------------------
+
+
+def _check(make_space: MakeSpace, report: _Reporter, *, contract: Contract | None, examples: int, seed: int) -> Report:
+    subject = Subject(make_space, contract, on_setting=report.setting, on_step=report.step)
+    return check_space(make_space, contract, examples=examples, seed=seed, progress=report.progress, subject=subject)
+
+
+def check_target(
+    target: str,
+    *,
+    contract: Contract | None = None,
+    examples: int = 200,
+    seed: int = 0,
+    timeout: float = 10.0,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Check an allocator in a process of its own.
+
+    Args:
+        target: ``package.module:factory``, ``file.py:factory`` or the name of a subject.
+        contract: What it is held to; what it declares if None.
+        examples: Random programs.
+        seed: What they are drawn from.
+        timeout: Seconds without a sign of life until the process is ended.
+        progress: Is told how many programs have been run.
+
+    Raises:
+        InvalidRequestError: If there is no such target, or no contract.
+    """
+    arguments: dict[str, object] = {"contract": contract, "examples": examples, "seed": seed}
+    result = _run(_check, target, arguments, timeout=timeout, progress=progress)
+    if isinstance(result, Report):
+        return result
+    found = _smallest(target, result, contract)
+    verdicts = tuple(
+        Verdict(item, "broken", found.breach.message, found)
+        if item is Property.P17
+        else Verdict(item, "not checked", "the allocator did not come back")
+        for item in Property
+    )
+    return Report(contract or Contract(fit=None), verdicts, 0, 0, seed)
+
+
+def _replay(
+    make_space: MakeSpace, report: _Reporter, *, contract: Contract | None, program: CheckProgram
+) -> Found | None:
+    subject = Subject(make_space, contract, on_setting=report.setting, on_step=report.step)
+    breach = run_program(subject, program)
+    return Found(program, breach) if breach is not None else None
+
+
+def replay_target(
+    target: str, program: CheckProgram, *, contract: Contract | None = None, timeout: float = 10.0
+) -> Found | None:
+    """Run one program on an allocator in a process of its own, and return what it breaks.
+
+    Raises:
+        InvalidRequestError: As :func:`check_target`.
+    """
+    result = _run(_replay, target, {"contract": contract, "program": program}, timeout=timeout)
+    return Found(result.program, result.breach) if isinstance(result, Hung) else result
+
+
+def _as_python(
+    make_space: MakeSpace, report: _Reporter, *, target: str, contract: Contract | None, found: Found
+) -> str:
+    return as_python(target, Subject(make_space, contract, on_step=report.step), found)
+
+
+def python_of(target: str, found: Found, *, contract: Contract | None = None, timeout: float = 10.0) -> str:
+    """Return a program as Python; it is run in a process of its own, to see which calls are refused.
+
+    Raises:
+        InvalidRequestError: As :func:`check_target`.
+    """
+    arguments: dict[str, object] = {"target": target, "contract": contract, "found": found}
+    text = _run(_as_python, target, arguments, timeout=timeout)
+    return text if isinstance(text, str) else f"# {found.breach}\n"
+
+
+# --- soaking and exploring -----------------------------------------------------------------------------------
+
+
+def _soak(
+    make_space: MakeSpace,
+    report: _Reporter,
+    *,
+    contract: Contract | None,
+    seed: int,
+    start: int,
+    programs: int,
+    watch: bool,
+) -> SoakResult:
+    subject = Subject(make_space, contract)
+    if watch:
+        subject = Subject(make_space, contract, on_setting=report.setting, on_step=report.step)
+
+    def enough(n_programs: int, operations: int) -> bool:
+        report.progress(n_programs, operations)
+        return n_programs >= programs
+
+    return soak(subject, seed=seed, start=start, enough=enough)
+
+
+def soak_target(
+    target: str,
+    *,
+    contract: Contract | None = None,
+    seed: int = 0,
+    start: int = 0,
+    enough: Callable[[int, int], bool],
+    timeout: float = 30.0,
+) -> SoakResult:
+    """Soak an allocator in a process of its own, some programs at a time, until something breaks or ``enough`` says so.
+
+    Args:
+        target: As for :func:`check_target`.
+        contract: What it is held to; what it declares if None.
+        seed: What the programs are drawn from.
+        start: Number of the first program.
+        enough: Is asked after every program, with programs and operations so far.
+        timeout: Seconds without a sign of life until the process is ended.
+
+    Raises:
+        InvalidRequestError: As :func:`check_target`.
+    """
+    stopped: list[tuple[int, int]] = []
+
+    class _Enough(Exception):  # noqa: N818 (no mistake of anybody)
+        pass
+
+    def progress(programs: int, operations: int) -> None:
+        stopped[:] = [(programs, operations)]
+        if enough(programs, operations):
+            raise _Enough
+
+    arguments: dict[str, object] = {
+        "contract": contract, "seed": seed, "start": start, "programs": 1 << 60, "watch": False,
+    }  # fmt: skip
+    try:
+        result = _run(_soak, target, arguments, timeout=timeout, progress=progress)
+    except _Enough:
+        programs, operations = stopped[0]
+        return SoakResult(programs, operations, start + programs)
+    if isinstance(result, SoakResult):
+        return result
+    programs, operations = stopped[0] if stopped else (0, 0)
+    arguments |= {"start": start + programs, "programs": 1, "watch": True}  # the one that hung, step by step
+    again = _run(_soak, target, arguments, timeout=timeout)
+    found = _smallest(target, again if isinstance(again, Hung) else result, contract)
+    return SoakResult(programs, operations, start + programs, found)
+
+
+def _explore(
+    make_space: MakeSpace,
+    report: _Reporter,
+    *,
+    contract: Contract | None,
+    pages: int,
+    depth: int,
+    name: str,
+    merge: bool,
+) -> Exploration | None:
+    subject = Subject(make_space, contract)
+    if name == _PIPES:
+        return explore_pipes(make_space, depth=min(depth, _PIPE_DEPTH), contract=contract, progress=report.progress)
+    for concern in concerns(subject, pages):
+        if concern.name == name:
+            watched = attrs.evolve(subject, on_setting=report.setting, on_step=report.step)
+            return explore(watched, concern, depth=depth, merge=merge, progress=report.progress)
+    return None
+
+
+_PIPES: Final = "pipe pair"
+_PIPE_DEPTH: Final = 6
+
+
+def _names(make_space: MakeSpace, _report: _Reporter, *, contract: Contract | None, pages: int) -> list[str]:
+    return [concern.name for concern in concerns(Subject(make_space, contract), pages)]
+
+
+def explore_target(
+    target: str,
+    *,
+    contract: Contract | None = None,
+    pages: int = 6,
+    depth: int = 7,
+    merge: bool = True,
+    timeout: float = 60.0,
+    on_concern: Callable[[str], None] | None = None,
+    on_done: Callable[[Exploration], None] | None = None,
+) -> list[Exploration]:
+    """Explore an allocator in every configuration that suits it, each in a process of its own, until something breaks.
+
+    Args:
+        target: As for :func:`check_target`.
+        contract: What it is held to; what it declares if None.
+        pages: Pages of the arena, >= 2.
+        depth: Steps, >= 1.
+        merge: Whether equal states are gone on from once.
+        timeout: Seconds without a sign of life until a process is ended.
+        on_concern: Is told of each configuration before it is explored.
+        on_done: Is told of each exploration.
+
+    Raises:
+        InvalidRequestError: As :func:`check_target`, or if a number is out of range.
+    """
+    names = _run(_names, target, {"contract": contract, "pages": pages}, timeout=timeout)
+    if isinstance(names, Hung):
+        return [Exploration("making it", pages, 0, 0, 0, Found(names.program, names.breach))]
+    done = []
+    for name in [*names, _PIPES]:
+        if on_concern is not None:
+            on_concern(name)
+        arguments: dict[str, object] = {
+            "contract": contract, "pages": pages, "depth": depth, "name": name, "merge": merge,
+        }  # fmt: skip
+        result = _run(_explore, target, arguments, timeout=timeout)
+        if isinstance(result, Hung):
+            found = _smallest(target, result, contract)
+            result = Exploration(name, pages, depth, 0, 0, found)
+        done.append(result)
+        if on_done is not None:
+            on_done(result)
+        if result.found is not None:
+            break
+    return done

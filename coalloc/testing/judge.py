@@ -1,0 +1,661 @@
+"""The judge: an allocator and the oracle in step; whatever the allocator does is held to what it declares.
+
+The judge follows what can be seen: addresses, exceptions, what the source was asked, and, where the allocator has them,
+``segments()``, ``stats()``, ``size_of()`` and ``violations()``.  The oracle (:class:`~coalloc.space.cells.CellSpace`) is told
+which arenas came and went and where buffers lie; it says where a request could lie, and which of these places the fit allows.
+
+Two-sided.  What is granted must be disjoint, inside an arena, as constrained, and where the fit puts it.  What is refused
+must be impossible: with caches drained and idle arenas released, no hole admits it, and no arena could be mapped for it.
+
+Caches.  With Coalescing.DEFERRED a freed buffer may be neither live nor in a hole.  Where ``segments()`` tells which buffers
+are cached, the oracle is told so after every call; then only the ages of holes are unknown, since nobody tells in which order
+a cache was drained.  Where nothing tells, every address that is not live may be handed out, and the fit is not judged.
+
+A step on a buffer that is not live is passed over, so that any part of a program is a program.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+from coalloc.contract import Coalescing, Completeness, Fit, Geometry, Resize
+from coalloc.errors import CoallocError, ExhaustionError, SpanOverlapError
+from coalloc.extent import Extent
+from coalloc.space.cells import CellSpace
+from coalloc.space.protocol import Kind, Segment
+from coalloc.testing.lines import bound_lines
+from coalloc.testing.properties import Breach, Property
+from coalloc.testing.source import MAX_CALLS, Event
+from coalloc.testing.steps import Do, Setting, Step
+from coalloc.testing.subject import Subject, make
+
+__all__ = ["Judge"]
+
+_CODES: Final = {
+    "I1": Property.P4, "I2": Property.P2, "I3": Property.P5, "I4": Property.P2, "I5": Property.P5, "I6": Property.P4,
+    "I7": Property.P4, "I8": Property.P3, "I9": Property.P11, "I10": Property.P12,
+}  # fmt: skip
+"""Which property a code of the allocator's own checker belongs to."""
+
+_KEPT_BY_A_REFUSAL: Final = ("allocs", "frees", "resizes_in_place", "resizes_moved", "live")
+_TOP: Final = 2**64 - 1
+
+Bounds = dict[str, int]
+
+
+class Judge:
+    """Drive an allocator and the oracle in step.
+
+    Args:
+        subject: What is under test.
+        setting: Its world.
+
+    Raises:
+        Breach: From every method, when a property is broken; the judge is of no use after that.
+        InvalidRequestError: If there is no contract.
+    """
+
+    def __init__(self, subject: Subject, setting: Setting) -> None:
+        self.subject = subject
+        self.setting = setting
+        if subject.on_setting is not None:
+            subject.on_setting(setting)
+        self.source, self.space = make(subject.make_space, setting)
+        self.contract = declared = subject.contract_of(self.space)
+        self.quantum: int = getattr(self.space, "quantum", setting.granule)
+        if type(self.quantum) is not int or self.quantum < 1 or setting.granule % self.quantum:
+            raise Breach(Property.P14, f"quantum is {self.quantum!r}, which does not divide {setting.granule}")
+        self.limit = setting.kva_limit if declared.limited else 2**64
+        self.oracle = CellSpace(0, quantum=self.quantum, fit=declared.fit or Fit.FIRST, geometry=declared.geometry)
+        self.live: dict[int, tuple[int, int]] = {}
+        """Base and size of every live buffer, by its number."""
+        self.gone: dict[int, int] = {}
+        """Base of every buffer that was freed, by its number."""
+        self.static: set[int] = set()
+        """Bases of the arenas that were mapped when the space was made."""
+        self.steps: list[Step] = []
+        self.outcomes: list[str] = []
+        """What became of each step, in a word."""
+        self.refusals = 0
+        self._peak = self._allocs = self._frees = 0
+        self._deferred = declared.coalescing is Coalescing.DEFERRED
+        self._opaque = self._deferred and not hasattr(self.space, "segments")
+        self._fit = None if self._opaque else declared.fit
+        self._cached: dict[int, int] = {}  # base and size of what the allocator's segments show as cached
+        self._end()
+        self._follow()
+        self.static = set(self.source.ranges)
+
+    # --- steps -----------------------------------------------------------------------------------------
+
+    def do(self, step: Step) -> None:
+        """Do one step on both sides, and judge it; one that makes no sense now is passed over."""
+        self.steps.append(step)
+        self.outcomes.append("")
+        if self.subject.on_step is not None:
+            self.subject.on_step(step)
+        try:
+            self.outcomes[-1] = self._DO[step.do](self, step) or "passed over"
+        except Breach:
+            raise
+        except CoallocError as error:
+            raise Breach(Property.P4, f"after {step} the oracle cannot follow: {error}") from error
+        if len(self.steps) % self.subject.deep_every == 0:
+            self.inspect()
+
+    def _alloc(self, step: Step) -> str | None:
+        bounds = dict(step.bounds)
+        if step.buffer in self.live or step.buffer in self.gone:
+            return None
+        if not 0 < step.size <= 2**63:
+            return self._bad_size(f"alloc({step.size})", lambda: self.space.alloc(step.size))
+        size = self._round(step.size)
+        if not _legal(size, bounds):
+            return None
+        if step.do is Do.ALLOC:
+            words = f"alloc({step.size})"
+            base = self._ask(Property.P7, words, lambda: self.space.alloc(step.size))
+        elif hasattr(self.space, "xalloc"):
+            words = f"xalloc({', '.join([str(step.size), *(f'{name}={value}' for name, value in step.bounds)])})"
+            base = self._ask(Property.P7, words, lambda: self.space.xalloc(step.size, **bounds))
+        else:
+            return None
+        if base is None:
+            self._judge_refusal(words, size, bounds)
+            return "refused"
+        self._judge_place(base, size, bounds)
+        self.live[step.buffer] = base, size
+        return f"{base:#x}"
+
+    def _bad_size(self, words: str, call: Callable[[], object]) -> str:
+        self._begin()
+        try:
+            self._bounded(call)
+        except Breach:
+            raise
+        except (ValueError, TypeError, MemoryError) as error:
+            self._end()
+            if self.source.events:
+                raise Breach(Property.P9, f"{words} was refused, and called the source all the same") from error
+            return "refused"
+        except Exception as error:
+            raise self._unexpected(Property.P14, words, error) from error
+        raise Breach(Property.P14, f"{words} was accepted, and is no size that a request may have")
+
+    def _free(self, step: Step) -> str | None:
+        if step.buffer not in self.live:
+            return None
+        base, _ = self.live[step.buffer]
+        self._call(Property.P10, f"free({base:#x})", lambda: self.space.free(base))
+        self.gone[step.buffer] = self.live.pop(step.buffer)[0]
+        self._leave(base)
+        self._follow_free()
+        if self.contract.checks_frees and hasattr(self.space, "size_of"):
+            self._must_refuse(f"size_of({base:#x}) of a freed buffer", lambda: self.space.size_of(base))
+        return "freed"
+
+    def _resize(self, step: Step) -> str | None:
+        if step.buffer not in self.live or self.contract.resize is Resize.NONE:
+            return None
+        old_base, old = self.live[step.buffer]
+        size = self._round(step.size)
+        words = f"resize({old_base:#x}, {step.size})"
+        can_stay = size <= old or self._room_behind(old_base, old, size)
+        base = self._ask(Property.P18, words, lambda: self.space.resize(old_base, step.size))
+        if base is None:
+            if size == old or (can_stay and self.contract.resize is Resize.IN_PLACE):
+                raise Breach(Property.P18, f"{words} was refused, and could be done in place")
+            self._judge_refusal(words, size, {})
+            return "refused"
+        if base != old_base:
+            if size == old or (can_stay and self.contract.resize is Resize.IN_PLACE):
+                raise Breach(Property.P18, f"{words} moved the buffer to {base:#x}, and it could have stayed")
+            released = [event for event in self.source.events if not event.mapped and event.holds(old_base)]
+            self.source.events[:] = [event for event in self.source.events if event not in released]
+            self._judge_place(base, size, {})
+            self.live[step.buffer] = base, size
+            self._leave(old_base)
+            self.source.events.extend(released)
+            self._follow_free()
+        else:
+            self._follow()
+            if size > old and not self._room_behind(old_base, old, size):
+                raise Breach(Property.P18, f"{words} grew over what lies behind the buffer")
+            self.oracle.resize(base, size)
+        self.live[step.buffer] = base, size
+        return f"{base:#x}"
+
+    def _reserve(self, step: Step) -> str | None:
+        if step.buffer in self.live or step.buffer in self.gone or not hasattr(self.space, "reserve"):
+            return None
+        if step.at % self.quantum or step.size % self.quantum or step.at + step.size > _TOP + 1:
+            return None
+        words = f"reserve({step.at:#x}+{step.size})"
+        free = any(base <= step.at and step.at + step.size <= base + size for base, size in self.oracle.holes())
+        self._begin()
+        try:
+            self.space.reserve(Extent(step.at, step.size))
+        except SpanOverlapError:
+            self._end()
+            if free:
+                raise Breach(Property.P7, f"{words} was refused, and the range lies in a hole") from None
+            return "refused"
+        except Exception as error:
+            raise self._unexpected(Property.P7, words, error) from error
+        self._end()
+        if not free:
+            raise Breach(Property.P1, f"{words} was granted, and the range does not lie in a hole")
+        self.oracle.put(step.at, step.size)
+        self._allocs += 1
+        self.live[step.buffer] = step.at, step.size
+        return "reserved"
+
+    def _bad_free(self, step: Step) -> str | None:
+        bases = {base for base, _ in self.live.values()}
+        if step.do is Do.REFREE:
+            address, what = self.gone.get(step.buffer, -1), "freed already"
+        elif step.do is Do.FREE_INSIDE:
+            base, size = self.live.get(step.buffer, (0, 0))
+            address, what = (base + step.size if 0 < step.size < size else -1), "inside a buffer"
+        else:
+            address, what = step.at, "never handed out"
+        if address < 0 or address in bases or not self.contract.checks_frees:
+            return None
+        self._begin()
+        self._must_refuse(f"free({address:#x}), {what}", lambda: self.space.free(address))
+        if self.source.events:
+            raise Breach(Property.P9, f"free({address:#x}), {what}, was refused, and called the source all the same")
+        return "refused"
+
+    def _reclaim(self, _step: Step) -> str | None:
+        if not hasattr(self.space, "reclaim"):
+            return None
+        before = self.source.mapped
+        unmapped = self._call(Property.P13, "reclaim()", lambda: self.space.reclaim())
+        self._follow()
+        if unmapped != before - self.source.mapped:
+            raise Breach(
+                Property.P4, f"reclaim() returned {unmapped!r}, and unmapped {before - self.source.mapped} bytes"
+            )
+        idle = self._idle()
+        if self._cached or idle:
+            left = "cached buffers" if self._cached else f"the idle arena {min(idle):#x}"
+            raise Breach(Property.P13, f"reclaim() left {left}")
+        return f"{unmapped}"
+
+    def _starve(self, step: Step) -> str:
+        self.source.starve = step.size
+        return "starving"
+
+    def _finish(self, _step: Step) -> str:
+        self.finish()
+        return "finished"
+
+    _DO: Final = {
+        Do.ALLOC: _alloc, Do.XALLOC: _alloc, Do.FREE: _free, Do.RESIZE: _resize, Do.RESERVE: _reserve,
+        Do.REFREE: _bad_free, Do.FREE_INSIDE: _bad_free, Do.FREE_WILD: _bad_free, Do.RECLAIM: _reclaim, Do.STARVE: _starve,
+        Do.FINISH: _finish,
+    }  # fmt: skip
+
+    def finish(self) -> None:
+        """Free everything and reclaim: the initial state is back, and all of the limit can be had at once (P6)."""
+        self.do(Step(Do.STARVE))
+        for buffer in sorted(self.live):
+            self.do(Step(Do.FREE, buffer))
+        self.do(Step(Do.RECLAIM))
+        self.inspect()
+        if hasattr(self.space, "reclaim") and set(self.source.ranges) - self.static:
+            self.steps.append(Step(Do.FINISH))
+            raise Breach(
+                Property.P6, f"{self.source.mapped} bytes stay mapped after everything was freed and reclaimed"
+            )
+        whole = self._whole()
+        if whole:
+            buffer = max([*self.gone, *self.live, -1]) + 1
+            self.do(Step(Do.ALLOC, buffer, whole))
+            if buffer not in self.live and self.contract.completeness is Completeness.EXACT:
+                self.steps.append(Step(Do.FINISH))
+                raise Breach(Property.P6, f"everything is free, and {whole} bytes, which fit at first, are refused")
+            self.do(Step(Do.FREE, buffer))
+            self.inspect()
+
+    def _whole(self) -> int:
+        """Return the largest request that an untouched allocator must grant, in bytes."""
+        if not self.contract.limited:
+            return self.setting.limit * self.setting.granule
+        ranges = self.source.ranges
+        room = min(self.limit, self.source.size) - sum(ranges[base] for base in self.static)
+        whole = max(room - room % self.setting.granule, *(ranges[base] for base in self.static), 0)
+        if self.contract.geometry is Geometry.BUDDY and whole:
+            whole = self.quantum << ((whole // self.quantum).bit_length() - 1)
+        return whole
+
+    # --- calling the allocator ---------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self.source.events.clear()
+        self.source.calls_left = MAX_CALLS
+        self.source.starved = False
+
+    def _end(self) -> None:
+        """Report a misuse of the source, even if the allocator swallowed it."""
+        if self.source.breach is not None:
+            raise self.source.breach
+
+    def _bounded(self, call: Callable[[], object]) -> object:
+        if not self.subject.line_bound:
+            return call()
+        with bound_lines(self.subject.line_bound, Breach(Property.P17, "a call does not return")):
+            return call()
+
+    def _call(self, owner: Property, words: str, call: Callable[[], object]) -> object:
+        """Make a call that must succeed, and return its result."""
+        self._begin()
+        try:
+            result = self._bounded(call)
+        except Breach:
+            raise
+        except Exception as error:
+            self._end()
+            raise self._unexpected(owner, words, error) from error
+        self._end()
+        return result
+
+    def _ask(self, owner: Property, words: str, call: Callable[[], Any]) -> int | None:
+        """Make a request, and return the address, or None where it was refused."""
+        self._begin()
+        deep = self.subject.deep_every == 1 and hasattr(self.space, "stats")
+        before = self._look("stats()", self.space.stats) if deep else None
+        self._refusal: MemoryError | None = None
+        try:
+            base = self._bounded(call)
+        except Breach:
+            raise
+        except MemoryError as error:
+            self._end()
+            self.refusals += 1
+            self._refusal = error
+            after = self._look("stats()", self.space.stats) if deep else None
+            for name in _KEPT_BY_A_REFUSAL:
+                if getattr(before, name, 0) != getattr(after, name, 0):
+                    raise Breach(Property.P9, f"{words} was refused, and changed {name}") from None
+            return None
+        except Exception as error:
+            self._end()
+            raise self._unexpected(owner, words, error) from error
+        self._end()
+        if type(base) is not int or base < 0:
+            raise Breach(Property.P2, f"{words} returned {base!r}, which is no address")
+        return base
+
+    def _must_refuse(self, words: str, call: Callable[[], object]) -> None:
+        try:
+            self._bounded(call)
+        except Breach:
+            raise
+        except (ValueError, LookupError):  # BadFreeError is a ValueError
+            self._end()
+            return
+        except Exception as error:
+            self._end()
+            raise self._unexpected(Property.P10, words, error) from error
+        self._end()
+        raise Breach(Property.P10, f"{words} was accepted")
+
+    @staticmethod
+    def _unexpected(owner: Property, words: str, error: Exception) -> Breach:
+        return Breach(owner, f"{words} raised {type(error).__name__}: {error}")
+
+    def _round(self, size: int) -> int:
+        return self.contract.geometry.rounded(size, self.quantum)
+
+    # --- following the source and the cache --------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Tell the oracle which arenas came and went, and which buffers have left the cache."""
+        for event in self.source.events:
+            self._follow_one(event)
+        self.source.events.clear()
+        if self._deferred and not self._opaque:
+            self._cached = self._read_cache()
+            for base in self._parked():
+                if base not in self._cached:
+                    self.oracle.drop(base)
+
+    def _follow_one(self, event: Event) -> None:
+        if event.mapped:
+            self.oracle.enter_arena(event.base, event.size)
+            mapped = self.oracle.kva_limit
+            self._peak = max(self._peak, mapped)
+            if mapped > self.limit:
+                raise Breach(Property.P11, f"{mapped} bytes are mapped, and the limit is {self.limit}")
+            return
+        inside = [base for base, _ in self.live.values() if event.holds(base)]
+        if inside:
+            raise Breach(Property.P12, f"the arena {event.base:#x} was unmapped with a live buffer at {inside[0]:#x}")
+        for base in self._parked():
+            if event.holds(base):
+                self.oracle.drop(base)
+        self.static.discard(event.base)
+        self.oracle.leave_arena(event.base, event.size)
+
+    def _follow_free(self) -> None:
+        """Follow what a free did to the arenas, and judge it by the release rule."""
+        released = [event for event in self.source.events if not event.mapped]
+        self._follow()
+        if released and self.contract.release.keep != 0 and not self._opaque and not self._idle():
+            raise Breach(
+                Property.P12,
+                f"a free gave back the last idle arena {released[-1].base:#x}, and the rule is {self.contract.release}",
+            )
+
+    def _read_cache(self) -> dict[int, int]:
+        return {segment.base: segment.size for segment in self._segments() if segment.kind is Kind.CACHED}
+
+    def _parked(self) -> list[int]:
+        """Return the bases that the oracle holds as cached."""
+        if not self._deferred or self._opaque:
+            return []
+        return [segment.base for segment in self.oracle.segments() if segment.kind is Kind.CACHED]
+
+    def _leave(self, base: int) -> None:
+        self._frees += 1
+        if self._deferred and not self._opaque:
+            self.oracle.park(base)
+        else:
+            self.oracle.free(base)
+
+    def _idle(self) -> set[int]:
+        """Return the bases of arenas, static ones apart, that are wholly free."""
+        free: dict[int, int] = {}
+        for segment in self.oracle.segments():
+            if segment.kind is Kind.FREE:
+                free[segment.arena] = free.get(segment.arena, 0) + segment.size
+        return {base for base, size in self.source.ranges.items() if free.get(base) == size} - self.static
+
+    # --- judging what was granted ------------------------------------------------------------------------
+
+    def _judge_place(self, base: int, size: int, bounds: Bounds) -> None:
+        """Judge where a granted request lies, and tell the oracle."""
+        self._allocs += 1
+        if self._cached.get(base) == size and not bounds and not self.source.events:
+            before, self._cached = self._cached, self._read_cache()
+            if before.keys() - self._cached.keys() == {base}:
+                self.oracle.unpark(base)
+                return
+        mapped = any(event.mapped for event in self.source.events)
+        if mapped and self._must_find_a_hole(size, bounds):
+            raise Breach(Property.P12, f"an arena was mapped for {size} bytes, and a hole admits them")
+        self._follow()
+        for owner, length in self.live.values():
+            if owner < base + size and base < owner + length:
+                raise Breach(Property.P1, f"{base:#x}+{size} overlaps the live buffer {owner:#x}+{length}")
+        for owner, length in self._cached.items():
+            if owner < base + size and base < owner + length:
+                raise Breach(Property.P1, f"{base:#x}+{size} overlaps {owner:#x}+{length}, which is still cached")
+        self._judge_bounds(base, size, bounds)
+        if not any(start <= base and base + size <= start + length for start, length in self.source.ranges.items()):
+            raise Breach(Property.P2, f"{base:#x}+{size} lies in no mapped arena")
+        choices = self._choices(size, bounds)
+        if base not in choices:
+            if base not in self.oracle.places(size, **bounds):
+                raise Breach(Property.P3, f"{base:#x}+{size} is not a block of the buddy system")
+            where = " or ".join(f"{place:#x}" for place in choices[:3])
+            assert self._fit is not None  # else every place is a choice
+            raise Breach(Property.P8, f"{size} bytes lie at {base:#x}; {self._fit.value} fit puts them at {where}")
+        self.oracle.put(base, size)
+        self.oracle.cursor = base + size
+
+    def _judge_bounds(self, base: int, size: int, bounds: Bounds) -> None:
+        align, phase, nocross = bounds.get("align", 0), bounds.get("phase", 0), bounds.get("nocross", 0)
+        if base % self.quantum:
+            raise Breach(Property.P3, f"{base:#x} is not a multiple of the quantum {self.quantum}")
+        if align and base % align != phase:
+            raise Breach(Property.P3, f"{base:#x} is not {phase} behind a multiple of {align}")
+        if nocross and base // nocross != (base + size - 1) // nocross:
+            raise Breach(Property.P3, f"{base:#x}+{size} crosses a multiple of {nocross}")
+        if base < bounds.get("lo", 0):
+            raise Breach(Property.P3, f"{base:#x} is below lo={bounds['lo']:#x}")
+        if base + size - 1 > bounds.get("hi", _TOP):
+            raise Breach(Property.P3, f"{base:#x}+{size} ends above {bounds.get('hi', _TOP):#x}")
+
+    def _choices(self, size: int, bounds: Bounds) -> list[int]:
+        return self.oracle.choices(size, self._fit, tie=self.contract.tie, ages_known=not self._deferred, **bounds)
+
+    def _room_behind(self, base: int, old: int, size: int) -> bool:
+        """Tell whether a buffer could grow where it lies: into one hole, of its own arena."""
+        arena_end = next(
+            start + length for start, length in self.source.ranges.items() if start <= base < start + length
+        )
+        behind = dict(self.oracle.holes()).get(base + old, 0) if base + old < arena_end else 0
+        return behind >= size - old
+
+    # --- judging what was refused ------------------------------------------------------------------------
+
+    def _must_find_a_hole(self, size: int, bounds: Bounds) -> bool:
+        """Tell whether the declared completeness obliges the allocator to find one of the oracle's holes."""
+        if self._fit is None or not self.oracle.places(size, **bounds):
+            return False
+        return self.contract.completeness is Completeness.EXACT or (not bounds and self._beyond_its_class(size))
+
+    def _beyond_its_class(self, size: int) -> bool:
+        """Tell whether there is a hole of a higher size class than the request's own."""
+        own = _size_class(size // self.quantum)
+        return any(_size_class(length // self.quantum) > own for _, length in self.oracle.holes())
+
+    def _judge_refusal(self, words: str, size: int, bounds: Bounds) -> None:
+        """Judge a refusal, and what was done on the way to it."""
+        starved = self.source.starved
+        self._follow()
+        places = self.oracle.places(size, **bounds)
+        if places and (
+            self.contract.completeness is Completeness.EXACT or (not bounds and self._beyond_its_class(size))
+        ):
+            raise Breach(Property.P7, f"{words} was refused, and there is room at {places[0]:#x}")
+        if places:
+            return
+        if self._parked() and self._would_admit_drained(size, bounds):
+            raise Breach(Property.P13, f"{words} was refused, and there is room when the cache is drained")
+        need = self._sure_arena(size, bounds)
+        if need and not starved:
+            self._judge_import(words, need)
+        if isinstance(self._refusal, ExhaustionError) and self.subject.deep_every == 1 and not self._opaque:
+            self._judge_figures(self._refusal, size)
+
+    def _would_admit_drained(self, size: int, bounds: Bounds) -> bool:
+        drained = CellSpace(0, quantum=self.quantum, geometry=self.contract.geometry)
+        for base, length in self.source.ranges.items():
+            drained.enter_arena(base, length)
+        for segment in self.oracle.segments():
+            if segment.kind is Kind.BUSY:
+                drained.put(segment.base, segment.size)
+        return bool(drained.places(size, **bounds))
+
+    def _sure_arena(self, size: int, bounds: Bounds) -> int:
+        """Return a size of arena that is sure to admit a request, wherever it is mapped; 0 where there is none."""
+        if bounds.get("lo") or bounds.get("hi", _TOP) != _TOP or bounds.get("nocross"):
+            return 0
+        align = bounds.get("align", 0)
+        if align > self.quantum:
+            if self.contract.geometry is Geometry.BUDDY:
+                return 0
+            size += 2 * align
+        return size + -size % self.setting.granule
+
+    def _judge_import(self, words: str, need: int) -> None:
+        """A refusal is wrong if an arena could be mapped, now or with the idle ones released."""
+        ranges, idle = self.source.ranges, self._idle()
+        if self.limit - sum(ranges.values()) >= need and self.source.largest_gap(ranges) >= need:
+            raise Breach(Property.P7, f"{words} was refused, and an arena of {need} bytes could be mapped")
+        left = {base: length for base, length in ranges.items() if base not in idle}
+        if not self._opaque and self.limit - sum(left.values()) >= need and self.source.largest_gap(left) >= need:
+            raise Breach(Property.P13, f"{words} was refused, and an arena could be mapped in place of idle ones")
+
+    def _judge_figures(self, error: ExhaustionError, size: int) -> None:
+        holes = [length for _, length in self.oracle.holes()]
+        for name, said, true in (
+            ("request", error.request, size),
+            ("free", error.free, sum(holes)),
+            ("largest_hole", error.largest_hole, max(holes, default=0)),
+            ("mapped", error.mapped, self.source.mapped),
+        ):
+            if said != true and (self.contract.exact_stats or name != "largest_hole" or said > true):
+                raise Breach(Property.P16, f"the refusal says {name}={said}, and it is {true}")
+
+    # --- looking at everything -------------------------------------------------------------------------------
+
+    def inspect(self) -> None:
+        """Compare everything that can be seen: sizes, segments, figures, idle arenas, the allocator's own checker."""
+        keep = self.contract.release.keep
+        if keep is not None and not self._opaque:
+            idle = self._idle()
+            if len(idle) > keep:
+                raise Breach(Property.P12, f"{len(idle)} idle arenas are kept, the rule is {self.contract.release}")
+        if hasattr(self.space, "size_of"):
+            for base, size in self.live.values():
+                said = self._look(f"size_of({base:#x})", functools.partial(self.space.size_of, base))
+                if said != size:
+                    raise Breach(Property.P4, f"size_of({base:#x}) is {said!r}, and the buffer has {size} bytes")
+        if hasattr(self.space, "segments"):
+            self._judge_segments(self._segments())
+        if hasattr(self.space, "stats"):
+            self._judge_stats(self._look("stats()", self.space.stats))
+        if hasattr(self.space, "violations"):
+            for violation in self._look("violations()", self.space.violations):
+                raise Breach(_CODES.get(violation.code, Property.P4), f"its own checker reports {violation}")
+
+    def _look(self, words: str, call: Callable[[], Any]) -> Any:
+        """Ask for what can be seen; that must not fail."""
+        try:
+            return call()
+        except Breach:
+            raise
+        except Exception as error:
+            raise self._unexpected(Property.P4, words, error) from error
+
+    def _segments(self) -> tuple[Segment, ...]:
+        return tuple(self._look("segments()", self.space.segments))
+
+    def _judge_segments(self, mine: tuple[Segment, ...]) -> None:
+        theirs = self.oracle.segments()
+        if mine == theirs:
+            return
+        busy = sorted((s.base, s.size) for s in mine if s.kind is Kind.BUSY)
+        if busy != sorted(self.live.values()):
+            strange = min(set(busy) ^ set(self.live.values()))
+            what = "is missing among" if strange in self.live.values() else "stands in"
+            raise Breach(Property.P4, f"the buffer {strange[0]:#x}+{strange[1]} {what} the segments")
+        free = [(s.base, s.size) for s in mine if s.kind is Kind.FREE]
+        holes = [(s.base, s.size) for s in theirs if s.kind is Kind.FREE]
+        for hole in holes:
+            if hole not in free:
+                others = [f"{base:#x}+{size}" for base, size in free if base < sum(hole) and hole[0] < base + size]
+                shown = ", ".join(others) or "no hole"
+                owner = Property.P5 if sum(s for _, s in free) == sum(s for _, s in holes) else Property.P4
+                raise Breach(owner, f"the free range {hole[0]:#x}+{hole[1]} is shown as {shown}")
+        raise Breach(Property.P4, "the segments do not tile the arenas")
+
+    def _judge_stats(self, stats: object) -> None:
+        segments = self.oracle.segments()
+        of = {kind: [s.size for s in segments if s.kind is kind] for kind in Kind}
+        largest = max(of[Kind.FREE], default=0)
+        exact = {
+            "mapped": self.source.mapped,
+            "peak_mapped": self._peak,
+            "live": sum(of[Kind.BUSY]),
+            "allocs": self._allocs,
+            "frees": self._frees,
+            "arenas": len(self.source.ranges),
+        }
+        if not self._opaque:
+            exact |= {"cached": sum(of[Kind.CACHED]), "free": sum(of[Kind.FREE]), "holes": len(of[Kind.FREE])}
+        for name, true in exact.items():
+            said = getattr(stats, name, true)
+            if said != true:
+                raise Breach(Property.P4, f"stats().{name} is {said!r}, and the recount gives {true}")
+        said = getattr(stats, "largest_hole", largest)
+        if not self._opaque and (said != largest if self.contract.exact_stats else not 0 <= said <= largest):
+            raise Breach(Property.P16, f"stats().largest_hole is {said!r}, and the largest hole has {largest} bytes")
+        share = getattr(stats, "external_fragmentation", 0.0)
+        free = sum(of[Kind.FREE])
+        true_share = 1 - said / free if free else 0.0
+        if not 0 <= share <= 1 or abs(share - true_share) > 1e-9:
+            raise Breach(
+                Property.P16, f"stats().external_fragmentation is {share!r}, and 1 - largest/free is {true_share}"
+            )
+
+
+def _legal(size: int, bounds: Bounds) -> bool:
+    """Tell whether constraints keep the rules of vmem(9); a shortened program may hold some that do not."""
+    return (
+        (bounds.get("phase", 0) < bounds.get("align", 0) or not bounds.get("phase"))
+        and (not bounds.get("nocross") or bounds["nocross"] >= size)
+        and bounds.get("lo", 0) <= bounds.get("hi", _TOP)
+    )
+
+
+def _size_class(quanta: int) -> int:
+    """Return vmem's size class of a number of quanta."""
+    return quanta - 1 if quanta <= 32 else quanta.bit_length() + 25

@@ -1,0 +1,50 @@
+"""Counting the lines that the interpreter runs: a measure of work without a clock, and a bound for calls that never return."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+__all__ = ["bound_lines", "count_lines"]
+
+
+@contextmanager
+def count_lines() -> Iterator[list[int]]:
+    """Count the lines run meanwhile, in a list of one.
+
+    >>> with count_lines() as lines:
+    ...     _ = [number for number in range(3)]
+    >>> lines[0] > 0
+    True
+    """
+    with _tracing(None, None) as count:
+        yield count
+
+
+@contextmanager
+def bound_lines(most: int, error: BaseException) -> Iterator[None]:
+    """Raise ``error`` out of what runs meanwhile, when it has run more than ``most`` lines."""
+    with _tracing(most, error):
+        yield
+
+
+@contextmanager
+def _tracing(most: int | None, error: BaseException | None) -> Iterator[list[int]]:
+    count = [0]
+
+    def trace(_frame: FrameType, event: str, _argument: object) -> Any:
+        if event == "line":
+            count[0] += 1
+            if most is not None and count[0] > most and error is not None:
+                raise error
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield count
+    finally:
+        sys.settrace(before)

@@ -1,0 +1,244 @@
+"""`conformance`: one line that gives a test class, which pytest and unittest collect; needs hypothesis.
+
+The class holds a Hypothesis state machine that drives the allocator beside the oracle, and one test for every directed check.
+A failing run is shrunk by Hypothesis, and the program is added to the error in the kit's text format.
+"""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from coalloc.contract import Constraint, Contract, Resize
+from coalloc.errors import MissingExtraError
+from coalloc.testing.directed import CHECKS, Check, CheckFailed, NotPromised
+from coalloc.testing.judge import Judge
+from coalloc.testing.minimise import minimise
+from coalloc.testing.programs import Found, random_program
+from coalloc.testing.properties import Breach
+from coalloc.testing.steps import CheckProgram, Do, Setting, Step, dumps
+from coalloc.testing.subject import MakeSpace, Subject
+
+try:
+    from hypothesis import settings as hypothesis_settings
+    from hypothesis import strategies as st
+    from hypothesis.stateful import (
+        RuleBasedStateMachine,
+        initialize,
+        precondition,
+        rule,
+        run_state_machine_as_test,
+    )
+except ImportError as error:  # pragma: no cover (needs an environment without the extra)
+    raise MissingExtraError("hypothesis", "test") from error
+
+__all__ = ["conformance"]
+
+_GRANULE = 4096
+
+
+class _Machine(RuleBasedStateMachine):
+    """Random programs of every step, shrunk by Hypothesis."""
+
+    subject: Subject
+
+    @initialize(
+        limit=st.integers(2, 24),
+        room=st.integers(0, 8),
+        arena=st.integers(1, 10),
+        base=st.sampled_from([0, 1, 16, 2**36]),
+        slack=st.sampled_from([0, 1, 4095]),
+    )
+    def start(self, limit: int, room: int, arena: int, base: int, slack: int) -> None:
+        whole = "arena_size" not in self.subject.accepted
+        setting = Setting(
+            limit=limit,
+            room=limit if whole else max(limit + room - 4, 2),
+            arena=0 if whole else arena,
+            base=base * _GRANULE,
+            slack=slack,
+        )
+        self.judge = Judge(self.subject, setting)
+        self.contract = self.judge.contract
+        self.quanta = max(setting.limit * _GRANULE // self.judge.quantum, 1)
+        self.next_buffer = 0
+
+    def _do(
+        self, do: Do, buffer: int = -1, size: int = 0, at: int = 0, bounds: tuple[tuple[str, int], ...] = ()
+    ) -> None:
+        try:
+            self.judge.do(Step(do, buffer, size, at, bounds))
+        except Breach as breach:
+            self._tell(breach)
+            raise
+
+    def _tell(self, breach: Breach) -> None:
+        program = CheckProgram(self.judge.setting, tuple(self.judge.steps)).renumbered()
+        breach.add_note(dumps(program))
+
+    def _next(self) -> int:
+        self.next_buffer += 1
+        return self.next_buffer - 1
+
+    @rule(quanta=st.integers(1, 8))
+    def alloc(self, quanta: int) -> None:
+        self._do(Do.ALLOC, self._next(), quanta * self.judge.quantum)
+
+    @rule(data=st.data())
+    def alloc_any(self, data: st.DataObject) -> None:
+        self._do(Do.ALLOC, self._next(), data.draw(st.integers(1, (self.quanta + 1) * self.judge.quantum)))
+
+    @precondition(lambda self: Constraint.ALIGN in self.contract.constraints)
+    @rule(
+        quanta=st.integers(1, 4),
+        align=st.integers(0, 4),
+        phase=st.integers(0, 3),
+        nocross=st.integers(0, 4),
+        lo=st.integers(0, 24),
+        length=st.integers(0, 32),
+    )
+    def xalloc(self, quanta: int, align: int, phase: int, nocross: int, lo: int, length: int) -> None:
+        quantum, promised = self.judge.quantum, self.contract.constraints
+        bounds: dict[str, int] = {}
+        if align:
+            bounds["align"] = quantum << align
+            if phase and Constraint.PHASE in promised:
+                bounds["phase"] = phase * quantum % bounds["align"]
+        if nocross and Constraint.NOCROSS in promised:
+            bounds["nocross"] = quantum << (nocross + 1)
+        if lo and Constraint.LO in promised:
+            bounds["lo"] = self.judge.setting.base + lo * quantum
+        if length and Constraint.HI in promised:
+            bounds["hi"] = self.judge.setting.base + (lo + length) * quantum - 1
+        self._do(Do.XALLOC, self._next(), quanta * quantum, bounds=tuple(bounds.items()))
+
+    @precondition(lambda self: self.judge.live)
+    @rule(data=st.data())
+    def free(self, data: st.DataObject) -> None:
+        self._do(Do.FREE, data.draw(st.sampled_from(sorted(self.judge.live))))
+
+    @precondition(lambda self: self.judge.live and self.contract.resize is not Resize.NONE)
+    @rule(data=st.data(), quanta=st.integers(1, 8))
+    def resize(self, data: st.DataObject, quanta: int) -> None:
+        self._do(Do.RESIZE, data.draw(st.sampled_from(sorted(self.judge.live))), quanta * self.judge.quantum)
+
+    @precondition(lambda self: self.judge.gone)
+    @rule(data=st.data())
+    def free_again(self, data: st.DataObject) -> None:
+        self._do(Do.REFREE, data.draw(st.sampled_from(sorted(self.judge.gone))))
+
+    @precondition(lambda self: self.judge.live)
+    @rule(data=st.data(), distance=st.integers(1, 3 * _GRANULE))
+    def free_inside(self, data: st.DataObject, distance: int) -> None:
+        self._do(Do.FREE_INSIDE, data.draw(st.sampled_from(sorted(self.judge.live))), distance)
+
+    @rule(offset=st.integers(0, 40 * _GRANULE))
+    def free_wild(self, offset: int) -> None:
+        self._do(Do.FREE_WILD, at=self.judge.setting.base + offset)
+
+    @rule(size=st.sampled_from([0, 2**31, 2**32, 2**63 - 1, 2**63, 2**63 + 1]))
+    def alloc_strange(self, size: int) -> None:
+        self._do(Do.ALLOC, self._next(), size)
+
+    @rule(page=st.integers(0, 40), quanta=st.integers(1, 4))
+    def reserve(self, page: int, quanta: int) -> None:
+        at = self.judge.setting.base + page * self.judge.quantum
+        self._do(Do.RESERVE, self._next(), quanta * self.judge.quantum, at)
+
+    @rule(call=st.integers(1, 3))
+    def starve(self, call: int) -> None:
+        self._do(Do.STARVE, size=call)
+
+    @rule()
+    def reclaim(self) -> None:
+        self._do(Do.RECLAIM)
+
+    def teardown(self) -> None:
+        if hasattr(self, "judge"):
+            try:
+                self.judge.finish()
+            except Breach as breach:
+                self._tell(breach)
+                raise
+
+
+def conformance(
+    make_space: MakeSpace,
+    *,
+    contract: Contract | None = None,
+    examples: int | None = None,
+    steps: int = 40,
+    programs: int = 40,
+) -> type[unittest.TestCase]:
+    """Make a test class that holds an allocator to what it declares.
+
+    Args:
+        make_space: Makes the allocator: ``make_space(source, kva_limit=...)``; see docs/kit.md.
+        contract: What it is held to; what it declares if None.
+        examples: Programs that Hypothesis runs; what its profile says if None.
+        steps: Steps of each, at most.
+        programs: Programs drawn by the kit itself, in worlds that Hypothesis does not draw.
+
+    Returns:
+        A unittest.TestCase: assign it to a name in a test module.
+
+    >>> from coalloc import CoalescingSpace
+    >>> TestReference = conformance(CoalescingSpace, examples=5)
+    >>> result = unittest.TestResult()
+    >>> _ = TestReference("test_programs").run(result)
+    >>> result.wasSuccessful()
+    True
+    """
+    subject = Subject(make_space, contract)
+
+    def test_programs(self: unittest.TestCase) -> None:
+        del self
+        machine = type("Conformance", (_Machine,), {"subject": subject})
+        profile = hypothesis_settings(stateful_step_count=steps)
+        if examples is not None:
+            profile = hypothesis_settings(profile, max_examples=examples)
+        run_state_machine_as_test(machine, settings=profile)
+
+    def test_seeded_programs(self: unittest.TestCase) -> None:
+        del self
+        for seed in range(programs):
+            _, found = random_program(subject, seed)
+            if found is not None:
+                _fail(subject, found)
+
+    tests: dict[str, Any] = {
+        "__doc__": "Holds an allocator to what it declares.",
+        "test_programs": _described(test_programs, "Hypothesis finds no program that breaks a property."),
+        "test_seeded_programs": _described(test_seeded_programs, "No program drawn from the first seeds breaks one."),
+    }
+    for check in CHECKS:
+        tests["test_" + check.name.replace("-", "_")] = _test_of(check, subject)
+    return type("Conformance", (unittest.TestCase,), tests)
+
+
+def _described(test: Callable[[unittest.TestCase], None], words: str) -> Callable[[unittest.TestCase], None]:
+    test.__doc__ = words
+    return test
+
+
+def _test_of(check: Check, subject: Subject) -> Callable[[unittest.TestCase], None]:
+    def test(self: unittest.TestCase) -> None:
+        try:
+            check.run(subject)
+        except NotPromised as reason:
+            self.skipTest(str(reason))
+        except CheckFailed as failed:
+            _fail(subject, Found(failed.program, failed), again=failed.again)
+
+    return _described(test, " ".join((check.run.__doc__ or check.name).split()))
+
+
+def _fail(subject: Subject, found: Found, *, again: Callable[[CheckProgram], Breach | None] | None = None) -> None:
+    """Raise what was found, with the shortest program in a note."""
+    least = minimise(subject, found, run=again)
+    error = Breach(least.breach.property, least.breach.message)
+    error.add_note(dumps(attrs.evolve(least.program, title=str(least.breach)[:120])))
+    raise error

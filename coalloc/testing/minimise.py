@@ -1,0 +1,127 @@
+"""Delta debugging: leave out and simplify steps of a failing program while it still breaks the same property."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import attrs
+
+from coalloc.testing.programs import Found, run_program
+from coalloc.testing.properties import Breach
+from coalloc.testing.steps import CheckProgram, Do, Setting, Step
+from coalloc.testing.subject import Subject
+
+__all__ = ["minimise"]
+
+_MOST_RUNS: Final = 4000
+
+
+def minimise(subject: Subject, found: Found, *, run: Callable[[CheckProgram], Breach | None] | None = None) -> Found:
+    """Return a smaller program that breaks the same property: no step can be left out of it.
+
+    Args:
+        subject: What is under test.
+        found: What to make smaller.
+        run: Runs a program; on the allocator, beside the oracle, if None.
+
+    Guarantees:
+        The result fails (it was run), unless ``found`` itself does not fail when run again; then that is returned.
+
+    Complexity:
+        At most 4,000 runs; usually some tens.
+    """
+    judge_of = run or (lambda program: run_program(subject, program))
+    runs = 0
+
+    def fails(program: CheckProgram) -> Breach | None:
+        nonlocal runs
+        runs += 1
+        if runs > _MOST_RUNS:
+            return None
+        breach = judge_of(program)
+        return breach if breach is not None and breach.property is found.breach.property else None
+
+    best = attrs.evolve(found, program=found.program)
+    if fails(best.program) is None:
+        return found
+    while True:
+        smaller = _first(fails, best, _without_steps) or _first(fails, best, _simpler)
+        if smaller is None:
+            neat = best.program.renumbered()
+            return Found(neat, fails(neat) or best.breach)
+        best = smaller
+
+
+def _first(
+    fails: Callable[[CheckProgram], Breach | None],
+    best: Found,
+    candidates: Callable[[CheckProgram], Iterator[CheckProgram]],
+) -> Found | None:
+    """Return the first candidate that fails, having gone on from each that did as long as there are more."""
+    improved = None
+    for candidate in candidates(best.program):
+        breach = fails(candidate)
+        if breach is not None:
+            improved = Found(candidate, breach)
+            break
+    return improved
+
+
+def _without_steps(program: CheckProgram) -> Iterator[CheckProgram]:
+    """Yield the program without halves, quarters, ... and single steps, later ones first; then without a buffer."""
+    steps = program.steps
+    width = len(steps) // 2
+    while width:
+        for start in range(len(steps) - width, -1, -width):
+            yield attrs.evolve(program, steps=steps[:start] + steps[start + width :])
+        width //= 2
+    for buffer in sorted({step.buffer for step in steps if step.buffer >= 0}, reverse=True):
+        yield attrs.evolve(program, steps=tuple(step for step in steps if step.buffer != buffer))
+    for first in range(len(steps)):
+        for second in range(first + 1, len(steps)):
+            if len(steps) <= 12:
+                yield attrs.evolve(program, steps=steps[:first] + steps[first + 1 : second] + steps[second + 1 :])
+
+
+def _simpler(program: CheckProgram) -> Iterator[CheckProgram]:
+    """Yield programs with one step, or the setting, made simpler; each measure falls, so that this ends."""
+    for number, step in enumerate(program.steps):
+        for simpler in _simpler_steps(step, program.setting):
+            yield attrs.evolve(program, steps=(*program.steps[:number], simpler, *program.steps[number + 1 :]))
+    setting = program.setting
+    if setting.base:
+        yield attrs.evolve(program, setting=attrs.evolve(setting, base=0))
+    if setting.slack:
+        yield attrs.evolve(program, setting=attrs.evolve(setting, slack=0))
+    for arena in (setting.arena // 2, setting.arena - 1):
+        if 0 < arena < setting.arena:
+            yield attrs.evolve(program, setting=attrs.evolve(setting, arena=arena))
+    for limit in (setting.limit // 2, setting.limit - 1):
+        if 0 < limit < setting.limit:
+            yield attrs.evolve(program, setting=attrs.evolve(setting, limit=limit))
+            yield attrs.evolve(program, setting=attrs.evolve(setting, limit=limit, room=min(setting.room, limit)))
+    if setting.room > setting.limit:
+        yield attrs.evolve(program, setting=attrs.evolve(setting, room=setting.limit))
+
+
+def _simpler_steps(step: Step, setting: Setting) -> Iterator[Step]:
+    if step.do is Do.XALLOC:
+        for name, _ in step.bounds:
+            gone = ("align", "phase") if name == "align" else (name,)
+            yield step._replace(bounds=tuple(pair for pair in step.bounds if pair[0] not in gone))
+        if not step.bounds:
+            yield step._replace(do=Do.ALLOC)
+        for name, value in step.bounds:
+            if name in ("lo", "hi") and value > setting.base:
+                half = setting.base + (value - setting.base) // 2 // 4096 * 4096
+                smaller = half if name == "lo" else half - 1
+                if setting.base <= smaller < value:
+                    yield step._replace(bounds=tuple((n, smaller if n == name else v) for n, v in step.bounds))
+    if step.do in (Do.ALLOC, Do.XALLOC, Do.RESIZE):
+        granule = setting.granule
+        for size in (granule, step.size // 2 // granule * granule, (step.size - 1) // granule * granule):
+            if 0 < size < step.size:
+                yield step._replace(size=size)
+        if step.size % granule:
+            yield step._replace(size=step.size + -step.size % granule)

@@ -1,0 +1,940 @@
+"""Planted bugs, M1 to M70: each a small named change to a correct space, after a bug that some real allocator had.
+
+The kit is held to them: every one that can exist in this model must be killed (``coalloc mutants`` prints by which property,
+after how many operations, and how short the program becomes).  Those that cannot exist here are in ``NOT_APPLICABLE`` with the
+reason.  The numbers and ancestors are those of facts/allocators.md section 4.
+
+A mutant hides its ``violations()``: the kit has to find the bug from outside.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Final, TypeVar
+
+import attrs
+
+from coalloc.contract import RETAIN, Contract, Fit
+from coalloc.errors import ExhaustionError, NoSpaceError
+from coalloc.extent import Extent
+from coalloc.space.coalescing import CoalescingSpace
+from coalloc.space.holes import AddressHoles, ClassHoles, SizeHoles, size_class
+from coalloc.space.placement import Placement
+from coalloc.space.protocol import SpaceStats
+from coalloc.space.vmem import VmemSpace
+from coalloc.testing.subject import MakeSpace
+from coalloc.units import MAX_ADDRESS, round_down, round_up
+from coalloc.vm.fittree import FitTree, Node
+from coalloc.vm.source import Source
+
+__all__ = ["MUTANTS", "NOT_APPLICABLE", "Mutant"]
+
+
+@attrs.frozen
+class Mutant:
+    """A planted bug.
+
+    Args:
+        number: M1 is 1.
+        name: Its class, in words.
+        title: What is wrong, and who had it.
+        make_space: Makes a space with the bug.
+    """
+
+    number: int
+    name: str
+    title: str
+    make_space: MakeSpace
+
+
+class _Unchecked:
+    """A space without its own checker."""
+
+    def __init__(self, space: object) -> None:
+        self._space = space
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in ("check", "violations"):
+            raise AttributeError(name)
+        return getattr(self._space, name)
+
+
+_found: list[Mutant] = []
+_T = TypeVar("_T", bound=type)
+
+
+def _mutant(number: int, **fixed: Any) -> Callable[[_T], _T]:
+    """Register a space, or a free list to be put into the reference, under its number."""
+
+    def register(kind: _T) -> _T:
+        assert kind.__doc__ is not None
+        make = functools.partial(_make, kind, **fixed)
+        functools.update_wrapper(make, _signature)
+        name = "".join(" " + c.lower() if c.isupper() else c for c in kind.__name__.strip("_")).strip()
+        _found.append(Mutant(number, name, " ".join(kind.__doc__.split()), make))
+        return kind
+
+    return register
+
+
+def _signature(source: Source, *, kva_limit: int, arena_size: int = 4 << 20) -> None:
+    """Show which arguments a mutant takes."""
+
+
+def _make(kind: type[Any], source: Source, *, kva_limit: int, arena_size: int = 4 << 20, **fixed: Any) -> _Unchecked:
+    if issubclass(kind, VmemSpace):
+        return _Unchecked(kind(source, kva_limit=kva_limit, import_quantum=arena_size, **fixed))
+    if issubclass(kind, CoalescingSpace):
+        return _Unchecked(kind(source, kva_limit=kva_limit, arena_size=arena_size, **fixed))
+    fit = Fit.NEXT if fixed.get("fit") is Fit.NEXT else _FITS[next(base for base in kind.__mro__ if base in _FITS)]
+    space = CoalescingSpace(source, kva_limit=kva_limit, arena_size=arena_size, fit=fixed.get("fit", fit))
+    space._holes.__class__ = kind
+    return _Unchecked(space)
+
+
+_FITS: Final[Mapping[type, Fit]] = {SizeHoles: Fit.BEST, ClassHoles: Fit.INSTANT, AddressHoles: Fit.FIRST}
+
+
+# --- coalescing and carving ------------------------------------------------------------------------------
+
+
+class _General(SizeHoles):
+    """BEST with the general carve, give and take of the base class, which are shorter to change."""
+
+    __slots__ = ()
+
+    def take(self, size: int) -> int:
+        return self.place(Placement(size, 1, 1))
+
+    def place(self, request: Placement) -> int:
+        for base, hole in self.candidates(request.size):
+            start = self.start(request, base, hole)
+            if start >= 0:
+                self.carve(base, hole, start, request.size)
+                self.takes += 1
+                return start
+        return -1
+
+    def start(self, request: Placement, base: int, hole: int) -> int:
+        """Return the place in a hole that admits a request, or -1."""
+        return request.start_in(base, hole)
+
+    def give(self, base: int, size: int) -> int:
+        end = base + size
+        behind = self.size_at.get(end)
+        if behind is not None and end not in self.walls:
+            self.remove(end, behind)
+            end += behind
+        before = self.start_of.get(base)
+        if before is not None and base not in self.walls:
+            self.remove(before, base - before)
+            base = before
+        self.insert(base, end - base)
+        return end - base
+
+
+@_mutant(1)
+class _CoalescesOnOneSide(_General):
+    """Joins with the hole in front only."""
+
+    __slots__ = ()
+
+    def give(self, base: int, size: int) -> int:
+        before = self.start_of.get(base)
+        if before is not None and base not in self.walls:
+            self.remove(before, base - before)
+            base, size = before, base + size - before
+        self.insert(base, size)
+        return size
+
+
+@_mutant(2)
+class _ForgetsOneSideOfAThreeWayMerge(_General):
+    """Joins with both sides, and leaves the hole in front in its bin."""
+
+    __slots__ = ()
+
+    def give(self, base: int, size: int) -> int:
+        before = self.start_of.get(base)
+        if before is None or base + size not in self.size_at or base in self.walls or base + size in self.walls:
+            return super().give(base, size)
+        whole = super().give(base, size)
+        self.bins.setdefault(base - before, {})[before] = None
+        if base - before not in self.sizes:
+            self.sizes.append(base - before)
+            self.sizes.sort()
+        return whole
+
+
+@_mutant(3)
+class _MergesAcrossArenas(_General):
+    """Joins holes of neighbouring arenas."""
+
+    __slots__ = ()
+
+    def give(self, base: int, size: int) -> int:
+        walls, self.walls = self.walls, ()
+        try:
+            return super().give(base, size)
+        finally:
+            self.walls = walls
+
+
+@_mutant(4)
+class _KeepsItsStartWhenJoined(_General):
+    """Joins with the hole in front, whose bytes are lost: the start is not moved down."""
+
+    __slots__ = ()
+
+    def give(self, base: int, size: int) -> int:
+        before = self.start_of.get(base)
+        if before is not None and base not in self.walls:
+            self.remove(before, base - before)
+        return super().give(base, size)
+
+
+@_mutant(5)
+class _ComparesTheRequest(_General):
+    """Best fit compares with the request instead of the best so far: the last hole that fits wins (drm_mm, 2006 to 2008)."""
+
+    __slots__ = ()
+
+    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+        yield from sorted(((b, s) for b, s in self.size_at.items() if s >= size), reverse=True)
+
+
+@_mutant(6, fit=Fit.CLASS_BEST)
+class _ClassBestSoldAsBest(CoalescingSpace):
+    """Takes any hole of the lowest class that fits, and says that it is the smallest (vmem M_BESTFIT)."""
+
+    @property
+    def contract(self) -> Contract:
+        return attrs.evolve(super().contract, fit=Fit.BEST, tie=None)
+
+
+@_mutant(7)
+class _SearchesFromTheNextClass(ClassHoles):
+    """Rounds the class up when it searches and down when it enters, with nothing to fall back to (OffsetAllocator PR 14)."""
+
+    __slots__ = ()
+
+    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+        quanta = size >> self._shift
+        sure = size_class(quanta) + (quanta > 32 and quanta & (quanta - 1) != 0)
+        for index in sorted(self.bins):
+            if index >= sure:
+                base = next(reversed(self.bins[index]))
+                yield base, self.size_at[base]
+
+
+@_mutant(8)
+class _AcceptsItsWholeClass(ClassHoles):
+    """Rounds the class down when it searches, and takes a hole that is smaller than the request (the first fix of PR 14)."""
+
+    __slots__ = ()
+
+    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+        for index in sorted(self.bins):
+            if index >= size_class(size >> self._shift):
+                base = next(reversed(self.bins[index]))
+                yield base, self.size_at[base]
+
+    def place(self, request: Placement) -> int:
+        return self.take(request.size)
+
+
+@_mutant(9)
+class _LosesSmallRemainders(_General):
+    """Drops what is left of a hole if that is a single quantum."""
+
+    __slots__ = ()
+
+    def carve(self, base: int, hole: int, start: int, size: int) -> None:
+        super().carve(base, hole, start, size)
+        if base + hole - start - size == 4096:
+            self.remove(start + size, 4096)
+
+
+@_mutant(10)
+class _SplitsBelowTheQuantum(CoalescingSpace):
+    """Cuts segments that are no multiple of the quantum, and so leaves remainders smaller than it."""
+
+    def alloc(self, size: int) -> int:
+        if not 0 < size <= 1 << 40:
+            return super().alloc(size)
+        base = self._holes.take(size)
+        if base < 0:
+            base = self._take_harder(Placement(size, 1, 1))
+        self._busy[base] = size
+        return base
+
+
+# --- constraints ------------------------------------------------------------------------------------------
+
+
+@_mutant(11)
+class _AlignsFromTheArenasBase(_General):
+    """Aligns the distance from the arena's base, not the address (genalloc, fixed in 52fbf1134d47)."""
+
+    __slots__ = ()
+
+    def start(self, request: Placement, base: int, hole: int) -> int:
+        arena = max((wall for wall in self.walls if wall <= base), default=0)  # type: ignore[attr-defined]
+        if request.align <= 4096 or request.nocross or request.lo or request.hi < MAX_ADDRESS:
+            return request.start_in(base, hole)
+        start = request.start_in(base - arena, hole)
+        return start + arena if start >= 0 else -1
+
+
+@_mutant(12)
+class _AlignsAsItsNeighbour(_General):
+    """Aligns a request no better than what it lies next to is aligned (TVM's hill climbing, as read)."""
+
+    __slots__ = ()
+
+    def start(self, request: Placement, base: int, hole: int) -> int:
+        left = self.start_of.get(base, base)
+        align = min(request.align, max(left & -left, 4096)) if request.align > 4096 else request.align
+        return attrs.evolve(request, align=align, phase=request.phase % align).start_in(base, hole)
+
+
+@_mutant(13)
+class _AlignsTheSize(_General):
+    """Rounds the size to the alignment, and takes the hole's base as it is (OSTEP's malloc.py)."""
+
+    __slots__ = ()
+
+    def start(self, request: Placement, base: int, hole: int) -> int:
+        rounded = round_up(request.size, request.align)
+        return attrs.evolve(request, align=1, phase=0).start_in(base, hole) if rounded <= hole else -1
+
+
+@_mutant(14)
+class _DropsThePadding(_General):
+    """Forgets what alignment leaves in front, instead of returning it as a hole."""
+
+    __slots__ = ()
+
+    def carve(self, base: int, hole: int, start: int, size: int) -> None:
+        super().carve(base, hole, start, size)
+        if start > base:
+            self.remove(base, start - base)
+
+
+@_mutant(15)
+class _IgnoresTheLossByAlignment(_General):
+    """Compares the size with the hole, and then moves the start up to the alignment."""
+
+    __slots__ = ()
+
+    def start(self, request: Placement, base: int, hole: int) -> int:
+        wide = request.start_in(base, hole + request.align)
+        return wide if hole >= request.size else -1
+
+
+@_mutant(16)
+class _OvercountsTheAlignment(_General):
+    """Asks for size + align - 1, and so passes over a hole that is aligned already (Linux vmalloc's search length)."""
+
+    __slots__ = ()
+
+    def start(self, request: Placement, base: int, hole: int) -> int:
+        return request.start_in(base, hole) if hole >= request.size + request.align - 4096 else -1
+
+
+@_mutant(17)
+class _LosesThePhaseAtABoundary(_General):
+    """Moves on to the nocross boundary, and does not align again."""
+
+    __slots__ = ()
+
+    def start(self, request: Placement, base: int, hole: int) -> int:
+        start = attrs.evolve(request, nocross=0).start_in(base, hole)
+        if (
+            start < 0
+            or not request.nocross
+            or start // request.nocross == (start + request.size - 1) // request.nocross
+        ):
+            return start
+        start = round_up(start, request.nocross)
+        return start if start + request.size <= base + hole and start + request.size - 1 <= request.hi else -1
+
+
+@_mutant(18)
+class _TakesHiAsExclusive(_General):
+    """Treats hi as the first address that may not be held, in one place."""
+
+    __slots__ = ()
+
+    def start(self, request: Placement, base: int, hole: int) -> int:
+        start = request.start_in(base, hole)
+        return start if start + request.size - 1 < request.hi else -1
+
+
+# --- the ends of the ranges ----------------------------------------------------------------------------------
+
+
+@_mutant(19)
+class _WrapsAtTheTop(_General):
+    """Computes the end of a hole modulo 2**64, so that the highest one looks inverted (old NetBSD vmem)."""
+
+    __slots__ = ()
+
+    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+        for base, hole in super().candidates(size):
+            if base < (base + hole) % 2**64:
+                yield base, hole
+
+
+@_mutant(20)
+class _RoundsToNothing(CoalescingSpace):
+    """Rounds a size near the top to 0, and hands out a tiny block (TLSF issue 22, BadAlloc)."""
+
+    def alloc(self, size: int) -> int:
+        if type(size) is int and size > 2**62:
+            size = max(round_up(size, 4096) % 2**63, 1)
+        return super().alloc(size)
+
+
+@_mutant(21)
+class _TruncatesTo32Bits(_General):
+    """Looks for the neighbour with the low 32 bits of the address (drm_mm, genalloc): wrong above 4 GiB only."""
+
+    __slots__ = ()
+
+    def give(self, base: int, size: int) -> int:
+        before = self.start_of.get(base % 2**32)
+        if before is not None and base not in self.walls:
+            self.remove(before, base - before)
+            base, size = before, base + size - before
+        self.insert(base, size)
+        behind = self.size_at.get((base + size) % 2**32)
+        if behind is not None and base + size not in self.walls:
+            self.remove(base, size)
+            self.remove(base + size, behind)
+            self.insert(base, size + behind)
+        return self.size_at[base]
+
+
+@_mutant(22)
+class _GrantsNothing(CoalescingSpace):
+    """Answers a request for 0 bytes with an address that it also gives to the next."""
+
+    def alloc(self, size: int) -> int:
+        return min(self._holes.size_at, default=0) if size == 0 else super().alloc(size)
+
+
+@_mutant(23)
+class _TakesAddress0ForFailure(CoalescingSpace):
+    """Uses 0 to say that nothing was found (NetBSD vmem, FreeBSD's quantum caches)."""
+
+    def alloc(self, size: int) -> int:
+        base = super().alloc(size)
+        if base == 0:
+            raise NoSpaceError(self.size_of(base), free=0, largest_hole=0, mapped=0, kva_limit=self.kva_limit)
+        return base
+
+
+# --- handles -----------------------------------------------------------------------------------------------
+
+
+@_mutant(24)
+class _FreesTwice(CoalescingSpace):
+    """Takes a buffer back a second time."""
+
+    def free(self, base: int) -> None:
+        if self._busy.get(base) == 0:
+            self._frees += 1
+            self._holes.insert(base, 4096)
+            return
+        super().free(base)
+
+
+@_mutant(25)
+class _FreesFromInside(CoalescingSpace):
+    """Takes an address inside a buffer for its base, and frees the tail."""
+
+    def free(self, base: int) -> None:
+        for start, size in self._busy.items():
+            if type(base) is int and start < base < start + size:
+                self._busy[start] = round_up(base - start, 4096)
+                return
+        super().free(base)
+
+
+# --- failure paths and the limit -----------------------------------------------------------------------------
+
+
+@_mutant(27)
+class _RunsOutOfTags(_General):
+    """Has tags for four holes, and finds out in the middle of a carve (OffsetAllocator issue 3)."""
+
+    __slots__ = ()
+
+    def insert(self, base: int, size: int) -> None:
+        if len(self.size_at) >= 4:
+            raise NoSpaceError(size, free=0, largest_hole=0, mapped=0, kva_limit=1)
+        super().insert(base, size)
+
+
+@_mutant(28)
+class _DoesNotRollBack(CoalescingSpace):
+    """Loses a hole on the way to a refusal."""
+
+    def alloc(self, size: int) -> int:
+        try:
+            return super().alloc(size)
+        except ExhaustionError:
+            for base, hole in list(self._holes.size_at.items())[:1]:
+                self._holes.remove(base, hole)
+            raise
+
+
+@_mutant(29)
+class _ForgetsOneRefund(CoalescingSpace):
+    """Charges an arena before it is mapped, and does not refund it when the source refuses (sys_pipe needs two refunds)."""
+
+    def _import_for(self, request: Placement) -> int:
+        base = super()._import_for(request)
+        if base < 0 and self._mapped + request.size <= self._kva_limit:
+            self._mapped += request.size
+        return base
+
+
+@_mutant(30)
+class _ChargesUnrounded(CoalescingSpace):
+    """Compares the unrounded size with the limit, and maps the rounded one."""
+
+    def _import_for(self, request: Placement) -> int:
+        limit = self._kva_limit
+        self._kva_limit = round_up(limit, self._granule)
+        try:
+            return super()._import_for(request)
+        finally:
+            self._kva_limit = limit
+
+
+@_mutant(31)
+class _StopsOneShortOfTheLimit(CoalescingSpace):
+    """Asks for less than the limit where at most would do."""
+
+    def _import_for(self, request: Placement) -> int:
+        self._kva_limit -= 1
+        try:
+            return super()._import_for(request)
+        finally:
+            self._kva_limit += 1
+
+
+# --- arenas ---------------------------------------------------------------------------------------------------
+
+
+@_mutant(35)
+class _ReleasesWhatIsInUse(CoalescingSpace):
+    """Takes an arena for free if it begins with a hole of more than half its size."""
+
+    def _is_idle(self, arena: int) -> bool:
+        return arena in self._arenas and 2 * self._holes.size_at.get(arena, 0) > self._arenas[arena]
+
+    def _release_arena(self, arena: int) -> None:
+        size = self._arenas.pop(arena)
+        self._source.unmap(arena, size)
+        self._holes.remove(arena, self._holes.size_at[arena])
+        self._mapped -= size
+        self._releases += 1
+
+
+@_mutant(36)
+class _ReleasesByTheSizeAlone(CoalescingSpace):
+    """Never finds an arena free that has been carved: the test compares with a hole that a guard has shortened (bpo-32759)."""
+
+    def _is_idle(self, arena: int) -> bool:
+        return arena in self._arenas and self._holes.size_at.get(arena) == self._arenas[arena] - 4096
+
+
+@_mutant(37)
+class _ReleasesTheHole(CoalescingSpace):
+    """Gives back the range of the last free, not the arena that was imported."""
+
+    last: int
+
+    def free(self, base: int) -> None:
+        self.last = self.size_of(base)
+        super().free(base)
+
+    def _release_arena(self, arena: int) -> None:
+        size = self._arenas[arena]
+        self._source.unmap(arena, min(getattr(self, "last", size), size))
+        super()._release_arena(arena)
+
+
+@_mutant(38)
+class _HasNoHysteresis(CoalescingSpace):
+    """Says that it keeps an idle arena, and gives back every one at once."""
+
+    @property
+    def contract(self) -> Contract:
+        return attrs.evolve(super().contract, release=RETAIN(1))
+
+    def _settle(self, address: int) -> None:
+        if self._is_idle(self._arenas.peekitem(self._arenas.bisect_right(address) - 1)[0]):
+            self._release_idle(keep=0)
+
+
+@_mutant(39)
+class _KeepsAnArenaForEachSize(CoalescingSpace):
+    """Keeps idle arenas without bound (RMM issue 845)."""
+
+    def _settle(self, address: int) -> None:
+        pass
+
+
+@_mutant(40)
+class _ImportsForEver(CoalescingSpace):
+    """Imports again and again for a constraint that no arena meets (vmem M_WAITOK)."""
+
+    def _take_harder(self, request: Placement) -> int:
+        while request.lo or request.nocross or request.hi < MAX_ADDRESS:
+            base = self._import_for(request)
+            if base >= 0 or request.size > self._kva_limit - self._mapped:
+                break
+        else:
+            base = -1
+        return base if base >= 0 else super()._take_harder(request)
+
+
+@_mutant(42)
+class _IgnoresLaterPrefixes(AddressHoles):
+    """Does not reset its search for each arena: a hole at the base of a later one is not seen (genalloc 62e931fac45b)."""
+
+    __slots__ = ()
+
+    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+        lowest = min(self.size_at, default=0)
+        return ((b, s) for b, s in super().candidates(size) if b == lowest or b not in self.walls)
+
+
+# --- next fit ---------------------------------------------------------------------------------------------------
+
+
+@_mutant(43, fit=Fit.NEXT)
+class _CursorPointsIntoAHole(AddressHoles):
+    """Leaves the cursor inside a hole that was joined over it, and passes that hole over for ever."""
+
+    __slots__ = ()
+
+    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+        cursor = self._cursor or 0
+        return ((b, s) for b, s in super().candidates(size) if not b < cursor < b + s)
+
+
+@_mutant(44, fit=Fit.NEXT)
+class _DoesNotWrap(AddressHoles):
+    """Looks from the cursor to the top, and no further."""
+
+    __slots__ = ()
+
+    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+        return ((b, s) for b, s in super().candidates(size) if b >= (self._cursor or 0))
+
+
+@_mutant(45, fit=Fit.NEXT)
+class _SkipsRounding(CoalescingSpace):
+    """Carves the size as it was asked for on one path (FreeBSD vmem's next fit, as read)."""
+
+    def alloc(self, size: int) -> int:
+        if type(size) is int and 0 < size <= 1 << 40:
+            base = self._holes.take(size)
+            if base >= 0:
+                self._busy[base] = size
+                return base
+        return super().alloc(size)
+
+
+# --- indices ----------------------------------------------------------------------------------------------------
+
+
+class _StaleTree(FitTree):
+    """A tree that does not tell the nodes above when a length goes."""
+
+    __slots__ = ()
+
+    def insert(self, key: int, length: int) -> None:
+        super().insert(key, length)
+        node: Node | None = self._nodes[key].parent
+        while node is not None:
+            node.largest = node.length
+            node = node.parent
+
+
+@_mutant(46)
+class _StoresAStaleMaximum(AddressHoles):
+    """Does not propagate the largest length of a subtree, so that a large hole is not seen."""
+
+    __slots__ = ()
+
+    def insert(self, base: int, size: int) -> None:
+        self.tree.__class__ = _StaleTree
+        super().insert(base, size)
+
+
+@_mutant(47)
+class _LeavesEmptyBins(ClassHoles):
+    """Does not clear the bit of a bin that has become empty, and pops from it."""
+
+    __slots__ = ()
+
+    def remove(self, base: int, size: int) -> None:
+        super().remove(base, size)
+        self.bins.setdefault(size_class(size >> self._shift), {})
+
+    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+        for index in sorted(self.bins):
+            if index > size_class(size >> self._shift):
+                base = list(self.bins[index])[-1]
+                yield base, self.size_at[base]
+        yield from super().candidates(size)
+
+
+@_mutant(48)
+class _LeavesTheOldKey(_General):
+    """Changes the size of a hole that is in a tree ordered by size, without taking it out first."""
+
+    __slots__ = ()
+
+    def carve(self, base: int, hole: int, start: int, size: int) -> None:
+        if start > base or size == hole:
+            super().carve(base, hole, start, size)
+            return
+        del self.size_at[base]
+        self.size_at[base + size] = hole - size
+        self.start_of[base + hole] = base + size
+        bin_ = self.bins[hole]
+        del bin_[base]
+        bin_[base + size] = None
+
+    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+        for base, _ in super().candidates(size):
+            if self.size_at[base] >= size:
+                yield base, self.size_at[base]
+
+    def remove(self, base: int, size: int) -> None:
+        del self.size_at[base]
+        del self.start_of[base + size]
+        for key, bin_ in list(self.bins.items()):
+            if bin_.pop(base, 0) is None and not bin_:
+                self._drop(key)
+
+
+# --- resize and reserve -------------------------------------------------------------------------------------------
+
+
+@_mutant(52)
+class _LeavesAStaleSize(CoalescingSpace):
+    """Grows a buffer in place, and does not write down its new size."""
+
+    def _grow(self, base: int, old: int, size: int) -> bool:
+        grown = super()._grow(base, old, size)
+        if grown:
+            self._busy[base] = old
+        return grown
+
+
+@_mutant(53)
+class _FreesBeforeItHas(CoalescingSpace):
+    """Frees the old buffer before it has the new one, and so loses it when that is refused."""
+
+    def resize(self, base: int, size: int) -> int:
+        if size <= self.size_of(base):
+            return super().resize(base, size)
+        self.free(base)
+        return self.alloc(size)
+
+
+@_mutant(55)
+class _LosesOneSideOfAReserve(CoalescingSpace):
+    """Reserves in the middle of a hole, and forgets what lies behind (supercollider issue 6586)."""
+
+    def reserve(self, extent: Extent) -> None:
+        super().reserve(extent)
+        behind = self._holes.size_at.get(extent.end)
+        if behind is not None:
+            self._holes.remove(extent.end, behind)
+
+
+@_mutant(56)
+class _ReservesBeyondItsHole(CoalescingSpace):
+    """Looks at the start of a reserved range only, since start + size may have wrapped."""
+
+    def reserve(self, extent: Extent) -> None:
+        for base, size in self._holes.size_at.items():
+            if base <= extent.base < base + size:
+                self._holes.carve(base, size, extent.base, min(extent.size, base + size - extent.base))
+                self._busy[extent.base] = extent.size
+                self._reserves += 1
+                return
+        super().reserve(extent)
+
+
+# --- caches ---------------------------------------------------------------------------------------------------------
+
+
+@_mutant(58, quantum_cache=8192)
+class _MixesItsClasses(CoalescingSpace):
+    """Looks in the cache by the size asked for, rounded down, and enters by the size rounded up."""
+
+    def alloc(self, size: int) -> int:
+        stack = self._cache.get(round_down(size, 4096)) if type(size) is int and 4096 < size <= 8192 else None
+        if stack:
+            base = stack.pop()
+            self._cache_hits += 1
+            self._busy[base] = round_up(size, 4096)
+            return base
+        return super().alloc(size)
+
+
+@_mutant(59, quantum_cache=8192)
+class _DoesNotDrain(CoalescingSpace):
+    """Refuses with buffers in its cache."""
+
+    def _drain(self) -> None:
+        pass
+
+
+@_mutant(60, quantum_cache=8192)
+class _ReusesBeforeTheFlush(CoalescingSpace):
+    """Has a freed buffer in its cache and in a hole at the same time."""
+
+    def free(self, base: int) -> None:
+        size = self.size_of(base)
+        super().free(base)
+        if base in self._cache.get(size, ()):
+            self._holes.give(base, size)
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+@_mutant(63)
+class _ForgetsThePeak(CoalescingSpace):
+    """Does not raise the peak when an arena is imported."""
+
+    def stats(self) -> SpaceStats:
+        figures = super().stats()
+        return attrs.evolve(figures, peak_mapped=min(figures.peak_mapped, self._arena_size))
+
+
+@_mutant(64)
+class _CallsTheClassFloorExact(VmemSpace):
+    """Reports the floor of the highest class as the largest hole, and says that its figures are exact."""
+
+    @property
+    def contract(self) -> Contract:
+        return attrs.evolve(super().contract, exact_stats=True)
+
+
+@attrs.frozen
+class _WorstForOne(SpaceStats):
+    """Figures whose fragmentation is 1 for a single perfect hole (buddy_alloc)."""
+
+    @property
+    def external_fragmentation(self) -> float:
+        return 1.0 if self.holes == 1 else super().external_fragmentation
+
+
+@_mutant(65)
+class _FragmentedWithOneHole(CoalescingSpace):
+    """Reports the worst fragmentation for one perfect hole (buddy_alloc; RMM and extfrag in other ways)."""
+
+    def stats(self) -> SpaceStats:
+        return _WorstForOne(**attrs.asdict(super().stats()))
+
+
+# --- the rest ----------------------------------------------------------------------------------------------------------
+
+
+@_mutant(66)
+class _OrderLeaks(CoalescingSpace):
+    """Lets something that the program does not say, such as the order of a hash table, decide between equal holes."""
+
+    made: ClassVar[Iterator[int]] = itertools.count()
+
+    def __init__(self, source: Source, **keywords: Any) -> None:
+        super().__init__(source, **keywords)
+        self.odd = next(self.made) % 2
+
+    @property
+    def contract(self) -> Contract:
+        return attrs.evolve(super().contract, tie=None)
+
+    def alloc(self, size: int) -> int:
+        for bin_ in self._holes.bins.values() if self.odd else ():  # type: ignore[attr-defined]
+            for base in sorted(bin_, reverse=True):
+                bin_[base] = bin_.pop(base)
+        return super().alloc(size)
+
+
+@_mutant(67)
+class _AlwaysRefuses(CoalescingSpace):
+    """Refuses everything, which most test kits accept."""
+
+    def alloc(self, size: int) -> int:
+        raise NoSpaceError(round_up(size, 4096), free=0, largest_hole=0, mapped=0, kva_limit=self.kva_limit)
+
+
+@_mutant(68)
+class _NeverReuses(CoalescingSpace):
+    """Forgets what is freed, so that nothing overlaps, and it dies early."""
+
+    def free(self, base: int) -> None:
+        self.size_of(base)
+        self._busy[base] = 0
+        self._frees += 1
+
+
+@_mutant(69)
+class _GrantsLess(CoalescingSpace):
+    """Succeeds with a shorter range where there is no room for the whole."""
+
+    def alloc(self, size: int) -> int:
+        try:
+            return super().alloc(size)
+        except ExhaustionError:
+            if size > 4096:
+                return self.alloc(size // 2)
+            raise
+
+
+@_mutant(70)
+class _WalksAllHoles(CoalescingSpace):
+    """Looks at every hole on every call (drm_buddy's free list)."""
+
+    def alloc(self, size: int) -> int:
+        lowest = -1
+        for base, hole in self._holes.size_at.items():
+            if hole >= size:
+                lowest = base
+        del lowest
+        return super().alloc(size)
+
+
+MUTANTS: Final[Mapping[int, Mutant]] = {mutant.number: mutant for mutant in sorted(_found, key=lambda m: m.number)}
+"""The mutants by number."""
+
+NOT_APPLICABLE: Final[Mapping[int, str]] = {
+    26: "a buffer's handle is its address, which is the same when it is handed out again: there is no stale handle to tell",
+    32: "one thread calls a space, so nothing happens between check and charge; it is a matter of schedules",
+    33: "the limit of a space is fixed, and what it limits is what is imported",
+    34: "the limit of a space is fixed",
+    41: "one thread calls a space, so no other makes room during an import; it is a matter of schedules",
+    49: "arenas do not grow",
+    50: "arenas do not shrink",
+    51: "arenas do not grow",
+    54: "a resize promises no alignment, so it has none to lose",
+    57: "there are no guard gaps",
+    61: "nobody sleeps for space; it is a matter of schedules",
+    62: "nobody sleeps for space; it is a matter of schedules",
+}
+"""Why the other mutants of the list cannot exist in this model, by number."""

@@ -1,0 +1,200 @@
+"""Random programs from a seed, run as they are made: each step is drawn with the judge's knowledge of what is live."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+import attrs
+
+from coalloc.contract import Constraint, Contract, Fit, Geometry, Resize
+from coalloc.testing.judge import Judge
+from coalloc.testing.properties import Breach
+from coalloc.testing.steps import CheckProgram, Do, Setting, Step
+from coalloc.testing.subject import Subject
+
+__all__ = ["Found", "draw_setting", "random_program", "run_program"]
+
+_TOP: Final = 2**64 - 1
+
+
+@attrs.frozen
+class Found:
+    """A program and the breach it ends in."""
+
+    program: CheckProgram
+    breach: Breach
+
+
+def run_program(subject: Subject, program: CheckProgram) -> Breach | None:
+    """Run a program and return the breach it ends in, or None."""
+    try:
+        judge = Judge(subject, program.setting)
+        for step in program.steps:
+            judge.do(step)
+        judge.inspect()
+    except Breach as breach:
+        return breach
+    return None
+
+
+def draw_setting(generator: random.Random, subject: Subject, contract: Contract) -> Setting:
+    """Draw the world of a program: mostly tiny, sometimes large enough to tell size classes apart."""
+    by_class = contract.fit in (Fit.INSTANT, Fit.CLASS_BEST) or contract.completeness.value == "class"
+    if generator.random() < (0.4 if by_class or contract.fit is Fit.BEST else 0.1):
+        limit = generator.choice([96, 160, 200])
+        arena = generator.choice([limit, limit, limit // 2])
+    else:
+        limit = generator.randint(4, 24)
+        arena = generator.randint(1, 10)
+    if contract.geometry is Geometry.BUDDY:
+        arena = 1 << (arena.bit_length() - 1)
+    room = max(limit + generator.randint(-4, 8), 2)
+    top = 2**52 - room  # so that the source ends with the address space
+    base = generator.choice([0, 0, 1, 16, 2**36, top])
+    if "arena_size" not in subject.accepted:
+        arena = 0
+        room = max(room, limit)
+        base = min(base, 2**52 - room)
+    slack = generator.choice([0, 0, 0, 1, 2048, 4095])
+    return Setting(limit=limit, room=room, base=base * 4096, arena=arena, slack=slack)
+
+
+class _Player:
+    """Draws steps that suit what is live."""
+
+    def __init__(self, generator: random.Random, judge: Judge) -> None:
+        self.random = generator
+        self.judge = judge
+        self.next_buffer = 0
+        contract, setting = judge.contract, judge.setting
+        self.quantum = judge.quantum
+        self.limit = setting.limit * setting.granule
+        quanta = max(self.limit // self.quantum, 1)
+        widest = max(2, quanta // generator.choice([2, 3, 4, 8]))
+        self.sizes = [generator.randint(1, widest) for _ in range(generator.randint(1, 5))] + [1]
+        if generator.random() < 0.3:
+            self.sizes = [1 << generator.randrange(widest.bit_length()) for _ in range(3)] + [1]
+        self.share = generator.choice([0.4, 0.5, 0.6])  # of allocs among steps
+        self.odd = generator.random() < 0.3
+        self.bounded = bool(contract.constraints) and hasattr(judge.space, "xalloc") and generator.random() < 0.5
+        self.resizes = contract.resize is not Resize.NONE and generator.random() < 0.6
+        self.strange = generator.random() < 0.4  # bad frees, reserve, starving
+        self.order = generator.choice(["any", "any", "newest", "oldest"])
+
+    def step(self) -> Step:
+        draw = self.random
+        live = self.judge.live
+        choice = draw.random()
+        if self.strange and choice < 0.12:
+            return self._strange()
+        full = not self.judge.contract.limited and sum(size for _, size in live.values()) > self.limit
+        if not live or (choice < self.share and not full):
+            return self._alloc()
+        if self.resizes and choice > 0.9:
+            return Step(Do.RESIZE, draw.choice(sorted(live)), self._size())
+        if choice > 0.985:
+            return Step(Do.RECLAIM)
+        if self.order == "any":
+            return Step(Do.FREE, draw.choice(sorted(live)))
+        return Step(Do.FREE, (max if self.order == "newest" else min)(live))
+
+    def _size(self) -> int:
+        size = self.random.choice(self.sizes) * self.quantum
+        if self.odd:
+            size -= self.random.randrange(self.quantum)
+        if self.random.random() < 0.03:
+            size = self.limit - self.random.randint(0, 2) * self.quantum
+        return max(size, 1)
+
+    def _alloc(self) -> Step:
+        self.next_buffer += 1
+        size = self._size()
+        if self.bounded and self.random.random() < 0.5:
+            bounds = self._bounds(size)
+            if bounds:
+                return Step(Do.XALLOC, self.next_buffer - 1, size, bounds=bounds)
+        return Step(Do.ALLOC, self.next_buffer - 1, size)
+
+    def _bounds(self, size: int) -> tuple[tuple[str, int], ...]:
+        draw, quantum, promised = self.random, self.quantum, self.judge.contract.constraints
+        base, length = self.judge.setting.base, self.judge.setting.room * self.judge.setting.granule
+        bounds: dict[str, int] = {}
+        if Constraint.ALIGN in promised and draw.random() < 0.6:
+            bounds["align"] = quantum << draw.randint(0, 4)
+            if Constraint.PHASE in promised and draw.random() < 0.5:
+                bounds["phase"] = draw.randrange(bounds["align"] // quantum) * quantum
+        if Constraint.NOCROSS in promised and draw.random() < 0.5:
+            rounded = size + -size % quantum
+            bounds["nocross"] = quantum << ((rounded // quantum - 1).bit_length() + draw.randint(0, 2))
+        if Constraint.LO in promised and draw.random() < 0.3:
+            bounds["lo"] = base + draw.randrange(length // quantum) * quantum
+        if Constraint.HI in promised and draw.random() < 0.3:
+            lo = bounds.get("lo", base)
+            bounds["hi"] = min(lo + draw.randint(1, length // quantum) * quantum - 1, _TOP)
+        return tuple(bounds.items())
+
+    def _strange(self) -> Step:
+        draw, judge = self.random, self.judge
+        what = draw.choice([Do.REFREE, Do.FREE_INSIDE, Do.FREE_WILD, Do.RESERVE, Do.STARVE, Do.REFREE, Do.ALLOC])
+        if what is Do.ALLOC:
+            self.next_buffer += 1
+            return Step(
+                what, self.next_buffer - 1, draw.choice([0, 0, 2**63 - 1, 2**63, 2**63 + 1, 2**64, 2**31, 2**32])
+            )
+        if what is Do.REFREE and judge.gone:
+            return Step(what, draw.choice(sorted(judge.gone)))
+        if what is Do.FREE_INSIDE and judge.live:
+            buffer = draw.choice(sorted(judge.live))
+            size = judge.live[buffer][1]
+            return Step(what, buffer, draw.choice([1, size // 2, size - 1, min(self.quantum, size - 1)]) or 1)
+        if what is Do.RESERVE:
+            pages = judge.setting.room * judge.setting.granule // self.quantum
+            self.next_buffer += 1
+            holes = judge.oracle.holes()
+            if holes and draw.random() < 0.7:
+                base, size = draw.choice(holes)
+                first = draw.randrange(size // self.quantum)
+                at = base + first * self.quantum
+                length = draw.randint(1, size // self.quantum - first) + draw.choice([0, 0, 1])
+            else:
+                at, length = judge.setting.base + draw.randrange(pages) * self.quantum, draw.randint(1, 4)
+            return Step(what, self.next_buffer - 1, length * self.quantum, at=at)
+        if what is Do.STARVE:
+            return Step(what, size=draw.randint(1, 3))
+        room = judge.setting.room * judge.setting.granule
+        return Step(Do.FREE_WILD, at=judge.setting.base + draw.randrange(room))
+
+
+def random_program(
+    subject: Subject,
+    seed: int,
+    *,
+    steps: int = 60,
+    setting: Setting | None = None,
+) -> tuple[Judge | None, Found | None]:
+    """Make and run one program.
+
+    Args:
+        subject: What is under test.
+        seed: The program depends on it and on the allocator's answers alone.
+        steps: How many steps; at the end everything is freed.
+        setting: The world; drawn if None.
+
+    Returns:
+        The judge (None if the allocator could not be made), and what was found.
+    """
+    generator = random.Random(seed)
+    world = setting or Setting()
+    judge = None
+    try:
+        if setting is None:
+            world = draw_setting(generator, subject, subject.declared)
+        judge = Judge(subject, world)
+        player = _Player(generator, judge)
+        for _ in range(steps):
+            judge.do(player.step())
+        judge.finish()
+    except Breach as breach:
+        return judge, Found(CheckProgram(world, tuple(judge.steps) if judge else ()), breach)
+    return judge, None

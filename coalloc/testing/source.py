@@ -1,0 +1,168 @@
+"""`WatchedSource`: a source that writes down what is mapped and unmapped, fails on demand, and reports misuse (P12, P17)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from coalloc.errors import NoSpaceError
+from coalloc.testing.properties import Breach, Property
+
+__all__ = ["MAX_CALLS", "Event", "WatchedSource"]
+
+MAX_CALLS: Final = 200
+"""Map calls that one operation may make; one that makes more would go on until the source is dry (P17)."""
+
+
+@attrs.frozen
+class Event:
+    """An arena was mapped, or unmapped (bytes)."""
+
+    mapped: bool
+    base: int
+    size: int
+
+    def holds(self, address: int) -> bool:
+        """Tell whether an address lies in the arena."""
+        return self.base <= address < self.base + self.size
+
+
+class WatchedSource:
+    """Map ranges first fit, and watch.
+
+    Args:
+        base: First address, a multiple of the granule.
+        size: Bytes, a multiple of the granule.
+        granule: Every range has a base and size that are multiples of it.
+
+    Attributes:
+        events: What was mapped and unmapped since somebody last cleared the list.
+        starve: The how-manieth map call from now fails; 0 is none.
+        starved: Whether a call has been made to fail since somebody last cleared this.
+        map_calls: Map calls so far, failed ones included.
+        breach: The first misuse that was seen.
+
+    >>> source = WatchedSource(base=0, size=16384)
+    >>> source.map(5000), source.map(4096), source.available()
+    (0, 8192, 4096)
+    """
+
+    def __init__(self, *, base: int = 0, size: int, granule: int = 4096) -> None:
+        self.base = base
+        self.size = size
+        self.granule = granule
+        self.events: list[Event] = []
+        self.starve = 0
+        self.starved = False
+        self.map_calls = 0
+        self.calls_left = MAX_CALLS
+        self.breach: Breach | None = None
+        self._ranges: dict[int, int] = {}
+
+    # --- the source ----------------------------------------------------------------------------------
+
+    def map(self, size: int, *, own_object: bool = False) -> int:
+        """Map at the lowest address where there is room.
+
+        Raises:
+            NoSpaceError: If there is no room, or the call was told to fail.
+            Breach: If the size is no positive int, or one operation makes more than MAX_CALLS calls.
+        """
+        del own_object
+        self.map_calls += 1
+        self.calls_left -= 1
+        if self.calls_left < 0:
+            raise self._misused(Property.P17, f"one operation asks the source for more than {MAX_CALLS} arenas")
+        if type(size) is not int or size <= 0:
+            raise self._misused(Property.P12, f"the source is asked to map {size!r} bytes")
+        size += -size % self.granule
+        base = -1 if self.starve == 1 else self._room(size)
+        self.starved = self.starved or self.starve == 1
+        self.starve = max(self.starve - 1, 0)
+        if base < 0:
+            raise NoSpaceError(
+                size,
+                free=self.size - self.mapped,
+                largest_hole=self.available(),
+                mapped=self.mapped,
+                kva_limit=self.size,
+            )
+        self._ranges[base] = size
+        self.events.append(Event(True, base, size))
+        return base
+
+    def unmap(self, base: int, size: int) -> None:
+        """Take a range back, which must be one that was mapped, whole.
+
+        Raises:
+            Breach: If it is not.
+        """
+        whole = self._ranges.get(base) if type(base) is int else None
+        if whole is None:
+            raise self._misused(Property.P12, f"{base!r} is unmapped, where no arena begins")
+        if type(size) is not int or size + -size % self.granule != whole:
+            raise self._misused(Property.P12, f"the arena {base:#x}+{whole} is unmapped as one of {size!r} bytes")
+        del self._ranges[base]
+        self.events.append(Event(False, base, whole))
+
+    def touch(self, base: int, size: int) -> None:
+        """Look at a range, which must be mapped.
+
+        Raises:
+            Breach: If it is not.
+        """
+        if not self.maps(base, size):
+            raise self._misused(Property.P12, f"{base!r}+{size!r} is accessed, and not mapped")
+
+    def discard(self, base: int, size: int) -> None:
+        """As :meth:`touch`."""
+        self.touch(base, size)
+
+    def maps(self, base: int, size: int) -> bool:
+        """Tell whether a range lies in mapped arenas; the neighbouring arena counts."""
+        at, end = base, base + size
+        while at < end:
+            inside = [start + length for start, length in self._ranges.items() if start <= at < start + length]
+            if not inside:
+                return False
+            at = inside[0]
+        return size > 0
+
+    def available(self) -> int:
+        """Return the size of the largest range that could be mapped now."""
+        return 0 if self.starve == 1 else self.largest_gap(self._ranges)
+
+    # --- for who watches -------------------------------------------------------------------------------
+
+    @property
+    def mapped(self) -> int:
+        """Bytes mapped."""
+        return sum(self._ranges.values())
+
+    @property
+    def ranges(self) -> dict[int, int]:
+        """Size of every mapped range by its base; a copy."""
+        return dict(self._ranges)
+
+    def largest_gap(self, ranges: dict[int, int]) -> int:
+        """Return the largest gap there would be with these ranges mapped."""
+        return max((size for _, size in self._gaps(ranges)), default=0)
+
+    def _gaps(self, ranges: dict[int, int]) -> list[tuple[int, int]]:
+        at, gaps = self.base, []
+        for start, length in sorted(ranges.items()):
+            if start > at:
+                gaps.append((at, start - at))
+            at = start + length
+        if at < self.base + self.size:
+            gaps.append((at, self.base + self.size - at))
+        return gaps
+
+    def _room(self, size: int) -> int:
+        return next((base for base, length in self._gaps(self._ranges) if length >= size), -1)
+
+    def _misused(self, broken: Property, message: str) -> Breach:
+        breach = Breach(broken, message)
+        self.breach = self.breach or breach
+        return breach

@@ -1,0 +1,229 @@
+r"""Check programs: what the kit does to an allocator, as data; short enough to read, valid whatever is left out of it.
+
+A program is a :class:`Setting` (how large the allocator's world is) and steps.  Buffers are named by numbers.  A step on a
+buffer that is not live, because its alloc was refused or left out, is passed over: so any part of a program is a program,
+and shrinking is leaving out.  The text format is that of space programs with more words::
+
+    coalloc check-program 1
+    title P7: refused although there is room
+    setting limit=4 room=4 base=0x0 arena=0
+    alloc 0 4096
+    xalloc 1 4096 align=8192 phase=4096
+    reserve 2 4096 at=0x2000
+    resize 1 8192
+    free 0
+    refree 0
+    free-inside 1 8
+    free-wild 0x123
+    starve 1
+    reclaim
+    finish
+
+``limit``, ``room`` (of the source) and ``arena`` are in granules of the source, sizes and addresses in bytes.  ``refree``
+frees a buffer a second time, ``free-inside`` frees so many bytes into one, ``free-wild`` an address that was never handed out;
+``starve n`` makes the n-th map call of the source from then on fail; ``finish`` frees everything and looks whether all is as
+it was at first.  A size that no request may have (0, more than 2**63) is asked for to see it refused.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import attrs
+
+from coalloc.errors import ProgramError
+
+__all__ = ["CheckProgram", "Do", "Setting", "Step", "dumps", "loads"]
+
+_HEADER: Final = "coalloc check-program 1"
+
+
+class Do(enum.Enum):
+    """What a step does; the value is its word in the text format."""
+
+    ALLOC = "alloc"
+    XALLOC = "xalloc"
+    FREE = "free"
+    RESIZE = "resize"
+    RESERVE = "reserve"
+    REFREE = "refree"
+    FREE_INSIDE = "free-inside"
+    FREE_WILD = "free-wild"
+    RECLAIM = "reclaim"
+    STARVE = "starve"
+    FINISH = "finish"
+
+
+class Step(NamedTuple):
+    """One call; ``size`` is bytes (for FREE_INSIDE the distance from the base, for STARVE the number of the map call)."""
+
+    do: Do
+    buffer: int = -1
+    size: int = 0
+    at: int = 0
+    bounds: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        words = [self.do.value]
+        if self.buffer >= 0:
+            words.append(str(self.buffer))
+        if self.size or self.do in (Do.ALLOC, Do.RESIZE):
+            words.append(str(self.size))
+        if self.do is Do.FREE_WILD:
+            words.append(f"{self.at:#x}")
+        if self.do is Do.RESERVE:
+            words.append(f"at={self.at:#x}")
+        words += [f"{name}={value:#x}" if name in ("lo", "hi") else f"{name}={value}" for name, value in self.bounds]
+        return " ".join(words)
+
+
+@attrs.frozen
+class Setting:
+    """The world of one program.
+
+    Args:
+        limit: ``kva_limit`` in granules, > 0.
+        room: Size of the source in granules, > 0.
+        base: First address of the source, a multiple of the granule.
+        arena: ``arena_size`` in granules, where the allocator takes one; 0 leaves it alone.
+        granule: Of the source, in bytes.
+        slack: Bytes that ``kva_limit`` exceeds its granules by, less than a granule.
+        options: Further keyword arguments for the allocator.
+    """
+
+    limit: int = 16
+    room: int = 16
+    base: int = 0
+    arena: int = 0
+    granule: int = 4096
+    slack: int = 0
+    options: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def kva_limit(self) -> int:
+        """Bytes that the allocator may map."""
+        return self.limit * self.granule + self.slack
+
+    def __str__(self) -> str:
+        words = [f"limit={self.limit} room={self.room} base={self.base:#x} arena={self.arena}"]
+        words += [f"granule={self.granule}"] if self.granule != 4096 else []
+        words += [f"slack={self.slack}"] if self.slack else []
+        return " ".join(words)
+
+
+@attrs.frozen
+class CheckProgram:
+    """A setting and the steps to run in it."""
+
+    setting: Setting
+    steps: tuple[Step, ...]
+    title: str = ""
+
+    def renumbered(self) -> CheckProgram:
+        """Return the same program with its buffers numbered from 0 in the order of their first step."""
+        numbers: dict[int, int] = {}
+        steps = []
+        for step in self.steps:
+            if step.buffer >= 0:
+                numbers.setdefault(step.buffer, len(numbers))
+                step = step._replace(buffer=numbers[step.buffer])
+            steps.append(step)
+        return attrs.evolve(self, steps=tuple(steps))
+
+
+def dumps(program: CheckProgram) -> str:
+    """Return a program as text; ``options`` of the setting are not part of it."""
+    lines = [_HEADER]
+    if program.title:
+        lines.append(f"title {program.title}")
+    lines.append(f"setting {program.setting}")
+    lines += [str(step) for step in program.steps]
+    return "\n".join(lines) + "\n"
+
+
+def loads(text: str, name: str | None = None) -> CheckProgram:
+    r"""Read a program from text.
+
+    Raises:
+        ProgramError: If it is not one, with the line.
+
+    >>> program = loads("coalloc check-program 1\nsetting limit=4\nalloc 0 4096\nfree 0\n")
+    >>> len(program.steps), program.setting.limit, loads(dumps(program)) == program
+    (2, 4, True)
+    """
+    lines = text.splitlines()
+    if not lines or lines[0] != _HEADER:
+        raise ProgramError(f"is no check program: the first line must be {_HEADER!r}", name, 1)
+    title, setting, steps = "", Setting(), []
+    for number, line in enumerate(lines[1:], 2):
+        if not line.strip() or line.startswith("#"):
+            continue
+        word, _, rest = line.partition(" ")
+        try:
+            if word == "title":
+                title = rest
+            elif word == "setting":
+                setting = _setting(rest.split())
+            else:
+                steps.append(_step(word, rest.split()))
+        except ValueError as error:
+            raise ProgramError(str(error), name, number) from None
+    return CheckProgram(setting, tuple(steps), title)
+
+
+def _setting(words: Iterable[str]) -> Setting:
+    fields = _named(words, ("limit", "room", "base", "arena", "granule", "slack"))
+    fields.setdefault("room", fields.get("limit", 16))
+    for name, least in (("limit", 1), ("room", 1), ("granule", 1)):
+        if fields.get(name, least) < least:
+            raise ValueError(f"{name} must be at least {least}")
+    return Setting(**fields)  # type: ignore[arg-type] # options is no field that the text names
+
+
+_PLACES: Final = {
+    Do.ALLOC: 2, Do.XALLOC: 2, Do.RESIZE: 2, Do.RESERVE: 2, Do.FREE_INSIDE: 2,
+    Do.FREE: 1, Do.REFREE: 1, Do.STARVE: 1, Do.FREE_WILD: 1, Do.RECLAIM: 0, Do.FINISH: 0,
+}  # fmt: skip
+
+
+def _step(word: str, words: list[str]) -> Step:
+    try:
+        do = Do(word)
+    except ValueError:
+        raise ValueError(f"expected one of {', '.join(do.value for do in Do)}, here is {word!r}") from None
+    if len(words) < _PLACES[do]:
+        raise ValueError(f"{word} takes {_PLACES[do]} numbers, here are {len(words)}")
+    numbers = [_number(text) for text in words[: _PLACES[do]]]
+    rest = words[_PLACES[do] :]
+    if do is Do.XALLOC:
+        bounds = _named(rest, ("align", "phase", "nocross", "lo", "hi"))
+        return Step(do, numbers[0], numbers[1], bounds=tuple(bounds.items()))
+    at = _named(rest, ("at",) if do is Do.RESERVE else ()).get("at", 0)
+    if do is Do.FREE_WILD:
+        return Step(do, at=numbers[0])
+    if do is Do.STARVE:
+        return Step(do, size=numbers[0])
+    buffer, size = (numbers + [-1, 0][len(numbers) :])[:2]
+    return Step(do, buffer, size, at)
+
+
+def _named(words: Iterable[str], names: tuple[str, ...]) -> dict[str, int]:
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in names:
+            raise ValueError(f"{word!r} is not understood" + (f"; there are {', '.join(names)}" if names else ""))
+        found[name] = _number(value)
+    return found
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(text, 0)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not 0 <= number < 2**65:
+        raise ValueError(f"{text!r} is not in 0 .. 2**65 - 1")
+    return number

@@ -1,0 +1,142 @@
+"""How the kit makes the allocator under test: a factory ``make_space(source, kva_limit=...)`` and what else it takes."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from coalloc.contract import Contract
+from coalloc.errors import InvalidRequestError
+from coalloc.testing.properties import Breach, Property
+from coalloc.testing.source import WatchedSource
+from coalloc.testing.steps import Setting, Step
+
+__all__ = ["MakeSpace", "Subject", "accepted", "load_target", "make"]
+
+MakeSpace = Callable[..., Any]
+"""Is called with a source, ``kva_limit=`` in bytes and, where it takes them, ``arena_size=`` in bytes and others."""
+
+
+def accepted(make_space: MakeSpace) -> frozenset[str]:
+    """Return the names of the keyword arguments that a factory leaves open."""
+    bound = frozenset(make_space.keywords) if isinstance(make_space, functools.partial) else frozenset()
+    try:
+        parameters = inspect.signature(make_space).parameters.values()
+    except (TypeError, ValueError):
+        return frozenset({"kva_limit"})
+    return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)) - bound
+
+
+def make(make_space: MakeSpace, setting: Setting) -> tuple[WatchedSource, Any]:
+    """Make an allocator in its world.
+
+    Raises:
+        Breach: If it cannot be made.
+    """
+    granule = setting.granule
+    source = WatchedSource(base=setting.base, size=setting.room * granule, granule=granule)
+    keywords: dict[str, object] = dict(setting.options)
+    names = accepted(make_space)
+    if "kva_limit" in names:
+        keywords["kva_limit"] = setting.kva_limit
+    if setting.arena and "arena_size" in names:
+        keywords["arena_size"] = setting.arena * granule
+    try:
+        return source, make_space(source, **keywords)
+    except Breach:
+        raise
+    except Exception as error:
+        raise Breach(Property.P14, f"the space could not be made: {type(error).__name__}: {error}") from error
+
+
+@attrs.frozen
+class Subject:
+    """What is under test, and how closely it is watched.
+
+    Args:
+        make_space: Makes the allocator.
+        contract: What it is held to; what each one made declares if None.
+        deep_every: After so many steps everything that can be seen is compared, not only the answer.
+        line_bound: The most lines that one call may run in the interpreter; 0 does not count them.
+        on_setting: Is told of every world before an allocator is made in it.
+        on_step: Is told of every step before it is done.
+    """
+
+    make_space: MakeSpace
+    contract: Contract | None = None
+    deep_every: int = 1
+    line_bound: int = 0
+    on_setting: Callable[[Setting], None] | None = None
+    on_step: Callable[[Step], None] | None = None
+
+    def contract_of(self, space: object) -> Contract:
+        """Return what an allocator is held to.
+
+        Raises:
+            InvalidRequestError: If it declares nothing, and nothing was given.
+        """
+        contract = self.contract or getattr(space, "contract", None)
+        if not isinstance(contract, Contract):
+            raise InvalidRequestError("contract", contract, "the allocator declares none, so one must be given")
+        return contract
+
+    @property
+    def declared(self) -> Contract:
+        """What an allocator made in a usual world is held to."""
+        return self.contract_of(make(self.make_space, Setting())[1])
+
+    @property
+    def accepted(self) -> frozenset[str]:
+        """The names of the keyword arguments that the factory leaves open."""
+        return accepted(self.make_space)
+
+
+def load_target(text: str) -> MakeSpace:
+    """Find a factory by name: ``package.module:attribute``, or ``path/to/file.py:attribute``.
+
+    Raises:
+        InvalidRequestError: If there is no such thing, or it cannot be called.
+    """
+    where, colon, attribute = text.rpartition(":")
+    if not colon or not attribute:
+        raise InvalidRequestError("TARGET", text, "must be package.module:attribute, or file.py:attribute")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    except FileNotFoundError:
+        raise InvalidRequestError("TARGET", text, f"there is no file {where}") from None
+    except ModuleNotFoundError as error:
+        raise InvalidRequestError("TARGET", text, str(error)) from None
+    except Exception as error:
+        raise InvalidRequestError(
+            "TARGET", text, f"{where} cannot be imported: {type(error).__name__}: {error}"
+        ) from None
+    found: Any = module
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise InvalidRequestError("TARGET", text, f"{where} has no {attribute!r} that can be called")
+    return found  # type: ignore[no-any-return]
+
+
+def _module_of_file(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    if str(path.parent.resolve()) not in sys.path:
+        sys.path.insert(0, str(path.parent.resolve()))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,104 @@
+"""The correct spaces of this library as subjects of the kit, by name: what passes, and what the mutants are made from.
+
+Caches are made small here, so that tiny programs fill them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from coalloc.contract import EAGER, NEVER, RETAIN, Fit, Release
+from coalloc.space.buddy import BuddySpace
+from coalloc.space.cached import CachedSpace
+from coalloc.space.coalescing import CoalescingSpace
+from coalloc.space.permap import PerPipeSpace
+from coalloc.space.vmem import VmemSpace
+from coalloc.testing.subject import MakeSpace
+from coalloc.units import MiB
+from coalloc.vm.source import Source
+
+__all__ = ["SUBJECTS"]
+
+_ONE: Final = RETAIN(1)
+
+
+def _coalescing(fit: Fit, *, cache: int = 0, release: Release = _ONE) -> MakeSpace:
+    """Make a factory of coalescing spaces with a cache of so many quanta; the explorer may set cache and rule itself."""
+
+    def make_space(
+        source: Source,
+        *,
+        kva_limit: int,
+        arena_size: int = 4 * MiB,
+        quantum: int = 4096,
+        quantum_cache: int | None = None,
+        release: Release = release,
+    ) -> CoalescingSpace:
+        return CoalescingSpace(
+            source,
+            kva_limit=kva_limit,
+            arena_size=arena_size,
+            quantum=quantum,
+            fit=fit,
+            quantum_cache=cache * quantum if quantum_cache is None else quantum_cache,
+            release=release,
+        )
+
+    return make_space
+
+
+def _vmem(strategy: Fit, *, cache: int = 0) -> MakeSpace:
+    def make_space(
+        source: Source,
+        *,
+        kva_limit: int,
+        arena_size: int = 4 * MiB,
+        quantum: int = 4096,
+        quantum_cache: int | None = None,
+    ) -> VmemSpace:
+        return VmemSpace(
+            source,
+            kva_limit=kva_limit,
+            import_quantum=arena_size,
+            quantum=quantum,
+            strategy=strategy,
+            qcache_max=cache * quantum if quantum_cache is None else quantum_cache,
+        )
+
+    return make_space
+
+
+def _dragonfly(source: Source, *, kva_limit: int) -> CachedSpace:
+    granule = source.granule
+    return CachedSpace(PerPipeSpace(source, kva_limit=kva_limit), sizes=[granule, 2 * granule], depth=3)
+
+
+def _netbsd(source: Source, *, kva_limit: int) -> CachedSpace:
+    granule = source.granule
+    return CachedSpace(PerPipeSpace(source, kva_limit=kva_limit), sizes=[granule, 2 * granule], depth=None)
+
+
+def _cache_over_arenas(source: Source, *, kva_limit: int, arena_size: int = 4 * MiB) -> CachedSpace:
+    below = CoalescingSpace(source, kva_limit=kva_limit, arena_size=arena_size)
+    return CachedSpace(below, sizes=[source.granule, 2 * source.granule], depth=4)
+
+
+SUBJECTS: Final[Mapping[str, MakeSpace]] = {
+    "coalescing": _coalescing(Fit.BEST),
+    "coalescing+cache": _coalescing(Fit.BEST, cache=2),
+    **{f"{fit.value}-fit": _coalescing(fit) for fit in Fit if fit is not Fit.BEST},
+    **{f"{fit.value}-fit+cache": _coalescing(fit, cache=2) for fit in Fit if fit is not Fit.BEST},
+    "eager": _coalescing(Fit.BEST, release=EAGER),
+    "retain-2": _coalescing(Fit.BEST, release=RETAIN(2)),
+    "never": _coalescing(Fit.BEST, release=NEVER),
+    "per-pipe": PerPipeSpace,
+    "buddy": BuddySpace,
+    "vmem": _vmem(Fit.INSTANT),
+    "vmem-bestfit": _vmem(Fit.CLASS_BEST),
+    "vmem+qcache": _vmem(Fit.INSTANT, cache=2),
+    "dragonfly": _dragonfly,
+    "netbsd": _netbsd,
+    "cache-over-arenas": _cache_over_arenas,
+}
+"""Factories by name."""
