@@ -17,8 +17,11 @@ from coalloc.contract import (
     Constraint,
     Contract,
     Fit,
+    Geometry,
     Release,
     Resize,
+    Tie,
+    Work,
 )
 from coalloc.errors import (
     BadFreeError,
@@ -40,12 +43,17 @@ from coalloc.extent import Extent
 from coalloc.pipes.budget import ROOT, Owner
 from coalloc.pipes.clock import SimClock
 from coalloc.pipes.eras import ERAS, Era
+from coalloc.pipes.kernels import KERNELS
+from coalloc.pipes.linux import LinuxPipe, LinuxPipes
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.system import PipeCounters, PipeSystem
+from coalloc.space.buddy import BuddySpace
+from coalloc.space.cached import CachedSpace
 from coalloc.space.cells import CellSpace
 from coalloc.space.coalescing import CoalescingSpace
 from coalloc.space.permap import PerPipeSpace
 from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
+from coalloc.space.vmem import VmemSpace
 from coalloc.units import PAGE_SIZE, GiB, KiB, MiB, format_size, parse_size
 from coalloc.vm.costs import COSTS, CostModel, Estimate
 from coalloc.vm.kernelmap import KernelMap, MapCounters
@@ -62,7 +70,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BadFreeError",
+    "BuddySpace",
     "COSTS",
+    "CachedSpace",
     "CellSpace",
     "Coalescing",
     "CoalescingSpace",
@@ -83,13 +93,17 @@ __all__ = [
     "Extent",
     "Fit",
     "FreeFault",
+    "Geometry",
     "GiB",
     "InvalidRequestError",
     "InvariantViolation",
+    "KERNELS",
     "KernelMap",
     "KiB",
     "Kind",
     "KvaLimitError",
+    "LinuxPipe",
+    "LinuxPipes",
     "MapCounters",
     "MiB",
     "MissingExtraError",
@@ -120,7 +134,10 @@ __all__ = [
     "SpaceProgram",
     "SpaceStats",
     "SpanOverlapError",
+    "Tie",
     "Violation",
+    "VmemSpace",
+    "Work",
     "__version__",
     "bundled_build",
     "format_size",

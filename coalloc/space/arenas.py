@@ -72,15 +72,15 @@ class Arenas:
         return base
 
     def take(self, sizes: Iterable[int]) -> int:
-        """Import an arena of the first size that limit and source allow; return its base, or -1.
+        """Import an arena of the first size that the source gives; return its base, or -1.
+
+        Args:
+            sizes: Bytes, in the order of preference; none may exceed ``headroom``.
 
         Raises:
             SpanOverlapError: If the source returns part of an arena that is held already.
         """
-        headroom = self.headroom
         for size in dict.fromkeys(sizes):
-            if not 0 < size <= headroom:
-                continue
             try:
                 base = self.source.map(size)
             except ExhaustionError:

@@ -39,7 +39,7 @@ class WatchedSource:
     Attributes:
         events: What was mapped and unmapped since somebody last cleared the list.
         starve: The how-manieth map call from now fails; 0 is none.
-        starved: Whether a call has been made to fail since somebody last cleared this.
+        starved: Whether a call was made to fail, or foretold to, since somebody last cleared this.
         map_calls: Map calls so far, failed ones included.
         breach: The first misuse that was seen.
 
@@ -130,8 +130,11 @@ class WatchedSource:
         return size > 0
 
     def available(self) -> int:
-        """Return the size of the largest range that could be mapped now."""
-        return 0 if self.starve == 1 else self.largest_gap(self._ranges)
+        """Return the size of the largest range that could be mapped now: 0 where the next call was told to fail."""
+        if self.starve == 1:
+            self.starved = True
+            return 0
+        return self.largest_gap(self._ranges)
 
     # --- for who watches -------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from coalloc import (
     NoSpaceError,
     SpanOverlapError,
 )
-from coalloc.contract import Coalescing, Resize
+from coalloc.contract import Coalescing, Geometry, Resize, Tie
 from coalloc.errors import Remedy, Rule
 
 
@@ -182,3 +182,33 @@ def test_a_refusal_names_the_rule_for_every_hole() -> None:
     with pytest.raises(NoSpaceError) as caught:
         oracle.alloc(7)
     assert caught.value.explain().remedies == (Remedy("size", 6),)
+
+
+def test_buddies_holes_are_the_largest_aligned_blocks() -> None:
+    """Of an arena of 14 cells: 8, 4 and 2; with cell 1 busy the first half is 1, 2, 4."""
+    oracle = CellSpace(14, quantum=1, geometry=Geometry.BUDDY, fit=Fit.BEST)
+    assert oracle.holes() == [(0, 8), (8, 4), (12, 2)]
+    oracle.put(1, 1)
+    assert oracle.holes() == [(0, 1), (2, 2), (4, 4), (8, 4), (12, 2)]
+    assert oracle.alloc(3) == 4
+    assert oracle.size_of(4) == 4
+    assert oracle.contract.geometry is Geometry.BUDDY
+    assert [s.size for s in oracle.segments()] == [1, 1, 2, 4, 4, 2]
+    oracle.check()
+
+
+def test_choices_are_all_places_that_a_fit_leaves_open() -> None:
+    """None leaves every place, BEST its ties, the class fits whatever ages they do not know."""
+    oracle = comb()
+    assert oracle.choices(2, None) == [0, 3, 4, 7, 10, 11, 12, 13, 14]
+    assert oracle.choices(2, Fit.FIRST) == [0]
+    assert oracle.choices(2, Fit.BEST) == [0, 7]
+    assert oracle.choices(2, Fit.BEST, tie=Tie.LOWEST) == [0]
+    assert oracle.choices(2, Fit.BEST, tie=Tie.NEWEST) == [0]
+    assert oracle.choices(2, Fit.BEST, tie=Tie.NEWEST, lo=1) == [7]
+    assert oracle.choices(2, Fit.CLASS_BEST) == [0]
+    assert oracle.choices(2, Fit.CLASS_BEST, ages_known=False) == [0, 7]
+    assert oracle.choices(2, Fit.INSTANT, ages_known=False) == [0, 3, 7, 10]
+    assert oracle.choices(7, Fit.INSTANT) == []
+    assert sorted(range(4), key=oracle.ages.__getitem__) == [1, 2, 0, 3]  # born in the order 3, 7, 0, 10
+    assert oracle.cached == []

@@ -23,7 +23,7 @@ def pages(kernel: KernelMap) -> list[tuple[int, int]]:
     "arguments",
     [
         {"page_size": 3000}, {"page_size": 0}, {"base": 1}, {"base": -PAGE}, {"size": 100}, {"size": 0}, {"cpus": 0},
-        {"cpus": True}, {"findspace": "hash"}, {"page_size": 4096.0}, {"base": 1.5},
+        {"cpus": True}, {"direct": 1}, {"findspace": "hash"}, {"page_size": 4096.0}, {"base": 1.5},
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
@@ -250,3 +250,22 @@ def test_tree_and_list_agree_and_the_model_of_pages_agrees_with_both(operations:
             assert counters.faults - counters.pages_freed == len(resident)
             assert counters.lock_acquisitions == counters.map_ops + counters.map_failures + counters.unmap_ops
         assert tree.entries() == linear.entries()
+
+
+def test_pages_of_a_direct_map_need_no_fault_and_no_shoot_down() -> None:
+    """They are there for whoever is given one; what is resident is counted all the same."""
+    kernel = KernelMap(base=0, size=1 << 20, direct=True)
+    base = kernel.map(1 << 20)
+    kernel.touch(base, 8192)
+    assert (kernel.counters().resident, kernel.counters().faults) == (8192, 0)
+    kernel.discard(base, 8192)
+    assert (kernel.counters().resident, kernel.counters().tlb_shootdowns) == (0, 0)
+
+
+def test_a_map_may_lie_at_the_top_of_the_address_space_and_no_higher() -> None:
+    """Where amd64 has its kernel."""
+    top = 2**64 - (1 << 20)
+    kernel = KernelMap(base=top, size=1 << 20)
+    assert kernel.map(1 << 20) == top
+    with pytest.raises(InvalidRequestError):
+        KernelMap(base=top, size=1 << 21)

@@ -1,0 +1,1 @@
+"""Allocators that nobody here wrote, held to the level that they keep."""

@@ -1,0 +1,54 @@
+"""What the kit says of multiprocessing.heap.Heap: which promises it keeps, and which it would break."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from coalloc import Contract, Fit, Tie
+from coalloc.contract import EAGER
+from coalloc.testing import CheckProgram, Do, Property, Setting, Step, Subject, check_space, conformance, run_program
+from tests.adapters.heap import KEPT, HeapSpace
+
+PAGE = 4096
+
+TestHeap = conformance(HeapSpace, examples=10, steps=20, programs=8)
+
+
+def breaks(contract: Contract, *steps: Step) -> Property | None:
+    """The property that a program breaks."""
+    breach = run_program(Subject(HeapSpace, contract), CheckProgram(Setting(), steps))
+    return None if breach is None else breach.property
+
+
+def test_the_whole_table() -> None:
+    """It conforms at its level; what it does not show or promise is told as such."""
+    report = check_space(HeapSpace, examples=5)
+    assert report.conforms
+    unpromised = {v.property.name for v in report.verdicts if v.state == "not promised"}
+    assert unpromised == {"P4", "P5", "P10", "P11", "P16", "P17", "P18", "P19", "P20"}
+
+
+def test_it_is_best_fit_and_takes_the_newest_of_equals() -> None:
+    """Two holes of 64 bytes: the one freed last is taken; the lowest would be the other."""
+    steps = [Step(Do.ALLOC, number, 64) for number in range(4)]
+    steps += [Step(Do.FREE, 0), Step(Do.FREE, 2), Step(Do.ALLOC, 9, 64)]
+    assert breaks(KEPT, *steps) is None
+    assert breaks(attrs.evolve(KEPT, tie=Tie.LOWEST), *steps) is Property.P8
+    assert breaks(attrs.evolve(KEPT, tie=None, fit=Fit.FIRST), *steps) is Property.P8
+
+
+def test_small_arenas_are_never_given_back() -> None:
+    """Only those of 4 MiB and more are, and those at once."""
+    steps = [Step(Do.ALLOC, 0, 64), Step(Do.FREE, 0)]
+    assert breaks(KEPT, *steps) is None
+    assert breaks(attrs.evolve(KEPT, release=EAGER), *steps) is Property.P12
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_second_free_is_noticed_too_late() -> None:
+    """It raises KeyError, but has entered the block as free by then: it would be handed out twice."""
+    steps = [Step(Do.ALLOC, 0, 64), Step(Do.ALLOC, 1, 64), Step(Do.FREE, 0), Step(Do.REFREE, 0)]
+    steps += [Step(Do.ALLOC, 2, 64), Step(Do.ALLOC, 3, 64)]
+    checked = attrs.evolve(KEPT, checks_frees=True)
+    assert breaks(checked, *steps) in (Property.P1, Property.P7)

@@ -1,0 +1,233 @@
+"""What other kernels do: DragonFly (B50), NetBSD (B51), OpenBSD (B52), Linux (B53)."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from coalloc import KernelMap, PerPipeSpace, PipeError, PipeSystem
+from coalloc.pipes import KERNELS, LinuxPipes, Owner
+from coalloc.pipes.linux import PIPE_DEF_BUFFERS, PIPE_MIN_DEF_BUFFERS, PIPE_USER_PAGES_SOFT
+from coalloc.space import CachedSpace, CoalescingSpace
+
+PAGE = 4096
+KIB = 1024
+USER = Owner(uid=1001, privileged=False)
+
+
+# --- B50 ---------------------------------------------------------------------------------------------------
+
+
+def dragonfly(ncpus: int = 1) -> tuple[KernelMap, CachedSpace, PipeSystem]:
+    """DragonFly's cache over one mapping per buffer."""
+    kernel = KernelMap(base=0, size=1 << 26)
+    space = CachedSpace(
+        PerPipeSpace(kernel, kva_limit=1 << 26, own_object=True), sizes=[16 * KIB], depth=16, ncpus=ncpus
+    )
+    return kernel, space, PipeSystem(space, KERNELS["dragonfly-2004"], maxpipekva=1 << 26)
+
+
+def test_b50_a_hit_needs_no_map_operation_and_no_shoot_down_and_keeps_the_address() -> None:
+    """Create, write, close, create again: the second pipe has the first one's KVA."""
+    kernel, _, system = dragonfly()
+    pair = system.pipe()
+    pair.write(1, b"x" * 100)
+    bases = {half.base for half in pair.halves}
+    pair.close(0)
+    pair.close(1)
+    before = kernel.counters()
+    again = system.pipe()
+    assert {half.base for half in again.halves} == bases
+    after = kernel.counters()
+    assert (after.map_ops, after.unmap_ops, after.tlb_shootdowns) == (before.map_ops, 0, 0)
+
+
+def test_b50_the_seventeenth_close_on_a_cpu_tears_down() -> None:
+    """Sixteen structures with their KVA are kept on each CPU; another CPU has its own sixteen."""
+    kernel, space, _ = dragonfly(ncpus=2)
+    bases = [space.alloc(16 * KIB) for _ in range(34)]
+    for base in bases[:16]:
+        space.free(base)
+    assert kernel.counters().unmap_ops == 0
+    space.free(bases[16])
+    assert kernel.counters().unmap_ops == 1
+    space.cpu = 1
+    for base in bases[17:33]:
+        space.free(base)
+    assert kernel.counters().unmap_ops == 1
+    space.free(bases[33])
+    assert kernel.counters().unmap_ops == 2
+    assert space.stats().cached == 32 * 16 * KIB
+
+
+def test_b50_only_halves_of_16k_are_kept() -> None:
+    """A half that has grown to 64K is torn down at its close."""
+    kernel, space, system = dragonfly()
+    pair = system.pipe()
+    assert pair.write(1, 60_000) == 60_000
+    assert pair.halves[0].size == 64 * KIB
+    assert space.stats().cached == 16 * KIB  # what the half had before
+    pair.close(0)
+    pair.close(1)
+    assert space.stats().cached == 2 * 16 * KIB
+    assert kernel.counters().mapped == 2 * 16 * KIB
+
+
+# --- B51 ---------------------------------------------------------------------------------------------------
+
+
+def test_b51_kva_stays_with_the_cached_object_and_a_big_buffer_goes_at_close() -> None:
+    """What is mapped for pipes does not fall when they are closed, whatever their number, until memory is short."""
+    kernel = KernelMap(base=0, size=1 << 26)
+    space = CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 26, own_object=True), sizes=[16 * KIB], depth=None)
+    system = PipeSystem(space, KERNELS["netbsd-2009"], maxpipekva=1 << 26)
+    pairs = [system.pipe() for _ in range(100)]
+    assert kernel.counters().mapped == 100 * 16 * KIB  # the write side has none
+    big = pairs[0]
+    big.write(1, 60_000)
+    assert kernel.counters().mapped == (100 * 16 + 64) * KIB
+    for pair in pairs:
+        pair.close(0)
+        pair.close(1)
+    assert kernel.counters().mapped == 100 * 16 * KIB
+    assert (system.budget.kva_used, space.stats().cached) == (0, 100 * 16 * KIB)
+    before = kernel.counters().map_ops
+    system.pipe()
+    assert kernel.counters().map_ops == before
+    space.reclaim()
+    assert kernel.counters().mapped == 16 * KIB
+
+
+# --- B52 ---------------------------------------------------------------------------------------------------
+
+
+def test_b52_the_33rd_big_pipe_stays_at_16k_and_nothing_limits_kva() -> None:
+    """32 big pipes at a time; closing one makes room for another; new pipes never become small."""
+    kernel = KernelMap(base=0, size=1 << 28)
+    space = PerPipeSpace(kernel, kva_limit=1 << 28, own_object=True)
+    system = PipeSystem(space, KERNELS["openbsd"], maxpipekva=1 << 20)
+    pairs = [system.pipe() for _ in range(500)]  # far above maxpipekva
+    assert {half.size for pair in pairs for half in pair.halves} == {16 * KIB}
+    for pair in pairs[:33]:
+        pair.write(1, 60_000)
+    assert [pair.halves[0].size for pair in pairs[31:33]] == [64 * KIB, 16 * KIB]
+    pairs[0].close(0)
+    pairs[40].write(1, 60_000)
+    assert pairs[40].halves[0].size == 64 * KIB
+    assert system.console.lines == []
+
+
+def test_b52_a_buffer_that_cannot_be_had_is_enomem() -> None:
+    """Only the kernel map itself can run out."""
+    space = PerPipeSpace(KernelMap(base=0, size=48 * KIB), kva_limit=48 * KIB)
+    system = PipeSystem(space, KERNELS["openbsd"], maxpipekva=1 << 20)
+    system.pipe()
+    with pytest.raises(PipeError) as caught:
+        system.pipe()
+    assert caught.value.errno == errno.ENOMEM
+    assert system.budget.kva_used == 32 * KIB
+
+
+# --- B53 ---------------------------------------------------------------------------------------------------
+
+
+def linux(pages: int = 4096, **limits: Any) -> LinuxPipes:
+    """Linux's pipes over a direct map of so many pages."""
+    size = pages * PAGE
+    kernel = KernelMap(base=0, size=size, direct=True)
+    return LinuxPipes(CoalescingSpace(kernel, kva_limit=size, arena_size=size), **limits)
+
+
+def test_b53_the_1025th_default_pipe_of_a_user_gets_two_slots() -> None:
+    """1,024 pipes of 16 slots are exactly the soft limit; the privileged are not held to it."""
+    system = linux()
+    pipes = [system.pipe(USER) for _ in range(1026)]
+    assert [pipe.max_slots for pipe in pipes[1022:]] == [16, 16, 2, 2]
+    assert system.charged(USER) == PIPE_USER_PAGES_SOFT + 2 * PIPE_MIN_DEF_BUFFERS
+    assert all(system.pipe().max_slots == PIPE_DEF_BUFFERS for _ in range(1100))
+    assert system.pipe(Owner(uid=7, privileged=False)).max_slots == PIPE_DEF_BUFFERS
+    pipes[0].close(0)
+    pipes[0].close(1)
+    assert system.pipe(USER).max_slots == 2  # 16 more would still be above
+    system.check()
+
+
+def test_b53_a_hard_limit_is_enfile_and_leaves_no_charge() -> None:
+    """It is off by default."""
+    system = linux(pages_soft=0, pages_hard=40)
+    system.pipe(USER)
+    system.pipe(USER)
+    with pytest.raises(PipeError) as caught:
+        system.pipe(USER)
+    assert caught.value.errno == errno.ENFILE
+    assert system.charged(USER) == 32
+    system.pipe()
+    assert (system.counters().pipes_refused, system.counters().pipes) == (1, 3)
+
+
+@pytest.mark.parametrize(("size", "slots"), [(0, 1), (1, 1), (PAGE, 1), (PAGE + 1, 2), (5 * PAGE, 8), (1 << 20, 256)])
+def test_b53_a_ring_is_set_to_a_power_of_two_of_pages(size: int, slots: int) -> None:
+    """The new size in bytes is returned, and the user charged for it."""
+    system = linux()
+    pipe = system.pipe(USER)
+    assert pipe.set_size(size) == slots * PAGE
+    assert (pipe.max_slots, system.charged(USER)) == (slots, slots)
+    system.check()
+
+
+def test_b53_setting_a_ring_fails_as_fcntl_does() -> None:
+    """EINVAL above 2 GiB, EPERM above 1 MiB for the unprivileged or to grow above a limit, EBUSY below what is in use."""
+    system = linux(pages_soft=64)
+    pipe, rich = system.pipe(USER), system.pipe()
+
+    def fails(of: object, size: int) -> int | None:
+        with pytest.raises(PipeError) as caught:
+            of.set_size(size)  # type: ignore[attr-defined]
+        return caught.value.errno
+
+    assert fails(pipe, 2**31 + 1) == errno.EINVAL
+    assert fails(pipe, -1) == errno.EINVAL
+    assert fails(pipe, (1 << 20) + 1) == errno.EPERM
+    assert fails(pipe, 128 * PAGE) == errno.EPERM
+    assert rich.set_size(1 << 21) == 1 << 21
+    pipe.write(1, 5 * PAGE)
+    assert fails(pipe, 4 * PAGE) == errno.EBUSY
+    assert pipe.set_size(8 * PAGE) == 8 * PAGE
+    assert (pipe.max_slots, system.charged(USER)) == (8, 8)
+
+
+def test_b53_pages_come_with_the_data_and_a_small_write_goes_into_the_last_one() -> None:
+    """An empty pipe has none; 100 bytes and 100 more share one; a page that was read is kept for the next write."""
+    system = linux()
+    pipe = system.pipe()
+    assert system.kva_used == 0
+    assert (pipe.write(1, b"a" * 100), pipe.write(1, b"b" * 100), system.kva_used) == (100, 100, PAGE)
+    into = bytearray()
+    assert pipe.read(0, 150, into=into) == 150
+    assert bytes(into) == b"a" * 100 + b"b" * 50
+    assert pipe.read(0, 50) == 50
+    assert (system.kva_used, pipe.spare >= 0) == (PAGE, True)
+    assert pipe.write(1, 3 * PAGE) == 3 * PAGE
+    assert system.kva_used == 3 * PAGE
+    pipe.close(1)
+    assert (pipe.read(0, 4 * PAGE), pipe.read(0, 1)) == (3 * PAGE, 0)
+    pipe.close(0)
+    assert (system.kva_used, system.peak) == (0, 3 * PAGE)
+    system.check()
+
+
+def test_b53_a_full_ring_takes_no_more_than_its_slots() -> None:
+    """16 slots of 4,096 bytes; a write of up to a page is all or nothing; a blocked writer is woken by a free slot."""
+    system = linux()
+    pipe = system.pipe()
+    assert pipe.write(1, 20 * PAGE) == 16 * PAGE
+    assert not pipe.wakes_writer(1)
+    with pytest.raises(PipeError) as caught:
+        pipe.write(1, 1)
+    assert caught.value.errno == errno.EAGAIN
+    pipe.read(0, PAGE)
+    assert pipe.wakes_writer(1)
+    assert pipe.write(1, 4 * PAGE, rest_of=4 * PAGE) == PAGE
+    assert not pipe.wakes_writer(0)

@@ -1,0 +1,200 @@
+"""FreeBSD's vmem: B32 to B38."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coalloc import Extent, Fit, InvariantViolation, KernelMap, Kind, NoSpaceError, SpanOverlapError
+from coalloc.space.holes import size_class
+from coalloc.space.vmem import VmemSpace
+
+PAGE = 4096
+
+
+def make(pages: int = 400, *, strategy: Fit = Fit.INSTANT, qcache: int = 0, quantum: int = PAGE) -> VmemSpace:
+    """A space that imports one span of so many pages when it is first asked."""
+    return VmemSpace(
+        KernelMap(base=0, size=pages * PAGE),
+        kva_limit=pages * PAGE,
+        import_quantum=pages * PAGE,
+        strategy=strategy,
+        qcache_max=qcache,
+        quantum=quantum,
+    )
+
+
+def holes_of(space: VmemSpace, *sizes: int) -> dict[int, int]:
+    """Make one hole of each size in pages, apart from one another; return their bases by size."""
+    bases = {}
+    for size in sizes:
+        bases[size] = space.alloc(size * PAGE)
+        space.alloc(PAGE)
+    rest = max(s.size for s in space.segments() if s.kind is Kind.FREE)
+    space.alloc(rest)
+    for base in bases.values():
+        space.free(base)
+    return bases
+
+
+@pytest.mark.parametrize(
+    ("quanta", "index"), [(1, 0), (32, 31), (33, 31), (63, 31), (64, 32), (127, 32), (128, 33), (255, 33)]
+)
+def test_b32_sizes_map_to_free_lists(quanta: int, index: int) -> None:
+    """One list for each size up to 32 quanta, then one for each power of two; the space keeps its tags there."""
+    assert size_class(quanta) == index
+    static = VmemSpace(KernelMap(base=0, size=PAGE), kva_limit=512 * PAGE)
+    static.add(Extent(1 << 30, quanta * PAGE))
+    assert list(static._lists) == [index]
+
+
+def test_b33_instant_fit_looks_at_the_head_of_each_list_whose_members_all_fit_then_falls_back() -> None:
+    """33 pages: a hole of 40 in the lower class is skipped while there is one of 64 or more, and found when there is none."""
+    space = make()
+    bases = holes_of(space, 40, 70)
+    before = space.stats().holes_visited
+    assert space.alloc(33 * PAGE) == bases[70]
+    assert space.stats().holes_visited == before + 1
+    space.alloc(37 * PAGE)  # what is left of the 70
+    assert space.alloc(33 * PAGE) == bases[40]
+
+
+def test_b33_best_fit_scans_the_class_and_takes_the_newest_that_fits() -> None:
+    """It is no true best fit: of 60 and 50 pages, freed in this order, 40 pages come from the 50; of 50 and 60 from the 60."""
+    for sizes in ((60, 50), (50, 60)):
+        space = make(strategy=Fit.CLASS_BEST)
+        bases = holes_of(space, *sizes)
+        assert space.alloc(40 * PAGE) == bases[sizes[-1]]
+
+
+def test_b34_frees_join_both_neighbours_never_across_spans() -> None:
+    """Two static spans that touch stay apart; in one span three segments become one."""
+    space = VmemSpace(KernelMap(base=0, size=PAGE), kva_limit=64 * PAGE)
+    space.add(Extent(1 << 30, 8 * PAGE))
+    space.add(Extent((1 << 30) + 8 * PAGE, 8 * PAGE))
+    bases = [space.alloc(2 * PAGE) for _ in range(8)]
+    for base in bases:
+        space.free(base)
+    assert [(s.size, s.kind) for s in space.segments()] == [(8 * PAGE, Kind.FREE)] * 2
+    with pytest.raises(NoSpaceError):
+        space.xalloc(12 * PAGE, lo=1 << 30)
+    space.check()
+
+
+def test_b34_an_imported_span_is_released_when_wholly_free_a_static_one_stays() -> None:
+    """The kernel map sees one unmap of the whole import."""
+    kernel = KernelMap(base=0, size=64 * PAGE)
+    space = VmemSpace(kernel, kva_limit=64 * PAGE, import_quantum=8 * PAGE)
+    space.add(Extent(1 << 30, 4 * PAGE))
+    inside, outside = space.alloc(4 * PAGE), space.alloc(5 * PAGE)
+    assert (inside, kernel.counters().mapped) == (1 << 30, 8 * PAGE)
+    space.free(outside)
+    assert kernel.counters().mapped == 0
+    space.free(inside)
+    assert [(s.base, s.size) for s in space.segments()] == [(1 << 30, 4 * PAGE)]
+    assert space.reclaim() == 0
+    assert (space.stats().mapped, space.stats().arenas) == (4 * PAGE, 1)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "base"),
+    [
+        ({"align": 8 * PAGE}, 8 * PAGE),
+        ({"align": 8 * PAGE, "phase": 2 * PAGE}, 2 * PAGE),
+        ({"nocross": 4 * PAGE}, 4 * PAGE),
+        ({"lo": 9 * PAGE}, 9 * PAGE),
+        ({"lo": 9 * PAGE, "hi": 12 * PAGE - 1}, 9 * PAGE),
+    ],
+)
+def test_b35_constraints_are_honoured(bounds: dict[str, int], base: int) -> None:
+    """The lowest place in the hole that meets them; one page is taken at the bottom."""
+    space = make(32)
+    space.alloc(2 * PAGE)
+    assert space.xalloc(3 * PAGE, **bounds) == base
+    space.check()
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"lo": 30 * PAGE, "hi": 32 * PAGE - 1}, {"align": 1 << 30, "lo": 1}, {"lo": 1 << 40}]
+)
+def test_b35_an_impossible_request_changes_nothing(bounds: dict[str, int]) -> None:
+    """ENOMEM; nothing but the count of refusals differs."""
+    space = make(32)
+    space.alloc(PAGE)
+    before, figures = space.segments(), space.stats()
+    with pytest.raises(MemoryError):
+        space.xalloc(3 * PAGE, **bounds)
+    after = space.stats()
+    assert space.segments() == before
+    for name in ("mapped", "live", "free", "allocs", "frees"):
+        assert getattr(after, name) == getattr(figures, name)
+    assert after.refusals == figures.refusals + 1
+
+
+def test_b36_what_a_quantum_cache_keeps_is_not_joined_until_it_is_drained() -> None:
+    """A hit gives the newest; exhaustion drains, joins, and tries again; larger sizes are not cached."""
+    space = make(8, qcache=2 * PAGE)
+    small = [space.alloc(PAGE + 1) for _ in range(4)]
+    assert [space.size_of(base) for base in small] == [2 * PAGE] * 4
+    for base in small:
+        space.free(base)
+    assert {s.kind for s in space.segments()} == {Kind.CACHED}
+    assert space.alloc(2 * PAGE) == small[-1]
+    space.free(small[-1])
+    assert (space.stats().cache_hits, space.stats().cached, space.stats().drained) == (1, 8 * PAGE, 0)
+    whole = space.alloc(8 * PAGE)
+    assert (whole, space.stats().drained, space.stats().cached) == (0, 4, 0)
+    space.free(whole)
+    assert space.stats().mapped == 0
+
+
+def test_b36_a_cache_is_bounded_and_reclaim_drains_it() -> None:
+    """Only so many buffers of one size are kept."""
+    space = make(300, qcache=PAGE)
+    bases = [space.alloc(PAGE) for _ in range(200)]
+    for base in bases:
+        space.free(base)
+    assert space.stats().cached == 128 * PAGE
+    assert space.reclaim() == 300 * PAGE
+    assert space.segments() == ()
+
+
+def test_b37_the_check_sees_what_vmem_check_sees_and_more() -> None:
+    """Overlap and order, but also tiling, uncoalesced neighbours, membership; the busy segments add up to what is in use."""
+    space = make(64)
+    bases = [space.alloc(n * PAGE) for n in (3, 2, 5, 1)]
+    space.free(bases[1])
+    assert sum(s.size for s in space.segments() if s.kind is Kind.BUSY) == space.stats().live == 9 * PAGE
+    space.check()
+    space._busy[bases[0]].size += PAGE
+    with pytest.raises(InvariantViolation) as caught:
+        space.check()
+    assert "I1" in caught.value.codes
+
+
+def test_b38_the_largest_free_size_is_the_floor_of_its_class() -> None:
+    """100 pages free are told as 64, 32 as 32, none as 0; the refusal says the same."""
+    space = make(100)
+    assert space.stats().largest_hole == 0
+    space.alloc(PAGE)
+    assert space.stats().largest_hole == 64 * PAGE
+    space.alloc(67 * PAGE)
+    assert space.stats().largest_hole == 32 * PAGE
+    with pytest.raises(MemoryError) as caught:
+        space.alloc(40 * PAGE)
+    error: Any = caught.value
+    assert (error.largest_hole, error.free) == (32 * PAGE, 32 * PAGE)
+    assert not space.contract.exact_stats
+
+
+def test_spans_may_not_overlap_nor_exceed_the_limit() -> None:
+    """What is refused is not added."""
+    space = make(16)
+    space.add(Extent(1 << 30, 4 * PAGE))
+    with pytest.raises(SpanOverlapError):
+        space.add(Extent((1 << 30) + PAGE, PAGE))
+    for span in (Extent(1 << 31, 13 * PAGE), Extent(1, PAGE), Extent(0, 5), (0, PAGE)):
+        with pytest.raises(ValueError, match="span"):
+            space.add(span)  # type: ignore[arg-type]
+    assert len(space.segments()) == 1

@@ -1,0 +1,109 @@
+"""Linux's pipes: input, contents, and what becomes of a pipe whose ends close."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from coalloc import CoalescingSpace, InvalidRequestError, KernelMap, LinuxPipe, LinuxPipes, PipeError
+
+PAGE = 4096
+
+
+def make(pages: int = 64) -> LinuxPipes:
+    """Pipes over a direct map of so many pages."""
+    kernel = KernelMap(base=0, size=pages * PAGE, direct=True)
+    return LinuxPipes(CoalescingSpace(kernel, kva_limit=pages * PAGE, arena_size=pages * PAGE))
+
+
+def fails(call: Any) -> int | None:
+    """The error number that a call ends in."""
+    with pytest.raises(PipeError) as caught:
+        call()
+    return caught.value.errno
+
+
+def test_bytes_come_out_in_the_order_in_which_they_went_in() -> None:
+    """Known content and mere numbers may follow each other; the latter read as zeros."""
+    pipe = make().pipe()
+    first = bytes(range(256)) * 20
+    assert pipe.write(1, first) == 5120
+    assert pipe.write(1, 10) == 10
+    assert pipe.write(1, b"tail") == 4
+    into = bytearray()
+    for n in (3, 5000, 200):
+        pipe.read(0, n, into=into)
+    assert bytes(into) == first + bytes(10) + b"tail"
+    assert pipe.write(1, 5) == 5
+    assert pipe.write(1, 6) == 6
+    into.clear()
+    pipe.read(0, 100, into=into)
+    assert bytes(into) == bytes(11)
+
+
+def test_descriptors_are_one_way_and_closed_ones_are_no_descriptors() -> None:
+    """EBADF; a write that nobody can read is EPIPE, a read that nobody can feed is the end of the file."""
+    pipe = make().pipe()
+    assert fails(lambda: pipe.write(0, 1)) == errno.EBADF
+    assert fails(lambda: pipe.read(1, 1)) == errno.EBADF
+    assert fails(lambda: pipe.read(0, 1)) == errno.EAGAIN
+    pipe.close(0)
+    assert fails(lambda: pipe.write(1, 1)) == errno.EPIPE
+    assert fails(lambda: pipe.close(0)) == errno.EBADF
+    pipe.close(1)
+    assert fails(lambda: pipe.write(1, 1)) == errno.EBADF
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda pipe: pipe.write(2, 1), lambda pipe: pipe.write(1, -1), lambda pipe: pipe.write(1, "x"),
+        lambda pipe: pipe.read(0, -1), lambda pipe: pipe.read(0, 1.5), lambda pipe: pipe.close(7),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_refused(call: Any) -> None:
+    """As at every other pipe."""
+    with pytest.raises(InvalidRequestError):
+        call(make().pipe())
+
+
+@pytest.mark.parametrize("limits", [{"pages_soft": -1}, {"pages_hard": 1.5}])
+def test_bad_limits_are_refused_by_name(limits: dict[str, Any]) -> None:
+    """When the system is made."""
+    with pytest.raises(InvalidRequestError) as caught:
+        LinuxPipes(CoalescingSpace(KernelMap(), kva_limit=PAGE), **limits)
+    assert caught.value.what in limits
+
+
+def test_without_pages_a_write_takes_what_it_can() -> None:
+    """Three pages for two pipes: a short write, then EAGAIN; what was stored stays whole."""
+    system = make(3)
+    one, two = system.pipe(), system.pipe()
+    assert one.write(1, 2 * PAGE) == 2 * PAGE
+    assert two.write(1, 2 * PAGE) == PAGE
+    assert fails(lambda: two.write(1, PAGE)) == errno.EAGAIN
+    assert fails(lambda: two.write(1, 2 * PAGE)) == errno.EAGAIN
+    system.check()
+    assert (one.read(0, 9 * PAGE), two.read(0, 9 * PAGE)) == (2 * PAGE, PAGE)
+    system.check()
+    for pipe in (one, two):
+        pipe.close(0)
+        pipe.close(1)
+    assert (system.kva_used, system.counters().pipes, system.lines) == (0, 0, ())
+    system.check()
+
+
+def test_closing_both_ends_gives_back_what_was_not_read() -> None:
+    """Pages, spare and charge."""
+    system = make()
+    pipe = system.pipe()
+    pipe.write(1, 3 * PAGE)
+    pipe.read(0, PAGE)
+    assert isinstance(pipe, LinuxPipe)
+    assert repr(pipe) == "<LinuxPipe 0: 8192 bytes in 2/16 slots>"
+    assert system.budget.kva_used == 3 * PAGE
+    pipe.close(1)
+    pipe.close(0)
+    assert (system.kva_used, system.charged(pipe.owner), system.console.lines) == (0, 0, ())
