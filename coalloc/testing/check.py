@@ -12,9 +12,10 @@ from coalloc.errors import InvalidRequestError
 from coalloc.testing.contracts import describe_contract
 from coalloc.testing.directed import CHECKS, CheckFailed, NotPromised
 from coalloc.testing.minimise import minimise
+from coalloc.testing.mutants import MUTANTS
 from coalloc.testing.programs import Found, random_program
 from coalloc.testing.properties import Breach, Property
-from coalloc.testing.steps import Setting, dumps
+from coalloc.testing.steps import Do, Setting, dumps
 from coalloc.testing.subject import MakeSpace, Subject, make
 
 __all__ = ["Report", "Verdict", "as_python", "check_space"]
@@ -203,6 +204,7 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
     from coalloc.testing.judge import Judge
 
     where, _, attribute = target.rpartition(":")
+    mutants = {f"M{number}": f"MUTANTS[{number}].make_space" for number in MUTANTS}
     setting = found.program.setting
     lines = []
     if where.endswith(".py"):
@@ -212,9 +214,11 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
     elif where:
         lines.append(f"from {where} import {attribute.split('.')[0]}")
     else:
-        lines.append("from coalloc.testing import SUBJECTS")
+        lines.append(f"from coalloc.testing import {'MUTANTS' if target in mutants else 'SUBJECTS'}")
+    if any(step.do is Do.RESERVE for step in found.program.steps):
+        lines.append("from coalloc import Extent")
     lines += ["from coalloc.testing import WatchedSource", ""]
-    called = attribute if where else f"SUBJECTS[{target!r}]"
+    called = attribute if where else mutants.get(target, f"SUBJECTS[{target!r}]")
     size = setting.room * setting.granule
     lines.append(f"source = WatchedSource(base={setting.base:#x}, size={size}, granule={setting.granule})")
     keywords = [f"kva_limit={setting.kva_limit}"] if "kva_limit" in subject.accepted else []
@@ -252,7 +256,7 @@ def _call_of(word: str, buffer: int, size: int, at: int, bounds: tuple[tuple[str
         "xalloc": f"{name} = space.xalloc({size}{keywords})",
         "free": f"space.free({name})",
         "resize": f"{name} = space.resize({name}, {size})",
-        "reserve": f"{name} = {at:#x}; space.reserve(coalloc.Extent({name}, {size}))",
+        "reserve": f"{name} = {at:#x}; space.reserve(Extent({name}, {size}))",
         "refree": f"space.free({name})",
         "free-inside": f"space.free({name} + {size})",
         "free-wild": f"space.free({at:#x})",

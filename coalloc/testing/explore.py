@@ -164,9 +164,22 @@ def explore(
                 if progress is not None and states % 64 == 0:
                     progress(states, transitions)
     except Breach as breach:
-        found = Found(CheckProgram(concern.setting, (*path, Step(Do.FINISH))), breach)
+        found = _in_full(subject, concern.setting, path) or Found(CheckProgram(concern.setting, path), breach)
         return Exploration(concern.name, concern.setting.limit, depth, states, transitions, minimise(subject, found))
     return Exploration(concern.name, concern.setting.limit, depth, states + 1, transitions)
+
+
+def _in_full(subject: Subject, setting: Setting, path: tuple[Step, ...]) -> Found | None:
+    """Run a program that failed once more, with every step of its end written out, looking at everything on the way."""
+    judge = None
+    try:
+        judge = Judge(subject, setting)
+        for step in path:
+            judge.do(step)
+        judge.finish()
+    except Breach as breach:
+        return Found(CheckProgram(setting, tuple(judge.steps) if judge is not None else ()), breach)
+    return None
 
 
 def _steps(concern: Concern, judge: Judge) -> Iterator[Step]:

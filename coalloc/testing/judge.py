@@ -521,7 +521,13 @@ class Judge:
         need = self._sure_arena(size, bounds)
         if need and not starved:
             self._judge_import(words, need)
-        if isinstance(self._refusal, ExhaustionError) and self.subject.deep_every == 1 and not self._opaque:
+        passed_on = self._refusal is self.source.refusal  # its figures are the source's
+        if (
+            isinstance(self._refusal, ExhaustionError)
+            and not passed_on
+            and self.subject.deep_every == 1
+            and not self._opaque
+        ):
             self._judge_figures(self._refusal, size)
 
     def _would_admit_drained(self, size: int, bounds: Bounds) -> bool:
@@ -534,7 +540,13 @@ class Judge:
         return bool(drained.places(size, **bounds))
 
     def _sure_arena(self, size: int, bounds: Bounds) -> int:
-        """Return a size of arena that is sure to admit a request, wherever it is mapped; 0 where there is none."""
+        """Return a size of arena that is sure to admit a request, wherever it is mapped; 0 where there is none.
+
+        With Completeness.CLASS an arena of the request's own class may be overlooked, once it is mapped, unless the class is
+        of one size.
+        """
+        if self.contract.completeness is Completeness.CLASS and size // self.quantum > _EXACT_CLASSES:
+            return 0
         if bounds.get("lo") or bounds.get("hi", _TOP) != _TOP or bounds.get("nocross"):
             return 0
         align = bounds.get("align", 0)
@@ -600,13 +612,13 @@ class Judge:
 
     def _judge_segments(self, mine: tuple[Segment, ...]) -> None:
         theirs = self.oracle.segments()
-        if mine == theirs:
-            return
         busy = sorted((s.base, s.size) for s in mine if s.kind is Kind.BUSY)
         if busy != sorted(self.live.values()):
             strange = min(set(busy) ^ set(self.live.values()))
             what = "is missing among" if strange in self.live.values() else "stands in"
             raise Breach(Property.P4, f"the buffer {strange[0]:#x}+{strange[1]} {what} the segments")
+        if mine == theirs:
+            return
         free = [(s.base, s.size) for s in mine if s.kind is Kind.FREE]
         holes = [(s.base, s.size) for s in theirs if s.kind is Kind.FREE]
         for hole in holes:
@@ -656,6 +668,10 @@ def _legal(size: int, bounds: Bounds) -> bool:
     )
 
 
+_EXACT_CLASSES: Final = 32
+"""Sizes of up to so many quanta have a class of their own."""
+
+
 def _size_class(quanta: int) -> int:
     """Return vmem's size class of a number of quanta."""
-    return quanta - 1 if quanta <= 32 else quanta.bit_length() + 25
+    return quanta - 1 if quanta <= _EXACT_CLASSES else quanta.bit_length() + 25

@@ -42,6 +42,7 @@ class WatchedSource:
         starved: Whether a call was made to fail, or foretold to, since somebody last cleared this.
         map_calls: Map calls so far, failed ones included.
         breach: The first misuse that was seen.
+        refusal: What the last map call that failed raised: its figures are those of the source.
 
     >>> source = WatchedSource(base=0, size=16384)
     >>> source.map(5000), source.map(4096), source.available()
@@ -58,6 +59,7 @@ class WatchedSource:
         self.map_calls = 0
         self.calls_left = MAX_CALLS
         self.breach: Breach | None = None
+        self.refusal: NoSpaceError | None = None
         self._ranges: dict[int, int] = {}
 
     # --- the source ----------------------------------------------------------------------------------
@@ -81,13 +83,14 @@ class WatchedSource:
         self.starved = self.starved or self.starve == 1
         self.starve = max(self.starve - 1, 0)
         if base < 0:
-            raise NoSpaceError(
+            self.refusal = NoSpaceError(
                 size,
                 free=self.size - self.mapped,
-                largest_hole=self.available(),
+                largest_hole=self.largest_gap(self._ranges),
                 mapped=self.mapped,
                 kva_limit=self.size,
             )
+            raise self.refusal
         self._ranges[base] = size
         self.events.append(Event(True, base, size))
         return base

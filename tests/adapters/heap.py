@@ -36,7 +36,7 @@ class HeapSpace:
     def __init__(self, source: WatchedSource) -> None:
         source.base, source.size = min(source.base, 2**64 - ROOM), ROOM
         self._source = source
-        self._heap: Any = _CoarseHeap()  # type: ignore[no-untyped-call]
+        self._heap: Any = _CoarseHeap()
         self._bases: dict[Any, int] = {}
         self._blocks: dict[int, Any] = {}
 
@@ -50,7 +50,7 @@ class HeapSpace:
         arena, start, _ = block
         if arena not in self._bases:
             self._bases[arena] = self._source.map(arena.size)
-        base = self._bases[arena] + start
+        base: int = self._bases[arena] + start
         self._blocks[base] = block
         return base
 

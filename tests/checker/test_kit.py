@@ -1,0 +1,244 @@
+"""The kit's own checkers, corrupted field by field: whatever an allocator shows wrongly is reported with its property."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from coalloc import CoalescingSpace, Extent, Fit, Kind, Segment, Violation
+from coalloc.testing import Breach, Do, Judge, Property, Setting, Step, Subject, WatchedSource
+
+PAGE = 4096
+
+
+class Lying(CoalescingSpace):
+    """The reference, whose answers can be replaced."""
+
+    lies: dict[str, Callable[[Any], Any]]
+
+    def __init__(self, source: Any, *, kva_limit: int, arena_size: int = 8 * PAGE) -> None:
+        super().__init__(source, kva_limit=kva_limit, arena_size=arena_size)
+        self.lies = {}
+
+    def _say(self, name: str, truth: Any) -> Any:
+        return self.lies[name](truth) if name in self.lies else truth
+
+    def alloc(self, size: int) -> int:
+        return self._say("alloc", super().alloc(size))  # type: ignore[no-any-return]
+
+    def segments(self) -> tuple[Segment, ...]:
+        return self._say("segments", super().segments())  # type: ignore[no-any-return]
+
+    def stats(self) -> Any:
+        return self._say("stats", super().stats())
+
+    def size_of(self, base: int) -> int:
+        return self._say("size_of", super().size_of(base))  # type: ignore[no-any-return]
+
+    def reclaim(self) -> int:
+        return self._say("reclaim", super().reclaim())  # type: ignore[no-any-return]
+
+    def violations(self) -> tuple[Violation, ...]:
+        return self._say("violations", super().violations())  # type: ignore[no-any-return]
+
+
+def judge() -> Judge:
+    """Two arenas of eight pages: buffers of 1, 2 and 3 pages, a hole of 2 between them."""
+    made = Judge(Subject(Lying), Setting(limit=16, room=16, arena=8))
+    for number, pages in enumerate((1, 2, 3, 4)):
+        made.do(Step(Do.ALLOC, number, pages * PAGE))
+    made.do(Step(Do.FREE, 1))
+    return made
+
+
+def broken(made: Judge, act: Callable[[], object]) -> Property:
+    """The property that is reported."""
+    with pytest.raises(Breach) as caught:
+        act()
+    assert caught.value.message
+    del made
+    return caught.value.property
+
+
+def change(at: int, **changes: Any) -> Callable[[Any], Any]:
+    """Change one segment."""
+    return lambda truth: (*truth[:at], attrs.evolve(truth[at], **changes), *truth[at + 1 :])
+
+
+SHOWN: list[tuple[Property, str, Callable[[Any], Any]]] = [
+    (Property.P4, "segments", lambda truth: truth[1:]),
+    (Property.P4, "segments", lambda truth: truth[:1] + truth[2:]),
+    (Property.P4, "segments", change(0, kind=Kind.FREE)),
+    (Property.P4, "segments", change(0, size=2 * PAGE)),
+    (Property.P4, "segments", change(0, arena=PAGE)),
+    (Property.P4, "segments", lambda truth: truth[::-1]),
+    (Property.P4, "segments", change(1, kind=Kind.CACHED)),
+    (Property.P5, "segments", lambda t: (t[0], *(Segment(t[1].base + n * PAGE, PAGE, Kind.FREE, 0) for n in (0, 1)), *t[2:])),
+    (Property.P4, "segments", lambda _: 1 / 0),
+    (Property.P4, "size_of", lambda truth: truth + 1),
+    (Property.P4, "size_of", lambda _: 1 / 0),
+    *((Property.P4, "stats", lambda truth, name=name: attrs.evolve(truth, **{name: 7}))
+      for name in ("mapped", "live", "cached", "free", "holes", "arenas", "peak_mapped", "allocs", "frees")),
+    (Property.P16, "stats", lambda truth: attrs.evolve(truth, largest_hole=PAGE)),
+    (Property.P16, "stats", lambda truth: attrs.evolve(truth, largest_hole=64 * PAGE)),
+    (Property.P4, "stats", lambda _: 1 / 0),
+    (Property.P5, "violations", lambda _: (Violation("I3", "planted"),)),
+    (Property.P2, "violations", lambda _: (Violation("I2", "planted"),)),
+    (Property.P11, "violations", lambda _: (Violation("I9", "planted"),)),
+    (Property.P4, "violations", lambda _: (Violation("X1", "planted"),)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("expected", "name", "lie"), SHOWN, ids=[f"{n}-{name}-{p.name}" for n, (p, name, _) in enumerate(SHOWN)]
+)
+def test_what_is_shown_wrongly_is_reported(expected: Property, name: str, lie: Callable[[Any], Any]) -> None:
+    """Segments, figures, sizes, and the allocator's own checker."""
+    made = judge()
+    made.inspect()
+    made.space.lies[name] = lie
+    assert broken(made, made.inspect) is expected
+
+
+ANSWERS: list[tuple[Property, Callable[[Any], Any]]] = [
+    (Property.P2, lambda _: None),
+    (Property.P2, lambda truth: float(truth)),
+    (Property.P2, lambda truth: -truth - 1),
+    (Property.P2, lambda _: True),
+    (Property.P2, lambda _: 1 << 40),
+    (Property.P1, lambda _: 0),
+    (Property.P3, lambda truth: truth + 1),
+    (Property.P8, lambda _: 12 * PAGE),
+    (Property.P7, lambda _: 1 / 0),
+]
+
+
+@pytest.mark.parametrize(("expected", "lie"), ANSWERS, ids=[f"{n}-{p.name}" for n, (p, _) in enumerate(ANSWERS)])
+def test_what_is_answered_wrongly_is_reported(expected: Property, lie: Callable[[Any], Any]) -> None:
+    """No address, one that is taken, one outside, one off the quantum, one that the fit does not pick."""
+    made = judge()
+    made.space.lies["alloc"] = lie
+    assert broken(made, lambda: made.do(Step(Do.ALLOC, 9, PAGE))) is expected
+
+
+def test_reclaim_must_say_what_it_did() -> None:
+    """In bytes."""
+    made = judge()
+    made.space.lies["reclaim"] = lambda truth: truth + PAGE
+    assert broken(made, lambda: made.do(Step(Do.RECLAIM))) is Property.P4
+
+
+def forget_a_buffer(made: Judge) -> None:
+    made.live.pop(0)
+
+
+def move_a_buffer(made: Judge) -> None:
+    made.live[0] = (PAGE, PAGE)
+
+
+def free_a_cell(made: Judge) -> None:
+    made.oracle.free(0)
+
+
+def take_a_cell(made: Judge) -> None:
+    made.oracle.put(PAGE, PAGE)
+
+
+def forget_an_arena(made: Judge) -> None:
+    del made.source._ranges[8 * PAGE]
+
+
+def forget_the_peak(made: Judge) -> None:
+    made._peak = 0
+
+
+def miscount(made: Judge) -> None:
+    made._allocs += 1
+
+
+BOOKS: list[tuple[Property, Callable[[Judge], None]]] = [
+    (Property.P4, forget_a_buffer), (Property.P4, move_a_buffer), (Property.P4, free_a_cell), (Property.P4, take_a_cell),
+    (Property.P4, forget_an_arena), (Property.P4, forget_the_peak), (Property.P4, miscount),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("expected", "corrupt"), BOOKS, ids=lambda value: getattr(value, "__name__", value))
+def test_the_judges_own_books_are_compared_with_what_is_shown(
+    expected: Property, corrupt: Callable[[Judge], None]
+) -> None:
+    """So no entry of them goes unused."""
+    made = judge()
+    corrupt(made)
+    assert broken(made, made.inspect) is expected
+
+
+def thrash(source: WatchedSource) -> None:
+    for _ in range(300):
+        source.unmap(source.map(PAGE), PAGE)
+
+
+MISUSES: list[tuple[Property, Callable[[WatchedSource], object]]] = [
+    (Property.P12, lambda source: source.unmap(PAGE, PAGE)),
+    (Property.P12, lambda source: source.unmap(0, PAGE)),
+    (Property.P12, lambda source: source.map(0)),
+    (Property.P12, lambda source: source.map(None)),  # type: ignore[arg-type]
+    (Property.P12, lambda source: source.touch(4 * PAGE, PAGE)),
+    (Property.P12, lambda source: source.discard(0, 3 * PAGE)),
+    (Property.P17, lambda source: thrash(source)),
+]
+
+
+@pytest.mark.parametrize(("expected", "misuse"), MISUSES, ids=[f"{n}-{p.name}" for n, (p, _) in enumerate(MISUSES)])
+def test_a_misused_source_says_so_even_if_nobody_listens(
+    expected: Property, misuse: Callable[[WatchedSource], object]
+) -> None:
+    """The breach is kept for the judge."""
+    source = WatchedSource(size=4 * PAGE)
+    source.map(2 * PAGE)
+    with pytest.raises(Breach):
+        misuse(source)
+    assert source.breach is not None
+    assert source.breach.property is expected
+
+
+def test_the_judge_reports_a_misuse_that_the_allocator_swallows() -> None:
+    """At the call in which it happened."""
+
+    class Swallows(Lying):
+        def alloc(self, size: int) -> int:
+            try:
+                self._source.unmap(12345, PAGE)
+            except Exception:
+                return super().alloc(size)
+            raise AssertionError
+
+    made = Judge(Subject(Swallows), Setting())
+    assert broken(made, lambda: made.do(Step(Do.ALLOC, 0, PAGE))) is Property.P12
+
+
+def test_a_reserve_is_judged_both_ways() -> None:
+    """Granted where it is taken, refused where it is free."""
+    made = judge()
+    made.space.reserve = None
+    assert broken(made, lambda: made.do(Step(Do.RESERVE, 9, PAGE, at=PAGE))) is Property.P7
+
+    class Refuses(Lying):
+        def reserve(self, extent: Extent) -> None:
+            raise self._in_the_way(extent)
+
+    other = Judge(Subject(Refuses), Setting(limit=4, room=4, arena=4))
+    other.do(Step(Do.ALLOC, 0, PAGE))
+    assert broken(other, lambda: other.do(Step(Do.RESERVE, 1, PAGE, at=2 * PAGE))) is Property.P7
+
+
+def test_other_fits_are_judged_by_their_own_rule() -> None:
+    """First fit's answer is no next fit's."""
+    first = Subject(lambda source, kva_limit: CoalescingSpace(source, kva_limit=kva_limit, fit=Fit.FIRST))
+    made = Judge(attrs.evolve(first, contract=attrs.evolve(first.declared, fit=Fit.NEXT)), Setting())
+    for number in range(3):
+        made.do(Step(Do.ALLOC, number, PAGE))
+    made.do(Step(Do.FREE, 0))
+    assert broken(made, lambda: made.do(Step(Do.ALLOC, 9, PAGE))) is Property.P8

@@ -1,0 +1,219 @@
+"""The kit's commands as a user types them: verdicts, programs, exit status; whatever the allocator does, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coalloc import cli
+
+HEAD = """
+from coalloc import CoalescingSpace, Contract
+
+class Bad(CoalescingSpace):
+    def __init__(self, source, *, kva_limit):
+        super().__init__(source, kva_limit=kva_limit, arena_size=16384)
+"""
+BEHAVIOURS = {
+    "raises": ("def alloc(self, size):\n        raise RuntimeError('boom')", "P7", "raised RuntimeError: boom"),
+    "none": ("def alloc(self, size):\n        return None", "P2", "returned None, which is no address"),
+    "float": ("def alloc(self, size):\n        return 1.5", "P2", "returned 1.5, which is no address"),
+    "negative": ("def alloc(self, size):\n        return -4096", "P2", "returned -4096, which is no address"),
+    "recursion": ("def alloc(self, size):\n        return self.alloc(size)", "P7", "raised RecursionError"),
+    "prints": ("def alloc(self, size):\n        print('noise')\n        return None", "P2", "returned None"),
+    "exits": ("def alloc(self, size):\n        import os\n        os._exit(7)", "P17", "ended by itself, with status 7"),
+    "loops": ("def free(self, base):\n        while True:\n            pass", "P17", "does not return"),
+}  # fmt: skip
+
+
+class Result:
+    """What a command did."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def coalloc(capfd: pytest.CaptureFixture[str]) -> Any:
+    """Run a command line in this process (what is under test runs in its own)."""
+
+    def run(*arguments: str) -> Result:
+        with pytest.raises(SystemExit) as caught:
+            cli.run(list(arguments))
+        captured = capfd.readouterr()
+        return Result(int(caught.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def test_a_correct_allocator_conforms(coalloc: Any) -> None:
+    """A line for each property; status 0."""
+    result = coalloc("check", "coalloc:BuddySpace", "--examples", "20", "--seed", "3")
+    assert (result.status, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert lines[0].startswith("coalloc:BuddySpace: fit=best,tie=lowest,")
+    assert lines[-1] == "conforms"
+    states = {line.split()[0]: "held" in line for line in lines if line.startswith("P")}
+    assert len(states) == 21
+    assert [name for name, held in states.items() if not held] == ["P19", "P20"]
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_whatever_an_allocator_does_is_reported(name: str, coalloc: Any, tmp_path: Path) -> None:
+    """With the property it breaks and a short program; status 1, no traceback."""
+    body, broken, words = BEHAVIOURS[name]
+    file = tmp_path / "bad.py"
+    file.write_text(f"{HEAD}\n    {body}\n")
+    result = coalloc("check", f"{file}:Bad", "--examples", "5", "--timeout", "2", "--json")
+    assert result.status == 1
+    assert "Traceback" not in result.out + result.err
+    report = json.loads(result.out)
+    assert report["conforms"] is False
+    found = report["properties"][broken]
+    assert found["state"] == "broken"
+    assert words in found["note"]
+    assert "alloc 0 " in found["program"]
+    if name == "loops":
+        assert found["program"].splitlines()[2:] == ["alloc 0 4096", "free 0"]
+
+
+def test_a_broken_allocator_is_shown_with_programs_that_can_be_run_again(coalloc: Any, tmp_path: Path) -> None:
+    """As text, which --program takes, and as Python, which runs."""
+    result = coalloc("check", "M3", "--examples", "20")
+    assert result.status == 1
+    assert "P12 is broken: 2 idle arenas are kept" in result.out
+    assert result.out.splitlines()[-1] == "does not conform: P5, P12"
+    text = result.out.split("(coalloc check --program FILE):\n")[1].split("  as Python:")[0]
+    program = tmp_path / "short.program"
+    program.write_text("\n".join(line.strip() for line in text.strip().splitlines()) + "\n")
+    again = coalloc("check", "M3", "--program", str(program))
+    assert (again.status, again.out[:3]) == (1, "P5 ")
+    assert json.loads(coalloc("check", "M3", "--program", str(program), "--json").out)["conforms"] is False
+    passed = coalloc("check", "coalescing", "--program", str(program))
+    assert (passed.status, passed.out) == (0, "nothing is broken\n")
+    python = result.out.split("  as Python:\n")[1].split("\nP12 is broken")[0]
+    code = "\n".join(line[4:] for line in python.splitlines())
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_contract_can_be_given_and_changed(coalloc: Any, tmp_path: Path) -> None:
+    """Without one, only what every allocator must keep is checked."""
+    result = coalloc("check", "class-best-fit", "--contract", "fit=best", "--examples", "150")
+    assert (result.status, "P8 is broken" in result.out) == (1, True)
+    file = tmp_path / "plain.py"
+    file.write_text(
+        "class Plain:\n"
+        "    def __init__(self, source, kva_limit):\n"
+        "        self.source, self.sizes, self.limit = source, {}, kva_limit\n"
+        "    def alloc(self, size):\n"
+        "        if type(size) is not int or size < 1: raise ValueError(size)\n"
+        "        size += -size % 4096\n"
+        "        if sum(self.sizes.values()) + size > self.limit: raise MemoryError\n"
+        "        base = self.source.map(size)\n"
+        "        self.sizes[base] = size\n"
+        "        return base\n"
+        "    def free(self, base):\n"
+        "        self.source.unmap(base, self.sizes.pop(base))\n"
+    )
+    result = coalloc("check", f"{file}:Plain", "--examples", "30")
+    assert (
+        result.err
+        == "coalloc: it declares no contract: only what every allocator must keep is checked; see --contract\n"
+    )
+    assert result.status == 0, result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "nothing"], "TARGET='nothing': must be package.module:attribute, or file.py:attribute"),
+        (["check", "nowhere.py:x"], "there is no file nowhere.py"),
+        (["check", "coalescing", "--contract", "fit=worst"], "--contract='worst': must be one of first, best"),
+        (["check", "coalescing", "--examples", "0"], "--examples=0: must be at least 1"),
+        (["check", "coalescing", "--timeout", "0"], "--timeout=0.0: must be a number of seconds > 0"),
+        (["check", "coalescing", "--program", "nofile"], "there is no such file"),
+        (["check"], "Missing argument 'TARGET'"),
+        (["soak", "coalescing", "--minutes", "0"], "--minutes=0.0: must be a number > 0"),
+        (["soak", "coalescing", "--operations", "0"], "--operations=0: must be at least 1"),
+        (["soak", "coalescing", "--start", "-1"], "--start=-1: must be at least 0"),
+        (["explore", "coalescing", "--pages", "1"], "--pages=1: must be in 2 .. 64"),
+        (["explore", "coalescing", "--ops", "0"], "--ops=0: must be in 1 .. 64"),
+        (["mutants", "M99"], "M1='M99': is no mutant"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_two(coalloc: Any, arguments: list[str], words: str) -> None:
+    """It names what is wrong."""
+    result = coalloc(*arguments)
+    assert result.status == 2
+    assert result.err.startswith("coalloc: error: ")
+    assert result.err.count("\n") == 1
+    assert words in result.err
+    assert result.out == ""
+
+
+def test_a_program_that_cannot_be_read_is_a_failed_job(coalloc: Any, tmp_path: Path) -> None:
+    """With file and line."""
+    file = tmp_path / "bad.program"
+    file.write_text("coalloc check-program 1\nalloc x\n")
+    result = coalloc("check", "coalescing", "--program", str(file))
+    assert result.status == 1
+    assert f"{file}, line 2: alloc takes 2 numbers" in result.err
+    file.write_bytes(b"\xff\xfe")
+    assert coalloc("check", "coalescing", "--program", str(file)).status == 2
+
+
+def test_a_soak_says_how_to_go_on(coalloc: Any) -> None:
+    """Operations, rate, and the number of the next program."""
+    result = coalloc("soak", "per-pipe", "--operations", "2000", "--seed", "4")
+    assert (result.status, result.err) == (0, "")
+    assert "operations a second)" in result.out
+    last = result.out.splitlines()[-1]
+    assert last.startswith("nothing is broken; go on with --seed 4 --start ")
+    start = last.rpartition(" ")[2]
+    again = json.loads(
+        coalloc("soak", "per-pipe", "--operations", "500", "--seed", "4", "--start", start, "--json").out
+    )
+    assert (again["start"], again["broken"]) == (int(start), None)
+    timed = coalloc("soak", "per-pipe", "--minutes", "0.01", "--json")
+    assert (timed.status, json.loads(timed.out)["operations"] > 0) == (0, True)
+
+
+def test_a_soak_that_finds_something_shows_it_short(coalloc: Any, tmp_path: Path) -> None:
+    """Status 1; one that hangs is shown, too."""
+    result = coalloc("soak", "M3", "--operations", "100000")
+    assert result.status == 1
+    assert "P12 (" in result.out or "P5 (" in result.out
+    file = tmp_path / "bad.py"
+    file.write_text(f"{HEAD}\n    {BEHAVIOURS['loops'][0]}\n")
+    hung = json.loads(coalloc("soak", f"{file}:Bad", "--timeout", "2", "--json").out)
+    assert (hung["broken"], hung["program"].splitlines()[2:]) == ("P17", ["alloc 0 4096", "free 0"])
+
+
+def test_exploring_prints_states_or_the_counterexample(coalloc: Any) -> None:
+    """One line for each concern."""
+    result = coalloc("explore", "per-pipe", "--pages", "4", "--ops", "3")
+    assert (result.status, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert lines[2].split() == ["concern", "pages", "depth", "states", "transitions"]
+    assert lines[-1].endswith("counterexamples: none up to (4, 3)")
+    data = json.loads(coalloc("explore", "per-pipe", "--pages", "4", "--ops", "3", "--json").out)
+    assert f"{data['states']:,} states" in lines[-1]
+    assert {"one arena", "failing source", "resize", "pipe pair"} == set(data["concerns"])
+    found = coalloc("explore", "M1", "--pages", "4", "--ops", "4")
+    assert (found.status, "counterexample in 'one arena': P" in found.out) == (1, True)
+
+
+def test_mutants_are_killed(coalloc: Any) -> None:
+    """As a table, with their programs, or as JSON."""
+    result = coalloc("mutants", "M1", "M68", "--show")
+    assert (result.status, result.err) == (0, "")
+    assert "M68 never reuses: Forgets what is freed" in result.out
+    data = json.loads(coalloc("mutants", "M1", "--json").out)
+    assert data["M1"]["killed"] is True
+    assert "P5" in data["M1"]["properties"]

@@ -1,0 +1,46 @@
+"""The kit is tested: every planted bug that can exist here is killed, as the published matrix says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from coalloc.testing import MUTANTS, NOT_APPLICABLE, Property, kill, matrix_text
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "kill_matrix.txt"
+ROWS = {int(line[1:4]): line for line in PUBLISHED.read_text().splitlines() if re.match(r"M\d+ .*[.x]", line)}
+
+
+@pytest.mark.parametrize("number", MUTANTS)
+def test_every_mutant_is_killed_as_published(number: int) -> None:
+    """By the same properties, after as many operations, with a program as short; the seeds are fixed."""
+    found = kill(MUTANTS[number])
+    assert found.killed
+    assert matrix_text([found]).splitlines()[1] == ROWS[number]
+    assert found.program is None or len(found.program.steps) <= 8
+
+
+def test_every_number_of_the_list_is_a_mutant_or_has_a_reason() -> None:
+    """M1 to M70, none twice."""
+    assert sorted([*MUTANTS, *NOT_APPLICABLE]) == list(range(1, 71))
+    text = PUBLISHED.read_text()
+    assert all(f"M{number:<3}{reason}" in text for number, reason in NOT_APPLICABLE.items())
+
+
+def test_every_property_that_one_caller_can_break_kills_something() -> None:
+    """Sleepers and schedules need more than one."""
+    marks = {
+        item: any(row[48 + 3 * n : 51 + 3 * n].strip() == "x" for row in ROWS.values())
+        for n, item in enumerate(Property)
+    }
+    missing = {item.name for item, killed in marks.items() if not killed}
+    assert missing <= {"P6", "P19", "P20"}
+
+
+def test_mutants_say_who_had_the_bug() -> None:
+    """Name and title are words."""
+    for mutant in MUTANTS.values():
+        assert re.fullmatch(r"[a-z][a-z0-9 ]+", mutant.name), mutant.name
+        assert mutant.title.endswith(".")

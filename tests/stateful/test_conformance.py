@@ -1,0 +1,50 @@
+"""No false alarms: every correct space of the library conforms at the level that it declares."""
+
+from __future__ import annotations
+
+import unittest
+
+import pytest
+
+from coalloc.testing import SUBJECTS, Subject, conformance, random_program
+
+FEW = 12
+
+
+class TestReference(conformance(SUBJECTS["coalescing"], examples=FEW)):  # type: ignore[misc]
+    """The reference, as a user would test it."""
+
+
+class TestCached(conformance(SUBJECTS["coalescing+cache"], examples=FEW)):  # type: ignore[misc]
+    """The reference with a cache."""
+
+
+class TestBuddy(conformance(SUBJECTS["buddy"], examples=FEW)):  # type: ignore[misc]
+    """The buddy system."""
+
+
+class TestVmem(conformance(SUBJECTS["vmem+qcache"], examples=FEW)):  # type: ignore[misc]
+    """vmem with quantum caches."""
+
+
+class TestDragonFly(conformance(SUBJECTS["dragonfly"], examples=FEW)):  # type: ignore[misc]
+    """A cache over one mapping per buffer."""
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_random_programs_blame_no_correct_space(name: str) -> None:
+    """The soak of 10,000 programs each is the nightly run of the same."""
+    subject = Subject(SUBJECTS[name])
+    for seed in range(60):
+        _, found = random_program(subject, 7_000 + seed)
+        assert found is None, found
+
+
+def test_the_class_is_one_that_unittest_runs() -> None:
+    """Each test has a sentence; what is not promised is skipped with the reason."""
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(conformance(SUBJECTS["per-pipe"], examples=3, programs=2))
+    assert all(test.shortDescription() for test in suite)  # type: ignore[union-attr]
+    result = unittest.TestResult()
+    suite.run(result)
+    assert result.wasSuccessful(), result.failures
+    assert "no growth is declared" in {reason for _, reason in result.skipped}

@@ -1,0 +1,351 @@
+"""The kit's parts: programs as text, minimising, contracts as text, finding what is under test, soaking, reports."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import coalloc.testing
+from coalloc import (
+    CoalescingSpace,
+    CoallocError,
+    Completeness,
+    Contract,
+    Fit,
+    InvalidRequestError,
+    ProgramError,
+    Release,
+)
+from coalloc.testing import (
+    MUTANTS,
+    SUBJECTS,
+    Breach,
+    CheckProgram,
+    Do,
+    Found,
+    Judge,
+    Property,
+    Setting,
+    Step,
+    Subject,
+    check_space,
+    dumps,
+    loads,
+    minimise,
+    random_program,
+    run_program,
+    soak,
+)
+from coalloc.testing.check import as_python
+from coalloc.testing.contracts import describe_contract, parse_contract
+from coalloc.testing.lines import bound_lines, count_lines
+from coalloc.testing.subject import accepted, load_target, make
+
+PAGE = 4096
+EVERY = CheckProgram(
+    Setting(limit=4, room=6, base=0x1000, arena=2, granule=8192, slack=5),
+    (
+        Step(Do.ALLOC, 0, PAGE),
+        Step(
+            Do.XALLOC, 1, PAGE, bounds=(("align", 8192), ("phase", 4096), ("nocross", 65536), ("lo", 16), ("hi", 255))
+        ),
+        Step(Do.RESERVE, 2, PAGE, at=0x2000),
+        Step(Do.RESIZE, 1, 2 * PAGE),
+        Step(Do.FREE, 0),
+        Step(Do.REFREE, 0),
+        Step(Do.FREE_INSIDE, 1, 8),
+        Step(Do.FREE_WILD, at=0x123),
+        Step(Do.STARVE, size=2),
+        Step(Do.RECLAIM),
+        Step(Do.FINISH),
+    ),
+    title="every step",
+)
+
+
+def test_every_step_survives_the_text_format() -> None:
+    """Nothing is lost, and it reads as documented."""
+    text = dumps(EVERY)
+    assert loads(text) == EVERY
+    assert text.splitlines()[:5] == [
+        "coalloc check-program 1", "title every step", "setting limit=4 room=6 base=0x1000 arena=2 granule=8192 slack=5",
+        "alloc 0 4096", "xalloc 1 4096 align=8192 phase=4096 nocross=65536 lo=0x10 hi=0xff",
+    ]  # fmt: skip
+    assert loads("coalloc check-program 1\n\n# a comment\nsetting limit=3\n").setting.room == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("grab 0 1", "expected one of alloc"), ("alloc 0", "alloc takes 2 numbers"), ("alloc 0 x", "'x' is not a number"),
+        ("alloc 0 -1", "not in 0 .."), ("xalloc 0 1 colour=3", "'colour=3' is not understood"),
+        ("free 0 1 2=3", "not understood"),
+        ("setting limit=0", "limit must be at least 1"), ("setting speed=1", "'speed=1' is not understood"),
+    ],
+)  # fmt: skip
+def test_a_program_that_cannot_be_read_is_refused_with_its_line(line: str, words: str) -> None:
+    """And the file's name."""
+    with pytest.raises(ProgramError) as caught:
+        loads(f"coalloc check-program 1\n{line}\n", "some.file")
+    assert words in str(caught.value)
+    assert (caught.value.line, caught.value.file) == (2, "some.file")
+
+
+def test_another_file_is_no_check_program() -> None:
+    """The first line must name it."""
+    with pytest.raises(ProgramError, match="is no check program"):
+        loads("coalloc space-program 1\n")
+
+
+def test_any_part_of_a_program_is_a_program() -> None:
+    """Steps on buffers that are not live are passed over."""
+    judge, found = random_program(Subject(SUBJECTS["coalescing"]), 5, steps=40)
+    assert found is None
+    assert judge is not None
+    steps = tuple(judge.steps)
+    for start in range(0, len(steps), 7):
+        assert run_program(Subject(SUBJECTS["coalescing"]), CheckProgram(judge.setting, steps[start:][::2])) is None
+
+
+@pytest.mark.parametrize("number", [1, 3, 6, 28, 35, 59])
+def test_a_minimised_program_fails_and_nothing_can_be_left_out(number: int) -> None:
+    """It breaks the same property, and is a local minimum."""
+    subject = Subject(MUTANTS[number].make_space)
+    found = next(f for seed in range(100) if (f := random_program(subject, seed)[1]) is not None)
+    least = minimise(subject, found)
+    assert least.breach.property is found.breach.property
+    again = run_program(subject, least.program)
+    assert again is not None
+    assert str(again) == str(least.breach)
+    steps = least.program.steps
+    for index in range(len(steps)):
+        shorter = run_program(subject, attrs.evolve(least.program, steps=steps[:index] + steps[index + 1 :]))
+        assert shorter is None or shorter.property is not found.breach.property
+
+
+def test_what_does_not_fail_again_is_returned_as_it_is() -> None:
+    """A flaky failure is not made into a program that passes."""
+    found = Found(EVERY, Breach(Property.P1, "seen once"))
+    assert minimise(Subject(SUBJECTS["coalescing"]), found) is found
+
+
+def test_the_same_seed_gives_the_same_program() -> None:
+    """And another one another."""
+    subject = Subject(SUBJECTS["vmem"])
+    one, two, three = (random_program(subject, seed)[0] for seed in (1, 1, 2))
+    assert one is not None
+    assert two is not None
+    assert three is not None
+    assert (one.setting, one.steps, one.outcomes) == (two.setting, two.steps, two.outcomes)
+    assert one.steps != three.steps
+
+
+# --- what is under test --------------------------------------------------------------------------------------
+
+
+def test_a_factory_is_called_with_what_it_takes() -> None:
+    """Arguments that a partial has bound are left alone."""
+    bound = functools.partial(CoalescingSpace, fit=Fit.FIRST, arena_size=PAGE)
+    assert "arena_size" not in accepted(bound)
+    assert {"kva_limit", "release", "quantum_cache"} <= accepted(bound)
+    source, space = make(bound, Setting(limit=3, slack=7))
+    assert (space.kva_limit, source.size, space.contract.fit) == (3 * PAGE + 7, 16 * PAGE, Fit.FIRST)
+    assert accepted(print) >= frozenset()
+    assert accepted(dict) == frozenset({"kva_limit"})
+
+
+def test_an_allocator_that_cannot_be_made_breaks_p14() -> None:
+    """Its own error is told; a breach of the source stays what it is."""
+    with pytest.raises(Breach, match=r"P14.*TypeError"):
+        make(lambda source: source / 0, Setting())
+    with pytest.raises(Breach, match="P12"):
+        make(lambda source: source.unmap(0, 1), Setting())
+    report = check_space(lambda source: source / 0, Contract(fit=None))
+    assert not report.conforms
+
+
+def test_without_a_contract_there_is_nothing_to_check() -> None:
+    """One must be declared or given."""
+    with pytest.raises(InvalidRequestError, match="contract"):
+        check_space(lambda _source: object())
+    with pytest.raises(InvalidRequestError, match="examples"):
+        check_space(SUBJECTS["coalescing"], examples=0)
+
+
+def test_a_target_is_found_in_a_module_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name; a class's attribute too."""
+    assert load_target("coalloc:CoalescingSpace") is CoalescingSpace
+    file = tmp_path / "mine_of_test_kit.py"
+    file.write_text("class Outer:\n    def make(source, kva_limit): ...\n")
+    assert load_target(f"{file}:Outer.make").__name__ == "make"
+    monkeypatch.chdir(tmp_path)
+    assert load_target("mine_of_test_kit:Outer.make").__name__ == "make"
+    sys.modules.pop("mine_of_test_kit")
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("coalloc", "must be package.module:attribute"), ("coalloc:", "must be"), ("coalloc:nothing", "has no 'nothing'"),
+        ("coalloc:PAGE_SIZE", "can be called"), ("no_such_module_here:x", "No module named"), ("none.py:x", "no file"),
+        ("broken_of_test_kit.py:x", "cannot be imported: SyntaxError"),
+    ],
+)  # fmt: skip
+def test_a_target_that_is_not_there_is_refused(
+    target: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In words."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken_of_test_kit.py").write_text("def (:\n")
+    with pytest.raises(InvalidRequestError, match=words):
+        load_target(target)
+
+
+# --- contracts as text ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_every_contract_survives_as_text(name: str) -> None:
+    """What is printed can be given."""
+    contract = Subject(SUBJECTS[name]).declared
+    assert parse_contract(describe_contract(contract)) == contract
+
+
+def test_a_contract_is_changed_by_what_is_named() -> None:
+    """Constraints by name, all, or none."""
+    declared = Contract(fit=Fit.BEST)
+    changed = parse_contract("completeness=class, release=never,constraints=all,limited=no", declared)
+    assert (changed.fit, changed.completeness) == (Fit.BEST, Completeness.CLASS)
+    assert (changed.release, changed.limited, len(changed.constraints)) == (Release(None), False, 5)
+    assert parse_contract("constraints=none", changed).constraints == frozenset()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fit",
+        "speed=high",
+        "fit=worst",
+        "release=retain(x)",
+        "exact-stats=maybe",
+        "constraints=align+colour",
+        "work=fast",
+    ],
+)
+def test_a_contract_that_is_not_understood_is_refused(text: str) -> None:
+    """With what could have been said."""
+    with pytest.raises(InvalidRequestError, match="--contract"):
+        parse_contract(text)
+
+
+# --- soaking, lines, reports ---------------------------------------------------------------------------------
+
+
+def test_a_soak_is_taken_up_where_it_stopped() -> None:
+    """Programs are numbered: two short runs make one long one."""
+    subject = Subject(SUBJECTS["per-pipe"])
+    whole = soak(subject, seed=3, enough=lambda programs, _: programs >= 4)
+    first = soak(subject, seed=3, enough=lambda programs, _: programs >= 2)
+    second = soak(subject, seed=3, start=first.next_program, enough=lambda programs, _: programs >= 2)
+    assert first.operations + second.operations == whole.operations
+    assert (whole.found, second.next_program) == (None, whole.next_program)
+    with pytest.raises(InvalidRequestError, match="start"):
+        soak(subject, start=-1, enough=lambda *_: True)
+
+
+def test_a_soak_makes_what_it_finds_short() -> None:
+    """The first breach, looked at after every step."""
+    result = soak(Subject(MUTANTS[3].make_space), enough=lambda *_: False)
+    assert result.found is not None
+    assert len(result.found.program.steps) <= 5
+
+
+def test_lines_are_counted_and_bounded() -> None:
+    """The same work is the same number; a loop is broken off."""
+
+    def work(n: int) -> int:
+        total = 0
+        for number in range(n):
+            total += number
+        return total
+
+    counts = []
+    for n in (10, 10, 20):
+        with count_lines() as lines:
+            work(n)
+        counts.append(lines[0])
+    assert counts[0] == counts[1] < counts[2]
+
+    def loop() -> None:
+        while True:
+            pass
+
+    with pytest.raises(RuntimeError, match="enough"), bound_lines(100, RuntimeError("enough")):
+        loop()
+
+
+class Endless(CoalescingSpace):
+    """Loops on its third alloc."""
+
+    def alloc(self, size: int) -> int:
+        while self.stats().allocs == 2:
+            pass
+        return super().alloc(size)
+
+
+def test_a_call_that_does_not_return_is_broken_off_where_lines_are_counted() -> None:
+    """It is P17, and the program can be made short."""
+    subject = Subject(Endless, line_bound=5000)
+    found = next(f for seed in range(20) if (f := random_program(subject, seed)[1]) is not None)
+    assert found.breach.property is Property.P17
+    assert len(minimise(subject, found).program.steps) <= 4
+
+
+@pytest.mark.parametrize("number", [3, 16, 24, 55, 59])
+def test_a_program_as_python_makes_the_same_calls(number: int) -> None:
+    """It runs, and the addresses in its comments are those it gets."""
+    subject = Subject(MUTANTS[number].make_space)
+    found = next(f for seed in range(100) if (f := random_program(subject, seed)[1]) is not None)
+    least = minimise(subject, found)
+    text = as_python("coalloc.testing:MUTANTS", subject, least)
+    called = text.replace("MUTANTS(source", f"MUTANTS[{number}].make_space(source")
+    names: dict[str, Any] = {}
+    with contextlib.suppress(CoallocError, LookupError):  # the last call may be the one that fails
+        exec(compile(called, "<program>", "exec"), names)
+    assert f"# {least.breach.property.name}: " in text
+    for line in text.splitlines():
+        name, _, rest = line.partition(" = ")
+        if rest.count("# 0x") and name.isidentifier():
+            assert names[name] == int(rest.rpartition("# ")[2], 16)
+
+
+def test_a_report_is_plain_data_too() -> None:
+    """For JSON: every property with its state, and programs as text."""
+    report = check_space(MUTANTS[3].make_space, examples=20)
+    data: Any = report.as_dict()
+    assert data["conforms"] is False
+    assert set(data["properties"]) == {item.name for item in Property}
+    assert data["properties"]["P12"]["program"].startswith("coalloc check-program 1\n")
+    assert data["properties"]["P19"]["state"] == "not promised"
+
+
+def test_a_watcher_is_told_of_worlds_and_steps() -> None:
+    """Before they happen."""
+    seen: list[object] = []
+    subject = Subject(SUBJECTS["per-pipe"], on_setting=seen.append, on_step=seen.append)
+    judge = Judge(subject, Setting())
+    judge.do(Step(Do.ALLOC, 0, PAGE))
+    assert seen == [Setting(), Step(Do.ALLOC, 0, PAGE)]
+
+
+def test_the_test_class_is_imported_when_it_is_asked_for() -> None:
+    """It alone needs hypothesis; other names are refused as usual."""
+    assert callable(coalloc.testing.conformance)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = coalloc.testing.nothing
