@@ -123,11 +123,10 @@ def availability(holes: Sequence[int], size: int) -> float:
 def fragmentation_index(holes: Sequence[int], size: int) -> float | None:
     """Return, for a request that fails, how far fragmentation rather than want is to blame: ``1 - (1 + free / size) / k``.
 
-    Linux's index, for k holes; below 0 for want of memory (the formula goes as low as ``-1/k``... with little free), towards
-    1 for fragmentation.  None where a hole would admit the request, since the index speaks of failures only, and where
-    nothing is free.
+    Linux's index, for k holes; towards 1 where many small holes are to blame.  None where a hole would admit the request, since
+    the index speaks of failures only, and where nothing is free.
 
-    Laws: below 1; scale-free in holes and size together.
+    Laws: between ``-1 / k`` and 1; scale-free in holes and size together.
 
     Raises:
         InvalidRequestError: If a hole, or the request, has no size.
@@ -145,7 +144,7 @@ def fragmentation_index(holes: Sequence[int], size: int) -> float | None:
 def internal_fragmentation(requested: int, live: int) -> float:
     """Return the share of the live bytes that nobody asked for: ``(live - requested) / live``; 0 where nothing is live.
 
-    Laws: in [0, 1); 0 without rounding; scale-free.
+    Laws: in [0, 1]; 0 without rounding; scale-free.
 
     Args:
         requested: Bytes asked for by those who hold buffers.
@@ -236,6 +235,7 @@ def regret(live: Sequence[int], high_water: int) -> float:
     >>> regret([10, 20, 10], 40)
     2.0
     """
-    if not max(live, default=0):
-        raise InvalidRequestError("live", list(live)[:3], "something must be live at some time")
-    return 1 / utilisation(live, high_water)
+    most = max(live, default=0)
+    if not 0 < most <= high_water:
+        raise InvalidRequestError("live", most, f"something must be live at some time, and no more than {high_water}")
+    return high_water / most

@@ -65,7 +65,9 @@ class Console:
         self.suppressed = 0
 
     def print(self, text: str) -> None:
-        """Print a line, or count it as suppressed."""
+        """Print a line, or count it as suppressed; an empty one is nothing to print."""
+        if not text:
+            return
         tick = self._clock.now * self._hz // 10**9
         if self._last is None or tick - self._last >= self._hz:
             self._last = tick

@@ -80,6 +80,7 @@ class Era:
         own_object: Whether every buffer has a VM object of its own, so that map entries never merge.
         findspace: How the map of this era is searched for free space.
         sysctls: Further names under kern.ipc that this era has, without the prefix.
+        one_way: Whether fildes[0] can only be read and fildes[1] only be written.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Era:
     own_object: bool
     findspace: Literal["tree", "linear"]
     sysctls: tuple[str, ...]
+    one_way: bool = False
 
 
 _JULY_2003: Final = Era(

@@ -1,7 +1,9 @@
-"""Other kernels' pipe policies, as the same data as FreeBSD's eras: DragonFly of 2004, NetBSD of 2009, OpenBSD.
+"""Other kernels' pipe policies, as the same data as FreeBSD's eras: DragonFly of 2004, NetBSD of 2009, OpenBSD, Linux.
 
-What they put in front of the map is a space of its own (:mod:`coalloc.space.cached`).  None of the three limits the address
-space of pipes; what they limit is the number of big pipes.  Linux is no variant of this policy: see :mod:`coalloc.pipes.linux`.
+What they put in front of the map is a space of its own (:mod:`coalloc.space.cached`).  What all three limit is the number of
+big pipes; NetBSD's own limits on KVA (8 MiB, 16 MiB for loans) are not modelled, and what it counts as pipekva, which does not
+fall at close, is what stays mapped here.  Linux is no variant of this policy (see :mod:`coalloc.pipes.linux`): of its entry
+only what concerns the map is used.
 
 Source: facts/kernel.md section 6; B50 to B52.
 """
@@ -34,7 +36,9 @@ _NETBSD: Final = attrs.evolve(
     _DRAGONFLY,
     name="netbsd-2009",
     title="NetBSD of 2009: one direction, 32 big pipes, KVA kept with the cached object",
-    reverse=Backing.NONE,  # the write side never has a buffer: descriptors are one-way
+    reverse=Backing.NONE,
+    one_way=True,  # so the write side never has a buffer
+    findspace="tree",
 )
 _OPENBSD: Final = attrs.evolve(
     _DRAGONFLY,
@@ -44,5 +48,7 @@ _OPENBSD: Final = attrs.evolve(
     findspace="tree",
 )
 
-KERNELS: Final[Mapping[str, Era]] = {era.name: era for era in (_DRAGONFLY, _NETBSD, _OPENBSD)}
+_LINUX: Final = attrs.evolve(_OPENBSD, name="linux", title="Linux: a ring of pages, charged to the user")
+
+KERNELS: Final[Mapping[str, Era]] = {era.name: era for era in (_DRAGONFLY, _NETBSD, _OPENBSD, _LINUX)}
 """The policies by name."""

@@ -44,7 +44,6 @@ PIPE_MAX_SIZE = 1 << 20
 """Bytes that the unprivileged may set a pipe to (fs.pipe-max-size)."""
 PIPE_USER_PAGES_SOFT = PIPE_DEF_BUFFERS * 1024
 """Slots that a user's pipes may have together before new ones are made small (fs.pipe-user-pages-soft)."""
-_PIPE_BUF = PAGE_SIZE
 
 
 class _State(enum.Enum):
@@ -114,16 +113,20 @@ class LinuxPipe:
             rest_of: Bytes of the write that this is the rest of; 0 for a new one.
 
         Raises:
-            PipeError: EBADF for end 0 or a closed one, EPIPE if nobody reads, EAGAIN if nothing can be taken now (for up to a
-                page: if it does not fit at once).
-            InvalidRequestError: For an end other than 0 and 1, or a negative number.
+            PipeError: EBADF for end 0 or a closed one, EPIPE if nobody reads, EAGAIN if there is no free slot, ENOMEM if there
+                is no page.  A write of up to a page is taken whole or not at all.
+            InvalidRequestError: For an end other than 0 and 1, a negative number, or a ``rest_of`` below it.
         """
         del direct
         content = data if isinstance(data, bytes) else None
         n = data if type(data) is int else len(content) if content is not None else -1
         if n < 0:
             raise InvalidRequestError("data", data, "bytes, or a number of them >= 0, are needed")
+        if rest_of and rest_of < n:
+            raise InvalidRequestError("rest_of", rest_of, f"must be at least the rest, {n}")
         self._require(end, 1, "write")
+        if not n:
+            return 0
         if self.halves[0].state is _State.CLOSED:
             raise PipeError(errno.EPIPE, "write")
         ring = self.halves[0].ring
@@ -137,7 +140,6 @@ class LinuxPipe:
                 last.content = _joined(last, content[:tail] if content is not None else None, tail)
                 last.length += tail
                 done = tail
-        whole = (rest_of or n) <= _PIPE_BUF
         while done < n and len(ring.slots) < self.max_slots:
             page = self._take_page()
             if page < 0:
@@ -146,8 +148,8 @@ class LinuxPipe:
             piece = content[done : done + length] if content is not None else None
             ring.slots.append(_Slot(page, 0, length, piece))
             done += length
-        if n and (not done or (whole and done < n)):
-            raise PipeError(errno.EAGAIN, "write")
+        if not done:
+            raise PipeError(errno.EAGAIN if len(ring.slots) == self.max_slots else errno.ENOMEM, "write")
         ring.cnt += done
         self.bytes_in += done
         self._system.count_write(done)
@@ -204,9 +206,11 @@ class LinuxPipe:
             size: Bytes, rounded up to a power of two of pages; 0 asks for a page.
 
         Raises:
-            PipeError: EINVAL above 2**31, EPERM if the unprivileged ask for more than PIPE_MAX_SIZE or grow while their user is
-                above a limit, EBUSY if more slots are in use.
+            PipeError: EBADF if both ends are closed, EINVAL above 2**31, EPERM if the unprivileged ask for more than
+                PIPE_MAX_SIZE or grow while their user is above a limit, EBUSY if more slots are in use.
         """
+        if all(half.state is _State.CLOSED for half in self.halves):
+            raise PipeError(errno.EBADF, "fcntl")
         if type(size) is not int or not 0 <= size <= 2**31:
             raise PipeError(errno.EINVAL, "fcntl")
         pages = -(-size // PAGE_SIZE) or 1
@@ -298,7 +302,7 @@ class LinuxPipes:
         self.pages_soft = pages_soft
         self.pages_hard = pages_hard
         self._pipes: dict[int, LinuxPipe] = {}
-        self._slots: dict[Owner, int] = {}
+        self._slots: dict[int, int] = {}  # by uid
         self._pages = self._peak_pages = 0
         self._created = self._refused = self._peak_pipes = 0
         self._writes = self._reads = self._bytes_in = self._bytes_out = 0
@@ -351,7 +355,7 @@ class LinuxPipes:
 
     def charged(self, owner: Owner) -> int:
         """Return how many slots a user is charged for."""
-        return self._slots.get(owner, 0)
+        return self._slots.get(owner.uid, 0)
 
     def counters(self) -> PipeCounters:
         """Return what was counted; ``kva_used`` is the bytes of the pages held."""
@@ -372,7 +376,7 @@ class LinuxPipes:
 
     def charge(self, owner: Owner, slots: int) -> None:
         """Charge a user, or refund a negative number."""
-        self._slots[owner] = self._slots.get(owner, 0) + slots
+        self._slots[owner.uid] = self._slots.get(owner.uid, 0) + slots
 
     def _above(self, owner: Owner, limit: int) -> bool:
         return bool(limit) and not owner.privileged and self.charged(owner) > limit
@@ -395,7 +399,7 @@ class LinuxPipes:
 
     def free_page(self, page: int) -> None:
         """Give a page back."""
-        self.space.discard(page, PAGE_SIZE)
+        self.space.discard(page, self.space.size_of(page))
         self.space.free(page)
         self._pages -= 1
 
@@ -420,11 +424,11 @@ class LinuxPipes:
         """Return every broken invariant (P1, P2, P3), recomputed from the pipes."""
         found = []
         pages = 0
-        by_owner: dict[Owner, int] = {}
+        by_user: dict[int, int] = {}
         for pipe in self._pipes.values():
             ring = pipe.halves[0].ring
             pages += len(ring.slots) + (pipe.spare >= 0)
-            by_owner[pipe.owner] = by_owner.get(pipe.owner, 0) + pipe.max_slots
+            by_user[pipe.owner.uid] = by_user.get(pipe.owner.uid, 0) + pipe.max_slots
             held = sum(slot.length for slot in ring.slots)
             if ring.cnt != held or len(ring.slots) > pipe.max_slots:
                 found.append(Violation("P2", f"pipe {pipe.number} counts {ring.cnt} bytes, its slots hold {held}"))
@@ -436,7 +440,7 @@ class LinuxPipes:
                 )
         if pages != self._pages:
             found.append(Violation("P1", f"{self._pages} pages are counted, the pipes hold {pages}"))
-        if by_owner != {owner: slots for owner, slots in self._slots.items() if slots}:
+        if by_user != {uid: slots for uid, slots in self._slots.items() if slots}:
             found.append(Violation("P1", "users are charged for other slots than their pipes have"))
         return tuple(found)
 

@@ -117,8 +117,8 @@ class PipePair:
                 the rest is atomic only if the whole was.  0 for a new write.
 
         Raises:
-            PipeError: EBADF if the end is closed, EPIPE if the other is, ENOMEM if there is no buffer to be had, EAGAIN if
-                nothing can be taken now (for up to PIPE_BUF bytes: if they do not fit at once).
+            PipeError: EBADF if the end is closed, or only for reading; EPIPE if the other is closed; ENOMEM if there is no
+                buffer to be had; EAGAIN if nothing can be taken now (for up to PIPE_BUF bytes: if they do not fit at once).
             InvalidRequestError: For an end other than 0 and 1, or a negative number.
         """
         if type(data) is int:
@@ -129,6 +129,8 @@ class PipePair:
             n, content = len(data), data
         else:
             raise InvalidRequestError("data", data, "bytes or an int are needed")
+        if self._system.era.one_way and end == 0:
+            raise PipeError(errno.EBADF, "write")
         half = self._open(end, "write", peer=True)
         system = self._system
         if not rest_of:
@@ -163,11 +165,13 @@ class PipePair:
             into: Where to append them.
 
         Raises:
-            PipeError: EBADF if the end is closed, EAGAIN if there is nothing to read now.
+            PipeError: EBADF if the end is closed, or only for writing; EAGAIN if there is nothing to read now.
             InvalidRequestError: For an end other than 0 and 1, or a negative number.
         """
         if type(n) is not int or n < 0:
             raise InvalidRequestError("n", n, "must be an int >= 0")
+        if self._system.era.one_way and end == 1:
+            raise PipeError(errno.EBADF, "read")
         half = self._open(end, "read", peer=False)
         self._system.shrink_on_read(half)
         if half.direct is not None:

@@ -239,6 +239,7 @@ class BuddySpace(SpaceSource):
                 arenas.kva_limit,
                 arenas.granule,
                 arenas.source.available(),
+                Geometry.BUDDY,
             ).error()
         return self._take(size)
 
@@ -255,9 +256,10 @@ class BuddySpace(SpaceSource):
         return True
 
     def _release(self, arena: int) -> None:
-        for base, block in _cut(arena, self._arenas.size_at[arena], self._quantum):
+        size = self._arenas.size_at[arena]
+        self._arenas.give_back(arena)  # first: if the source fails, the arena is still there
+        for base, block in _cut(arena, size, self._quantum):
             self._strike(base, block)
-        self._arenas.give_back(arena)
         del self._in_use[arena]
 
     def _is_idle(self, arena: int) -> bool:

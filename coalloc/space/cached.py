@@ -59,6 +59,7 @@ class CachedSpace(SpaceSource):
     __slots__ = (
         "_allocs",
         "_below",
+        "_cpu",
         "_depth",
         "_drained",
         "_frees",
@@ -68,7 +69,6 @@ class CachedSpace(SpaceSource):
         "_refusals",
         "_sizes",
         "_stacks",
-        "cpu",
     )
 
     def __init__(self, below: Space, *, sizes: Iterable[int], depth: int | None = 16, ncpus: int = 1) -> None:
@@ -81,8 +81,19 @@ class CachedSpace(SpaceSource):
         self._depth = depth
         self._stacks: list[dict[int, list[int]]] = [{} for _ in range(ncpus)]
         self._kept: dict[int, int] = {}  # size of every cached buffer, by base
-        self.cpu = 0
+        self._cpu = 0
         self._allocs = self._frees = self._hits = self._drained = self._moved = self._refusals = 0
+
+    @property
+    def cpu(self) -> int:
+        """The CPU on which calls are made, 0 .. ncpus - 1."""
+        return self._cpu
+
+    @cpu.setter
+    def cpu(self, number: int) -> None:
+        if type(number) is not int or not 0 <= number < len(self._stacks):
+            raise InvalidRequestError("cpu", number, f"must be an int in 0 .. {len(self._stacks) - 1}")
+        self._cpu = number
 
     @property
     def contract(self) -> Contract:
@@ -171,9 +182,16 @@ class CachedSpace(SpaceSource):
         Raises:
             BadFreeError: If ``base`` is not the base of a live buffer.
         """
+        if type(base) is not int:
+            raise InvalidRequestError("base", base, f"an int address is needed, not {type(base).__name__}")
         if base in self._kept:
             raise BadFreeError(base, FreeFault.FREED_TWICE)
-        return self._below.size_of(base)
+        try:
+            return self._below.size_of(base)
+        except BadFreeError as error:
+            if error.inside is not None and error.inside[0] in self._kept:
+                raise BadFreeError(base, FreeFault.NEVER_ALLOCATED) from None
+            raise
 
     def touch(self, base: int, size: int) -> None:
         """Access every page of a range."""
@@ -199,9 +217,8 @@ class CachedSpace(SpaceSource):
         for stacks in self._stacks:
             for _, stack in sorted(stacks.items()):
                 while stack:
-                    base = stack.pop()
-                    del self._kept[base]
-                    self._below.free(base)
+                    self._below.free(stack[-1])  # first: if it fails, the buffer is still kept
+                    del self._kept[stack.pop()]
                     self._drained += 1
 
     def segments(self) -> tuple[Segment, ...]:

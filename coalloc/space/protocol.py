@@ -9,7 +9,7 @@ import attrs
 
 from coalloc.contract import Contract
 from coalloc.errors import BadFreeError, InvalidRequestError, Violation
-from coalloc.units import require_size, round_up
+from coalloc.units import require_size
 
 __all__ = ["ConstrainedSpace", "Kind", "Segment", "Space", "SpaceStats", "SpaceSource"]
 
@@ -193,7 +193,7 @@ class SpaceSource:
             InvalidRequestError: If the buffer is of another size.
         """
         mapped = self.size_of(base)
-        if round_up(require_size(size), self.quantum) != mapped:
+        if self.contract.geometry.rounded(require_size(size), self.quantum) != mapped:
             raise InvalidRequestError("size", size, f"the buffer at {base:#x} has {mapped} bytes")
         self.free(base)
 
@@ -211,6 +211,9 @@ class SpaceSource:
 
 class _Sourceable(Protocol):
     """What SpaceSource needs of the class it is mixed into."""
+
+    @property
+    def contract(self) -> Contract: ...
 
     @property
     def quantum(self) -> int: ...

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
+from coalloc.contract import Geometry
 from coalloc.errors import ExhaustionError, Explanation, HoleVerdict, KvaLimitError, NoSpaceError, Remedy
 from coalloc.space.placement import Placement
 from coalloc.units import MAX_ADDRESS, round_down, round_up
@@ -27,6 +28,7 @@ class Refusal:
         kva_limit: The most that may be mapped.
         granule: What sizes are rounded to when an arena is imported.
         available: What the source would have mapped.
+        geometry: How sizes are rounded.
     """
 
     request: Placement
@@ -35,6 +37,7 @@ class Refusal:
     kva_limit: int
     granule: int
     available: int
+    geometry: Geometry = Geometry.ANY
 
     def error(self) -> ExhaustionError:
         """Return the exception to raise: KvaLimitError where the limit forbade an import that might help, else NoSpaceError."""
@@ -75,7 +78,11 @@ class Refusal:
 
     def _remedies(self) -> Iterator[Remedy]:
         request, quantum = self.request, self.request.quantum
-        smaller = _last(lambda n: self._fits(attrs.evolve(request, size=n * quantum)), request.size // quantum - 1)
+
+        def fits_smaller(n: int) -> bool:
+            return self._fits(attrs.evolve(request, size=self.geometry.rounded(n * quantum, quantum)))
+
+        smaller = _last(fits_smaller, request.size // quantum - 1)
         if smaller:
             yield Remedy("size", smaller * quantum)
         sure = round_up(request.sure_size, self.granule)

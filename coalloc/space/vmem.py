@@ -15,8 +15,9 @@ joined with its neighbours until they are drained, which a request that finds no
 ``stats().largest_hole`` is the least size of the highest class that is not empty: a lower bound, as
 vmem_size(VMEM_MAXFREE) gives it (B38).
 
-Differences from the kernel: where an import rounded to ``import_quantum`` is refused, or more than the limit allows, what the
-request needs is tried; a cache is one bounded stack for each size; nobody sleeps; the reserve of tags is not modelled.
+Differences from the kernel: where an import rounded to ``import_quantum`` is refused, or more than the limit allows, what
+the request needs is tried; an import for a constrained request is so large that it is sure to admit it; a cache is one bounded
+stack for each size; nobody sleeps; the reserve of tags is not modelled.
 
 Source: facts/kernel.md section 3.1, B32 to B38; Bonwick and Adams, USENIX ATC 2001.
 """
@@ -43,7 +44,7 @@ from coalloc.space.placement import Placement
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
 from coalloc.space.refusal import Refusal
 from coalloc.space.tiling import tiling_violations
-from coalloc.units import MAX_ADDRESS, PAGE_SIZE, MiB, is_power_of_two, require_size, round_up
+from coalloc.units import MAX_ADDRESS, PAGE_SIZE, MiB, is_power_of_two, require_size, round_down, round_up
 from coalloc.vm.source import Source
 
 __all__ = ["QCACHE_DEPTH", "VmemSpace"]
@@ -99,7 +100,7 @@ class VmemSpace(SpaceSource):
 
     __slots__ = (
         "_allocs", "_arenas", "_busy", "_cache", "_cache_hits", "_coalesces", "_drained", "_freed", "_frees", "_import_quantum",
-        "_lists", "_moved", "_qcache_max", "_quantum", "_refusals", "_spans", "_static", "_strategy", "_visits",
+        "_lists", "_moved", "_peak_mapped", "_qcache_max", "_quantum", "_refusals", "_spans", "_static", "_strategy", "_visits",
     )  # fmt: skip
 
     def __init__(
@@ -137,7 +138,7 @@ class VmemSpace(SpaceSource):
         self._cache: dict[int, list[_Tag]] = {}  # by size
         self._freed: set[int] = set()
         self._allocs = self._frees = self._cache_hits = self._drained = self._coalesces = 0
-        self._moved = self._refusals = self._visits = 0
+        self._moved = self._refusals = self._visits = self._peak_mapped = 0
 
     @property
     def contract(self) -> Contract:
@@ -178,6 +179,7 @@ class VmemSpace(SpaceSource):
             raise InvalidRequestError("span", str(span), f"kva_limit leaves {self.kva_limit - self._mapped} bytes")
         self._static[span.base] = span.size
         self._add_span(span.base, span.size)
+        self._peak_mapped = max(self._peak_mapped, self._mapped)
 
     # --- hand out and take back ----------------------------------------------------------------------
 
@@ -269,12 +271,17 @@ class VmemSpace(SpaceSource):
         raise BadFreeError(base, FreeFault.FREED_TWICE if base in self._freed else FreeFault.NEVER_ALLOCATED)
 
     def touch(self, base: int, size: int) -> None:
-        """Access every page of a range inside a span."""
-        self._arenas.source.touch(base, size)
+        """Access every page of a range inside a span; the pages of static spans are nobody's here."""
+        if not self._is_static(base):
+            self._arenas.source.touch(base, size)
 
     def discard(self, base: int, size: int) -> None:
-        """Give back the pages of a range inside a span."""
-        self._arenas.source.discard(base, size)
+        """Give back the pages of a range inside a span; those of static spans are nobody's here."""
+        if not self._is_static(base):
+            self._arenas.source.discard(base, size)
+
+    def _is_static(self, address: int) -> bool:
+        return any(base <= address < base + size for base, size in self._static.items())
 
     def available(self) -> int:
         """Return a size that ``alloc`` would grant now without draining: the largest free segment or importable span."""
@@ -285,10 +292,10 @@ class VmemSpace(SpaceSource):
         """Drain the caches, which gives back every span that becomes free; return how many bytes were unmapped."""
         before = self._arenas.mapped
         for _, stack in sorted(self._cache.items()):
-            for tag in stack:
+            for tag in stack.copy():
+                stack.pop(0)
                 self._drained += 1
                 self._coalesce(tag)
-            stack.clear()
         return before - self._arenas.mapped
 
     # --- searching -----------------------------------------------------------------------------------
@@ -334,17 +341,22 @@ class VmemSpace(SpaceSource):
             yield from reversed(self._lists[index])
 
     def _import_for(self, request: Placement) -> tuple[_Tag, int] | None:
-        """Import a span, twice the alignment larger where that is asked for; give it back if the request does not fit it."""
+        """Import a span that is sure to admit the request, or else a bare one; give it back if the request does not fit it."""
         granule, headroom = self._arenas.granule, self._headroom
-        need = request.size if request.align == self._quantum else request.size + 2 * request.align
-        need = round_up(need, granule)
+        need = round_up(request.sure_size, granule)
         bare = round_up(request.size, granule)
         if bare > headroom:
             return None
         base = self._arenas.take((min(round_up(need, self._import_quantum), headroom), min(need, headroom), bare))
         if base < 0:
             return None
-        tag = self._add_span(base, self._arenas.size_at[base])
+        size = self._arenas.size_at[base]
+        for other, length in self._static.items():
+            if base < other + length and other < base + size:
+                self._arenas.give_back(base)
+                raise SpanOverlapError((base, size), (other, length), "the source returned part of the static span")
+        tag = self._add_span(base, size)
+        self._peak_mapped = max(self._peak_mapped, self._mapped)
         start = request.start_in(tag.start, tag.size)
         if start >= 0:
             return tag, start
@@ -408,9 +420,9 @@ class VmemSpace(SpaceSource):
             tag.after.before = tag.before
 
     def _release(self, tag: _Tag) -> None:
+        self._arenas.give_back(tag.span.start)  # first: if the source fails, the span is still there
         self._strike(tag)
         del self._spans[tag.span.start]
-        self._arenas.give_back(tag.span.start)
 
     def _enter(self, tag: _Tag) -> None:
         self._lists.setdefault(size_class(tag.size // self._quantum), {})[tag] = None
@@ -444,7 +456,7 @@ class VmemSpace(SpaceSource):
 
     @property
     def _headroom(self) -> int:
-        return max(self._arenas.headroom - sum(self._static.values()), 0)
+        return round_down(max(self.kva_limit - self._mapped, 0), self._arenas.granule)
 
     def _class_floor(self) -> int:
         """Return the least size of the highest class that holds a segment (vmem_size of VMEM_MAXFREE)."""
@@ -469,7 +481,7 @@ class VmemSpace(SpaceSource):
             largest_hole=self._class_floor(),
             holes=len(free),
             arenas=len(self._spans),
-            peak_mapped=self._arenas.peak + sum(self._static.values()),
+            peak_mapped=self._peak_mapped,
             allocs=self._allocs,
             frees=self._frees,
             cache_hits=self._cache_hits,

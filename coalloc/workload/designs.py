@@ -155,7 +155,7 @@ DESIGNS: Final[Mapping[str, Design]] = {
             "linux",
             "Linux: a ring of pages from the direct map, taken when written",
             _direct_map,
-            kernel=KERNELS["openbsd"],  # for the size of the map: there is no limit on KVA either
+            kernel=KERNELS["linux"],
             make_pipes=_linux,
             direct=True,
         ),

@@ -100,6 +100,20 @@ def test_b51_kva_stays_with_the_cached_object_and_a_big_buffer_goes_at_close() -
     assert kernel.counters().mapped == 16 * KIB
 
 
+def test_b51_descriptors_are_one_way() -> None:
+    """So the write side never has a buffer."""
+    space = PerPipeSpace(KernelMap(base=0, size=1 << 26), kva_limit=1 << 26)
+    system = PipeSystem(space, KERNELS["netbsd-2009"], maxpipekva=1 << 26)
+    pair = system.pipe()
+    with pytest.raises(PipeError) as caught:
+        pair.write(0, 20_000)
+    assert caught.value.errno == errno.EBADF
+    with pytest.raises(PipeError) as caught:
+        pair.read(1, 1)
+    assert caught.value.errno == errno.EBADF
+    assert (pair.write(1, 5), pair.read(0, 5), pair.halves[1].size) == (5, 5, 0)
+
+
 # --- B52 ---------------------------------------------------------------------------------------------------
 
 
@@ -127,7 +141,7 @@ def test_b52_a_buffer_that_cannot_be_had_is_enomem() -> None:
     with pytest.raises(PipeError) as caught:
         system.pipe()
     assert caught.value.errno == errno.ENOMEM
-    assert system.budget.kva_used == 32 * KIB
+    assert (system.budget.kva_used, system.console.lines) == (32 * KIB, [])
 
 
 # --- B53 ---------------------------------------------------------------------------------------------------

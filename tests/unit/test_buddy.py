@@ -17,6 +17,7 @@ from coalloc import (
     Kind,
     KvaLimitError,
     NoSpaceError,
+    PerPipeSpace,
     SpanOverlapError,
     Tie,
 )
@@ -93,7 +94,7 @@ def test_a_refusal_comes_after_idle_arenas_were_released() -> None:
     with pytest.raises(KvaLimitError) as caught:
         space.alloc(4 * PAGE)
     assert (space.stats().refusals, space.stats().arenas) == (1, 1)
-    assert str(caught.value.explain().remedies[0]) == f"ask for at most {3 * PAGE}"
+    assert str(caught.value.explain().remedies[0]) == f"ask for at most {2 * PAGE}"
     assert space.alloc(2 * PAGE) >= 0
     space.free(held)
     small = BuddySpace(KernelMap(base=0, size=2 * PAGE), kva_limit=64 * PAGE, arena_size=2 * PAGE)
@@ -164,3 +165,20 @@ def test_a_source_that_returns_part_of_an_arena_is_reported() -> None:
     space.alloc(PAGE)
     with pytest.raises(SpanOverlapError):
         space.alloc(PAGE)
+
+
+def test_a_remedy_is_a_block_that_would_be_had() -> None:
+    """Sizes in between would be rounded up again."""
+    space = make(7)
+    with pytest.raises(KvaLimitError) as caught:
+        space.alloc(8 * PAGE)
+    assert str(caught.value.explain().remedies[0]) == f"ask for at most {4 * PAGE}"
+    assert space.alloc(4 * PAGE) == 0
+
+
+def test_it_is_a_source_for_sizes_that_are_no_power_of_two() -> None:
+    """What is given back is the block that was rounded up."""
+    above = PerPipeSpace(BuddySpace(KernelMap(), kva_limit=1 << 24), kva_limit=1 << 20)
+    base = above.alloc(3 * PAGE)
+    above.free(base)
+    above.check()

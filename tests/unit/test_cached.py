@@ -13,6 +13,7 @@ from coalloc import (
     CellSpace,
     Coalescing,
     CoalescingSpace,
+    FreeFault,
     InvalidRequestError,
     KernelMap,
     Kind,
@@ -139,6 +140,28 @@ def test_bad_arguments_are_refused_by_name(keywords: dict[str, Any], what: str) 
     with pytest.raises(InvalidRequestError) as caught:
         CachedSpace(below, **({"sizes": [PAGE]} | keywords))
     assert caught.value.what == what
+
+
+def test_addresses_and_cpus_are_checked() -> None:
+    """What is inside a buffer that is only kept is inside no buffer."""
+    space = make(ncpus=2)
+    base = space.alloc(2 * PAGE)
+    space.free(base)
+    with pytest.raises(BadFreeError) as caught:
+        space.free(base + 1)
+    assert (caught.value.fault, caught.value.inside) == (FreeFault.NEVER_ALLOCATED, None)
+    other = space.alloc(PAGE)
+    with pytest.raises(BadFreeError) as caught:
+        space.free(other + 1)
+    assert caught.value.inside == (other, PAGE)
+    addresses: tuple[Any, ...] = (None, float(base), [])
+    for address in addresses:
+        with pytest.raises(InvalidRequestError):
+            space.free(address)
+    for cpu in (2, -1, 1.0):
+        with pytest.raises(InvalidRequestError, match="cpu"):
+            space.cpu = cpu  # type: ignore[assignment]
+    assert space.cpu == 0
 
 
 def test_nothing_is_kept_with_a_depth_of_zero() -> None:

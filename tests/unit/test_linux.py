@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from coalloc import CoalescingSpace, InvalidRequestError, KernelMap, LinuxPipe, LinuxPipes, PipeError
+from coalloc import (
+    CoalescingSpace,
+    InvalidRequestError,
+    KernelMap,
+    LinuxPipe,
+    LinuxPipes,
+    Owner,
+    PerPipeSpace,
+    PipeError,
+)
 
 PAGE = 4096
 
@@ -60,6 +69,7 @@ def test_descriptors_are_one_way_and_closed_ones_are_no_descriptors() -> None:
     "call",
     [
         lambda pipe: pipe.write(2, 1), lambda pipe: pipe.write(1, -1), lambda pipe: pipe.write(1, "x"),
+        lambda pipe: pipe.write(1, 70000, rest_of=100),
         lambda pipe: pipe.read(0, -1), lambda pipe: pipe.read(0, 1.5), lambda pipe: pipe.close(7),
     ],
 )  # fmt: skip
@@ -78,13 +88,13 @@ def test_bad_limits_are_refused_by_name(limits: dict[str, Any]) -> None:
 
 
 def test_without_pages_a_write_takes_what_it_can() -> None:
-    """Three pages for two pipes: a short write, then EAGAIN; what was stored stays whole."""
+    """Three pages for two pipes: a short write, then ENOMEM; what was stored stays whole."""
     system = make(3)
     one, two = system.pipe(), system.pipe()
     assert one.write(1, 2 * PAGE) == 2 * PAGE
     assert two.write(1, 2 * PAGE) == PAGE
-    assert fails(lambda: two.write(1, PAGE)) == errno.EAGAIN
-    assert fails(lambda: two.write(1, 2 * PAGE)) == errno.EAGAIN
+    assert fails(lambda: two.write(1, PAGE)) == errno.ENOMEM
+    assert fails(lambda: two.write(1, 2 * PAGE)) == errno.ENOMEM
     system.check()
     assert (one.read(0, 9 * PAGE), two.read(0, 9 * PAGE)) == (2 * PAGE, PAGE)
     system.check()
@@ -107,3 +117,41 @@ def test_closing_both_ends_gives_back_what_was_not_read() -> None:
     pipe.close(1)
     pipe.close(0)
     assert (system.kva_used, system.charged(pipe.owner), system.console.lines) == (0, 0, ())
+
+
+def test_users_are_charged_by_their_number() -> None:
+    """Whatever else is known of them."""
+    system = make()
+    for _ in range(1024):
+        system.pipe(Owner(1000, privileged=True))
+    assert system.pipe(Owner(1000, privileged=False, pipebuf_limit=1)).max_slots == 2
+    assert system.charged(Owner(1000)) == 1024 * 16 + 2
+
+
+def test_a_closed_pipe_has_no_size_to_set() -> None:
+    """EBADF, and no charge; one end that is open is enough."""
+    system = make()
+    pipe = system.pipe()
+    pipe.close(0)
+    assert pipe.set_size(PAGE) == PAGE
+    pipe.close(1)
+    assert fails(lambda: pipe.set_size(8 * PAGE)) == errno.EBADF
+    system.check()
+
+
+def test_writing_nothing_succeeds_whoever_reads() -> None:
+    """It looks at nothing but the descriptor."""
+    pipe = make().pipe()
+    pipe.close(0)
+    assert pipe.write(1, 0) == 0
+
+
+def test_pages_may_be_larger_in_the_space_below() -> None:
+    """The whole buffer is given back."""
+    kernel = KernelMap(page_size=4 * PAGE, base=0, size=1 << 20)
+    system = LinuxPipes(PerPipeSpace(kernel, kva_limit=1 << 20))
+    pipe = system.pipe()
+    pipe.write(1, 10)
+    pipe.close(0)
+    pipe.close(1)
+    assert (system.kva_used, kernel.counters().mapped) == (0, 0)

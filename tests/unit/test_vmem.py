@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from coalloc import (
+    EAGER,
     BadFreeError,
+    BuddySpace,
+    CachedSpace,
     Coalescing,
     Extent,
     Fit,
@@ -15,6 +19,8 @@ from coalloc import (
     InvalidRequestError,
     KernelMap,
     KvaLimitError,
+    PerPipeSpace,
+    SpanOverlapError,
     VmemSpace,
 )
 
@@ -104,6 +110,95 @@ def test_the_contract_says_how_it_is_configured() -> None:
     cached = make(qcache_max=PAGE, strategy=Fit.CLASS_BEST, quantum=1024).contract
     assert (cached.coalescing, cached.fit) == (Coalescing.DEFERRED, Fit.CLASS_BEST)
     assert (make(quantum=1024).quantum, make().kva_limit) == (1024, 16 * PAGE)
+
+
+def test_a_static_span_that_is_no_multiple_of_the_granule_leaves_whole_granules_to_import() -> None:
+    """The limit holds to the byte, and can be reached."""
+    space = make(16, kva_limit=16384, quantum=512)
+    space.add(Extent(1 << 30, 512))
+    assert space.available() == 3 * PAGE
+    held = [space.alloc(3 * PAGE), space.alloc(512)]
+    with pytest.raises(KvaLimitError):
+        space.alloc(512)
+    for base in held:
+        space.free(base)
+    space.check()
+    exact = make(16, kva_limit=4608, quantum=512)
+    exact.add(Extent(1 << 30, 512))
+    assert exact.alloc(512) == 1 << 30
+    assert exact.alloc(PAGE) == 0
+
+
+def test_an_import_may_not_overlap_a_static_span() -> None:
+    """The source had no right to it; nothing stays of it."""
+    space = make()
+    space.add(Extent(0, 2 * PAGE))
+    space.alloc(PAGE)
+    with pytest.raises(SpanOverlapError):
+        space.alloc(4 * PAGE)
+    space.check()
+    space.touch(0, PAGE)
+    space.discard(0, PAGE)
+
+
+def test_a_constrained_import_is_sure_to_admit_its_request() -> None:
+    """Alignment and nocross included; so what explain() offers is true."""
+    kernel = KernelMap(base=PAGE, size=64 * PAGE)
+    space = VmemSpace(kernel, kva_limit=64 * PAGE, import_quantum=PAGE)
+    assert space.xalloc(2 * PAGE, nocross=2 * PAGE) == 2 * PAGE
+    space.check()
+
+
+def test_the_peak_is_what_was_mapped_at_one_time() -> None:
+    """A span that is added after an import has gone does not add to it."""
+    space = make(8)
+    space.free(space.alloc(PAGE))
+    space.add(Extent(1 << 30, 6 * PAGE))
+    assert space.stats().peak_mapped == 6 * PAGE
+
+
+class Stubborn(KernelMap):
+    """A source that refuses to unmap, once."""
+
+    refuses = 1
+
+    def unmap(self, base: int, size: int) -> None:
+        self.refuses -= 1
+        if self.refuses >= 0:
+            raise OSError("not now")
+        super().unmap(base, size)
+
+
+@pytest.mark.parametrize("make_space", [
+    lambda kernel: VmemSpace(kernel, kva_limit=1 << 20, import_quantum=4 * PAGE),
+    lambda kernel: BuddySpace(kernel, kva_limit=1 << 20, arena_size=4 * PAGE, release=EAGER),
+    lambda kernel: CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 20), sizes=[PAGE], depth=0),
+])  # fmt: skip
+def test_a_source_that_fails_to_unmap_breaks_no_tiling(make_space: Any) -> None:
+    """What it did not take back is still there, and can be given back later."""
+    space = make_space(Stubborn(base=0, size=1 << 20))
+    base = space.alloc(PAGE)
+    with pytest.raises(OSError, match="not now"):
+        space.free(base)
+    assert {violation.code for violation in space.violations()} <= {"I10"}
+    with contextlib.suppress(BadFreeError):
+        space.free(base)
+    if not isinstance(space, VmemSpace):
+        space.reclaim()
+        space.check()
+        assert space.stats().mapped == 0
+
+
+def test_a_drain_that_fails_keeps_what_it_could_not_give_back() -> None:
+    """The cache and the space below agree."""
+    space = CachedSpace(PerPipeSpace(Stubborn(base=0, size=1 << 20), kva_limit=1 << 20), sizes=[PAGE])
+    bases = [space.alloc(PAGE) for _ in range(3)]
+    for base in bases:
+        space.free(base)
+    with pytest.raises(OSError, match="not now"):
+        space.reclaim()
+    space.check()
+    assert space.reclaim() == 3 * PAGE
 
 
 def test_static_spans_count_against_the_limit() -> None:
