@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import attrs
 import typer
 
 from coalloc.cli.common import Bar, JsonOption, SeedOption, new_table, note, print_json, print_table
@@ -46,12 +47,23 @@ TimeoutOption = Annotated[
 ]
 
 
-def _contract(target: str, text: str, timeout: float) -> Contract:
-    """Return what a target is held to."""
+@attrs.frozen
+class _Promise:
+    """What a target is held to: as shown, and as given (None where every space made says it itself)."""
+
+    shown: Contract
+    given: Contract | None
+
+
+def _promise(target: str, text: str, timeout: float) -> _Promise:
+    """Find out what a target is held to."""
     declared = declared_by(target, timeout=timeout)
+    if declared is not None and not text:
+        return _Promise(declared, None)
     if declared is None and not text:
         note("it declares no contract: only what every allocator must keep is checked; see --contract")
-    return parse_contract(text, declared)
+    given = parse_contract(text, declared)
+    return _Promise(given, given)
 
 
 def _require_timeout(timeout: float) -> None:
@@ -80,13 +92,13 @@ def check(
     _require_timeout(timeout)
     if examples < 1:
         raise InvalidRequestError("--examples", examples, "must be at least 1")
-    promised = _contract(target, contract, timeout)
+    promised = _promise(target, contract, timeout)
     if program is not None:
-        _check_program(target, promised, program, timeout, as_json=as_json)
+        _check_program(target, promised.given, program, timeout, as_json=as_json)
         return
     with Bar().task("programs", examples) as advance:
         report = check_target(
-            target, contract=promised, examples=examples, seed=seed, timeout=timeout, progress=advance
+            target, contract=promised.given, examples=examples, seed=seed, timeout=timeout, progress=advance
         )
     if as_json:
         print_json({"target": target} | report.as_dict())
@@ -96,7 +108,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _check_program(target: str, contract: Contract, file: Path, timeout: float, *, as_json: bool) -> None:
+def _check_program(target: str, contract: Contract | None, file: Path, timeout: float, *, as_json: bool) -> None:
     if file.is_dir() or not file.exists():
         raise InvalidRequestError("--program", str(file), "is a folder" if file.is_dir() else "there is no such file")
     try:
@@ -132,7 +144,7 @@ def _print_report(target: str, report: Report) -> None:
     print("\nconforms" if not broken else f"\ndoes not conform: {', '.join(v.property.name for v in broken)}")
 
 
-def _print_program(target: str, contract: Contract, found: Found) -> None:
+def _print_program(target: str, contract: Contract | None, found: Found) -> None:
     """Print a program as text, and as Python."""
     print("\n  as a check program (coalloc check --program FILE):\n")
     print(_indented(dumps(found.program)))
@@ -170,7 +182,7 @@ def soak(
         raise InvalidRequestError("--operations", operations, "must be at least 1")
     if start < 0:
         raise InvalidRequestError("--start", start, "must be at least 0")
-    promised = _contract(target, contract, timeout)
+    promised = _promise(target, contract, timeout)
     began = time.monotonic()
     done = [0, 0]
     with Bar().task("operations", operations) as advance:
@@ -183,7 +195,9 @@ def soak(
             return late or (operations is not None and n_operations >= operations)
 
         try:
-            result = soak_target(target, contract=promised, seed=seed, start=start, enough=enough, timeout=timeout)
+            result = soak_target(
+                target, contract=promised.given, seed=seed, start=start, enough=enough, timeout=timeout
+            )
         except KeyboardInterrupt:
             note(f"stopped after {done[1]:,} operations; go on with --seed {seed} --start {start + done[0]}")
             raise
@@ -213,7 +227,7 @@ def soak(
             print(f"nothing is broken; go on with --seed {seed} --start {result.next_program}")
         else:
             print(f"\n{result.found.breach}")
-            _print_program(target, promised, result.found)
+            _print_program(target, promised.given, result.found)
     if result.found is not None:
         raise typer.Exit(1)
 
@@ -241,9 +255,9 @@ def explore(
         raise InvalidRequestError("--pages", pages, "must be in 2 .. 64")
     if not 1 <= ops <= 64:
         raise InvalidRequestError("--ops", ops, "must be in 1 .. 64")
-    promised = _contract(target, contract, timeout)
+    promised = _promise(target, contract, timeout)
     if not as_json:
-        print(f"{target}: {describe_contract(promised)}\n")
+        print(f"{target}: {describe_contract(promised.shown)}\n")
         print(f"{'concern':<20}{'pages':>6}{'depth':>6}{'states':>10}{'transitions':>13}")
 
     def show(done: Exploration) -> None:
@@ -255,7 +269,7 @@ def explore(
     bar = Bar()
     explorations = explore_target(
         target,
-        contract=promised,
+        contract=promised.given,
         pages=pages,
         depth=ops,
         merge=merge,
@@ -272,7 +286,7 @@ def explore(
     else:
         print(f"\ncounterexample in {explorations[-1].concern!r}: {found.breach}")
         if found.program.steps:
-            _print_program(target, promised, found)
+            _print_program(target, promised.given, found)
         else:
             print(f"  {found.program.title}")
     if found is not None:

@@ -95,10 +95,10 @@ def concerns(subject: Subject, pages: int) -> Iterator[Concern]:
     if Constraint.NOCROSS in contract.constraints:
         requests = ((_PAGE, ()), (2 * _PAGE, (("nocross", 2 * _PAGE),)), (3 * _PAGE, (("nocross", 4 * _PAGE),)))
         yield Concern("nocross", attrs.evolve(whole, base=_PAGE), requests)
-    if "quantum_cache" in accepted:
+    if "quantum_cache" in accepted and subject.contract is None:  # it changes what is declared
         cached = attrs.evolve(whole, options=(("quantum_cache", 2 * _PAGE),))
         yield Concern("quantum cache", cached, plain, (Step(Do.RECLAIM),))
-    if "release" in accepted:
+    if "release" in accepted and subject.contract is None:
         for rule in (EAGER, RETAIN(1), NEVER):
             small = attrs.evolve(whole, arena=2, options=(("release", rule),))
             yield Concern(f"release {rule}", small, plain[:2], (Step(Do.RECLAIM),))

@@ -99,6 +99,10 @@ def _simpler(program: CheckProgram) -> Iterator[CheckProgram]:
             yield attrs.evolve(program, setting=attrs.evolve(setting, arena=arena))
     for limit in (setting.limit // 2, setting.limit - 1):
         if 0 < limit < setting.limit:
+            whole, less = setting.limit * setting.granule, limit * setting.granule
+            steps = tuple(step._replace(size=less) if step.size == whole else step for step in program.steps)
+            smaller = attrs.evolve(setting, limit=limit, room=min(setting.room, limit))
+            yield attrs.evolve(program, setting=smaller, steps=steps)
             yield attrs.evolve(program, setting=attrs.evolve(setting, limit=limit))
             yield attrs.evolve(program, setting=attrs.evolve(setting, limit=limit, room=min(setting.room, limit)))
     if setting.room > setting.limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -14,6 +15,9 @@ from coalloc import cli
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+ALLOCATORS = ROOT / "docs" / "examples" / "allocators"
+FEWER = {"--copies": "3", "--pages": "4", "--ops": "2", "--examples": "20"}
+MORE = {"soak": ("--operations", "500"), "mutants": ("--timeout", "100")}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -38,16 +42,28 @@ def test_every_command_of_the_pages_runs(
 ) -> None:
     """In an empty folder, in the order in which a reader meets them."""
     monkeypatch.chdir(tmp_path)
+    for allocator in ALLOCATORS.glob("*.py"):
+        shutil.copy(allocator, tmp_path)
     seen = commands()
     assert len(seen) > 10
     for arguments in {tuple(arguments): None for arguments in seen}:
-        few = [
-            "3" if before == "--copies" else word for before, word in pairwise(["", *arguments])
-        ]  # enough to see it run
+        few = [FEWER.get(before, word) for before, word in pairwise(["", *arguments])]  # enough to see it run
         with pytest.raises(SystemExit) as caught:
-            cli.run(few)
+            cli.run([*few, *MORE.get(arguments[0], ())])
         captured = capsys.readouterr()
-        assert caught.value.code == 0, (arguments, captured.err)
+        assert caught.value.code == ("buggy" in arguments[-1]), (arguments, captured.err)
+
+
+@pytest.mark.parametrize("allocator", sorted(ALLOCATORS.glob("*.py")), ids=lambda path: path.stem)
+def test_the_kits_verdicts_are_as_the_page_shows_them(
+    allocator: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """To the letter."""
+    monkeypatch.chdir(ALLOCATORS)
+    with pytest.raises(SystemExit) as caught:
+        cli.run(["check", f"{allocator.name}:FirstFit"])
+    assert caught.value.code == ("buggy" in allocator.name)
+    assert capfd.readouterr().out == allocator.with_suffix(".txt").read_text(encoding="utf-8")
 
 
 def test_the_facade_exports_what_it_says_sorted_and_all_of_it() -> None:
