@@ -4,7 +4,7 @@
 #   make lint    formatting, style, types, import order
 #   make bench   measurements, side by side in one run
 #   make docs    the documentation, as HTML in docs/_build
-#   make nightly the long tests: 1,000 random programs for each fit
+#   make nightly the long tests: thousands of random programs for each fit and each design
 #   make clean   remove what the others made
 # Another interpreter: make PYTHON=python3.12 demo
 
