@@ -17,19 +17,17 @@ from sortedcontainers import SortedList
 
 from coalloc.contract import RETAIN, Contract, Fit, Geometry, Release, Resize, Tie, Work
 from coalloc.errors import (
-    BadFreeError,
-    FreeFault,
-    InvalidRequestError,
     InvariantViolation,
     Violation,
 )
 from coalloc.space.arenas import Arenas
+from coalloc.space.handles import bad_free, require_multiple, require_quantum
 from coalloc.space.picture import draw
 from coalloc.space.placement import Placement
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
 from coalloc.space.refusal import Refusal
 from coalloc.space.tiling import tiling_violations
-from coalloc.units import PAGE_SIZE, MiB, is_power_of_two, require_size, round_up
+from coalloc.units import PAGE_SIZE, MiB, require_size, round_up
 from coalloc.vm.source import Source
 
 __all__ = ["BuddySpace"]
@@ -79,15 +77,9 @@ class BuddySpace(SpaceSource):
         release: Release = RETAIN(1),  # noqa: B008 (a frozen value)
     ) -> None:
         granule = source.granule
-        if not is_power_of_two(require_size(quantum, "quantum")) or granule % quantum:
-            raise InvalidRequestError(
-                "quantum", quantum, f"must be a power of two that divides the source's granule {granule}"
-            )
-        if require_size(arena_size, "arena_size") % granule:
-            raise InvalidRequestError("arena_size", arena_size, f"must be a multiple of the source's granule {granule}")
         self._arenas = Arenas(source, kva_limit=kva_limit, release=release, is_idle=self._is_idle)
-        self._arena_size = arena_size
-        self._quantum = quantum
+        self._arena_size = require_multiple("arena_size", arena_size, granule)
+        self._quantum = require_quantum(quantum, granule)
         self._busy: dict[int, int] = {}  # a base that was freed stays, with size 0
         self._blocks: dict[int, SortedList[int]] = {}  # bases of the free blocks, by size
         self._in_use: dict[int, int] = {}  # bytes of busy blocks, by arena
@@ -178,14 +170,9 @@ class BuddySpace(SpaceSource):
             BadFreeError: If ``base`` is not the base of a live buffer.
         """
         size = self._busy.get(base) if type(base) is int else 0
-        if size:
-            return size
-        if type(base) is not int:
-            raise InvalidRequestError("base", base, f"an int address is needed, not {type(base).__name__}")
-        for start, length in self._busy.items():
-            if start < base < start + length:
-                raise BadFreeError(base, FreeFault.INSIDE_BUFFER, (start, length))
-        raise BadFreeError(base, FreeFault.FREED_TWICE if base in self._busy else FreeFault.NEVER_ALLOCATED)
+        if not size:
+            raise bad_free(base, self._busy.items(), self._busy)
+        return size
 
     def touch(self, base: int, size: int) -> None:
         """Access every page of a range inside an arena."""

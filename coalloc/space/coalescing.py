@@ -54,21 +54,20 @@ from coalloc.contract import (
     Work,
 )
 from coalloc.errors import (
-    BadFreeError,
     ExhaustionError,
-    FreeFault,
     InvalidRequestError,
     InvariantViolation,
     SpanOverlapError,
     Violation,
 )
 from coalloc.extent import Extent
+from coalloc.space.handles import bad_free, require_multiple, require_quantum
 from coalloc.space.holes import Holes, make_holes
 from coalloc.space.picture import draw
 from coalloc.space.placement import Placement
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
 from coalloc.space.refusal import Refusal
-from coalloc.units import MAX_ADDRESS, MAX_SIZE, PAGE_SIZE, MiB, is_power_of_two, require_size, round_down, round_up
+from coalloc.units import MAX_ADDRESS, MAX_SIZE, PAGE_SIZE, MiB, require_size, round_down, round_up
 from coalloc.vm.source import Source
 
 __all__ = ["CACHE_DEPTH", "CoalescingSpace"]
@@ -166,13 +165,8 @@ class CoalescingSpace(SpaceSource):
     ) -> None:
         granule = source.granule
         require_size(kva_limit, "kva_limit")
-        require_size(quantum, "quantum")
-        if not is_power_of_two(quantum) or granule % quantum:
-            raise InvalidRequestError(
-                "quantum", quantum, f"must be a power of two that divides the source's granule {granule}"
-            )
-        if require_size(arena_size, "arena_size") % granule:
-            raise InvalidRequestError("arena_size", arena_size, f"must be a multiple of the source's granule {granule}")
+        require_quantum(quantum, granule)
+        require_multiple("arena_size", arena_size, granule)
         if type(quantum_cache) is not int or quantum_cache < 0 or quantum_cache % quantum:
             raise InvalidRequestError(
                 "quantum_cache", quantum_cache, f"must be 0 or a multiple of the quantum {quantum}"
@@ -266,7 +260,7 @@ class CoalescingSpace(SpaceSource):
         busy = self._busy
         size = busy.get(base) if type(base) is int else 0
         if not size:
-            raise self._bad_free(base)
+            raise bad_free(base, self._busy.items(), self._busy)
         busy[base] = 0
         if size <= self._quantum_cache:
             stack = self._cache.get(size)
@@ -388,7 +382,7 @@ class CoalescingSpace(SpaceSource):
         """
         size = self._busy.get(base) if type(base) is int else 0
         if not size:
-            raise self._bad_free(base)
+            raise bad_free(base, self._busy.items(), self._busy)
         return size
 
     def touch(self, base: int, size: int) -> None:
@@ -510,14 +504,6 @@ class CoalescingSpace(SpaceSource):
             self._smallest_arena = min(self._arenas.values(), default=MAX_SIZE)
 
     # --- errors ------------------------------------------------------------------------------------
-
-    def _bad_free(self, base: object) -> BadFreeError | InvalidRequestError:
-        if type(base) is not int:
-            return InvalidRequestError("base", base, f"an int address is needed, not {type(base).__name__}")
-        for start, size in self._busy.items():
-            if start < base < start + size:
-                return BadFreeError(base, FreeFault.INSIDE_BUFFER, (start, size))
-        return BadFreeError(base, FreeFault.FREED_TWICE if base in self._busy else FreeFault.NEVER_ALLOCATED)
 
     def _in_the_way(self, extent: Extent) -> SpanOverlapError:
         wanted = (extent.base, extent.size)

@@ -11,13 +11,12 @@ from typing import Final
 
 from coalloc.contract import EAGER, Coalescing, Completeness, Contract, Resize
 from coalloc.errors import (
-    BadFreeError,
     ExhaustionError,
-    FreeFault,
     InvalidRequestError,
     InvariantViolation,
     Violation,
 )
+from coalloc.space.handles import bad_free
 from coalloc.space.picture import draw
 from coalloc.space.placement import Placement
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
@@ -169,16 +168,8 @@ class PerPipeSpace(SpaceSource):
         """
         size = self._buffers.get(base) if type(base) is int else None
         if size is None:
-            raise self._bad_free(base)
+            raise bad_free(base, self._buffers.items(), self._freed)
         return size
-
-    def _bad_free(self, base: object) -> BadFreeError | InvalidRequestError:
-        if type(base) is not int:
-            return InvalidRequestError("base", base, f"an int address is needed, not {type(base).__name__}")
-        for start, size in self._buffers.items():
-            if start < base < start + size:
-                return BadFreeError(base, FreeFault.INSIDE_BUFFER, (start, size))
-        return BadFreeError(base, FreeFault.FREED_TWICE if base in self._freed else FreeFault.NEVER_ALLOCATED)
 
     def _refusal(self, size: int) -> ExhaustionError:
         self._refusals += 1

@@ -29,8 +29,6 @@ from typing import Final
 
 from coalloc.contract import EAGER, Coalescing, Constraint, Contract, Fit, Resize, Work
 from coalloc.errors import (
-    BadFreeError,
-    FreeFault,
     InvalidRequestError,
     InvariantViolation,
     SpanOverlapError,
@@ -38,6 +36,7 @@ from coalloc.errors import (
 )
 from coalloc.extent import Extent
 from coalloc.space.arenas import Arenas
+from coalloc.space.handles import bad_free, require_multiple, require_quantum
 from coalloc.space.holes import size_class
 from coalloc.space.picture import draw
 from coalloc.space.placement import Placement
@@ -114,20 +113,13 @@ class VmemSpace(SpaceSource):
         qcache_max: int = 0,
     ) -> None:
         granule = source.granule
-        if not is_power_of_two(require_size(quantum, "quantum")) or granule % quantum:
-            raise InvalidRequestError(
-                "quantum", quantum, f"must be a power of two that divides the source's granule {granule}"
-            )
-        if require_size(import_quantum, "import_quantum") % granule:
-            raise InvalidRequestError(
-                "import_quantum", import_quantum, f"must be a multiple of the source's granule {granule}"
-            )
+        require_quantum(quantum, granule)
         if strategy not in (Fit.INSTANT, Fit.CLASS_BEST):
             raise InvalidRequestError("strategy", strategy, "must be Fit.INSTANT or Fit.CLASS_BEST")
         if type(qcache_max) is not int or not 0 <= qcache_max <= _MOST_QCACHES * quantum or qcache_max % quantum:
             raise InvalidRequestError("qcache_max", qcache_max, f"must be a multiple of {quantum}, at most 16 of them")
         self._arenas = Arenas(source, kva_limit=kva_limit, release=EAGER, is_idle=self._is_idle)
-        self._import_quantum = import_quantum
+        self._import_quantum = require_multiple("import_quantum", import_quantum, granule)
         self._quantum = quantum
         self._strategy = strategy
         self._qcache_max = qcache_max
@@ -260,15 +252,10 @@ class VmemSpace(SpaceSource):
         return self._tag_of(base).size
 
     def _tag_of(self, base: int) -> _Tag:
-        if type(base) is not int:
-            raise InvalidRequestError("base", base, f"an int address is needed, not {type(base).__name__}")
-        tag = self._busy.get(base)
-        if tag is not None:
-            return tag
-        for start, other in self._busy.items():
-            if start < base < start + other.size:
-                raise BadFreeError(base, FreeFault.INSIDE_BUFFER, (start, other.size))
-        raise BadFreeError(base, FreeFault.FREED_TWICE if base in self._freed else FreeFault.NEVER_ALLOCATED)
+        tag = self._busy.get(base) if type(base) is int else None
+        if tag is None:
+            raise bad_free(base, ((start, other.size) for start, other in self._busy.items()), self._freed)
+        return tag
 
     def touch(self, base: int, size: int) -> None:
         """Access every page of a range inside a span; the pages of static spans are nobody's here."""

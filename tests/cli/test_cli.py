@@ -22,26 +22,6 @@ FIGURES = {
 }  # fmt: skip
 
 
-class Result:
-    """What a command did."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-
-@pytest.fixture
-def coalloc(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command line in this process."""
-
-    def run(*arguments: str) -> Result:
-        with pytest.raises(SystemExit) as caught:
-            cli.run(list(arguments))
-        captured = capsys.readouterr()
-        return Result(int(caught.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
 @pytest.fixture
 def program(coalloc: Any, tmp_path: Path) -> str:
     """A small pipe program in a file."""

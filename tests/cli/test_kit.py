@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from coalloc import cli
-
 HEAD = """
 from coalloc import CoalescingSpace, Contract
 
@@ -29,26 +27,6 @@ BEHAVIOURS = {
     "exits": ("def alloc(self, size):\n        import os\n        os._exit(7)", "P17", "ended by itself, with status 7"),
     "loops": ("def free(self, base):\n        while True:\n            pass", "P17", "does not return"),
 }  # fmt: skip
-
-
-class Result:
-    """What a command did."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-
-@pytest.fixture
-def coalloc(capfd: pytest.CaptureFixture[str]) -> Any:
-    """Run a command line in this process (what is under test runs in its own)."""
-
-    def run(*arguments: str) -> Result:
-        with pytest.raises(SystemExit) as caught:
-            cli.run(list(arguments))
-        captured = capfd.readouterr()
-        return Result(int(caught.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 def test_a_correct_allocator_conforms(coalloc: Any) -> None:
