@@ -22,6 +22,12 @@ __all__ = ["Report", "Verdict", "as_python", "check_space"]
 
 _PROGRAM_SEEDS: Final = 1_000_000
 """How far the seeds of two runs lie apart, so that their programs differ."""
+_SHORT: Final = 60
+_LONG: Final = 500
+_EVERY_LONG: Final = 20
+"""Every so manieth program is long: some bugs need many buffers, or many calls."""
+_DEEP_EVERY: Final = 10
+"""In a long one, all that can be seen is compared after so many steps."""
 
 
 @attrs.frozen
@@ -110,11 +116,18 @@ def check_space(
         declared = under_test.declared
     except Breach as breach:
         declared = contract or Contract(fit=None)
-        broken[breach.property] = breach, under_test
-        return Report(declared, _verdicts(under_test, declared, broken, {}), 0, 0, seed)
+        verdicts = tuple(
+            Verdict(item, "broken", breach.message)
+            if item is breach.property
+            else Verdict(item, "not checked", "the allocator cannot be made")
+            for item in Property
+        )
+        return Report(declared, verdicts, 0, 0, seed)
     operations = 0
     for number in range(examples):
-        judge, found = random_program(under_test, seed * _PROGRAM_SEEDS + number)
+        long = number % _EVERY_LONG == _EVERY_LONG - 1
+        watched = attrs.evolve(under_test, deep_every=_DEEP_EVERY) if long else under_test
+        judge, found = random_program(watched, seed * _PROGRAM_SEEDS + number, steps=_LONG if long else _SHORT)
         operations += len(judge.steps) if judge is not None else 0
         if found is not None and found.breach.property not in broken:
             broken[found.breach.property] = minimise(under_test, found), under_test
@@ -129,7 +142,7 @@ def check_space(
             pass
         except CheckFailed as failed:
             if failed.property not in broken:
-                found = Found(failed.program, failed)
+                found = Found(failed.program, Breach(failed.property, failed.message))
                 broken[failed.property] = minimise(under_test, found, run=failed.again), under_test
         except Breach as breach:
             broken.setdefault(breach.property, (breach, under_test))
@@ -176,6 +189,8 @@ def _not_promised(subject: Subject, contract: Contract) -> dict[Property, str]:
         excuses[Property.P4] = "it has neither segments() nor stats()"
     if not shows_segments:
         excuses[Property.P5] = "it has no segments()"
+    if not contract.constraints:
+        excuses[Property.P3] = "no constraints are declared"
     if contract.fit is None:
         excuses[Property.P8] = "no fit is declared"
     elif contract.coalescing is Coalescing.DEFERRED and not shows_segments:
@@ -215,8 +230,12 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
         lines.append(f"from {where} import {attribute.split('.')[0]}")
     else:
         lines.append(f"from coalloc.testing import {'MUTANTS' if target in mutants else 'SUBJECTS'}")
+    options = {name: str(value).upper() for name, value in setting.options}
+    names = {value.partition("(")[0] for name, value in options.items() if name == "release"}
     if any(step.do is Do.RESERVE for step in found.program.steps):
-        lines.append("from coalloc import Extent")
+        names.add("Extent")
+    if names:
+        lines.append(f"from coalloc import {', '.join(sorted(names))}")
     lines += ["from coalloc.testing import WatchedSource", ""]
     called = attribute if where else mutants.get(target, f"SUBJECTS[{target!r}]")
     size = setting.room * setting.granule
@@ -224,7 +243,7 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
     keywords = [f"kva_limit={setting.kva_limit}"] if "kva_limit" in subject.accepted else []
     if setting.arena and "arena_size" in subject.accepted:
         keywords.append(f"arena_size={setting.arena * setting.granule}")
-    keywords += [f"{name}={value!r}" for name, value in setting.options]
+    keywords += [f"{name}={value}" for name, value in options.items()]
     lines.append(f"space = {called}({', '.join(['source', *keywords])})")
     outcomes: list[str] = []
     try:

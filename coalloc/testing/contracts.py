@@ -26,7 +26,7 @@ from coalloc.contract import (
 )
 from coalloc.errors import InvalidRequestError
 
-__all__ = ["describe_contract", "parse_contract"]
+__all__ = ["describe_contract", "parse_contract", "parse_release"]
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -44,13 +44,21 @@ def _one_of(kind: type[_E], *, none: bool = False) -> Callable[[str], _E | None]
     return read
 
 
-def _release(text: str) -> Release:
+def parse_release(text: str, name: str = "release") -> Release:
+    """Read a release rule.
+
+    Raises:
+        InvalidRequestError: If it is none.
+
+    >>> parse_release("retain(2)").keep
+    2
+    """
     kept = re.fullmatch(r"retain\((\d{1,6})\)", text)
     if kept:
         return RETAIN(int(kept[1]))
     if text in ("eager", "never"):
         return EAGER if text == "eager" else NEVER
-    raise InvalidRequestError("--contract", text, "must be eager, retain(N) or never")
+    raise InvalidRequestError(name, text, "must be eager, retain(N) or never")
 
 
 def _constraints(text: str) -> frozenset[Constraint]:
@@ -73,7 +81,7 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "tie": ("tie", _one_of(Tie, none=True)),
     "completeness": ("completeness", _one_of(Completeness)),
     "coalescing": ("coalescing", _one_of(Coalescing)),
-    "release": ("release", _release),
+    "release": ("release", lambda text: parse_release(text, "--contract")),
     "constraints": ("constraints", _constraints),
     "resize": ("resize", _one_of(Resize)),
     "exact-stats": ("exact_stats", _flag),

@@ -6,15 +6,17 @@ is broken, or :class:`NotPromised` with the reason if it does not apply.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
 
-from coalloc.contract import Coalescing, Fit, Geometry, Work
+from coalloc.contract import Coalescing, Constraint, Fit, Geometry, Resize, Work
 from coalloc.space.protocol import Kind
 from coalloc.testing.judge import Judge
 from coalloc.testing.lines import count_lines
@@ -24,7 +26,7 @@ from coalloc.testing.steps import CheckProgram, Do, Setting, Step
 from coalloc.testing.subject import Subject, make
 from coalloc.workload.generators import play_robson
 
-__all__ = ["CHECKS", "Check", "CheckFailed", "NotPromised"]
+__all__ = ["CHECKS", "Check", "CheckFailed", "NotPromised", "run_thoroughly"]
 
 
 class NotPromised(Exception):  # noqa: N818 (no mistake of anybody)
@@ -66,6 +68,15 @@ def _judged(subject: Subject, program: CheckProgram) -> None:
         raise CheckFailed(breach, program)
 
 
+def _play(judge: Judge, steps: Iterable[Step]) -> None:
+    """Do steps; a breach comes with the program so far."""
+    try:
+        for step in steps:
+            judge.do(step)
+    except Breach as breach:
+        raise CheckFailed(breach, CheckProgram(judge.setting, tuple(judge.steps))) from None
+
+
 def _roomy(subject: Subject, quanta: int, *, base: int = 0, granule: int = 4096) -> Setting:
     """Return a setting whose one arena holds so many granules."""
     arena = quanta if "arena_size" in subject.accepted else 0
@@ -79,32 +90,49 @@ def _refuses_nonsense(subject: Subject) -> None:
     """Sizes and addresses that are none are refused with a ValueError or TypeError, and change nothing."""
     contract = subject.declared
     judge = Judge(subject, Setting())
-    judge.do(Step(Do.ALLOC, 0, judge.quantum))
-    for value in (None, 1.5, "4096", -1, True):
-        words = f"alloc({value!r})"
+    quantum = judge.quantum
+    _play(judge, (Step(Do.ALLOC, 0, quantum), Step(Do.ALLOC, 1, 2 * quantum), Step(Do.FREE, 0)))
+    (base, _), dead = judge.live[1], judge.gone[0]
+
+    def refuses(call: str, *arguments: object, **named: object) -> None:
+        given = [*(repr(value) for value in arguments), *(f"{name}={value!r}" for name, value in named.items())]
+        words = f"{call}({', '.join(given)})"
         try:
-            judge.space.alloc(value)
-        except Breach:
-            raise
-        except (ValueError, TypeError):
-            judge.inspect()
-            continue
-        except Exception as error:
-            raise Breach(Property.P14, f"{words} raised {type(error).__name__}: {error}") from error
-        raise Breach(Property.P14, f"{words} was accepted, and is no size")
-    if not contract.checks_frees:
-        return
-    for value in (None, 1.5, "0", -1):
-        try:
-            judge.space.free(value)
+            getattr(judge.space, call)(*arguments, **named)
         except Breach:
             raise
         except (ValueError, TypeError, LookupError):
             judge.inspect()
-            continue
+            return
         except Exception as error:
-            raise Breach(Property.P14, f"free({value!r}) raised {type(error).__name__}: {error}") from error
-        raise Breach(Property.P14, f"free({value!r}) was accepted, and is no address")
+            raise Breach(Property.P14, f"{words} raised {type(error).__name__}: {error}") from error
+        raise Breach(Property.P14, f"{words} was accepted, and means nothing")
+
+    for value in (None, 1.5, "4096", -1):
+        refuses("alloc", value)
+    for named, needed in _UNLAWFUL:
+        if needed <= contract.constraints:
+            refuses("xalloc", 2 * quantum, **{name: value * quantum for name, value in named.items()})
+    if Constraint.ALIGN in contract.constraints:
+        refuses("xalloc", quantum, align=3 * quantum)
+    if contract.resize is not Resize.NONE:
+        refuses("resize", base, 0)
+        refuses("resize", base, 2**63 + 1)
+    if contract.checks_frees:
+        for value in (None, 1.5, "0", -1):
+            refuses("free", value)
+        if contract.resize is not Resize.NONE:
+            refuses("resize", dead, quantum)
+        if hasattr(judge.space, "size_of"):
+            refuses("size_of", base + quantum // 2 if quantum > 1 else base + 1)
+
+
+_UNLAWFUL: Final = (
+    ({"align": 2, "phase": 2}, {Constraint.ALIGN, Constraint.PHASE}),
+    ({"nocross": 1}, {Constraint.NOCROSS}),
+    ({"lo": 4, "hi": 2}, {Constraint.LO, Constraint.HI}),
+)
+"""Constraints that contradict themselves for a request of two quanta, in quanta, and what must be declared to ask for them."""
 
 
 def _deals_with_the_ends(subject: Subject) -> None:
@@ -170,25 +198,26 @@ def _survives_every_failure(subject: Subject) -> None:
 # --- P15: determinism ----------------------------------------------------------------------------------------
 
 
+def _run_again(subject: Subject, program: CheckProgram) -> Breach | None:
+    """Look whether a program gives other addresses when it is run again."""
+    first = _outcomes(subject, program)
+    for _ in range(2):
+        other = _outcomes(subject, program)
+        for step, one, two in zip(program.steps, first, other, strict=False):
+            if one != two:
+                return Breach(Property.P15, f"{step} gave {one}, and {two} when run again")
+    return None
+
+
 def _is_deterministic(subject: Subject) -> None:
     """The same program gives the same addresses, again and again, beside other allocators."""
-
-    def again(program: CheckProgram) -> Breach | None:
-        first = _outcomes(subject, program)
-        for _ in range(2):
-            other = _outcomes(subject, program)
-            for step, one, two in zip(program.steps, first, other, strict=False):
-                if one != two:
-                    return Breach(Property.P15, f"{step} gave {one}, and {two} when run again")
-        return None
-
     for seed in range(20):
         judge, found = random_program(subject, seed)
         if found is None and judge is not None:  # else another check tells of it
             program = CheckProgram(judge.setting, tuple(judge.steps))
-            breach = again(program)
+            breach = _run_again(subject, program)
             if breach is not None:
-                raise CheckFailed(breach, program, again)
+                raise CheckFailed(breach, program, functools.partial(_run_again, subject))
 
 
 def _outcomes(subject: Subject, program: CheckProgram) -> list[str]:
@@ -230,10 +259,10 @@ def _work_with(subject: Subject, holes: int) -> int:
     setting = _roomy(subject, 2 * holes + 16)
     source, space = make(subject.make_space, setting)
     quantum = getattr(space, "quantum", setting.granule)
+    source.calls_left = 1 << 30
     buffers = [space.alloc(quantum) for _ in range(2 * holes)]
     for base in buffers[::2]:
         space.free(base)
-    source.calls_left = 1 << 30
     most = 0
     for size in (quantum, 2 * quantum, 3 * quantum):
         with count_lines() as lines:
@@ -262,8 +291,7 @@ def _program_for(subject: Subject, seed: int, setting: Setting) -> CheckProgram 
     judge, found = random_program(plain, seed, steps=40, setting=setting)
     if found is not None or judge is None:
         return None
-    kinds = (Do.ALLOC, Do.FREE, Do.RESIZE, Do.RECLAIM)
-    return CheckProgram(setting, tuple(step for step in judge.steps if step.do in kinds))
+    return CheckProgram(setting, tuple(step for step in judge.steps if step.do in _MOVABLE))
 
 
 def _addresses(subject: Subject, program: CheckProgram) -> list[int | None]:
@@ -271,50 +299,67 @@ def _addresses(subject: Subject, program: CheckProgram) -> list[int | None]:
     return [int(word, 16) if word.startswith("0x") else None for word in _outcomes(subject, program)]
 
 
+_SHIFT: Final = 2**40
+
+
+def _run_elsewhere(subject: Subject, program: CheckProgram) -> Breach | None:
+    """Look whether a program gives another layout where the address space begins elsewhere."""
+    moved = attrs.evolve(program, setting=attrs.evolve(program.setting, base=program.setting.base + _SHIFT))
+    here, there = (_addresses(subject, p) for p in (program, moved))
+    return _difference(program, here, [None if a is None else a - _SHIFT for a in there], "with addresses 2**40 higher")
+
+
+def _run_larger(subject: Subject, program: CheckProgram) -> Breach | None:
+    """Look whether a program gives another layout with four times the granule, the quantum and all sizes."""
+    setting = _larger(subject, program.setting)
+    if getattr(make(subject.make_space, setting)[1], "quantum", setting.granule) != setting.granule:
+        raise NotPromised("its quantum cannot be set")
+    scaled = CheckProgram(setting, tuple(step._replace(size=4 * step.size) for step in program.steps))
+    here, there = (_addresses(subject, p) for p in (program, scaled))
+    return _difference(program, here, [None if a is None else a // 4 for a in there], "with all four times as large")
+
+
+def _larger(subject: Subject, setting: Setting) -> Setting:
+    options: tuple[tuple[str, object], ...] = (("quantum", 4 * 4096),) if "quantum" in subject.accepted else ()
+    return attrs.evolve(setting, granule=4 * 4096, base=4 * setting.base, options=options)
+
+
 def _is_shift_free(subject: Subject) -> None:
     """An address space that begins elsewhere gives the same layout there."""
-    shift = 2**40
-
-    def again(program: CheckProgram) -> Breach | None:
-        moved = attrs.evolve(program, setting=attrs.evolve(program.setting, base=program.setting.base + shift))
-        here, there = (_addresses(subject, p) for p in (program, moved))
-        return _difference(
-            program, here, [None if a is None else a - shift for a in there], "with addresses 2**40 higher"
-        )
-
-    _hold_for_programs(subject, again)
+    _hold_for_programs(subject, functools.partial(_run_elsewhere, subject))
 
 
 def _is_scale_free(subject: Subject) -> None:
     """Four times the granule, the quantum and all sizes give four times the addresses."""
-    options: tuple[tuple[str, object], ...] = (("quantum", 4 * 4096),) if "quantum" in subject.accepted else ()
+    _hold_for_programs(subject, functools.partial(_run_larger, subject))
 
-    def larger(setting: Setting) -> Setting:
-        return attrs.evolve(setting, granule=4 * 4096, base=4 * setting.base, options=options)
 
-    _, space = make(subject.make_space, larger(Setting()))
-    if getattr(space, "quantum", 4 * 4096) != 4 * 4096:
-        raise NotPromised("its quantum cannot be set")
-
-    def again(program: CheckProgram) -> Breach | None:
-        scaled = CheckProgram(
-            larger(program.setting), tuple(step._replace(size=4 * step.size) for step in program.steps)
-        )
-        here, there = (_addresses(subject, p) for p in (program, scaled))
-        return _difference(
-            program, here, [None if a is None else a // 4 for a in there], "with all four times as large"
-        )
-
-    _hold_for_programs(subject, again)
+_PLAIN: Final = Setting(limit=16, room=18, arena=4)
+_MOVABLE: Final = (Do.ALLOC, Do.FREE, Do.RESIZE, Do.RECLAIM)
+"""Steps without an address, so that they mean the same elsewhere."""
 
 
 def _hold_for_programs(subject: Subject, again: Again) -> None:
     """Look for what ``again`` finds in some random programs."""
     for seed in range(4):
-        program = _program_for(subject, seed, Setting(limit=16, room=18, arena=4))
+        program = _program_for(subject, seed, _PLAIN)
         breach = again(program) if program is not None else None
         if program is not None and breach is not None:
             raise CheckFailed(breach, program, again)
+
+
+def run_thoroughly(subject: Subject, program: CheckProgram) -> Breach | None:
+    """Run a program beside the oracle, then again, elsewhere and larger where that means the same; return what breaks.
+
+    So a program that any check reported shows its breach again.
+    """
+    breach = run_program(subject, program) or _run_again(subject, program)
+    plain = attrs.evolve(_PLAIN, limit=program.setting.limit, room=program.setting.room, arena=program.setting.arena)
+    if breach is None and program.setting == plain and all(step.do in _MOVABLE for step in program.steps):
+        breach = _run_elsewhere(subject, program)
+        with contextlib.suppress(NotPromised):
+            breach = breach or _run_larger(subject, program)
+    return breach
 
 
 def _difference(program: CheckProgram, here: list[int | None], there: list[int | None], what: str) -> Breach | None:
@@ -342,8 +387,11 @@ def _frees_commute(subject: Subject) -> None:
         for order in (chosen, chosen[::-1], sorted(chosen)):
             program = CheckProgram(setting, (*allocs, *(Step(Do.FREE, number) for number in order)))
             judge = Judge(subject, setting)
-            for step in program.steps:
-                judge.do(step)
+            _play(judge, allocs)
+            arenas = dict(judge.source.ranges)
+            _play(judge, program.steps[len(allocs) :])
+            if judge.source.ranges != arenas:
+                continue  # which of the arenas is kept, and which goes, may depend on the order
             free = sorted((s.base, s.size) for s in judge.space.segments() if s.kind is Kind.FREE)
             if seen is not None and free != seen:
                 breach = Breach(Property.P21, f"frees in another order leave {len(free)} holes, not {len(seen)}")
@@ -362,40 +410,34 @@ def _alloc_and_free_cancel(subject: Subject) -> None:
         judge = Judge(subject, setting)
         if not hasattr(judge.space, "segments"):
             raise NotPromised("there is no segments()")
-        for number in range(8):
-            judge.do(Step(Do.ALLOC, number, generator.randint(1, 3) * 4096))
-        for number in generator.sample(range(8), 4):
-            judge.do(Step(Do.FREE, number))
+        _play(judge, [Step(Do.ALLOC, number, generator.randint(1, 3) * 4096) for number in range(8)])
+        _play(judge, [Step(Do.FREE, number) for number in generator.sample(range(8), 4)])
         before = judge.space.segments()
         for size in (1, 2, 3):
             if judge.oracle.places(judge.contract.geometry.rounded(size * 4096, judge.quantum)):
-                judge.do(Step(Do.ALLOC, 50 + size, size * 4096))
-                judge.do(Step(Do.FREE, 50 + size))
+                _play(judge, (Step(Do.ALLOC, 50 + size, size * 4096), Step(Do.FREE, 50 + size)))
                 if judge.space.segments() != before:
                     breach = Breach(Property.P21, f"alloc({size * 4096}) and its free leave other segments")
                     raise CheckFailed(breach, CheckProgram(setting, tuple(judge.steps)))
 
 
 def _snapshots_replay(subject: Subject) -> None:
-    """A copy made half-way gives the same addresses as the original from there on."""
-    setting = Setting(limit=16, room=18, arena=4)
+    """A copy made half-way gives the same addresses as the original does from there on."""
     subject = attrs.evolve(subject, on_setting=None, on_step=None)  # whoever watches cannot be copied
     for seed in range(4):
-        program = _program_for(subject, seed, setting)
+        program = _program_for(subject, seed, _PLAIN)
         if program is None:
             continue
         half = len(program.steps) // 2
-        judge = Judge(subject, setting)
-        for step in program.steps[:half]:
-            judge.do(step)
+        judge = Judge(subject, program.setting)
+        _play(judge, program.steps[:half])
         try:
             twin = copy.deepcopy(judge)
-        except Exception as error:
-            raise NotPromised(f"it cannot be copied: {type(error).__name__}") from error
-        for other in (judge, twin):
             for step in program.steps[half:]:
-                other.do(step)
-        if judge.outcomes != twin.outcomes:
+                twin.do(step)
+        except Exception as error:  # its parts are known by their identity, or shared between the two
+            raise NotPromised(f"it cannot be copied: {type(error).__name__}") from error
+        if _outcomes(subject, program) != twin.outcomes:
             breach = Breach(Property.P21, "a copy made half-way gives other addresses than the original")
             raise CheckFailed(breach, program)
 
@@ -418,6 +460,7 @@ def _meets_robsons_bound(subject: Subject) -> None:
         bound = live + live * (largest.bit_length() - 1) // 2 - largest + 1
         setting = _roomy(subject, live * (largest.bit_length() + 1))
         source, space = make(subject.make_space, setting)
+        source.calls_left = 1 << 30
         quantum = getattr(space, "quantum", setting.granule)
         top = 0
 
@@ -430,7 +473,6 @@ def _meets_robsons_bound(subject: Subject) -> None:
         def release(base: int, space: Any = space, quantum: int = quantum) -> None:
             space.free(base * quantum)
 
-        source.calls_left = 1 << 30
         play_robson(allocate, release, live=live, largest=largest)
         if top < bound or (exact and top != bound):
             raise Breach(
@@ -457,8 +499,8 @@ def _obeys_the_fifty_percent_rule(subject: Subject) -> None:
     if not hasattr(space, "segments"):
         raise NotPromised("there is no segments()")
     quantum = getattr(space, "quantum", setting.granule)
-    buffers = [space.alloc(generator.randint(1, 40) * quantum) for _ in range(live)]
     source.calls_left = 1 << 30
+    buffers = [space.alloc(generator.randint(1, 40) * quantum) for _ in range(live)]
     ratios = []
     for turn in range(4000):
         number = generator.randrange(live)

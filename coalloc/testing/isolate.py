@@ -9,6 +9,7 @@ any loop that is written in Python.  One that is not is reported as it is.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -17,8 +18,9 @@ from typing import Any, Final
 import attrs
 
 from coalloc.contract import Contract
-from coalloc.errors import CoallocError
+from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.testing.check import Report, Verdict, as_python, check_space
+from coalloc.testing.directed import run_thoroughly
 from coalloc.testing.explore import Exploration, concerns, explore, explore_pipes
 from coalloc.testing.matrix import Kill, kill
 from coalloc.testing.minimise import minimise
@@ -43,8 +45,10 @@ __all__ = [
 ]
 
 _LINE_BOUND: Final = 50_000
-_SHRINKING: Final = 120.0
-"""Seconds that making a hanging program small may take."""
+_STARTING: Final = 10.0
+"""Seconds that a process may take at least to start and to import what is under test."""
+_PATIENCE: Final = 3.0
+"""How many times as long as a sign of life making a hanging program small may take."""
 
 
 def find_target(target: str) -> MakeSpace:
@@ -86,16 +90,19 @@ class _Reporter:
 
 def _child(connection: Connection, path: list[str], work: Callable[..., object], target: str, arguments: Any) -> None:
     """Run in the child: do the work and send its result, or the error."""
-    sys.stdout = sys.stderr  # what the allocator prints must not mix with a report
+    sys.stdout = sys.stderr  # what the allocator prints must not mix with a report, nor what it writes below Python
+    os.dup2(2, 1)
     sys.path[:] = path
     try:
-        connection.send(("result", work(find_target(target), _Reporter(connection), **arguments)))
+        make_space = find_target(target)
+        connection.send(("found", None))
+        connection.send(("result", work(make_space, _Reporter(connection), **arguments)))
     except CoallocError as error:
         connection.send(("error", error))
     except Exception as error:
         connection.send(("error", CoallocError(f"the kit itself failed: {type(error).__name__}: {error}")))
-    except KeyboardInterrupt:
-        pass
+    except BaseException as error:  # SystemExit, for one: the allocator raised it
+        connection.send(("died", type(error).__name__))
 
 
 def _run(
@@ -106,7 +113,11 @@ def _run(
     timeout: float,
     progress: Callable[..., None] | None = None,
 ) -> Any:
-    """Run work in a child; return its result, or Hung."""
+    """Run work in a child; return its result, or Hung.
+
+    Raises:
+        InvalidRequestError: If the target cannot be found, or does not come back from being imported.
+    """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(there, list(sys.path), work, target, arguments), daemon=True)
@@ -114,16 +125,26 @@ def _run(
     there.close()
     setting = Setting()
     steps: list[Step] = []
+    found = False
+
+    def hung(what: str) -> Hung:
+        if not found:
+            raise InvalidRequestError("TARGET", target, f"cannot be imported: {what}")
+        return _hung(setting, steps, what)
+
     try:
         while True:
-            if not here.poll(timeout):
-                return _hung(setting, steps, f"nothing has come back for {timeout:g} seconds")
+            patience = timeout if found else max(timeout, _STARTING)
+            if not here.poll(patience):
+                return hung(f"nothing has come back for {patience:g} seconds")
             try:
                 kind, value = here.recv()
             except EOFError:
                 child.join()
-                return _hung(setting, steps, f"the process ended by itself, with status {child.exitcode}")
-            if kind == "setting":
+                return hung(f"the process ended by itself, with status {child.exitcode}")
+            if kind == "found":
+                found = True
+            elif kind == "setting":
                 setting, steps = value, []
             elif kind == "step":
                 steps.append(value)
@@ -132,6 +153,8 @@ def _run(
                     progress(*value)
             elif kind == "error":
                 raise value
+            elif kind == "died":
+                return hung(f"it raised {value}")
             else:
                 return value
     finally:
@@ -153,10 +176,10 @@ def _shrink(
     return minimise(subject, Found(program, breach)) if breach is not None else None
 
 
-def _smallest(target: str, hung: Hung, contract: Contract | None) -> Found:
+def _smallest(target: str, hung: Hung, contract: Contract | None, timeout: float) -> Found:
     """Make the program that hung small, if the interpreter's lines can tell that it does."""
     arguments: dict[str, object] = {"program": hung.program, "contract": contract}
-    found = _run(_shrink, target, arguments, timeout=_SHRINKING)
+    found = _run(_shrink, target, arguments, timeout=_PATIENCE * timeout)
     if isinstance(found, Found) and found.breach.property is Property.P17:
         return found
     return Found(hung.program.renumbered(), hung.breach)
@@ -227,7 +250,7 @@ def check_target(
     result = _run(_check, target, arguments, timeout=timeout, progress=progress)
     if isinstance(result, Report):
         return result
-    found = _smallest(target, result, contract)
+    found = _smallest(target, result, contract, timeout)
     verdicts = tuple(
         Verdict(item, "broken", found.breach.message, found)
         if item is Property.P17
@@ -241,7 +264,7 @@ def _replay(
     make_space: MakeSpace, report: _Reporter, *, contract: Contract | None, program: CheckProgram
 ) -> Found | None:
     subject = Subject(make_space, contract, on_setting=report.setting, on_step=report.step)
-    breach = run_program(subject, program)
+    breach = run_thoroughly(subject, program)
     return Found(program, breach) if breach is not None else None
 
 
@@ -343,7 +366,7 @@ def soak_target(
     programs, operations = stopped[0] if stopped else (0, 0)
     arguments |= {"start": start + programs, "programs": 1, "watch": True}  # the one that hung, step by step
     again = _run(_soak, target, arguments, timeout=timeout)
-    found = _smallest(target, again if isinstance(again, Hung) else result, contract)
+    found = _smallest(target, again if isinstance(again, Hung) else result, contract, timeout)
     return SoakResult(programs, operations, start + programs, found)
 
 
@@ -371,8 +394,13 @@ _PIPES: Final = "pipe pair"
 _PIPE_DEPTH: Final = 6
 
 
+_PIPES_NEED: Final = ("contract", "resize", "size_of", "touch", "discard")
+
+
 def _names(make_space: MakeSpace, _report: _Reporter, *, contract: Contract | None, pages: int) -> list[str]:
-    return [concern.name for concern in concerns(Subject(make_space, contract), pages)]
+    names = [concern.name for concern in concerns(Subject(make_space, contract), pages)]
+    space = make(make_space, Setting())[1]
+    return [*names, _PIPES] if all(hasattr(space, name) for name in _PIPES_NEED) else names
 
 
 def explore_target(
@@ -405,7 +433,7 @@ def explore_target(
     if isinstance(names, Hung):
         return [Exploration("making it", pages, 0, 0, 0, Found(names.program, names.breach))]
     done = []
-    for name in [*names, _PIPES]:
+    for name in names:
         if on_concern is not None:
             on_concern(name)
         arguments: dict[str, object] = {
@@ -413,7 +441,7 @@ def explore_target(
         }  # fmt: skip
         result = _run(_explore, target, arguments, timeout=timeout)
         if isinstance(result, Hung):
-            found = _smallest(target, result, contract)
+            found = _smallest(target, result, contract, timeout)
             result = Exploration(name, pages, depth, 0, 0, found)
         done.append(result)
         if on_done is not None:

@@ -62,7 +62,7 @@ class Judge:
         self.setting = setting
         if subject.on_setting is not None:
             subject.on_setting(setting)
-        self.source, self.space = make(subject.make_space, setting)
+        self.source, self.space = self._bounded(lambda: make(subject.make_space, setting))
         self.contract = declared = subject.contract_of(self.space)
         self.quantum: int = getattr(self.space, "quantum", setting.granule)
         if type(self.quantum) is not int or self.quantum < 1 or setting.granule % self.quantum:
@@ -79,7 +79,9 @@ class Judge:
         self.outcomes: list[str] = []
         """What became of each step, in a word."""
         self.refusals = 0
-        self._peak = self._allocs = self._frees = 0
+        if declared.constraints and not hasattr(self.space, "xalloc"):
+            raise Breach(Property.P3, "constraints are declared, and there is no xalloc()")
+        self._peak = self._allocs = self._frees = self._imports = self._releases = self._stayed = self._moved = 0
         self._deferred = declared.coalescing is Coalescing.DEFERRED
         self._opaque = self._deferred and not hasattr(self.space, "segments")
         self._fit = None if self._opaque else declared.fit
@@ -87,6 +89,7 @@ class Judge:
         self._end()
         self._follow()
         self.static = set(self.source.ranges)
+        self._has_static = bool(self.static)
 
     # --- steps -----------------------------------------------------------------------------------------
 
@@ -165,18 +168,19 @@ class Judge:
         can_stay = size <= old or self._room_behind(old_base, old, size)
         base = self._ask(Property.P18, words, lambda: self.space.resize(old_base, step.size))
         if base is None:
-            if size == old or (can_stay and self.contract.resize is Resize.IN_PLACE):
+            if can_stay and self.contract.resize is Resize.IN_PLACE:
                 raise Breach(Property.P18, f"{words} was refused, and could be done in place")
             self._judge_refusal(words, size, {})
             return "refused"
         if base != old_base:
-            if size == old or (can_stay and self.contract.resize is Resize.IN_PLACE):
+            if can_stay and self.contract.resize is Resize.IN_PLACE:
                 raise Breach(Property.P18, f"{words} moved the buffer to {base:#x}, and it could have stayed")
             released = [event for event in self.source.events if not event.mapped and event.holds(old_base)]
             self.source.events[:] = [event for event in self.source.events if event not in released]
             self._judge_place(base, size, {})
             self.live[step.buffer] = base, size
             self._leave(old_base)
+            self._moved += 1
             self.source.events.extend(released)
             self._follow_free()
         else:
@@ -184,6 +188,7 @@ class Judge:
             if size > old and not self._room_behind(old_base, old, size):
                 raise Breach(Property.P18, f"{words} grew over what lies behind the buffer")
             self.oracle.resize(base, size)
+            self._stayed += size != old
         self.live[step.buffer] = base, size
         return f"{base:#x}"
 
@@ -283,11 +288,9 @@ class Judge:
 
     def _whole(self) -> int:
         """Return the largest request that an untouched allocator must grant, in bytes."""
-        if not self.contract.limited:
-            return self.setting.limit * self.setting.granule
         ranges = self.source.ranges
-        room = min(self.limit, self.source.size) - sum(ranges[base] for base in self.static)
-        whole = max(room - room % self.setting.granule, *(ranges[base] for base in self.static), 0)
+        room = min(self.setting.kva_limit, self.source.size) - sum(ranges[base] for base in self.static)
+        whole: int = max(room - room % self.setting.granule, *(ranges[base] for base in self.static), 0)
         if self.contract.geometry is Geometry.BUDDY and whole:
             whole = self.quantum << ((whole // self.quantum).bit_length() - 1)
         return whole
@@ -304,13 +307,13 @@ class Judge:
         if self.source.breach is not None:
             raise self.source.breach
 
-    def _bounded(self, call: Callable[[], object]) -> object:
+    def _bounded(self, call: Callable[[], Any]) -> Any:
         if not self.subject.line_bound:
             return call()
         with bound_lines(self.subject.line_bound, Breach(Property.P17, "a call does not return")):
             return call()
 
-    def _call(self, owner: Property, words: str, call: Callable[[], object]) -> object:
+    def _call(self, owner: Property, words: str, call: Callable[[], Any]) -> Any:
         """Make a call that must succeed, and return its result."""
         self._begin()
         try:
@@ -330,7 +333,7 @@ class Judge:
         before = self._look("stats()", self.space.stats) if deep else None
         self._refusal: MemoryError | None = None
         try:
-            base = self._bounded(call)
+            base: int = self._bounded(call)
         except Breach:
             raise
         except MemoryError as error:
@@ -366,7 +369,11 @@ class Judge:
 
     @staticmethod
     def _unexpected(owner: Property, words: str, error: Exception) -> Breach:
-        return Breach(owner, f"{words} raised {type(error).__name__}: {error}")
+        try:
+            said = f": {error}"
+        except Exception:
+            said = ", which cannot be shown"
+        return Breach(owner, f"{words} raised {type(error).__name__}{said}")
 
     def _round(self, size: int) -> int:
         return self.contract.geometry.rounded(size, self.quantum)
@@ -380,13 +387,17 @@ class Judge:
         self.source.events.clear()
         if self._deferred and not self._opaque:
             self._cached = self._read_cache()
-            for base in self._parked():
-                if base not in self._cached:
-                    self.oracle.drop(base)
+            parked = set(self._parked())
+            for base in sorted(parked - self._cached.keys()):
+                self.oracle.drop(base)
+            for base in sorted(self._cached.keys() - parked - {base for base, _ in self.live.values()}):
+                self.oracle.put(base, self._cached[base])  # filled ahead of any free
+                self.oracle.park(base)
 
     def _follow_one(self, event: Event) -> None:
         if event.mapped:
             self.oracle.enter_arena(event.base, event.size)
+            self._imports += 1
             mapped = self.oracle.kva_limit
             self._peak = max(self._peak, mapped)
             if mapped > self.limit:
@@ -399,12 +410,15 @@ class Judge:
             if event.holds(base):
                 self.oracle.drop(base)
         self.static.discard(event.base)
+        self._releases += 1
         self.oracle.leave_arena(event.base, event.size)
 
     def _follow_free(self) -> None:
         """Follow what a free did to the arenas, and judge it by the release rule."""
         released = [event for event in self.source.events if not event.mapped]
         self._follow()
+        if released and self.contract.release.keep is None:
+            raise Breach(Property.P12, f"a free gave back the arena {released[-1].base:#x}, and the rule is never")
         if released and self.contract.release.keep != 0 and not self._opaque and not self._idle():
             raise Breach(
                 Property.P12,
@@ -440,14 +454,17 @@ class Judge:
     def _judge_place(self, base: int, size: int, bounds: Bounds) -> None:
         """Judge where a granted request lies, and tell the oracle."""
         self._allocs += 1
-        if self._cached.get(base) == size and not bounds and not self.source.events:
+        if self._cached.get(base) == size and not self.source.events:
             before, self._cached = self._cached, self._read_cache()
             if before.keys() - self._cached.keys() == {base}:
+                self._judge_bounds(base, size, bounds)
                 self.oracle.unpark(base)
                 return
-        mapped = any(event.mapped for event in self.source.events)
+        mapped = {event.base for event in self.source.events if event.mapped}
         if mapped and self._must_find_a_hole(size, bounds):
             raise Breach(Property.P12, f"an arena was mapped for {size} bytes, and a hole admits them")
+        if len(mapped & self.source.ranges.keys()) > 1 and self._fit is not None and not self._deferred and not bounds:
+            raise Breach(Property.P12, f"{len(mapped)} arenas were mapped for one request of {size} bytes")
         self._follow()
         for owner, length in self.live.values():
             if owner < base + size and base < owner + length:
@@ -485,10 +502,13 @@ class Judge:
         return self.oracle.choices(size, self._fit, tie=self.contract.tie, ages_known=not self._deferred, **bounds)
 
     def _room_behind(self, base: int, old: int, size: int) -> bool:
-        """Tell whether a buffer could grow where it lies: into one hole, of its own arena."""
-        arena_end = next(
-            start + length for start, length in self.source.ranges.items() if start <= base < start + length
+        """Tell whether a buffer could grow where it lies: into a hole of its own arena, to an aligned block for buddies."""
+        arena, arena_end = next(
+            (start, start + length) for start, length in self.source.ranges.items() if start <= base < start + length
         )
+        if self.contract.geometry is Geometry.BUDDY:
+            taken = [s for s in self.oracle.segments() if s.kind is not Kind.FREE and base < s.base < base + size]
+            return base + size <= arena_end and (base - arena) % size == 0 and not taken
         behind = dict(self.oracle.holes()).get(base + old, 0) if base + old < arena_end else 0
         return behind >= size - old
 
@@ -547,14 +567,20 @@ class Judge:
         """
         if self.contract.completeness is Completeness.CLASS and size // self.quantum > _EXACT_CLASSES:
             return 0
-        if bounds.get("lo") or bounds.get("hi", _TOP) != _TOP or bounds.get("nocross"):
+        if bounds.get("lo") or bounds.get("hi", _TOP) != _TOP:
             return 0
-        align = bounds.get("align", 0)
-        if align > self.quantum:
-            if self.contract.geometry is Geometry.BUDDY:
+        step = max(bounds.get("align", 0), bounds.get("nocross", 0))
+        if step > self.quantum:
+            if self.contract.geometry is Geometry.BUDDY or not self._possible(size, bounds):
                 return 0
-            size += 2 * align
+            size += 2 * step
         return size + -size % self.setting.granule
+
+    def _possible(self, size: int, bounds: Bounds) -> bool:
+        """Tell whether any place could meet constraints, looking at one period of them."""
+        step = max(bounds.get("align", 0), bounds.get("nocross", 0), self.quantum)
+        whole = CellSpace(3 * step + size + -size % self.quantum, quantum=self.quantum)
+        return bool(whole.places(size, **bounds))
 
     def _judge_import(self, words: str, need: int) -> None:
         """A refusal is wrong if an arena could be mapped, now or with the idle ones released."""
@@ -595,20 +621,25 @@ class Judge:
         if hasattr(self.space, "stats"):
             self._judge_stats(self._look("stats()", self.space.stats))
         if hasattr(self.space, "violations"):
-            for violation in self._look("violations()", self.space.violations):
-                raise Breach(_CODES.get(violation.code, Property.P4), f"its own checker reports {violation}")
+            found = self._look("violations()", lambda: [(v.code, str(v)) for v in self.space.violations()])
+            for code, words in found:
+                raise Breach(_CODES.get(code, Property.P4), f"its own checker reports {words}")
 
     def _look(self, words: str, call: Callable[[], Any]) -> Any:
         """Ask for what can be seen; that must not fail."""
         try:
-            return call()
+            return self._bounded(call)
         except Breach:
             raise
         except Exception as error:
             raise self._unexpected(Property.P4, words, error) from error
 
     def _segments(self) -> tuple[Segment, ...]:
-        return tuple(self._look("segments()", self.space.segments))
+        """Return the segments; anything that has the fields of one will do."""
+        shown: tuple[Segment, ...] = self._look(
+            "segments()", lambda: tuple(Segment(s.base, s.size, s.kind, s.arena) for s in self.space.segments())
+        )
+        return shown
 
     def _judge_segments(self, mine: tuple[Segment, ...]) -> None:
         theirs = self.oracle.segments()
@@ -640,7 +671,12 @@ class Judge:
             "allocs": self._allocs,
             "frees": self._frees,
             "arenas": len(self.source.ranges),
+            "refusals": self.refusals,
+            "resizes_in_place": self._stayed,
+            "resizes_moved": self._moved,
         }
+        if not self._has_static:
+            exact |= {"imports": self._imports, "releases": self._releases}
         if not self._opaque:
             exact |= {"cached": sum(of[Kind.CACHED]), "free": sum(of[Kind.FREE]), "holes": len(of[Kind.FREE])}
         for name, true in exact.items():
@@ -650,9 +686,9 @@ class Judge:
         said = getattr(stats, "largest_hole", largest)
         if not self._opaque and (said != largest if self.contract.exact_stats else not 0 <= said <= largest):
             raise Breach(Property.P16, f"stats().largest_hole is {said!r}, and the largest hole has {largest} bytes")
-        share = getattr(stats, "external_fragmentation", 0.0)
         free = sum(of[Kind.FREE])
         true_share = 1 - said / free if free else 0.0
+        share = getattr(stats, "external_fragmentation", true_share)
         if not 0 <= share <= 1 or abs(share - true_share) > 1e-9:
             raise Breach(
                 Property.P16, f"stats().external_fragmentation is {share!r}, and 1 - largest/free is {true_share}"

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from coalloc.testing import source
+
 __all__ = ["bound_lines", "count_lines"]
 
 
@@ -26,8 +28,11 @@ def count_lines() -> Iterator[list[int]]:
 
 @contextmanager
 def bound_lines(most: int, error: BaseException) -> Iterator[None]:
-    """Raise ``error`` out of what runs meanwhile, when it has run more than ``most`` lines."""
-    with _tracing(most, error):
+    """Raise ``error`` out of what runs meanwhile, when it has run more than ``most`` lines, of some ten instructions each.
+
+    Instructions are what is counted, since a loop on one line runs no other.
+    """
+    with _tracing(10 * most, error):
         yield
 
 
@@ -35,8 +40,14 @@ def bound_lines(most: int, error: BaseException) -> Iterator[None]:
 def _tracing(most: int | None, error: BaseException | None) -> Iterator[list[int]]:
     count = [0]
 
-    def trace(_frame: FrameType, event: str, _argument: object) -> Any:
-        if event == "line":
+    counted = "line" if most is None else "opcode"
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code.co_filename == source.__file__:
+            return None  # what the source does is no work of the allocator's
+        if most is not None:
+            frame.f_trace_opcodes = True
+        if event == counted:
             count[0] += 1
             if most is not None and count[0] > most and error is not None:
                 raise error

@@ -91,7 +91,7 @@ class _Machine(RuleBasedStateMachine):
     def alloc_any(self, data: st.DataObject) -> None:
         self._do(Do.ALLOC, self._next(), data.draw(st.integers(1, (self.quanta + 1) * self.judge.quantum)))
 
-    @precondition(lambda self: Constraint.ALIGN in self.contract.constraints)
+    @precondition(lambda self: self.contract.constraints)
     @rule(
         quanta=st.integers(1, 4),
         align=st.integers(0, 4),
@@ -103,7 +103,7 @@ class _Machine(RuleBasedStateMachine):
     def xalloc(self, quanta: int, align: int, phase: int, nocross: int, lo: int, length: int) -> None:
         quantum, promised = self.judge.quantum, self.contract.constraints
         bounds: dict[str, int] = {}
-        if align:
+        if align and Constraint.ALIGN in promised:
             bounds["align"] = quantum << align
             if phase and Constraint.PHASE in promised:
                 bounds["phase"] = phase * quantum % bounds["align"]
@@ -231,7 +231,7 @@ def _test_of(check: Check, subject: Subject) -> Callable[[unittest.TestCase], No
         except NotPromised as reason:
             self.skipTest(str(reason))
         except CheckFailed as failed:
-            _fail(subject, Found(failed.program, failed), again=failed.again)
+            _fail(subject, Found(failed.program, Breach(failed.property, failed.message)), again=failed.again)
 
     return _described(test, " ".join((check.run.__doc__ or check.name).split()))
 

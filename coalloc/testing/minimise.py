@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -46,42 +47,52 @@ def minimise(subject: Subject, found: Found, *, run: Callable[[CheckProgram], Br
     if fails(best.program) is None:
         return found
     while True:
-        smaller = _first(fails, best, _without_steps) or _first(fails, best, _simpler)
+        best = _without_steps(fails, best)
+        smaller = _first(fails, _fewer(best.program)) or _first(fails, _simpler(best.program))
         if smaller is None:
             neat = best.program.renumbered()
             return Found(neat, fails(neat) or best.breach)
         best = smaller
 
 
-def _first(
-    fails: Callable[[CheckProgram], Breach | None],
-    best: Found,
-    candidates: Callable[[CheckProgram], Iterator[CheckProgram]],
-) -> Found | None:
-    """Return the first candidate that fails, having gone on from each that did as long as there are more."""
-    improved = None
-    for candidate in candidates(best.program):
+_Fails = Callable[[CheckProgram], Breach | None]
+
+
+def _first(fails: _Fails, candidates: Iterator[CheckProgram]) -> Found | None:
+    """Return the first candidate that fails."""
+    for candidate in candidates:
         breach = fails(candidate)
         if breach is not None:
-            improved = Found(candidate, breach)
-            break
-    return improved
+            return Found(candidate, breach)
+    return None
 
 
-def _without_steps(program: CheckProgram) -> Iterator[CheckProgram]:
-    """Yield the program without halves, quarters, ... and single steps, later ones first; then without a buffer."""
-    steps = program.steps
-    width = len(steps) // 2
+def _without_steps(fails: _Fails, best: Found) -> Found:
+    """Leave out runs of steps, from the end to the start: halves, quarters, ... and single steps."""
+    width = max(len(best.program.steps) // 2, 1)
     while width:
-        for start in range(len(steps) - width, -1, -width):
-            yield attrs.evolve(program, steps=steps[:start] + steps[start + width :])
+        end = len(best.program.steps)
+        while end > 0:
+            steps = best.program.steps
+            start = max(end - width, 0)
+            candidate = attrs.evolve(best.program, steps=steps[:start] + steps[end:])
+            best = _first(fails, iter([candidate])) or best
+            end = start
         width //= 2
+    return best
+
+
+_FEW: Final = 12
+
+
+def _fewer(program: CheckProgram) -> Iterator[CheckProgram]:
+    """Yield the program without each of its buffers; if it is short, without each pair of steps."""
+    steps = program.steps
     for buffer in sorted({step.buffer for step in steps if step.buffer >= 0}, reverse=True):
         yield attrs.evolve(program, steps=tuple(step for step in steps if step.buffer != buffer))
-    for first in range(len(steps)):
-        for second in range(first + 1, len(steps)):
-            if len(steps) <= 12:
-                yield attrs.evolve(program, steps=steps[:first] + steps[first + 1 : second] + steps[second + 1 :])
+    if len(steps) <= _FEW:
+        for first, second in itertools.combinations(range(len(steps)), 2):
+            yield attrs.evolve(program, steps=steps[:first] + steps[first + 1 : second] + steps[second + 1 :])
 
 
 def _simpler(program: CheckProgram) -> Iterator[CheckProgram]:
@@ -129,3 +140,7 @@ def _simpler_steps(step: Step, setting: Setting) -> Iterator[Step]:
                 yield step._replace(size=size)
         if step.size % granule:
             yield step._replace(size=step.size + -step.size % granule)
+        if step.size < granule:  # where the quantum is small
+            for size in (step.size // 2, step.size & (step.size - 1)):
+                if size:
+                    yield step._replace(size=size)

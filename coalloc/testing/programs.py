@@ -121,17 +121,23 @@ class _Player:
         base, length = self.judge.setting.base, self.judge.setting.room * self.judge.setting.granule
         bounds: dict[str, int] = {}
         if Constraint.ALIGN in promised and draw.random() < 0.6:
-            bounds["align"] = quantum << draw.randint(0, 4)
+            bounds["align"] = quantum << draw.choice([0, 1, 2, 3, 4, 4, 6, 8])
             if Constraint.PHASE in promised and draw.random() < 0.5:
                 bounds["phase"] = draw.randrange(bounds["align"] // quantum) * quantum
+            elif draw.random() < 0.1:
+                bounds["align"] = max(quantum >> draw.randint(1, 3), 1)
         if Constraint.NOCROSS in promised and draw.random() < 0.5:
             rounded = size + -size % quantum
             bounds["nocross"] = quantum << ((rounded // quantum - 1).bit_length() + draw.randint(0, 2))
         if Constraint.LO in promised and draw.random() < 0.3:
             bounds["lo"] = base + draw.randrange(length // quantum) * quantum
+            if draw.random() < 0.3:
+                bounds["lo"] += draw.randrange(quantum)
         if Constraint.HI in promised and draw.random() < 0.3:
             lo = bounds.get("lo", base)
             bounds["hi"] = min(lo + draw.randint(1, length // quantum) * quantum - 1, _TOP)
+            if draw.random() < 0.3:
+                bounds["hi"] = min(bounds["hi"] + draw.randrange(quantum), _TOP)
         return tuple(bounds.items())
 
     def _strange(self) -> Step:

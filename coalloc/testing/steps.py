@@ -19,7 +19,8 @@ and shrinking is leaving out.  The text format is that of space programs with mo
     reclaim
     finish
 
-``limit``, ``room`` (of the source) and ``arena`` are in granules of the source, sizes and addresses in bytes.  ``refree``
+``limit``, ``room`` (of the source) and ``arena`` are in granules of the source, sizes and addresses in bytes; the setting may
+also say ``quantum=``, ``quantum_cache=`` and ``release=``, for allocators that take them.  ``refree``
 frees a buffer a second time, ``free-inside`` frees so many bytes into one, ``free-wild`` an address that was never handed out;
 ``starve n`` makes the n-th map call of the source from then on fail; ``finish`` frees everything and looks whether all is as
 it was at first.  A size that no request may have (0, more than 2**63) is asked for to see it refused.
@@ -34,6 +35,7 @@ from typing import Final, NamedTuple
 import attrs
 
 from coalloc.errors import ProgramError
+from coalloc.testing.contracts import parse_release
 
 __all__ = ["CheckProgram", "Do", "Setting", "Step", "dumps", "loads"]
 
@@ -90,7 +92,7 @@ class Setting:
         arena: ``arena_size`` in granules, where the allocator takes one; 0 leaves it alone.
         granule: Of the source, in bytes.
         slack: Bytes that ``kva_limit`` exceeds its granules by, less than a granule.
-        options: Further keyword arguments for the allocator.
+        options: Further keyword arguments for the allocator: ``quantum``, ``quantum_cache`` (bytes) and ``release``.
     """
 
     limit: int = 16
@@ -110,6 +112,7 @@ class Setting:
         words = [f"limit={self.limit} room={self.room} base={self.base:#x} arena={self.arena}"]
         words += [f"granule={self.granule}"] if self.granule != 4096 else []
         words += [f"slack={self.slack}"] if self.slack else []
+        words += [f"{name}={value}" for name, value in self.options]
         return " ".join(words)
 
 
@@ -134,7 +137,7 @@ class CheckProgram:
 
 
 def dumps(program: CheckProgram) -> str:
-    """Return a program as text; ``options`` of the setting are not part of it."""
+    """Return a program as text, which :func:`loads` reads."""
     lines = [_HEADER]
     if program.title:
         lines.append(f"title {program.title}")
@@ -173,13 +176,23 @@ def loads(text: str, name: str | None = None) -> CheckProgram:
     return CheckProgram(setting, tuple(steps), title)
 
 
-def _setting(words: Iterable[str]) -> Setting:
-    fields = _named(words, ("limit", "room", "base", "arena", "granule", "slack"))
+def _setting(words: list[str]) -> Setting:
+    options: list[tuple[str, object]] = []
+    rest = []
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in ("quantum", "quantum_cache"):
+            options.append((name, _number(value)))
+        elif name == "release":
+            options.append((name, parse_release(value)))
+        else:
+            rest.append(word)
+    fields = _named(rest, ("limit", "room", "base", "arena", "granule", "slack"))
     fields.setdefault("room", fields.get("limit", 16))
     for name, least in (("limit", 1), ("room", 1), ("granule", 1)):
         if fields.get(name, least) < least:
             raise ValueError(f"{name} must be at least {least}")
-    return Setting(**fields)  # type: ignore[arg-type] # options is no field that the text names
+    return Setting(**fields, options=tuple(options))
 
 
 _PLACES: Final = {

@@ -32,7 +32,10 @@ def accepted(make_space: MakeSpace) -> frozenset[str]:
         parameters = inspect.signature(make_space).parameters.values()
     except (TypeError, ValueError):
         return frozenset({"kva_limit"})
-    return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)) - bound
+    names = frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        names |= {"kva_limit"}
+    return names - bound
 
 
 def make(make_space: MakeSpace, setting: Setting) -> tuple[WatchedSource, Any]:
@@ -47,14 +50,20 @@ def make(make_space: MakeSpace, setting: Setting) -> tuple[WatchedSource, Any]:
     names = accepted(make_space)
     if "kva_limit" in names:
         keywords["kva_limit"] = setting.kva_limit
-    if setting.arena and "arena_size" in names:
-        keywords["arena_size"] = setting.arena * granule
+    if "arena_size" in names and (setting.arena or _needs(make_space, "arena_size")):
+        keywords["arena_size"] = (setting.arena or setting.limit) * granule
     try:
         return source, make_space(source, **keywords)
     except Breach:
         raise
     except Exception as error:
         raise Breach(Property.P14, f"the space could not be made: {type(error).__name__}: {error}") from error
+
+
+def _needs(make_space: MakeSpace, name: str) -> bool:
+    """Tell whether a factory has an argument without a default."""
+    parameter = inspect.signature(make_space).parameters[name]
+    return parameter.default is parameter.empty
 
 
 @attrs.frozen
@@ -83,8 +92,13 @@ class Subject:
         Raises:
             InvalidRequestError: If it declares nothing, and nothing was given.
         """
-        contract = self.contract or getattr(space, "contract", None)
-        if not isinstance(contract, Contract):
+        try:
+            contract = self.contract or getattr(space, "contract", None)
+        except Exception as error:
+            raise Breach(Property.P14, f"its contract raised {type(error).__name__}") from error
+        if contract is not None and not isinstance(contract, Contract):
+            raise InvalidRequestError("contract", contract, "the allocator declares something that is no Contract")
+        if contract is None:
             raise InvalidRequestError("contract", contract, "the allocator declares none, so one must be given")
         return contract
 
@@ -116,7 +130,7 @@ def load_target(text: str) -> MakeSpace:
         raise InvalidRequestError("TARGET", text, f"there is no file {where}") from None
     except ModuleNotFoundError as error:
         raise InvalidRequestError("TARGET", text, str(error)) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidRequestError(
             "TARGET", text, f"{where} cannot be imported: {type(error).__name__}: {error}"
         ) from None

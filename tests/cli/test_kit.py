@@ -38,7 +38,7 @@ def test_a_correct_allocator_conforms(coalloc: Any) -> None:
     assert lines[-1] == "conforms"
     states = {line.split()[0]: "held" in line for line in lines if line.startswith("P")}
     assert len(states) == 21
-    assert [name for name, held in states.items() if not held] == ["P19", "P20"]
+    assert [name for name, held in states.items() if not held] == ["P3", "P19", "P20"]
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
@@ -66,7 +66,7 @@ def test_a_broken_allocator_is_shown_with_programs_that_can_be_run_again(coalloc
     result = coalloc("check", "M3", "--examples", "20")
     assert result.status == 1
     assert "P12 is broken: 2 idle arenas are kept" in result.out
-    assert result.out.splitlines()[-1] == "does not conform: P5, P12"
+    assert result.out.splitlines()[-1] == "does not conform: P5, P8, P12"
     text = result.out.split("(coalloc check --program FILE):\n")[1].split("  as Python:")[0]
     program = tmp_path / "short.program"
     program.write_text("\n".join(line.strip() for line in text.strip().splitlines()) + "\n")
@@ -75,7 +75,7 @@ def test_a_broken_allocator_is_shown_with_programs_that_can_be_run_again(coalloc
     assert json.loads(coalloc("check", "M3", "--program", str(program), "--json").out)["conforms"] is False
     passed = coalloc("check", "coalescing", "--program", str(program))
     assert (passed.status, passed.out) == (0, "nothing is broken\n")
-    python = result.out.split("  as Python:\n")[1].split("\nP12 is broken")[0]
+    python = result.out.split("  as Python:\n")[1].split("\nP8 is broken")[0]
     code = "\n".join(line[4:] for line in python.splitlines())
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -106,6 +106,24 @@ def test_a_contract_can_be_given_and_changed(coalloc: Any, tmp_path: Path) -> No
         == "coalloc: it declares no contract: only what every allocator must keep is checked; see --contract\n"
     )
     assert result.status == 0, result.out
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import sys; sys.exit(3)", "cannot be imported: SystemExit: 3"),
+        ("import os; os._exit(3)", "cannot be imported: the process ended by itself, with status 3"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("def Bad(:", "cannot be imported: SyntaxError: "),
+    ],
+)
+def test_a_target_that_cannot_be_imported_is_one_line(coalloc: Any, tmp_path: Path, code: str, words: str) -> None:
+    """Whatever it does instead of being imported."""
+    file = tmp_path / "bad.py"
+    file.write_text(code + "\n")
+    result = coalloc("check", f"{file}:Bad")
+    assert (result.status, result.out, result.err.count("\n")) == (2, "", 1)
+    assert words in result.err
 
 
 @pytest.mark.parametrize(

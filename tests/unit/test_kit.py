@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 import coalloc.testing
 from coalloc import (
+    RETAIN,
+    CachedSpace,
     CoalescingSpace,
     CoallocError,
     Completeness,
@@ -44,6 +47,7 @@ from coalloc.testing import (
 )
 from coalloc.testing.check import as_python
 from coalloc.testing.contracts import describe_contract, parse_contract
+from coalloc.testing.directed import run_thoroughly
 from coalloc.testing.lines import bound_lines, count_lines
 from coalloc.testing.subject import accepted, load_target, make
 
@@ -305,6 +309,94 @@ def test_a_call_that_does_not_return_is_broken_off_where_lines_are_counted() -> 
     found = next(f for seed in range(20) if (f := random_program(subject, seed)[1]) is not None)
     assert found.breach.property is Property.P17
     assert len(minimise(subject, found).program.steps) <= 4
+
+
+def test_what_an_allocator_was_made_with_is_part_of_a_program() -> None:
+    """Both as text and as Python."""
+    options = (("quantum", 2048), ("quantum_cache", 16384), ("release", RETAIN(1)))
+    program = CheckProgram(Setting(options=options), (Step(Do.ALLOC, 0, PAGE),))
+    assert loads(dumps(program)) == program
+    found = Found(program, Breach(Property.P1, "made up"))
+    text = as_python("coalloc:CoalescingSpace", Subject(CoalescingSpace), found)
+    names: dict[str, Any] = {}
+    exec(compile(text, "<program>", "exec"), names)
+    assert (names["space"].quantum, names["space"].contract.release) == (2048, RETAIN(1))
+
+
+def test_a_bug_that_shows_only_when_run_again_is_found_again_from_its_program() -> None:
+    """The program of a verdict breaks the same property when it is run by itself."""
+    turns = itertools.count()
+
+    def moody(source: Any, kva_limit: int) -> CoalescingSpace:
+        return CoalescingSpace(source, kva_limit=kva_limit, fit=Fit.FIRST if next(turns) % 2 else Fit.NEXT)
+
+    contract = attrs.evolve(make(CoalescingSpace, Setting())[1].contract, fit=None, tie=None)
+    report = check_space(moody, contract, examples=1)
+    found = next(verdict.found for verdict in report.verdicts if verdict.property is Property.P15)
+    assert found is not None
+    again = run_thoroughly(Subject(moody, contract), loads(dumps(found.program)))
+    assert again is not None
+    assert again.property is Property.P15
+
+
+def test_a_cache_that_is_filled_ahead_is_followed() -> None:
+    """What was never freed may be cached, too, where segments() shows it."""
+
+    class Ahead(CachedSpace):
+        def alloc(self, size: int) -> int:
+            base = super().alloc(size)
+            if size <= PAGE:
+                with contextlib.suppress(MemoryError):
+                    self.free(super().alloc(PAGE))
+            return base
+
+    def ahead(source: Any, kva_limit: int, arena_size: int) -> Ahead:
+        return Ahead(CoalescingSpace(source, kva_limit=kva_limit, arena_size=arena_size), sizes=[PAGE], depth=8)
+
+    made = make(ahead, Setting())[1]
+    judge = Judge(Subject(ahead, attrs.evolve(made.contract, fit=Fit.BEST)), Setting(arena=16))
+    judge.subject = attrs.evolve(judge.subject, deep_every=100)  # its figures count what it did ahead
+    for step in (Step(Do.ALLOC, 0, PAGE), Step(Do.ALLOC, 1, 2 * PAGE), Step(Do.ALLOC, 2, PAGE), Step(Do.FREE, 0)):
+        judge.do(step)
+    assert judge.oracle.cached
+
+
+@pytest.mark.parametrize("name", ["align", "phase", "nocross", "lo"])
+def test_constraints_that_contradict_themselves_must_be_refused(name: str) -> None:
+    """Whoever grants them breaks P14."""
+
+    class Lax(CoalescingSpace):
+        def xalloc(self, size: int, **bounds: int) -> int:
+            try:
+                return super().xalloc(size, **bounds)
+            except InvalidRequestError as error:
+                if error.what != name:
+                    raise
+                return self.alloc(size)
+
+    verdicts = {verdict.property: verdict.note for verdict in check_space(Lax, examples=1).verdicts}
+    assert "was accepted, and means nothing" in verdicts[Property.P14]
+
+
+def test_the_work_of_the_source_is_not_the_allocators() -> None:
+    """So a space that maps every buffer is not charged with the search for a free range."""
+    source, _ = make(CoalescingSpace, Setting(room=64))
+    work = []
+    for _ in range(32):
+        with count_lines() as lines:
+            source.map(PAGE)
+        work.append(lines[0])
+    assert len(set(work)) == 1
+
+
+def test_a_long_program_is_made_short() -> None:
+    """From hundreds of steps to those that matter."""
+    subject = Subject(MUTANTS[3].make_space)
+    tries = (random_program(subject, seed, steps=500, setting=Setting(limit=16, arena=4))[1] for seed in range(50))
+    found = next(f for f in tries if f is not None and len(f.program.steps) >= 4)
+    idle = tuple(Step(Do.FREE_WILD, at=number) for number in range(600))
+    long = attrs.evolve(found, program=attrs.evolve(found.program, steps=idle + found.program.steps))
+    assert len(minimise(subject, long).program.steps) <= 6
 
 
 @pytest.mark.parametrize("number", [3, 16, 24, 55, 59])
