@@ -42,6 +42,7 @@ from coalloc.errors import (
 from coalloc.extent import Extent
 from coalloc.pipes.budget import ROOT, Owner
 from coalloc.pipes.clock import SimClock
+from coalloc.pipes.designs import DESIGNS, Design
 from coalloc.pipes.eras import ERAS, Era
 from coalloc.pipes.kernels import KERNELS
 from coalloc.pipes.linux import LinuxPipe, LinuxPipes
@@ -59,7 +60,6 @@ from coalloc.vm.costs import COSTS, CostModel, Estimate
 from coalloc.vm.kernelmap import KernelMap, MapCounters
 from coalloc.vm.source import Source
 from coalloc.workload.bundled import bundled_build
-from coalloc.workload.designs import DESIGNS, Design
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import PipeOp, PipeOpKind, PipeProgram, SpaceOp, SpaceOpKind, SpaceProgram
 from coalloc.workload.replay import Outcome, replay

@@ -12,6 +12,7 @@ import typer
 
 from coalloc.cli.common import Bar, JsonOption, SeedOption, new_table, note, print_json, print_table
 from coalloc.errors import InvalidRequestError
+from coalloc.pipes.designs import DESIGNS, Bench, Design, find_designs
 from coalloc.pipes.eras import ERAS, Era
 from coalloc.report.plots import require_format, save_comparison
 from coalloc.report.tables import comparison_rows, design_figures, trace_figures
@@ -19,7 +20,6 @@ from coalloc.space.picture import LEGEND
 from coalloc.units import PAGE_SIZE, parse_size
 from coalloc.vm.costs import COSTS
 from coalloc.workload.bundled import bundled_build
-from coalloc.workload.designs import DESIGNS, Bench, Design, find_designs
 from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import PipeProgram, Program

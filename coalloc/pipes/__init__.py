@@ -2,6 +2,7 @@
 
 from coalloc.pipes.budget import ROOT, Budget, Console, ConsoleLine, Owner
 from coalloc.pipes.clock import SimClock
+from coalloc.pipes.designs import DESIGNS, Bench, Design, find_designs
 from coalloc.pipes.eras import ERAS, Backing, Era, Growth
 from coalloc.pipes.kernels import KERNELS
 from coalloc.pipes.linux import LinuxPipe, LinuxPipes
@@ -9,13 +10,16 @@ from coalloc.pipes.pair import Half, PipePair, Present
 from coalloc.pipes.system import PipeCounters, PipeSystem
 
 __all__ = [
+    "DESIGNS",
     "ERAS",
     "KERNELS",
     "ROOT",
     "Backing",
+    "Bench",
     "Budget",
     "Console",
     "ConsoleLine",
+    "Design",
     "Era",
     "Growth",
     "Half",
@@ -27,4 +31,5 @@ __all__ = [
     "PipeSystem",
     "Present",
     "SimClock",
+    "find_designs",
 ]

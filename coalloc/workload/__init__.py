@@ -1,7 +1,6 @@
 """Programs of operations as data: generators, importers, replay."""
 
 from coalloc.workload.bundled import bundled_build
-from coalloc.workload.designs import DESIGNS, Bench, Design, find_designs
 from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import (
@@ -19,10 +18,7 @@ from coalloc.workload.strace import Imported, ImportReport, import_strace
 from coalloc.workload.textformat import dumps, load, loads, save
 
 __all__ = [
-    "DESIGNS",
     "GENERATORS",
-    "Bench",
-    "Design",
     "ImportReport",
     "Imported",
     "Outcome",
@@ -38,7 +34,6 @@ __all__ = [
     "Waits",
     "bundled_build",
     "dumps",
-    "find_designs",
     "import_strace",
     "load",
     "loads",

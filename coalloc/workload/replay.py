@@ -22,6 +22,7 @@ import attrs
 
 from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError
 from coalloc.pipes.budget import ConsoleLine
+from coalloc.pipes.designs import Bench, Design
 from coalloc.pipes.eras import Era
 from coalloc.pipes.linux import LinuxPipe, LinuxPipes
 from coalloc.pipes.pair import PipePair
@@ -29,7 +30,6 @@ from coalloc.pipes.system import PipeCounters, PipeSystem
 from coalloc.space.protocol import Space, SpaceStats
 from coalloc.vm.costs import CostModel, Estimate
 from coalloc.vm.kernelmap import MapCounters
-from coalloc.workload.designs import Bench, Design
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
 
 __all__ = ["Outcome", "Sample", "Waits", "replay"]

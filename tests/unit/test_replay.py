@@ -18,8 +18,8 @@ from coalloc import (
     bundled_build,
     replay,
 )
+from coalloc.pipes.designs import Bench, find_designs
 from coalloc.vm.costs import EVENTS
-from coalloc.workload.designs import Bench, find_designs
 from coalloc.workload.generators import churn, exhaustion, hackbench
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import Program

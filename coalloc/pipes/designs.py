@@ -66,8 +66,8 @@ class Design:
         """Return the policy that holds where an era is asked for."""
         return self.kernel or era
 
-    def build(self, era: Era, limit: int) -> Bench:
-        """Build map and space; the map is as large as the limit where the era has a submap of that size.
+    def build(self, era: Era, limit: int, *, cpus: int = 2) -> Bench:
+        """Build map and space on a machine of so many CPUs; the map is as large as the limit where the era has a submap of it.
 
         Raises:
             InvalidRequestError: If the limit is less than a page.
@@ -77,7 +77,7 @@ class Design:
         policy = self.policy(era)
         whole = limit // PAGE_SIZE * PAGE_SIZE
         size = whole if policy.maxpipekva_is_hard else round_up(max(whole, KERNEL_MAP_SIZE), PAGE_SIZE)
-        kernel = KernelMap(size=size, findspace=policy.findspace, direct=self.direct)
+        kernel = KernelMap(size=size, findspace=policy.findspace, direct=self.direct, cpus=cpus)
         return Bench(kernel, self.make_space(policy, kernel, size))
 
     def pipes(self, era: Era, space: Space, limit: int) -> PipeSystem | LinuxPipes:
@@ -112,7 +112,7 @@ def _vmem(_era: Era, kernel: KernelMap, limit: int) -> Space:
 
 
 def _dragonfly(era: Era, kernel: KernelMap, limit: int) -> Space:
-    return CachedSpace(_per_pipe(era, kernel, limit), sizes=[PIPE_SIZE], depth=16, ncpus=1)
+    return CachedSpace(_per_pipe(era, kernel, limit), sizes=[PIPE_SIZE], depth=16, ncpus=kernel.cpus)
 
 
 def _netbsd(era: Era, kernel: KernelMap, limit: int) -> Space:
@@ -140,7 +140,7 @@ DESIGNS: Final[Mapping[str, Design]] = {
         Design("vmem", "FreeBSD's vmem: instant fit, quantum caches up to 16 KiB, 4 MiB imports", _vmem),
         Design(
             "dragonfly",
-            "DragonFly of 2004: one mapping per buffer, 16 kept with their KVA on each CPU (here: one)",
+            "DragonFly of 2004: one mapping per buffer, 16 kept with their KVA on each CPU",
             _dragonfly,
             kernel=KERNELS["dragonfly-2004"],
         ),
