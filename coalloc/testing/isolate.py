@@ -48,7 +48,7 @@ _LINE_BOUND: Final = 50_000
 _STARTING: Final = 10.0
 """Seconds that a process may take at least to start and to import what is under test."""
 _PATIENCE: Final = 3.0
-"""How many times as long as a sign of life making a hanging program small may take."""
+"""How many times as long as otherwise a program may take whose lines are counted."""
 
 
 def find_target(target: str) -> MakeSpace:
@@ -169,9 +169,9 @@ def _hung(setting: Setting, steps: list[Step], what: str) -> Hung:
 
 
 def _shrink(
-    make_space: MakeSpace, _report: _Reporter, *, program: CheckProgram, contract: Contract | None
+    make_space: MakeSpace, report: _Reporter, *, program: CheckProgram, contract: Contract | None
 ) -> Found | None:
-    subject = Subject(make_space, contract, line_bound=_LINE_BOUND)
+    subject = Subject(make_space, contract, line_bound=_LINE_BOUND, on_setting=report.setting)  # each run: a sign of life
     breach = run_program(subject, program)
     return minimise(subject, Found(program, breach)) if breach is not None else None
 
