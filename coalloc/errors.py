@@ -25,6 +25,7 @@ __all__ = [
     "KvaLimitError",
     "MissingExtraError",
     "NoSpaceError",
+    "PanicError",
     "PipeError",
     "ProgramError",
     "Remedy",
@@ -167,6 +168,14 @@ class PipeError(CoallocError, OSError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.errno, self.call)
+
+
+class PanicError(CoallocError):
+    """Report that the kernel would have panicked: whoever called has broken a rule that no error number can express.
+
+    Args:
+        message: What the kernel prints, or what is wrong in words of this project where the facts have none.
+    """
 
 
 # --- refusals ------------------------------------------------------------------------------------

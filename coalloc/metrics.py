@@ -1,4 +1,4 @@
-"""Metrics of fragmentation, as pure functions of hole sizes or of a run, each under the laws that its docstring names.
+"""Metrics of fragmentation and of growth, as pure functions of sizes and counts, each under the laws that its docstring names.
 
 The laws: a share lies in [0, 1]; one hole, and no hole, give 0 loss; scaling every size leaves a share as it is; splitting a
 hole never lowers a loss, joining two never raises it.  Sizes are bytes (any unit will do), the sums exact integers.
@@ -20,6 +20,7 @@ __all__ = [
     "availability",
     "external_fragmentation",
     "fragmentation_index",
+    "growth_exponent",
     "internal_fragmentation",
     "johnstone_wilson",
     "quadratic_fragmentation",
@@ -239,3 +240,25 @@ def regret(live: Sequence[int], high_water: int) -> float:
     if not 0 < most <= high_water:
         raise InvalidRequestError("live", most, f"something must be live at some time, and no more than {high_water}")
     return high_water / most
+
+
+def growth_exponent(points: Sequence[tuple[int, float]]) -> float:
+    """Return the exponent e for which ``work ~ n ** e`` fits best: the slope of the logarithms, by least squares.
+
+    0 is flat, 1 linear; a logarithm shows as a small number that falls as n rises.  Work below 1 counts as 1.
+
+    Args:
+        points: Pairs of n (> 0) and the work at n, of at least two different n.
+
+    Raises:
+        InvalidRequestError: If there are fewer, or an n is not positive.
+
+    >>> round(growth_exponent([(10, 300), (100, 3000), (1000, 30000)]), 3), growth_exponent([(10, 7), (1000, 7)])
+    (1.0, 0.0)
+    """
+    if len({n for n, _ in points}) < 2 or min(n for n, _ in points) <= 0:
+        raise InvalidRequestError("points", points, "at least two different n > 0 are needed")
+    logs = [(math.log(n), math.log(max(work, 1))) for n, work in points]
+    mean_x = sum(x for x, _ in logs) / len(logs)
+    mean_y = sum(y for _, y in logs) / len(logs)
+    return sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs)

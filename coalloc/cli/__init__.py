@@ -1,4 +1,4 @@
-"""The command line: ``coalloc compare``, ``map``, ``trace``; ``check``, ``soak``, ``explore``, ``mutants``.
+"""The command line: ``coalloc compare``, ``map``, ``trace``; ``check``, ``soak``, ``explore``, ``mutants``; ``scenario``.
 
 Exit status 0 for success, 1 for a job that failed or an allocator that does not conform, 2 for bad usage.  Whatever goes
 wrong is one line on standard error.
@@ -18,13 +18,14 @@ from coalloc.cli import (
     common,  # noqa: F401 (first: it says so if typer is missing)
     kit,
     loads,
+    scenario,
 )
 from coalloc.errors import CoallocError, InvalidRequestError
 
 __all__ = ["app", "run"]
 
 app = typer.Typer(
-    help="Compare ways of giving pipes their buffers on recorded and generated loads; hold any allocator to what it declares.",
+    help="Compare ways of giving pipes their buffers; hold any allocator to what it declares; run the kernel around the pipe.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -36,6 +37,7 @@ app.command()(kit.check)
 app.command()(kit.soak)
 app.command()(kit.explore)
 app.command()(kit.mutants)
+app.add_typer(scenario.scenario_app, name="scenario")
 
 
 def _version(wanted: bool) -> None:

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-from coalloc.errors import MissingExtraError
+from coalloc.errors import InvalidRequestError, MissingExtraError
+from coalloc.pipes.designs import Design, find_designs
+from coalloc.pipes.eras import ERAS, Era
+from coalloc.units import PAGE_SIZE, parse_size
 
 try:
     import typer
@@ -22,12 +25,53 @@ except ImportError as error:  # pragma: no cover (needs an environment without t
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["Bar", "JsonOption", "SeedOption", "new_table", "note", "print_json", "print_table"]
+__all__ = [
+    "Bar",
+    "EraOption",
+    "JsonOption",
+    "LimitOption",
+    "SeedOption",
+    "designs_named",
+    "era_named",
+    "new_table",
+    "note",
+    "print_json",
+    "print_table",
+    "size_given",
+]
 
 _WIDTH_WITHOUT_TERMINAL = 160
 
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn at random.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+EraOption = Annotated[str, typer.Option("--era", help=f"Whose pipe policy: {', '.join(ERAS)}.")]
+LimitOption = Annotated[str, typer.Option("--limit", help="maxpipekva, such as 64M, 8704000 or 512KiB.")]
+
+
+def era_named(name: str) -> Era:
+    """Return the era of ``--era``."""
+    if name not in ERAS:
+        raise InvalidRequestError("--era", name, f"is no era; there are {', '.join(ERAS)}")
+    return ERAS[name]
+
+
+def size_given(option: str, text: str) -> int:
+    """Return the size that an option gives, in bytes."""
+    try:
+        size = parse_size(text)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(option, text, error.reason) from None
+    if size < PAGE_SIZE:
+        raise InvalidRequestError(option, text, f"must be at least a page, {PAGE_SIZE} bytes")
+    return size
+
+
+def designs_named(option: str, names: str) -> tuple[Design, ...]:
+    """Return the designs that an option names."""
+    try:
+        return find_designs(names)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(option, error.value, error.reason) from None
 
 
 class Bar:

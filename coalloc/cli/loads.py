@@ -10,14 +10,26 @@ from typing import Annotated, Any
 
 import typer
 
-from coalloc.cli.common import Bar, JsonOption, SeedOption, new_table, note, print_json, print_table
+from coalloc.cli.common import (
+    Bar,
+    EraOption,
+    JsonOption,
+    LimitOption,
+    SeedOption,
+    designs_named,
+    era_named,
+    new_table,
+    note,
+    print_json,
+    print_table,
+    size_given,
+)
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.designs import DESIGNS, Bench, Design, find_designs
-from coalloc.pipes.eras import ERAS, Era
+from coalloc.pipes.designs import DESIGNS, Bench
 from coalloc.report.plots import require_format, save_comparison
 from coalloc.report.tables import comparison_rows, design_figures, trace_figures
 from coalloc.space.picture import LEGEND
-from coalloc.units import PAGE_SIZE, parse_size
+from coalloc.units import parse_size
 from coalloc.vm.costs import COSTS
 from coalloc.workload.bundled import bundled_build
 from coalloc.workload.generators import GENERATORS
@@ -34,37 +46,12 @@ trace_app = typer.Typer(help="Import, describe and generate programs.", rich_mar
 _PIECE = 1 << 15
 
 
-def _era(name: str) -> Era:
-    if name not in ERAS:
-        raise InvalidRequestError("--era", name, f"is no era; there are {', '.join(ERAS)}")
-    return ERAS[name]
-
-
-def _size(option: str, text: str) -> int:
-    try:
-        size = parse_size(text)
-    except InvalidRequestError as error:
-        raise InvalidRequestError(option, text, error.reason) from None
-    if size < PAGE_SIZE:
-        raise InvalidRequestError(option, text, f"must be at least a page, {PAGE_SIZE} bytes")
-    return size
-
-
-def _designs(option: str, names: str) -> tuple[Design, ...]:
-    try:
-        return find_designs(names)
-    except InvalidRequestError as error:
-        raise InvalidRequestError(option, error.value, error.reason) from None
-
-
 Source = Annotated[
     Path | None,
     typer.Argument(
         metavar="[PROGRAM|STRACE LOG]", help="A program or an strace log; the bundled build if none is given."
     ),
 ]
-EraOption = Annotated[str, typer.Option("--era", help=f"Whose pipe policy: {', '.join(ERAS)}.")]
-LimitOption = Annotated[str, typer.Option("--limit", help="maxpipekva, such as 64M, 8704000 or 512KiB.")]
 CopiesOption = Annotated[int, typer.Option("--copies", help="Run so many copies of a pipe program at once.")]
 SpreadOption = Annotated[
     float | None,
@@ -117,7 +104,7 @@ def compare(
 
     Ratios are to the first design.  The estimated cost is made from counts and measured prices; it is no measurement.
     """
-    chosen, policy, size = _designs("--designs", designs), _era(era), _size("--limit", limit)
+    chosen, policy, size = designs_named("--designs", designs), era_named(era), size_given("--limit", limit)
     if plot is not None:
         require_format(plot)
     bar = Bar()
@@ -203,7 +190,7 @@ def draw_map(
     seed: SeedOption = 0,
 ) -> None:
     """Draw the arenas after a program, or at some moment of it."""
-    chosen, policy, size = _designs("--design", design), _era(era), _size("--limit", limit)
+    chosen, policy, size = designs_named("--design", design), era_named(era), size_given("--limit", limit)
     if len(chosen) > 1:
         raise InvalidRequestError("--design", design, "one design is drawn at a time")
     bar = Bar()

@@ -52,6 +52,7 @@ class Design:
         kernel: The pipe policy that belongs to it, in place of the era that is asked for; None where that holds.
         make_pipes: Builds the pipe system over the space: era, space, limit in bytes, clock; FreeBSD's if None.
         direct: Whether the kernel map is a direct map, whose pages need no fault and no shoot-down.
+        one_by_one: Whether buffers are mapped one by one, under the map's lock; a design with arenas has a lock of its own.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Design:
     kernel: Era | None = None
     make_pipes: Callable[[Era, Space, int, SimClock], PipeSystem | LinuxPipes] | None = None
     direct: bool = False
+    one_by_one: bool = False
 
     def policy(self, era: Era) -> Era:
         """Return the policy that holds where an era is asked for."""
@@ -80,11 +82,13 @@ class Design:
         kernel = KernelMap(size=size, findspace=policy.findspace, direct=self.direct, cpus=cpus)
         return Bench(kernel, self.make_space(policy, kernel, size))
 
-    def pipes(self, era: Era, space: Space, limit: int) -> PipeSystem | LinuxPipes:
-        """Build the pipe system over a space."""
+    def pipes(self, era: Era, space: Space, limit: int, clock: SimClock | None = None) -> PipeSystem | LinuxPipes:
+        """Build the pipe system over a space, with a clock of its own if there is none."""
+        if clock is None:
+            clock = SimClock()
         if self.make_pipes is not None:
-            return self.make_pipes(self.policy(era), space, limit, SimClock())
-        return PipeSystem(space, self.policy(era), maxpipekva=limit, resize_in_place=self.resize_in_place)
+            return self.make_pipes(self.policy(era), space, limit, clock)
+        return PipeSystem(space, self.policy(era), maxpipekva=limit, clock=clock, resize_in_place=self.resize_in_place)
 
 
 def _per_pipe(era: Era, kernel: KernelMap, limit: int) -> Space:
@@ -130,7 +134,7 @@ def _linux(_era: Era, space: Space, _limit: int, clock: SimClock) -> LinuxPipes:
 DESIGNS: Final[Mapping[str, Design]] = {
     design.name: design
     for design in (
-        Design("per-pipe", "one mapping per buffer, as the kernels do", _per_pipe),
+        Design("per-pipe", "one mapping per buffer, as the kernels do", _per_pipe, one_by_one=True),
         Design(
             "coalescing", "carved from 4 MiB arenas, best fit, coalesced at once", _coalescing, resize_in_place=True
         ),
@@ -143,14 +147,22 @@ DESIGNS: Final[Mapping[str, Design]] = {
             "DragonFly of 2004: one mapping per buffer, 16 kept with their KVA on each CPU",
             _dragonfly,
             kernel=KERNELS["dragonfly-2004"],
+            one_by_one=True,
         ),
         Design(
             "netbsd",
             "NetBSD of 2009: KVA kept with the cached object",
             _netbsd,
             kernel=KERNELS["netbsd-2009"],
+            one_by_one=True,
         ),
-        Design("openbsd", "OpenBSD: one mapping per buffer, no limit", _per_pipe, kernel=KERNELS["openbsd"]),
+        Design(
+            "openbsd",
+            "OpenBSD: one mapping per buffer, no limit",
+            _per_pipe,
+            kernel=KERNELS["openbsd"],
+            one_by_one=True,
+        ),
         Design(
             "linux",
             "Linux: a ring of pages from the direct map, taken when written",

@@ -81,6 +81,8 @@ class Era:
         findspace: How the map of this era is searched for free space.
         sysctls: Further names under kern.ipc that this era has, without the prefix.
         one_way: Whether fildes[0] can only be read and fildes[1] only be written.
+        polls_unbacked: Whether a half without a buffer counts as writable.
+        numbers_ends: Whether fstat(2) gives each end a number (st_ino) and both a device (st_dev); 0 otherwise.
     """
 
     name: str
@@ -100,6 +102,8 @@ class Era:
     findspace: Literal["tree", "linear"]
     sysctls: tuple[str, ...]
     one_way: bool = False
+    polls_unbacked: bool = False
+    numbers_ends: bool = False
 
 
 _JULY_2003: Final = Era(
@@ -150,6 +154,8 @@ _TEN: Final = attrs.evolve(
     title="FreeBSD 10.2 to 10.4: pipe(2) succeeds without a buffer",
     create_errno=None,
     sysctls=(),
+    polls_unbacked=True,  # the facts are silent; the test that asks for it is in its tree
+    numbers_ends=True,  # the same
 )
 _CURRENT: Final = attrs.evolve(
     _EARLY_2006,
@@ -159,6 +165,8 @@ _CURRENT: Final = attrs.evolve(
     reserve_percent=2,
     charges_users=True,
     sysctls=("pipebuf_reserv",),
+    polls_unbacked=True,
+    numbers_ends=True,
 )
 
 ERAS: Final[Mapping[str, Era]] = {era.name: era for era in (_JULY_2003, _JANUARY_2004, _EARLY_2006, _TEN, _CURRENT)}

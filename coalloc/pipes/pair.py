@@ -35,17 +35,20 @@ import enum
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import attrs
 
 from coalloc.errors import InvalidRequestError, PipeError
 from coalloc.pipes.budget import Owner
 from coalloc.pipes.eras import MINPIPESIZE, PIPE_BUF, PIPE_MINDIRECT
 from coalloc.pipes.ring import Ring
+from coalloc.units import PAGE_SIZE
 
 if TYPE_CHECKING:
     from coalloc.pipes.system import PipeSystem
 
-__all__ = ["Half", "PipePair", "Present"]
+__all__ = ["Half", "KEvent", "Knote", "PipePair", "PipeStat", "PollState", "Present"]
 
 
 class Present(enum.Enum):
@@ -84,6 +87,67 @@ class Half:
     def cnt(self) -> int:
         """Bytes buffered, those of a direct write not included."""
         return self.ring.cnt
+
+    @property
+    def readable(self) -> int:
+        """Bytes that can be read: those of a direct write in progress, or those buffered."""
+        return self.ring.cnt if self.direct is None else len(self.direct)
+
+
+@attrs.frozen
+class PipeStat:
+    """What fstat(2) tells of an end.
+
+    Args:
+        st_size: Bytes that can be read, those of a direct write included.
+        st_blksize: A page.
+        st_ino: The end's number, and
+        st_dev: the device, both > 0; 0 in eras that give none.
+    """
+
+    st_size: int
+    st_blksize: int
+    st_ino: int
+    st_dev: int
+
+
+@attrs.frozen
+class PollState:
+    """What select(2) and poll(2) tell of an end: whether a read or a write would be served at once, or fail."""
+
+    readable: bool
+    writable: bool
+
+
+@attrs.frozen
+class KEvent:
+    """An event of kqueue(2).
+
+    Args:
+        data: Bytes that can be read (EVFILT_READ), or for which there is room (EVFILT_WRITE).
+        eof: Whether the other end is closed (EV_EOF).
+    """
+
+    data: int
+    eof: bool
+
+
+@attrs.frozen
+class Knote:
+    """A filter on an end; made by :meth:`PipePair.knote`."""
+
+    pair: PipePair
+    end: int
+    filter: Literal["read", "write"]
+
+    def event(self) -> KEvent | None:
+        """Return the event that is pending, or None: one is while there is data to read, or room for PIPE_BUF bytes, or EOF."""
+        half = self.pair.halves[self.end]
+        if self.filter == "read":
+            n = half.readable
+            return KEvent(n, half.eof) if n or half.eof else None
+        room = self.pair.room(self.end)
+        return KEvent(room, half.eof) if room >= PIPE_BUF or half.eof else None
 
 
 class PipePair:
@@ -156,13 +220,14 @@ class PipePair:
         system.count_write(taken)
         return taken
 
-    def read(self, end: int, n: int, *, into: bytearray | None = None) -> int:
+    def read(self, end: int, n: int, *, into: bytearray | None = None, again: bool = False) -> int:
         """Read up to ``n`` bytes and return how many; 0 is the end of the file.
 
         Args:
             end: The end that reads.
             n: How many bytes at most, >= 0.
             into: Where to append them.
+            again: Whether this goes on with a read that had to wait: the buffer's size is not looked at anew.
 
         Raises:
             PipeError: EBADF if the end is closed, or only for writing; EAGAIN if there is nothing to read now.
@@ -173,7 +238,8 @@ class PipePair:
         if self._system.era.one_way and end == 1:
             raise PipeError(errno.EBADF, "read")
         half = self._open(end, "read", peer=False)
-        self._system.shrink_on_read(half)
+        if not again:
+            self._system.shrink_on_read(half)
         if half.direct is not None:
             got = half.direct[:n]
             half.direct = half.direct[len(got) :] or None
@@ -198,6 +264,45 @@ class PipePair:
         """Tell whether a writer at ``end`` that blocked would be woken: the buffer holds less than MINPIPESIZE."""
         half = self.halves[1 - end]
         return half.direct is None and half.ring.cnt < MINPIPESIZE and half.ring.cnt < half.ring.size
+
+    # --- asking ------------------------------------------------------------------------------------
+
+    def stat(self, end: int) -> PipeStat:
+        """Return what fstat(2) tells of an end.
+
+        Raises:
+            PipeError: EBADF if the end is closed.
+
+        Source: facts/kernel.md sections 1.7 and 7.
+        """
+        half = self._open(end, "fstat", peer=False)
+        numbered = self._system.era.numbers_ends
+        return PipeStat(half.readable, PAGE_SIZE, 2 * self.number + end + 1 if numbered else 0, 1 if numbered else 0)
+
+    def poll(self, end: int) -> PollState:
+        """Return what select(2) tells of an end: writable is one that has room for PIPE_BUF bytes.
+
+        Raises:
+            PipeError: EBADF if the end is closed.
+
+        Source: facts/kernel.md section 1.7.
+        """
+        half, peer = self._open(end, "poll", peer=False), self.halves[1 - end]
+        unbacked = self._system.era.polls_unbacked and not peer.size
+        return PollState(bool(half.readable) or half.eof, half.eof or unbacked or self.room(end) >= PIPE_BUF)
+
+    def knote(self, end: int, filter: Literal["read", "write"]) -> Knote:  # noqa: A002 (kqueue's word)
+        """Register a filter on an end: EVFILT_READ or EVFILT_WRITE.
+
+        Raises:
+            PipeError: EBADF if the end is closed; EPIPE for "write" if the other end is.
+
+        Source: facts/kernel.md section 7.
+        """
+        if filter not in ("read", "write"):
+            raise InvalidRequestError("filter", filter, "must be 'read' or 'write'")
+        self._open(end, "kevent", peer=filter == "write")
+        return Knote(self, end, filter)
 
     # --- life --------------------------------------------------------------------------------------
 

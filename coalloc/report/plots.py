@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coalloc.errors import InvalidRequestError, MissingExtraError
+from coalloc.kernel.scenarios.scalability import Curve
 from coalloc.units import PAGE_SIZE, format_size
 from coalloc.workload.replay import Outcome
 
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "draw_comparison", "require_format", "save_comparison"]
+__all__ = ["FORMATS", "draw_comparison", "draw_curves", "require_format", "save_comparison", "save_curves"]
 
 FORMATS: Final = (".svg", ".png")
 # Colours told apart with any kind of colour vision (Okabe and Ito 2008).
 _LINES: Final = (("mapped", "#0072B2", 2.6), ("resident", "#D55E00", 1.3), ("live", "#009E73", 1.1))
+_CURVES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
 _DESIGNS: Final = ("#000000", "#CC79A7", "#E69F00", "#56B4E9", "#777777")  # none of those above: other things
 
 
@@ -110,10 +112,79 @@ def save_comparison(outcomes: Sequence[Outcome], title: str, path: str | PathLik
         MissingExtraError: If matplotlib is not installed.
         OSError: If the file cannot be written.
     """
+    _save(lambda: draw_comparison(outcomes, title), path)
+
+
+def draw_curves(curves: Sequence[Curve]) -> Figure:
+    """Draw counted work against the number of the call: pipes on the left, descriptors on the right, one line each.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("matplotlib", "plot") from None
+    groups = [(what, load) for what in ("pipe", "descriptor") for load in _loads(curves, what)]
+    figure = Figure(figsize=(12, 4.2 * -(-len(groups) // 2)), layout="constrained")
+    figure.suptitle("counted work of the i-th call", fontsize=12)
+    for number, (what, load) in enumerate(groups):
+        axes = figure.add_subplot(-(-len(groups) // 2), 2, number + 1)
+        group = [curve for curve in curves if (curve.what, curve.load) == (what, load)]
+        for colour, lines in zip(_CURVES * len(group), _alike(group), strict=False):
+            first = lines[0]
+            axes.plot(
+                range(1, len(first.work) + 1),
+                [max(work, 0.8) for work in first.work],
+                color=colour,
+                linewidth=1.3,
+                label=_label(lines),
+            )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_title(f"{what}s, {load}", fontsize=11)
+        axes.set_xlabel("number of holes (i)" if load == "between holes" else f"number of the {what} (i)")
+        axes.set_ylabel("counted work")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper left", fontsize=7)
+        axes.set_ylim(0.7, 30 * max(max(curve.work) for curve in group))
+    return figure
+
+
+def _label(curves: Sequence[Curve]) -> str:
+    eras = ", ".join(curve.era for curve in curves if curve.era)
+    first = curves[0]
+    return f"{first.name}{f' ({eras})' if eras else ''}: {'flat' if first.flat else f'grows as i^{first.exponent:.2f}'}"
+
+
+def _loads(curves: Sequence[Curve], what: str) -> list[str]:
+    return list(dict.fromkeys(curve.load for curve in curves if curve.what == what))
+
+
+def _alike(curves: Sequence[Curve]) -> list[list[Curve]]:
+    """Group curves of one name that are equal, so that one line does not hide behind another."""
+    groups: dict[tuple[str, tuple[int, ...]], list[Curve]] = {}
+    for curve in curves:
+        groups.setdefault((curve.name, curve.work), []).append(curve)
+    return list(groups.values())
+
+
+def save_curves(curves: Sequence[Curve], path: str | PathLike[str]) -> None:
+    """Draw curves and write them to a file, SVG or PNG by its ending; equal curves give equal files.
+
+    Raises:
+        InvalidRequestError: If the ending is none of ``FORMATS``.
+        MissingExtraError: If matplotlib is not installed.
+        OSError: If the file cannot be written.
+    """
+    _save(lambda: draw_curves(curves), path)
+
+
+def _save(draw: Callable[[], Figure], path: str | PathLike[str]) -> None:
     require_format(path)
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": "coalloc", "svg.fonttype": "none"}):
-        figure = draw_comparison(outcomes, title)
+        figure = draw()
         metadata = {"Date": None} if fspath(path).endswith(".svg") else {}
         figure.savefig(fspath(path), metadata=metadata, dpi=120)

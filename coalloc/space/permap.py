@@ -29,6 +29,14 @@ __all__ = ["PerPipeSpace"]
 _ROW: Final = 4 * MiB
 """Bytes that one line of the picture shows."""
 
+_CONTRACT: Final = Contract(
+    fit=None,
+    coalescing=Coalescing.IMMEDIATE,
+    completeness=Completeness.EXACT,
+    release=EAGER,
+    resize=Resize.MOVING,
+)
+
 
 class PerPipeSpace(SpaceSource):
     """Map every buffer on its own.
@@ -92,13 +100,7 @@ class PerPipeSpace(SpaceSource):
     @property
     def contract(self) -> Contract:
         """What this space promises; which gap wins is up to the source."""
-        return Contract(
-            fit=None,
-            coalescing=Coalescing.IMMEDIATE,
-            completeness=Completeness.EXACT,
-            release=EAGER,
-            resize=Resize.MOVING,
-        )
+        return _CONTRACT
 
     @property
     def quantum(self) -> int:

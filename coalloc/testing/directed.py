@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import math
 import random
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -17,6 +16,7 @@ from typing import Any, Final
 import attrs
 
 from coalloc.contract import Coalescing, Constraint, Fit, Geometry, Resize, Work
+from coalloc.metrics import growth_exponent
 from coalloc.space.protocol import Kind
 from coalloc.testing.judge import Judge
 from coalloc.testing.lines import count_lines
@@ -245,7 +245,7 @@ def _grows_as_declared(subject: Subject) -> None:
     if contract.work is None:
         raise NotPromised("no growth is declared")
     points = [(holes, _work_with(subject, holes)) for holes in _COMBS]
-    slope = _slope(points)
+    slope = growth_exponent(points)
     if slope > _SLOPES[contract.work]:
         shown = ", ".join(f"{work} at {holes}" for holes, work in points)
         raise Breach(
@@ -272,14 +272,6 @@ def _work_with(subject: Subject, holes: int) -> int:
             space.free(base)
         most = max(most, lines[0])
     return most
-
-
-def _slope(points: list[tuple[int, int]]) -> float:
-    """Fit log(work) = slope * log(n) + c by least squares."""
-    logs = [(math.log(n), math.log(max(work, 1))) for n, work in points]
-    mean_x = sum(x for x, _ in logs) / len(logs)
-    mean_y = sum(y for _, y in logs) / len(logs)
-    return sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs)
 
 
 # --- P21: metamorphic laws -----------------------------------------------------------------------------------

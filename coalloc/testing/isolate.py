@@ -171,7 +171,9 @@ def _hung(setting: Setting, steps: list[Step], what: str) -> Hung:
 def _shrink(
     make_space: MakeSpace, report: _Reporter, *, program: CheckProgram, contract: Contract | None
 ) -> Found | None:
-    subject = Subject(make_space, contract, line_bound=_LINE_BOUND, on_setting=report.setting)  # each run: a sign of life
+    subject = Subject(
+        make_space, contract, line_bound=_LINE_BOUND, on_setting=report.setting
+    )  # each run: a sign of life
     breach = run_program(subject, program)
     return minimise(subject, Found(program, breach)) if breach is not None else None
 

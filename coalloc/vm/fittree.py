@@ -208,20 +208,30 @@ class FitTree:
             parent.left = child
         else:
             parent.right = child
-        while parent is not None:
-            parent.refresh()
-            parent = parent.parent
+        above = parent
+        while above is not None:
+            above.count -= 1
+            above = above.parent
+        self._refresh_largest(parent)
 
     def update(self, key: int, length: int) -> None:
         """Give an address of the tree another length."""
-        at: Node | None = self._nodes[key]
-        self._nodes[key].length = length
-        while at is not None:
-            before = at.largest
-            at.refresh()
-            if at.largest == before:
+        node = self._nodes[key]
+        node.length = length
+        self._refresh_largest(node)
+
+    def _refresh_largest(self, node: Node | None) -> None:
+        """Recompute ``largest`` from a node up, as far as it changes."""
+        while node is not None:
+            largest, left, right = node.length, node.left, node.right
+            if left is not None and left.largest > largest:
+                largest = left.largest
+            if right is not None and right.largest > largest:
+                largest = right.largest
+            if largest == node.largest:
                 return
-            at = at.parent
+            node.largest = largest
+            node = node.parent
 
     def _rotate_up(self, node: Node) -> None:
         parent = node.parent

@@ -54,6 +54,7 @@ SAMPLES: list[tuple[CoallocError, str]] = [
     (ProgramError("no", "f", 3), "f, line 3: no"),
     (ProgramError("no"), "no"),
     (PipeError(errno.EPIPE, "write"), "write: EPIPE: Broken pipe"),
+    (errors.PanicError("recursed"), "recursed"),
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from coalloc.metrics import (
     availability,
     external_fragmentation,
     fragmentation_index,
+    growth_exponent,
     internal_fragmentation,
     johnstone_wilson,
     quadratic_fragmentation,
@@ -65,3 +66,10 @@ def test_input_outside_its_range_is_refused(call: Any) -> None:
     """With the argument's name."""
     with pytest.raises(InvalidRequestError):
         call()
+
+
+@pytest.mark.parametrize("points", [[], [(5, 1)], [(5, 1), (5, 2)], [(0, 1), (5, 2)]])
+def test_growth_needs_two_different_sizes(points: list[tuple[int, float]]) -> None:
+    """Else there is no slope."""
+    with pytest.raises(InvalidRequestError, match="points"):
+        growth_exponent(points)

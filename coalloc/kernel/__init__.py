@@ -1,0 +1,75 @@
+"""What surrounds a pipe: object zones, descriptors, lock order and profiles, threads on CPUs, scenarios over all of it."""
+
+from coalloc.kernel.config import BEFORE_PAIRS, CONFIGS, FIXES, FiledescLock, KernelConfig
+from coalloc.kernel.fdtable import LAYOUTS, FdLayout, FdTable, FileTable, Grown, OldTable, Search
+from coalloc.kernel.lockprof import LOCK_PROFILING, MUTEX_PROFILING, LockProfile, ProfileRow, ProfileStyle
+from coalloc.kernel.locks import GIANT, Lock, LockKind
+from coalloc.kernel.process import Allocations, Kernel, Process
+from coalloc.kernel.smp import (
+    Acquire,
+    Exploration,
+    Finding,
+    Machine,
+    PctDriver,
+    Preempt,
+    RandomDriver,
+    Release,
+    Run,
+    Schedule,
+    SleepOn,
+    Spend,
+    TryAcquire,
+    WakeUp,
+    explore,
+    search,
+)
+from coalloc.kernel.witness import RULES, OrderReport, Witness, WitnessRules
+from coalloc.kernel.zone import Zone, ZoneCounters
+
+__all__ = [
+    "BEFORE_PAIRS",
+    "CONFIGS",
+    "FIXES",
+    "GIANT",
+    "LAYOUTS",
+    "LOCK_PROFILING",
+    "MUTEX_PROFILING",
+    "RULES",
+    "Acquire",
+    "Allocations",
+    "Exploration",
+    "FdLayout",
+    "FdTable",
+    "FileTable",
+    "FiledescLock",
+    "Finding",
+    "Grown",
+    "Kernel",
+    "KernelConfig",
+    "Lock",
+    "LockKind",
+    "LockProfile",
+    "Machine",
+    "OldTable",
+    "OrderReport",
+    "PctDriver",
+    "Preempt",
+    "Process",
+    "ProfileRow",
+    "ProfileStyle",
+    "RandomDriver",
+    "Release",
+    "Run",
+    "Schedule",
+    "Search",
+    "SleepOn",
+    "Spend",
+    "TryAcquire",
+    "WakeUp",
+    "Witness",
+    "WitnessRules",
+    "Zone",
+    "ZoneCounters",
+    "explore",
+    "search",
+]

@@ -1,0 +1,398 @@
+"""`FdTable`: a process's descriptors, always the lowest that is free; `FileTable`: how many files the system has.
+
+How a table grows, how it is searched, and what becomes of the old one are data (:class:`FdLayout`), since kernels differ in
+nothing else.  Searches count what they look at (``looked_at``): slots of the table for the scan of 4.4BSD, words of the bitmap
+for the one of January 2004, words of both levels for OpenBSD's, nodes for DragonFly's tree.
+
+The scan of 4.4BSD starts at a hint, which is where it stopped last, or a lower descriptor closed since.  So opening in
+sequence is cheap, and closing a low one makes the next open but one walk over all that are open: what bindbench measures (B49).
+
+A table that has been outgrown is freed, unless it is the first, which lies within the structure.  *When* it is freed is what
+the mail of 31 January 2004 is about; this module tells (:class:`Grown`), and the caller does it.
+
+Source: facts/kernel.md section 5; B18, B40, B47 to B49.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import attrs
+
+from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, PipeError, Violation
+from coalloc.pipes.budget import Console, Owner
+from coalloc.pipes.clock import SimClock
+from coalloc.units import round_up
+
+__all__ = ["LAYOUTS", "FdLayout", "FdTable", "FileTable", "Grown", "OldTable", "Search"]
+
+
+class Search(enum.Enum):
+    """How the lowest free descriptor is found; the value says what is counted."""
+
+    SCAN = "slots"
+    BITMAP = "words"
+    TWO_LEVELS = "words of both levels"
+    TREE = "nodes"
+
+
+class OldTable(enum.Enum):
+    """What becomes of a table that has been outgrown."""
+
+    FREED_LOCKED = "freed with the lock held"
+    FREED_AFTER = "freed when the lock has been given back"
+    KEPT = "kept on a list until the process exits"
+
+
+@attrs.frozen
+class FdLayout:
+    """How a kernel keeps descriptors.
+
+    Args:
+        name: Its key in ``LAYOUTS``.
+        title: What it is, in words.
+        first: Descriptors in the table that lies within the structure.
+        next_size: The size after this many; before it is capped.
+        search: How the lowest free one is found.
+        word_bits: Bits of a word of the bitmap.
+        entry_bytes: Bytes of a descriptor in the table (a pointer and a flag byte).
+        old_table: What becomes of a table that has been outgrown.
+    """
+
+    name: str
+    title: str
+    first: int
+    next_size: Callable[[int], int]
+    search: Search
+    word_bits: int = 32
+    entry_bytes: int = 5
+    old_table: OldTable = OldTable.FREED_AFTER
+
+
+def _doubled_from_50(size: int) -> int:
+    return 50 if size < 50 else 2 * size
+
+
+def _doubled(size: int) -> int:
+    return 2 * size
+
+
+def _full_tree(size: int) -> int:
+    return 2 * size + 1
+
+
+_BITMAP: Final = FdLayout(
+    "bitmap", "FreeBSD from January 2004 on: a bitmap", 20, _doubled, Search.BITMAP, old_table=OldTable.FREED_LOCKED
+)
+
+LAYOUTS: Final[Mapping[str, FdLayout]] = {
+    layout.name: layout
+    for layout in (
+        FdLayout("4.4bsd", "4.4BSD: a scan from a hint", 20, _doubled_from_50, Search.SCAN),
+        _BITMAP,
+        attrs.evolve(_BITMAP, name="bitmap-64", title="the same with pointers of 64 bits", word_bits=64, entry_bytes=9),
+        FdLayout("openbsd", "OpenBSD: bitmaps of two levels, 32 by 32", 20, _doubled_from_50, Search.TWO_LEVELS),
+        FdLayout("dragonfly", "DragonFly from June 2005 on: a tree within the table", 15, _full_tree, Search.TREE),
+    )
+}
+"""The layouts by name.  DragonFly's tables have 2**n - 1 descriptors; that the first has 15 is assumed."""
+
+
+@attrs.frozen
+class Grown:
+    """What a table grew from and to, in descriptors, and the bytes of the old one that are to be freed (0 for the first)."""
+
+    old: int
+    new: int
+    old_bytes: int
+
+
+class FdTable:
+    """Keep the descriptors of one process.
+
+    Args:
+        layout: How; see :data:`LAYOUTS`.
+        limit: Descriptors that the process may have: the lesser of RLIMIT_NOFILE and kern.maxfilesperproc, >= 1.
+
+    Complexity:
+        A call looks at ``looked_at`` slots, words or nodes: O(n) for a scan, O(n / word) for a bitmap, O(log n) for a tree.
+
+    >>> table = FdTable(LAYOUTS["bitmap"], limit=100)
+    >>> [table.alloc() for _ in range(21)][-1], table.size
+    (20, 64)
+    >>> table.free(3); table.alloc()
+    3
+    """
+
+    def __init__(self, layout: FdLayout, *, limit: int = 11_712) -> None:
+        if type(limit) is not int or limit < 1:
+            raise InvalidRequestError("limit", limit, "must be an int >= 1")
+        self.layout = layout
+        self.limit = limit
+        self.looked_at = 0
+        self.growths: list[Grown] = []
+        self.kept_bytes = 0
+        """Bytes of old tables that are kept."""
+        self._used = bytearray(layout.first)
+        self._counts = [0] * layout.first if layout.search is Search.TREE else []
+        self._hint = 0
+        self._open = 0
+
+    @property
+    def size(self) -> int:
+        """Descriptors in the table."""
+        return len(self._used)
+
+    @property
+    def open(self) -> int:
+        """Descriptors in use."""
+        return self._open
+
+    def __contains__(self, fd: object) -> bool:
+        return type(fd) is int and 0 <= fd < self.size and self._used[fd] == 1
+
+    # --- calls -----------------------------------------------------------------------------------------
+
+    def alloc(self, minfd: int = 0) -> int:
+        """Take the lowest free descriptor from ``minfd`` on, and let the table grow for it.
+
+        Raises:
+            PipeError: EMFILE, if there is none below the limit.
+            InvalidRequestError: If ``minfd`` is negative.
+
+        Source: B47, B48.
+        """
+        while True:
+            fd = self.find(minfd)
+            if fd < self.size:
+                self.use(fd, minfd)
+                return fd
+            self.grow()
+
+    def find(self, minfd: int = 0) -> int:
+        """Return the lowest free descriptor from ``minfd`` on; the table's size, or more, if it has to grow for one.
+
+        Raises:
+            PipeError: EMFILE, if there is none below the limit.
+            InvalidRequestError: If ``minfd`` is negative.
+        """
+        if type(minfd) is not int or minfd < 0:
+            raise InvalidRequestError("minfd", minfd, "must be an int >= 0")
+        start = max(minfd, self._hint)
+        fd = self._search(start) if start < self.size else start
+        if fd >= self.limit:
+            raise PipeError(errno.EMFILE, "fdalloc")
+        return fd
+
+    def grow(self) -> Grown:
+        """Make the table larger, and return what it was; what becomes of the old one is the caller's business.
+
+        Raises:
+            PipeError: EMFILE, if it has as many as the limit allows.
+        """
+        old = self.size
+        if old >= self.limit:
+            raise PipeError(errno.EMFILE, "fdgrowtable")
+        layout = self.layout
+        new = min(layout.next_size(old), self.limit)
+        if layout.search is Search.TREE:
+            new = layout.next_size(old)  # a tree is full
+        elif layout.search is Search.BITMAP:
+            new = round_up(new, layout.word_bits)
+        self._used.extend(bytes(new - old))
+        if layout.search is Search.TREE:
+            self._counts.extend([0] * (new - old))
+            root = old  # the old tree becomes the left one below a new root
+            self._counts[root] = self._counts[(old - 1) // 2]
+        grown = Grown(old, new, old * layout.entry_bytes if self.growths else 0)
+        self.growths.append(grown)
+        if layout.old_table is OldTable.KEPT:
+            self.kept_bytes += grown.old_bytes
+        return grown
+
+    def use(self, fd: int, minfd: int = 0) -> None:
+        """Take a descriptor that was found.
+
+        Args:
+            fd: What :meth:`find` returned.
+            minfd: What it was asked for.
+
+        Raises:
+            InvalidRequestError: If it is in use, or outside the table.
+        """
+        if type(fd) is not int or not 0 <= fd < self.size or self._used[fd]:
+            raise InvalidRequestError("fd", fd, "is in use, or outside the table")
+        self._used[fd] = 1
+        self._open += 1
+        if self.layout.search is Search.TREE:
+            self._add_up(fd, 1)
+        if self.layout.search is Search.BITMAP:
+            if fd == self._hint:
+                self._hint = self._search(fd)  # kept exact by fdused()
+        elif minfd <= self._hint:
+            self._hint = fd
+
+    def free(self, fd: int) -> None:
+        """Give a descriptor back.
+
+        Raises:
+            PipeError: EBADF, if it is not in use.
+        """
+        if fd not in self:
+            raise PipeError(errno.EBADF, "close")
+        self._used[fd] = 0
+        self._open -= 1
+        self._hint = min(self._hint, fd)
+        if self.layout.search is Search.TREE:
+            self._add_up(fd, -1)
+
+    def fds(self) -> tuple[int, ...]:
+        """Return the descriptors in use, lowest first."""
+        return tuple(fd for fd, used in enumerate(self._used) if used)
+
+    def violations(self) -> tuple[Violation, ...]:
+        """Return every breach of F1: counts that are wrong, a hint above a free descriptor."""
+        found = []
+        if sum(self._used) != self._open:
+            found.append(Violation("F1", f"{self._open} descriptors are open, the table has {sum(self._used)}"))
+        lowest = self._used.find(0)
+        if lowest >= 0 and self._hint > lowest:
+            found.append(Violation("F1", f"the search starts at {self._hint}, and {lowest} is free"))
+        for fd, count in enumerate(self._counts):
+            size = (fd + 1) & -(fd + 1)  # a node's subtree reaches size - 1 to either side
+            true = sum(self._used[fd + 1 - size : fd + size])
+            if count != true:
+                found.append(Violation("F1", f"the subtree of {fd} counts {count} descriptors and has {true}"))
+        return tuple(found)
+
+    def check(self) -> None:
+        """Raise InvariantViolation if ``violations()`` finds any."""
+        found = self.violations()
+        if found:
+            raise InvariantViolation(found, f"open: {self.fds()}")
+
+    # --- searching ---------------------------------------------------------------------------------------
+
+    def _search(self, start: int) -> int:
+        """Return the lowest free descriptor from ``start`` on, or the table's size; count what was looked at."""
+        search = self.layout.search
+        if search is Search.TREE:
+            return self._search_tree(start)
+        if search is Search.TWO_LEVELS:
+            return self._search_levels(start)
+        found = self._next_free(start)
+        last = min(found, self.size - 1)
+        unit = self.layout.word_bits if search is Search.BITMAP else 1
+        self.looked_at += last // unit - start // unit + 1
+        return found
+
+    def _next_free(self, start: int) -> int:
+        found = self._used.find(0, start)
+        return self.size if found < 0 else found
+
+    def _search_levels(self, start: int) -> int:
+        """Look for a word that is not full in the upper map, then for a bit in that word; once more if it lies below."""
+        bits = self.layout.word_bits
+        word = start // bits
+        while True:
+            lowest = self._next_free(word * bits)
+            self.looked_at += lowest // bits // bits - word // bits // bits + 1
+            if lowest >= self.size:
+                return self.size
+            self.looked_at += 1
+            if lowest // bits > word or lowest >= start:
+                return lowest
+            found = self._next_free(start)
+            if found < (word + 1) * bits:
+                return found
+            word += 1
+
+    def _search_tree(self, start: int) -> int:
+        """Climb from a node until one that is free, or has a free one to its right; then go down to the lowest.
+
+        Nodes are numbered from 1 here, in order: the lowest bit of a number is half the size of its subtree, and one more.
+        """
+        node = start + 1
+        while True:
+            self.looked_at += 1
+            if not self._used[node - 1]:
+                return node - 1
+            half = node & -node
+            if half > 1 and self._counts[node + half // 2 - 1] < half - 1:
+                return self._lowest_in(node + half // 2)
+            while node & (2 * half):  # a right child: its parent lies below it
+                node -= half
+                half = node & -node
+                self.looked_at += 1
+            node += half
+            if node > self.size:
+                return self.size
+
+    def _lowest_in(self, node: int) -> int:
+        """Return the lowest free descriptor of a subtree that has one."""
+        while True:
+            self.looked_at += 1
+            half = node & -node
+            if half > 1 and self._counts[node - half // 2 - 1] < half - 1:
+                node -= half // 2
+            elif not self._used[node - 1]:
+                return node - 1
+            else:
+                node += half // 2
+
+    def _add_up(self, fd: int, n: int) -> None:
+        """Count descriptors in on the way to the root."""
+        node = fd + 1
+        while True:
+            self._counts[node - 1] += n
+            self.looked_at += 1
+            half = node & -node
+            if 2 * half > self.size:
+                return
+            node += -half if node & (2 * half) else half
+
+
+class FileTable:
+    """Count the open files of the system.
+
+    Args:
+        maxfiles: kern.maxfiles, >= 1; the last twentieth is for root.
+        clock: Tells the simulated time, for the console.
+
+    Raises:
+        InvalidRequestError: If ``maxfiles`` is out of range.
+
+    Source: facts/kernel.md section 5; B18.
+    """
+
+    def __init__(self, maxfiles: int, clock: SimClock) -> None:
+        if type(maxfiles) is not int or maxfiles < 1:
+            raise InvalidRequestError("maxfiles", maxfiles, "must be an int >= 1")
+        self.maxfiles = maxfiles
+        self.openfiles = 0
+        self.console = Console(clock)
+
+    def alloc(self, owner: Owner) -> None:
+        """Count a file in.
+
+        Raises:
+            PipeError: ENFILE, if there are too many; the console says so at most once a second.
+        """
+        mark = self.maxfiles if owner.uid == 0 else self.maxfiles - self.maxfiles // 20
+        if self.openfiles >= mark:
+            self.console.print(f"kern.maxfiles limit exceeded by uid {owner.uid}, please see tuning(7).")
+            raise PipeError(errno.ENFILE, "falloc")
+        self.openfiles += 1
+
+    def free(self) -> None:
+        """Count a file out.
+
+        Raises:
+            PanicError: If there is none.
+        """
+        if not self.openfiles:
+            raise PanicError("a file is closed, and none is open")
+        self.openfiles -= 1

@@ -1,0 +1,652 @@
+"""`Kernel` and `Process`: pipe(2), close(2), exit(2) and page faults as the kernel makes them, step by step, lock by lock.
+
+Every system call is a generator, to be run by a thread of a :class:`~coalloc.kernel.smp.Machine`; kernel functions keep their
+kernel names, since lock-order reports show them.  What a pipe does is :class:`~coalloc.pipes.system.PipeSystem`'s business, and
+happens at once; here are the locks around it, the zones and descriptors that it costs, and the time: what the kernel map
+counted during a call is priced by a :class:`~coalloc.vm.costs.CostModel` and passes while the lock is held.
+
+Which lock that is depends on the design: buffers that are mapped one by one are found and mapped under the map's lock; a space
+with arenas has a lock of its own, under which the map's is only taken when an arena comes or goes.
+
+Places: file names are the kernel's; line numbers are this model's, but for vm/uma_core.c:2048, where the mail of 31 January
+2004 saw Giant taken.
+
+Source: facts/kernel.md sections 1.8, 4.4 and 5; B18, B22, B24, B25, B39 to B41.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import attrs
+
+from coalloc.errors import InvalidRequestError, PipeError, Violation
+from coalloc.kernel.config import FiledescLock, KernelConfig
+from coalloc.kernel.fdtable import FdTable, FileTable, OldTable
+from coalloc.kernel.lockprof import LockProfile
+from coalloc.kernel.locks import GIANT, Lock, LockKind
+from coalloc.kernel.smp import Acquire, Machine, Op, Release, SleepOn, Spend, WakeUp
+from coalloc.kernel.witness import Witness
+from coalloc.kernel.zone import Zone
+from coalloc.pipes.budget import ROOT, Owner
+from coalloc.pipes.clock import SimClock
+from coalloc.pipes.designs import DESIGNS, Design
+from coalloc.pipes.pair import PipePair, Present
+from coalloc.pipes.system import PipeSystem
+from coalloc.units import PAGE_SIZE, MiB
+from coalloc.vm.costs import COSTS, CostModel
+from coalloc.vm.kernelmap import COUNTED
+
+__all__ = ["Allocations", "Kernel", "PairItem", "Process"]
+
+R = TypeVar("R")
+Call = Generator[Op, Any, R]
+
+_FALLOC: Final = ("kern/kern_descrip.c", 1204)
+_GROWN: Final = ("kern/kern_descrip.c", 1131)
+_FDCLOSE: Final = ("kern/kern_descrip.c", 960)
+_PIPESPACE: Final = ("kern/sys_pipe.c", 412)
+_ARENAS: Final = ("kern/sys_pipe.c", 430)
+_MAP: Final = ("vm/vm_map.c", 1215)
+_PIPECLOSE: Final = ("kern/sys_pipe.c", 1288)
+_PIPE_READ: Final = ("kern/sys_pipe.c", 530)
+_PIPE_WRITE: Final = ("kern/sys_pipe.c", 890)
+_ZONE: Final = ("vm/uma_core.c", 1410)
+_LARGE_FREE: Final = ("vm/uma_core.c", 2048)
+_FAULT: Final = ("vm/vm_fault.c", 219)
+_PAGE_QUEUES: Final = ("vm/vm_page.c", 745)
+
+_PRICED: Final = (*COUNTED, "ipis")
+_LARGE: Final = PAGE_SIZE
+"""malloc(9) of more than this takes pages of its own (KMEM_ZMAX)."""
+_FILEDESCS: Final = 0xC6585138
+"""Where the first process's descriptors lie, as in the mail; later ones follow."""
+_FILEDESC_BYTES: Final = 0x100
+
+
+@attrs.frozen
+class _Channel:
+    """What sleepers wait on: the kernel's wait message, and which pipe and half it is about."""
+
+    wmesg: str
+    pipe: int
+    half: int = 0
+
+    def __str__(self) -> str:
+        return self.wmesg
+
+
+@attrs.define
+class PairItem:
+    """What the zone of pipes hands out: a pair, its mutex, and when each half was made.
+
+    Where halves are items of their own, this stands for both, and the mutex is made for each pipe.
+    """
+
+    mutex: Lock | None = None
+    ctimes: tuple[int, int] = (0, 0)
+    pair: PipePair | None = None
+
+
+@attrs.frozen
+class Allocations:
+    """What has been set up for pipes so far; divided by their number, what one of them costs (B25)."""
+
+    zone: int
+    malloc: int
+    mutex_init: int
+    mappings: int
+
+
+@attrs.frozen
+class _Did(Generic[R]):
+    """What a call to the pipe system returned or raised, and what it did, in nanoseconds: to the map, and by faults."""
+
+    results: list[R]
+    failed: PipeError | None
+    map_ns: int
+    fault_ns: int
+
+    def outcome(self) -> R:
+        if self.failed is not None:
+            raise self.failed
+        return self.results[0]
+
+
+class Kernel:
+    """A machine with a kernel in one state, and a design that gives pipes their buffers.
+
+    Args:
+        config: The state; see :data:`~coalloc.kernel.config.CONFIGS`.
+        design: The design; one that follows FreeBSD's pipe policy.
+        maxpipekva: kern.ipc.maxpipekva in bytes.
+        cpus: CPUs of the machine.
+        maxfiles: kern.maxfiles.
+        maxfilesperproc: kern.maxfilesperproc; RLIMIT_NOFILE is not lower.
+        costs: What events cost in time.
+        profile: Records where locks are taken.
+
+    Raises:
+        InvalidRequestError: If a number is out of range, or the design does not follow FreeBSD's pipe policy.
+    """
+
+    def __init__(
+        self,
+        config: KernelConfig,
+        design: Design = DESIGNS["per-pipe"],
+        *,
+        maxpipekva: int = 64 * MiB,
+        cpus: int = 2,
+        maxfiles: int = 13_014,
+        maxfilesperproc: int = 11_712,
+        costs: CostModel = COSTS["measured"],
+        profile: LockProfile | None = None,
+    ) -> None:
+        self.config = config
+        self.clock = SimClock()
+        bench = design.build(config.era, maxpipekva, cpus=cpus)
+        self.map, self.space = bench.kernel, bench.space
+        pipes = design.pipes(config.era, bench.space, maxpipekva, self.clock)
+        if not isinstance(pipes, PipeSystem):
+            raise InvalidRequestError("design", design.name, "has another kernel around its pipes")
+        self.pipes = pipes
+        self.witness = Witness(config.witness)
+        self.profile = profile
+        self.machine = Machine(
+            cpus=cpus,
+            clock=self.clock,
+            witness=self.witness,
+            profile=profile,
+            outermost="Xint0x80_syscall",
+        )
+        self.files = FileTable(maxfiles, self.clock)
+        self.maxfilesperproc = maxfilesperproc
+        self.pages = 0
+        """Pages that processes have touched and not given back."""
+        self.mallocs = self.mutex_inits = 0
+        self._costs = costs
+        self._mapped_by_pipes = 0
+        self._pids = itertools.count(1)
+        self.zone: Zone[PairItem] = (
+            Zone("PIPE", PairItem, init=self._init_mutex, fini=self._destroy_mutex, ctor=self._construct, per_slab=8)
+            if config.pair_zone
+            else Zone("PIPE", PairItem, ctor=self._construct, dtor=self._destroy_mutex, per_slab=8)
+        )
+        self._zone_lock = Lock("PIPE", type="UMA zone")
+        self._one_by_one = design.one_by_one
+        self._map_lock = (
+            Lock("pipe_map", LockKind.SX, type="user map")
+            if pipes.era.maxpipekva_is_hard
+            else Lock("kernel map", type="system map")
+        )
+        self._space_lock = Lock("pipe arenas", self._map_lock.kind)
+        self._page_queues = Lock("vm page queue mutex")
+
+    # --- what is set up for a pipe ---------------------------------------------------------------------
+
+    def _init_mutex(self, item: PairItem) -> None:
+        self.mutex_inits += 1
+        item.mutex = Lock("pipe mutex")
+
+    def _destroy_mutex(self, item: PairItem) -> None:
+        item.mutex = None
+
+    def _construct(self, item: PairItem) -> None:
+        item.pair = None
+        item.ctimes = (self.machine.now, self.machine.now)
+
+    def zone_alloc(self) -> Call[PairItem]:
+        """Return what a pipe is made of."""
+        item = yield from self._in_zone(self.zone.alloc, times=1 if self.config.pair_zone else 2)
+        if not self.config.pair_zone:
+            yield from self.malloc(1)
+            self._init_mutex(item)
+        return item
+
+    def zone_free(self, item: PairItem) -> Call[None]:
+        """Take it back."""
+        yield from self._in_zone(lambda: self.zone.free(item), times=1 if self.config.pair_zone else 2)
+
+    def _in_zone(self, call: Callable[[], R], *, times: int) -> Call[R]:
+        yield Acquire(self._zone_lock, *_ZONE)
+        result = call()
+        yield Spend(times * self._price("space_ops"))
+        yield Release(self._zone_lock)
+        return result
+
+    def allocations(self) -> Allocations:
+        """Return what has been set up for pipes so far."""
+        pipes = self.zone.counters().allocs
+        return Allocations(
+            zone=pipes if self.config.pair_zone else 2 * pipes,
+            malloc=0 if self.config.pair_zone else pipes,
+            mutex_init=self.mutex_inits,
+            mappings=self._mapped_by_pipes,
+        )
+
+    def _price(self, event: str) -> int:
+        return round(self._costs.prices[event].ns)
+
+    # --- memory ----------------------------------------------------------------------------------------
+
+    def malloc(self, n: int) -> Call[None]:
+        """Allocate ``n`` bytes."""
+        self.mallocs += 1
+        yield Spend(self._price("map_ops" if n > _LARGE else "space_ops"))
+
+    def free(self, n: int) -> Call[None]:
+        """Free ``n`` bytes: an item of a zone, or pages of their own."""
+        if n > _LARGE:
+            yield from self.uma_large_free()
+        else:
+            yield Spend(self._price("space_ops"))
+
+    def uma_large_free(self) -> Call[None]:
+        """Unmap pages, under Giant where the kernel needs it."""
+        if self.config.giant_frees:
+            yield Acquire(GIANT, *_LARGE_FREE)
+        yield Spend(self._price("unmap_ops"))
+        if self.config.giant_frees:
+            yield Release(GIANT)
+
+    def vm_fault(self) -> Call[None]:
+        """Give a process a page."""
+        if self.config.giant_faults:
+            yield Acquire(GIANT, *_FAULT)
+        yield Acquire(self._page_queues, *_PAGE_QUEUES)
+        self.pages += 1
+        yield Release(self._page_queues)
+        yield Spend(self._price("faults"))
+        if self.config.giant_faults:
+            yield Release(GIANT)
+
+    def pipespace(self, call: Callable[[], R]) -> Call[R]:
+        """Make a call to the pipe system under the locks of its design; what it did to the map takes its time.
+
+        Raises:
+            PipeError: As the call does.
+        """
+        yield from self._lock_buffers()
+        did = self._do(call)
+        yield from self._pay(did)
+        return did.outcome()
+
+    def uiomove(self, call: Callable[[], R]) -> Call[R]:
+        """Make a call that moves data; the locks are taken only for a buffer that changes its size.
+
+        Raises:
+            PipeError: As the call does.
+        """
+        used = self.pipes.budget.kva_used
+        did = self._do(call)
+        if did.map_ns or self.pipes.budget.kva_used != used:
+            yield from self._lock_buffers()
+            yield from self._pay(did)
+        else:
+            yield Spend(did.fault_ns)
+        return did.outcome()
+
+    def _do(self, call: Callable[[], R]) -> _Did[R]:
+        """Make a call on the CPU of the running thread, and price what the map counted."""
+        if hasattr(self.space, "cpu"):
+            self.space.cpu = self.machine.cpu
+        before = self.map.counters()
+        results: list[R] = []
+        failed: PipeError | None = None
+        try:
+            results.append(call())
+        except PipeError as error:
+            failed = error
+        after = self.map.counters()
+        prices = {name: self._price(name) * (getattr(after, name) - getattr(before, name)) for name in _PRICED}
+        fault_ns = prices.pop("faults")
+        return _Did(results, failed, sum(prices.values()), fault_ns)
+
+    def _lock_buffers(self) -> Call[None]:
+        if self.config.giant_pipespace:
+            yield Acquire(GIANT, *_PIPESPACE)
+        if self._one_by_one:
+            yield Acquire(self._map_lock, *_MAP)
+        else:
+            yield Acquire(self._space_lock, *_ARENAS)
+
+    def _pay(self, did: _Did[Any]) -> Call[None]:
+        """Let the time pass that a call took under the locks, and give them back."""
+        if self._one_by_one:
+            yield Spend(did.map_ns or self._price("space_ops"))
+            yield Release(self._map_lock)
+        else:
+            if did.map_ns:
+                yield Acquire(self._map_lock, *_MAP)
+                yield Spend(did.map_ns)
+                yield Release(self._map_lock)
+            else:
+                yield Spend(self._price("space_ops"))
+            yield Release(self._space_lock)
+        if self.config.giant_pipespace:
+            yield Release(GIANT)
+        if did.fault_ns:
+            yield Spend(did.fault_ns)
+
+    def create(self, owner: Owner) -> PipePair:
+        """Make a pipe, and count what was mapped for it."""
+        before = self.map.counters().map_ops
+        try:
+            return self.pipes.pipe(owner)
+        finally:
+            self._mapped_by_pipes += self.map.counters().map_ops - before
+
+    # --- processes -------------------------------------------------------------------------------------
+
+    def fork(self, owner: Owner = ROOT) -> Process:
+        """Make a process."""
+        return Process(self, next(self._pids), owner)
+
+    def violations(self) -> tuple[Violation, ...]:
+        """Return every breach of an invariant, of the pipes, the space, the map, the zone and the lock order."""
+        return (
+            *self.pipes.violations(),
+            *self.space.violations(),
+            *self.map.violations(),
+            *self.zone.violations(),
+            *self.witness.violations(),
+        )
+
+
+_File: TypeAlias = tuple[PairItem, int] | None
+"""What is behind a descriptor: an end of a pipe, or something else."""
+
+
+class Process:
+    """A process: descriptors, and the system calls on them.
+
+    Args:
+        kernel: Where it runs.
+        pid: Its number.
+        owner: Whose it is.
+    """
+
+    def __init__(self, kernel: Kernel, pid: int, owner: Owner) -> None:
+        self.kernel = kernel
+        self.pid = pid
+        self.owner = owner
+        self.fds = FdTable(kernel.config.fd, limit=kernel.maxfilesperproc)
+        self._files: dict[int, _File] = {}
+        kind = LockKind.SX if kernel.config.filedesc_lock is FiledescLock.SX else LockKind.MUTEX
+        self.lock = Lock("filedesc structure", kind, address=_FILEDESCS + (pid - 1) * _FILEDESC_BYTES)
+        self._flagged = False
+        self._outgrown: list[int] = []
+        """Bytes of old tables that are to be freed once the lock has been given back."""
+        self.pages = 0
+
+    # --- the lock of the descriptors -------------------------------------------------------------------
+
+    def _lock_fds(self, place: tuple[str, int]) -> Iterator[Op]:
+        yield Acquire(self.lock, *place)
+        if self.kernel.config.filedesc_lock is FiledescLock.FLAG:
+            while self._flagged:
+                yield SleepOn(self.lock.address, self.lock)
+            self._flagged = True
+            yield Release(self.lock)
+
+    def _unlock_fds(self) -> Iterator[Op]:
+        if self.kernel.config.filedesc_lock is FiledescLock.FLAG:
+            yield Acquire(self.lock, *_FALLOC)
+            self._flagged = False
+            yield WakeUp(self.lock.address)
+        yield Release(self.lock)
+
+    # --- pipe(2) -----------------------------------------------------------------------------------------
+
+    def pipe(self) -> Call[tuple[int, int]]:
+        """Create a pipe and return its descriptors: the one that is usually read, and the one that is usually written.
+
+        Raises:
+            PipeError: EMFILE, ENFILE, or as the era's pipe system; nothing is held then (B18).
+        """
+        kernel = self.kernel
+        item = yield from kernel.zone_alloc()
+        try:
+            item.pair = yield from kernel.pipespace(lambda: kernel.create(self.owner))
+        except PipeError:
+            yield from kernel.zone_free(item)
+            raise
+        try:
+            reads = yield from self.falloc((item, 0))
+        except PipeError:
+            yield from self._pipeclose(item, 0)
+            yield from self._pipeclose(item, 1)
+            raise
+        try:
+            writes = yield from self.falloc((item, 1))
+        except PipeError:
+            yield from self.close(reads)
+            yield from self._pipeclose(item, 1)
+            raise
+        return reads, writes
+
+    def open(self) -> Call[int]:
+        """Give something that is no pipe a descriptor.
+
+        Raises:
+            PipeError: EMFILE or ENFILE.
+        """
+        return (yield from self.falloc(None))
+
+    def falloc(self, file: _File) -> Call[int]:
+        """Give a file a descriptor.
+
+        Raises:
+            PipeError: EMFILE or ENFILE.
+        """
+        self.kernel.files.alloc(self.owner)
+        yield from self._lock_fds(_FALLOC)
+        try:
+            fd = yield from self.fdalloc()
+        except PipeError:
+            self.kernel.files.free()
+            yield from self._unlock_fds()
+            raise
+        self._files[fd] = file
+        yield from self._unlock_fds()
+        while self._outgrown:
+            yield from self.kernel.free(self._outgrown.pop())
+        return fd
+
+    def fdalloc(self) -> Call[int]:
+        """Take the lowest free descriptor; the lock is held.
+
+        Raises:
+            PipeError: EMFILE.
+        """
+        while True:
+            fd = self.fds.find()
+            if fd < self.fds.size:
+                self.fds.use(fd)
+                return fd
+            yield from self.fdgrowtable()
+
+    def fdgrowtable(self) -> Call[None]:
+        """Make the table larger: the lock is given back for the allocation, and whoever was faster wins."""
+        size = self.fds.size
+        n = 2 * size * self.fds.layout.entry_bytes
+        yield from self._unlock_fds()
+        yield from self.kernel.malloc(n)
+        yield from self._lock_fds(_GROWN)
+        if self.fds.size > size:
+            yield from self.kernel.free(n)
+            return
+        grown = self.fds.grow()
+        if not grown.old_bytes:
+            return
+        if self.fds.layout.old_table is OldTable.FREED_LOCKED:
+            yield from self.kernel.free(grown.old_bytes)
+        elif self.fds.layout.old_table is OldTable.FREED_AFTER:
+            self._outgrown.append(grown.old_bytes)
+
+    # --- data, close(2), exit(2) ---------------------------------------------------------------------------
+
+    def pipe_of(self, fd: int) -> tuple[PipePair, int]:
+        """Return the pipe behind a descriptor, and which of its ends that is.
+
+        Raises:
+            PipeError: EBADF, if it is not open, or no pipe.
+        """
+        item, end = self._file(fd)
+        return _pair(item), end
+
+    def _file(self, fd: int) -> tuple[PairItem, int]:
+        file = self._files.get(fd)
+        if file is None:
+            raise PipeError(errno.EBADF, "fget")
+        return file
+
+    def write(self, fd: int, data: int | bytes, *, nonblock: bool = False) -> Call[int]:
+        """Write all, and sleep while there is no room; or, with ``nonblock``, what can be taken now.
+
+        Raises:
+            PipeError: As :meth:`PipePair.write`, or EBADF; EAGAIN with ``nonblock`` only.
+        """
+        item, end = self._file(fd)
+        if _pair(item).halves[1 - end].present is not Present.ACTIVE:
+            raise PipeError(errno.EPIPE, "write")
+        return (yield from _inside(_pair(item), 1 - end, self.pipe_write(item, end, data, nonblock=nonblock)))
+
+    def pipe_write(self, item: PairItem, end: int, data: int | bytes, *, nonblock: bool) -> Call[int]:
+        """Write inside the half of the other end."""
+        pair, mutex = _pair(item), _mutex(item)
+        n = data if isinstance(data, int) else len(data)
+        written = 0
+        try:
+            written = yield from self.kernel.uiomove(lambda: pair.write(end, data))
+        except PipeError as error:
+            if error.errno != errno.EAGAIN or nonblock:
+                raise
+        yield Acquire(mutex, *_PIPE_WRITE)
+        yield WakeUp(_Channel("piperd", pair.number, 1 - end))
+        while written < n and not nonblock:
+            try:
+                written += pair.write(end, n - written if isinstance(data, int) else data[written:], rest_of=n)
+                yield WakeUp(_Channel("piperd", pair.number, 1 - end))
+            except PipeError as error:
+                if error.errno != errno.EAGAIN:
+                    yield Release(mutex)
+                    raise
+                yield SleepOn(_Channel("pipewr", pair.number, 1 - end), mutex)
+        yield Release(mutex)
+        return written
+
+    def read(self, fd: int, n: int, *, into: bytearray | None = None, nonblock: bool = False) -> Call[int]:
+        """Read up to ``n`` bytes, and sleep while there are none and the other end is open.
+
+        Raises:
+            PipeError: As :meth:`PipePair.read`, or EBADF; EAGAIN with ``nonblock`` only.
+        """
+        item, end = self._file(fd)
+        return (yield from _inside(_pair(item), end, self.pipe_read(item, end, n, into, nonblock=nonblock)))
+
+    def pipe_read(self, item: PairItem, end: int, n: int, into: bytearray | None, *, nonblock: bool) -> Call[int]:
+        """Read inside the half of this end."""
+        pair, mutex = _pair(item), _mutex(item)
+        got = -1
+        try:
+            got = yield from self.kernel.uiomove(lambda: pair.read(end, n, into=into))
+        except PipeError as error:
+            if error.errno != errno.EAGAIN or nonblock:
+                raise
+        yield Acquire(mutex, *_PIPE_READ)
+        while got < 0:
+            try:
+                got = pair.read(end, n, into=into, again=True)
+            except PipeError:  # EAGAIN: the end cannot go away while somebody is inside
+                yield SleepOn(_Channel("piperd", pair.number, end), mutex)
+        if pair.wakes_writer(1 - end):
+            yield WakeUp(_Channel("pipewr", pair.number, end))
+        yield Release(mutex)
+        return got
+
+    def close(self, fd: int) -> Call[None]:
+        """Close a descriptor.
+
+        Raises:
+            PipeError: EBADF, if it is not open.
+        """
+        yield from self._lock_fds(_FDCLOSE)
+        try:
+            self.fds.free(fd)
+            file = self._files.pop(fd)
+        finally:
+            yield from self._unlock_fds()
+        self.kernel.files.free()
+        if file is not None:
+            yield from self._pipeclose(*file)
+
+    def _pipeclose(self, item: PairItem, end: int) -> Call[None]:
+        """Close an end: wake all that sleep on the pipe, and wait for those inside; whoever finishes last frees the pair."""
+        pair, mutex = _pair(item), _mutex(item)
+        finished = yield from self.kernel.pipespace(lambda: pair.close(end))
+        yield Acquire(mutex, *_PIPECLOSE)
+        for half in (0, 1):
+            yield WakeUp(_Channel("piperd", pair.number, half))
+            yield WakeUp(_Channel("pipewr", pair.number, half))
+        while not finished and pair.halves[end].present is Present.CLOSING:
+            yield SleepOn(_Channel("pipecl", pair.number), mutex)
+        yield Release(mutex)
+        if all(half.present is Present.FINALIZED for half in pair.halves) and item.pair is pair:
+            item.pair = None
+            yield from self.kernel.zone_free(item)
+
+    def touch(self) -> Call[None]:
+        """Touch a fresh page."""
+        yield from self.kernel.vm_fault()
+        self.pages += 1
+
+    def exit1(self) -> Call[None]:
+        """Close all descriptors, and give back tables and pages."""
+        for fd in self.fds.fds():
+            yield from self.close(fd)
+        layout = self.fds.layout
+        kept = [grown.old_bytes for grown in self.fds.growths if layout.old_table is OldTable.KEPT and grown.old_bytes]
+        current = [self.fds.size * layout.entry_bytes] if self.fds.growths else []
+        for n in [*kept, *current]:
+            yield from self.kernel.free(n)
+        self.kernel.pages -= self.pages
+        self.pages = 0
+
+
+def _pair(item: PairItem) -> PipePair:
+    assert item.pair is not None  # somebody has a descriptor for it
+    return item.pair
+
+
+def _mutex(item: PairItem) -> Lock:
+    assert item.mutex is not None  # it has been initialised
+    return item.mutex
+
+
+def _inside(pair: PipePair, end: int, call: Call[R]) -> Call[R]:
+    """Make a call inside an end's half; whoever waits to close the end is woken when it has ended."""
+    failed: PipeError | None = None
+    results: list[R] = []
+    with pair.busy(end):
+        try:
+            results.append((yield from call))
+        except PipeError as error:
+            failed = error
+    yield WakeUp(_Channel("pipecl", pair.number))
+    if failed is not None:
+        raise failed
+    return results[0]
+
+
+def Xint0x80_syscall(call: Call[R]) -> Call[R]:  # noqa: N802 (the kernel's name, which reports show)
+    """Enter the kernel for a system call."""
+    return (yield from syscall(call))
+
+
+def syscall(call: Call[R]) -> Call[R]:
+    """Make the call."""
+    return (yield from call)

@@ -1,0 +1,207 @@
+"""The run of the mail of 31 January 2004: programs that touch pages for ever beside programs that call pipe() until it fails.
+
+Its console showed a lock-order reversal between a descriptor table's lock and Giant, and the line about maxpipekva.  The
+reversal appears when a table grows from 1,024 to 2,048 descriptors: only then is the one that is freed, with the lock held,
+larger than a page (B40).
+
+Source: facts/kernel.md sections 0 and 4.4; B12, B39 to B41, B54.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+import attrs
+
+from coalloc.errors import InvalidRequestError, PipeError
+from coalloc.kernel.config import KernelConfig
+from coalloc.kernel.lockprof import LockProfile
+from coalloc.kernel.locks import Lock
+from coalloc.kernel.process import Call, Kernel, Process, Xint0x80_syscall
+from coalloc.kernel.smp import Driver, Finding, Preempt, RandomDriver
+from coalloc.kernel.witness import OrderReport
+from coalloc.pipes.designs import DESIGNS, Design
+from coalloc.units import MiB
+from coalloc.vm.costs import COSTS, CostModel
+
+__all__ = ["ConsoleEntry", "MailResult", "Piper", "run_mail"]
+
+_MOST_STEPS = 100_000_000
+
+
+@attrs.frozen
+class ConsoleEntry:
+    """What stood on the console, and when, in simulated nanoseconds."""
+
+    time: int
+    text: str
+
+    def __str__(self) -> str:
+        seconds, rest = divmod(self.time, 10**9)
+        return f"[{seconds:5}.{rest // 1000:06}] {self.text}"
+
+
+@attrs.frozen
+class Piper:
+    """What became of a program that called pipe() until it failed."""
+
+    pid: int
+    pipes: int
+    errno: int
+    fd_sizes: tuple[int, ...]
+    """Sizes of its table, in descriptors, after each growth."""
+
+    @property
+    def error(self) -> str:
+        """The error's name."""
+        return errno.errorcode[self.errno]
+
+
+@attrs.frozen
+class MailResult:
+    """The run's outcome.
+
+    Args:
+        console: What was printed, in order.
+        suppressed: How often the line about maxpipekva was due and not printed, since it is printed once a second.
+        pipers: The programs that made pipes.
+        reversal_at: Sizes between which tables grew when the reversal was reported; None if there was none.
+        peak_kva: Most bytes of pipe buffers at once.
+        peak_pages: Most pages that the pagers had.
+        after: What was left when all had exited: pipekva, bytes mapped, arenas, open files, pages.
+        time: Simulated nanoseconds.
+        steps: Steps of the schedule.
+        found: What else went wrong: a deadlock, a broken invariant.
+    """
+
+    console: tuple[ConsoleEntry, ...]
+    suppressed: int
+    pipers: tuple[Piper, ...]
+    reversal_at: tuple[int, int] | None
+    peak_kva: int
+    peak_pages: int
+    after: dict[str, int]
+    time: int
+    steps: int
+    found: tuple[Finding, ...]
+
+
+def run_mail(
+    config: KernelConfig,
+    design: Design = DESIGNS["per-pipe"],
+    *,
+    pagers: int = 4,
+    pipers: int = 3,
+    cpus: int = 2,
+    rounds: int = 1,
+    maxpipekva: int = 32 * MiB,
+    maxfiles: int = 13_014,
+    seed: int = 0,
+    costs: CostModel = COSTS["measured"],
+    profile: LockProfile | None = None,
+    driver: Driver | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> MailResult:
+    """Run it.
+
+    Args:
+        config: The kernel's state.
+        design: What gives pipes their buffers.
+        pagers: Programs that touch fresh pages until the others have ended, >= 0.
+        pipers: Programs that call pipe() until it fails, and exit, >= 1.
+        cpus: CPUs, >= 1.
+        rounds: How often each piper is started, >= 1.
+        maxpipekva: kern.ipc.maxpipekva in bytes.
+        maxfiles: kern.maxfiles.
+        seed: What the schedule is drawn from.
+        costs: What events cost in time.
+        profile: Records where locks are taken.
+        driver: Chooses who runs; at random if None.  It must let everybody run: pagers do not end by themselves.
+        progress: Is told of the pipes created, now and then.
+
+    Raises:
+        InvalidRequestError: If a number is out of range.
+    """
+    for name, value, least in (("pagers", pagers, 0), ("pipers", pipers, 1), ("rounds", rounds, 1)):
+        if type(value) is not int or value < least:
+            raise InvalidRequestError(name, value, f"must be an int >= {least}")
+    kernel = Kernel(config, design, maxpipekva=maxpipekva, cpus=cpus, maxfiles=maxfiles, costs=costs, profile=profile)
+    run = _Run(kernel, pipers, rounds, progress)
+    for number in range(pagers):
+        kernel.machine.spawn(f"pager {number}", run.pager())
+    for number in range(pipers):
+        kernel.machine.spawn(f"piper {number}", run.piper())
+    done = kernel.machine.run(driver or RandomDriver(seed), max_steps=_MOST_STEPS, record=False)
+    stats = kernel.space.stats()
+    exceeded = [ConsoleEntry(line.time, line.text) for line in kernel.pipes.console.lines]
+    exceeded += [ConsoleEntry(line.time, line.text) for line in kernel.files.console.lines]
+    return MailResult(
+        console=tuple(sorted([*run.reported, *exceeded], key=lambda entry: entry.time)),
+        suppressed=kernel.pipes.console.suppressed,
+        pipers=tuple(run.ended),
+        reversal_at=run.reversal_at,
+        peak_kva=kernel.pipes.budget.peak,
+        peak_pages=run.peak_pages,
+        after={
+            "kern.ipc.pipekva": kernel.pipes.budget.kva_used,
+            "kern.openfiles": kernel.files.openfiles,
+            "mapped": kernel.map.counters().mapped,
+            "arenas": stats.arenas,
+            "pages": kernel.pages,
+        },
+        time=kernel.clock.now,
+        steps=done.steps,
+        found=(*done.findings, *(Finding("broken invariant", str(v)) for v in kernel.violations())),
+    )
+
+
+class _Run:
+    """What the programs share."""
+
+    def __init__(self, kernel: Kernel, pipers: int, rounds: int, progress: Callable[[int], None] | None) -> None:
+        self.kernel = kernel
+        self.left = pipers
+        self.rounds = rounds
+        self.progress = progress
+        self.ended: list[Piper] = []
+        self.reported: list[ConsoleEntry] = []
+        self.reversal_at: tuple[int, int] | None = None
+        self.peak_pages = 0
+        self.processes: dict[Lock, Process] = {}
+        kernel.witness.on_report = self._note
+
+    def pager(self) -> Call[None]:
+        """Touch one page after the other, until the pipers have ended."""
+        process = self.kernel.fork()
+        while self.left:
+            yield from Xint0x80_syscall(process.touch())
+            self.peak_pages = max(self.peak_pages, self.kernel.pages)
+        yield from Xint0x80_syscall(process.exit1())
+
+    def piper(self) -> Call[None]:
+        """Call pipe() until it fails, and exit; as often as there are rounds."""
+        for _ in range(self.rounds):
+            process = self.kernel.fork()
+            self.processes[process.lock] = process
+            pipes, number = 0, 0
+            while not number:
+                try:
+                    yield from Xint0x80_syscall(process.pipe())
+                    pipes += 1
+                    if self.progress is not None and pipes % 64 == 0:
+                        self.progress(self.kernel.pipes.counters().pipes_created)
+                except PipeError as error:
+                    number = error.errno or 0
+            sizes = tuple(grown.new for grown in process.fds.growths)
+            self.ended.append(Piper(process.pid, pipes, number, sizes))
+            yield Preempt()
+            yield from Xint0x80_syscall(process.exit1())
+        self.left -= 1
+
+    def _note(self, report: OrderReport) -> None:
+        """Note a report, when it was made, and how the table whose lock was held had just grown."""
+        self.reported.append(ConsoleEntry(self.kernel.clock.now, str(report)))
+        process = self.processes.get(report.locks[-2][0])
+        if process is not None and process.fds.growths:
+            self.reversal_at = process.fds.growths[-1].old, process.fds.growths[-1].new

@@ -1,0 +1,311 @@
+"""FreeBSD's own pipe tests as scenarios, over any era and design: each passes, or fails for a reason that it states.
+
+A test is what a process does, as a generator over :class:`~coalloc.kernel.process.Process`; it raises
+:class:`PipeTestFailure` where the kernel does not do what the test asks for.  After each test the process exits, and nothing
+may be left: no descriptor, no buffer, no pair, no broken invariant.
+
+Tests that never sleep ask the pipe itself, without locks and threads, since they call it many thousand times.
+
+Source: facts/kernel.md section 7.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import attrs
+
+from coalloc.errors import CoallocError, InvalidRequestError, PipeError
+from coalloc.kernel.config import KernelConfig
+from coalloc.kernel.process import Call, Kernel, Process, Xint0x80_syscall
+from coalloc.pipes.designs import DESIGNS, Design
+from coalloc.pipes.eras import BIG_PIPE_SIZE, PIPE_BUF
+from coalloc.units import KiB, MiB
+
+__all__ = ["TESTS", "PipeTest", "PipeTestFailure", "PipeTestResult", "run_test"]
+
+_PAGE: Final = 4 * KiB
+_MOST_STEPS: Final = 10_000_000
+
+
+class PipeTestFailure(CoallocError):  # noqa: N818 (a verdict on the kernel)
+    """Report that the kernel did not do what a test asks for."""
+
+
+@attrs.frozen
+class PipeTest:
+    """One of FreeBSD's tests.
+
+    Args:
+        name: Its key in ``TESTS``.
+        title: What it asks for.
+        body: What its process does; the second argument is how often, where it does something often.
+        times: How often it does that as FreeBSD has it; 0 where nothing is repeated.
+        maxfilesperproc: Descriptors that its process may have.
+        fails_in: Eras that are known to fail it, and why.
+    """
+
+    name: str
+    title: str
+    body: Callable[[Process, int], Call[None]]
+    times: int = 0
+    maxfilesperproc: int = 11_712
+    fails_in: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen
+class PipeTestResult:
+    """What came of a test: ``reason`` is empty if it passed, ``known`` if its era is not known to fail."""
+
+    test: str
+    era: str
+    design: str
+    reason: str
+    known: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether it passed."""
+        return not self.reason
+
+    @property
+    def expected(self) -> bool:
+        """Whether it did what is known of its era."""
+        return self.passed is not bool(self.known)
+
+
+def run_test(
+    test: PipeTest,
+    config: KernelConfig,
+    design: Design = DESIGNS["per-pipe"],
+    *,
+    times: int | None = None,
+    maxpipekva: int = 16 * MiB,
+) -> PipeTestResult:
+    """Run a test, let its process exit, and look for what it has left.
+
+    Args:
+        test: Which; one of :data:`TESTS`, for instance.
+        config: The kernel's state.
+        design: What gives pipes their buffers.
+        times: How often it does what it does often, >= 1; as FreeBSD has it if None.
+        maxpipekva: kern.ipc.maxpipekva in bytes.
+
+    Raises:
+        InvalidRequestError: If a number is out of range.
+    """
+    if times is not None and (type(times) is not int or times < 1):
+        raise InvalidRequestError("times", times, "must be an int >= 1")
+    kernel = Kernel(config, design, maxpipekva=maxpipekva, maxfilesperproc=test.maxfilesperproc)
+    reasons: list[str] = []
+
+    def thread() -> Call[None]:
+        process = kernel.fork()
+        try:
+            yield from test.body(process, test.times if times is None else times)
+        except PipeTestFailure as failure:
+            reasons.append(str(failure))
+        except PipeError as error:
+            reasons.append(f"{error.call}: {errno.errorcode[error.errno or 0]}")
+        yield from Xint0x80_syscall(process.exit1())
+
+    kernel.machine.spawn(test.name, thread())
+    run = kernel.machine.run(max_steps=_MOST_STEPS, record=False)
+    reasons += [str(finding) for finding in run.findings]
+    reasons += map(repr, kernel.pipes.pairs) if run.findings else _left_behind(kernel)
+    return PipeTestResult(test.name, config.name, design.name, "; ".join(reasons), test.fails_in.get(config.name, ""))
+
+
+def _left_behind(kernel: Kernel) -> list[str]:
+    """Say what is left after everybody has exited."""
+    left = {
+        "bytes of pipe buffers": kernel.pipes.budget.kva_used,
+        "open files": kernel.files.openfiles,
+        "pairs": kernel.zone.counters().live,
+    }
+    found = [f"{n} {what} are left" for what, n in left.items() if n]
+    kernel.space.reclaim()
+    if kernel.map.counters().mapped:
+        found.append(f"{kernel.map.counters().mapped} bytes stay mapped")
+    return found + [str(violation) for violation in kernel.violations()]
+
+
+def _require(holds: bool, words: str) -> None:
+    if not holds:
+        raise PipeTestFailure(words)
+
+
+def _pattern(n: int, start: int = 0) -> bytes:
+    """Return bytes that differ from their neighbours; a shift by less than 251 is seen."""
+    return bytes((start + number) % 251 for number in range(n))
+
+
+# --- exhaustion --------------------------------------------------------------------------------------------
+
+
+def _overcommit1(process: Process, times: int) -> Call[None]:
+    for _ in range(times):
+        try:
+            yield from Xint0x80_syscall(process.pipe())
+        except PipeError:
+            continue  # the test ignores results
+
+
+def _overcommit2(process: Process, times: int) -> Call[None]:
+    kernel = process.kernel
+    try:
+        while True:
+            yield from Xint0x80_syscall(process.open())
+    except PipeError as error:
+        _require(error.errno == errno.EMFILE, f"open: {error}, EMFILE is due")
+    for free in (0, 1):  # the first falloc fails, then the second
+        for fd in range(free):
+            yield from Xint0x80_syscall(process.close(fd))
+        before = (kernel.pipes.budget.kva_used, process.fds.open, kernel.zone.counters().live)
+        for _ in range(times):
+            try:
+                yield from Xint0x80_syscall(process.pipe())
+                raise PipeTestFailure("pipe succeeds without two descriptors")
+            except PipeError as error:
+                _require(error.errno == errno.EMFILE, f"pipe: {error}, EMFILE is due")
+            after = (kernel.pipes.budget.kva_used, process.fds.open, kernel.zone.counters().live)
+            _require(before == after, f"a pipe that failed leaves bytes, descriptors, pairs: {after} after {before}")
+
+
+# --- data --------------------------------------------------------------------------------------------------
+
+
+def _reverse(process: Process, _times: int) -> Call[None]:
+    first, second = yield from Xint0x80_syscall(process.pipe())
+    sent, got = _pattern(40 * KiB), bytearray()
+    for start in range(0, 32 * KiB, _PAGE):
+        yield from Xint0x80_syscall(process.write(first, sent[start : start + _PAGE]))
+    yield from Xint0x80_syscall(process.read(second, 32 * KiB, into=got))
+    for start in range(32 * KiB, 40 * KiB, _PAGE):
+        yield from Xint0x80_syscall(process.write(first, sent[start : start + _PAGE]))
+    yield from Xint0x80_syscall(process.read(second, 8 * KiB, into=got))
+    _require(len(got) == len(sent), f"{len(got)} bytes arrive, {len(sent)} were sent")
+    _require(bytes(got) == sent, "other bytes arrive than were sent")
+
+
+def _reverse2(process: Process, _times: int) -> Call[None]:
+    first, second = yield from Xint0x80_syscall(process.pipe())
+    pair, end = process.pipe_of(first)
+    _require(pair.poll(end).writable, "a half without a buffer does not select as writable")
+    yield from Xint0x80_syscall(process.write(first, b"x"))
+    _require(pair.poll(end).writable, "fildes[0] does not select as writable after a write")
+    yield from Xint0x80_syscall(process.read(second, 1))
+
+
+def _wraparound(process: Process, _times: int) -> Call[None]:
+    reads, writes = yield from Xint0x80_syscall(process.pipe())
+    sent, got, start = _pattern(18_192), bytearray(), 0
+    for call in (4096, 4096, 4000, -8192, 3000, 3000, -16_384):
+        if call > 0:
+            yield from Xint0x80_syscall(process.write(writes, sent[start : start + call]))
+            start += call
+        else:
+            yield from Xint0x80_syscall(process.read(reads, -call, into=got))
+    _require(bytes(got) == sent[:start], "other bytes arrive than were sent")
+
+
+def _bigpipe(process: Process, times: int) -> Call[None]:
+    reads, writes = yield from Xint0x80_syscall(process.pipe())
+    (pair, reader), (_, writer) = process.pipe_of(reads), process.pipe_of(writes)
+    left, unread = times * BIG_PIPE_SIZE, times * BIG_PIPE_SIZE
+    while unread:
+        if left and pair.poll(writer).writable:
+            try:
+                left -= pair.write(writer, min(BIG_PIPE_SIZE, left))
+            except PipeError as error:
+                raise PipeTestFailure(f"select says writable, and write fails: {error}") from error
+        unread -= pair.read(reader, 256)
+
+
+# --- asking ------------------------------------------------------------------------------------------------
+
+
+def _fstat(process: Process, _times: int) -> Call[None]:
+    reads, writes = yield from Xint0x80_syscall(process.pipe())
+    (pair, reader), (_, writer) = process.pipe_of(reads), process.pipe_of(writes)
+    for n in (145, 2048, 4096, 8191, 8192):
+        pair.write(writer, n, direct=True)  # the last one is long enough for it
+        said, got = pair.stat(reader).st_size, pair.read(reader, 64 * KiB)
+        _require(said == got == n, f"st_size is {said} after a write of {n}, and a read gets {got}")
+
+
+def _ino(process: Process, _times: int) -> Call[None]:
+    reads, writes = yield from Xint0x80_syscall(process.pipe())
+    (pair, reader), (_, writer) = process.pipe_of(reads), process.pipe_of(writes)
+    one, other = pair.stat(reader), pair.stat(writer)
+    _require(one.st_dev == other.st_dev != 0, f"st_dev is {one.st_dev} and {other.st_dev}")
+    _require(one.st_ino != other.st_ino, f"st_ino is {one.st_ino} for both ends")
+
+
+def _kqueue(process: Process, _times: int) -> Call[None]:
+    reads, writes = yield from Xint0x80_syscall(process.pipe())
+    (pair, reader), (_, writer) = process.pipe_of(reads), process.pipe_of(writes)
+    knote = pair.knote(writer, "write")
+    event = knote.event()
+    _require(event is not None and event.data == 16 * KiB, f"a new pipe has room for 16384 bytes; the event is {event}")
+    try:
+        while True:
+            pair.write(writer, 1)
+    except PipeError as error:
+        _require(error.errno == errno.EAGAIN, f"write: {error}, EAGAIN is due")
+    _require(knote.event() is None, "a full pipe has an event for writing")
+    for n in range(1, PIPE_BUF + 2):
+        pair.read(reader, 1)
+        event = knote.event()
+        room = None if event is None else event.data
+        _require(room == (n if n >= PIPE_BUF else None), f"with {n} bytes of room the event says {room}")
+    yield from Xint0x80_syscall(process.close(reads))
+    event = knote.event()
+    _require(event is not None and event.eof, "EV_EOF is not set when the other end is closed")
+    try:
+        pair.knote(writer, "write")
+        raise PipeTestFailure("EVFILT_WRITE can be registered although the other end is closed")
+    except PipeError as error:
+        _require(error.errno == errno.EPIPE, f"kevent: {error}, EPIPE is due")
+
+
+TESTS: Final[Mapping[str, PipeTest]] = {
+    test.name: test
+    for test in (
+        PipeTest("overcommit1", "10,000 calls of pipe(), whatever they return: no panic", _overcommit1, 10_000),
+        PipeTest(
+            "overcommit2",
+            "pipe() without descriptors, and with one: nothing leaks",
+            _overcommit2,
+            1000,
+            maxfilesperproc=1024,
+        ),
+        PipeTest(
+            "reverse",
+            "40,960 bytes from fildes[0] to fildes[1], and the buffer grows with data in it",
+            _reverse,
+            fails_in=dict.fromkeys(("2003-07", "2004-01"), "a buffer of 16 KiB with data in it does not grow"),
+        ),
+        PipeTest(
+            "reverse2",
+            "fildes[0] selects as writable before and after its first write",
+            _reverse2,
+            fails_in={"2006": "the reverse half has no buffer, and that does not count as room"},
+        ),
+        PipeTest("wraparound", "data wrap around the end of the buffer, and arrive as sent", _wraparound),
+        PipeTest("bigpipe", "after select says writable, no write of 64 KiB fails with EAGAIN", _bigpipe, 1000),
+        PipeTest(
+            "kqueue", "EVFILT_WRITE tells the room, is silent below PIPE_BUF, and sees the other end close", _kqueue
+        ),
+        PipeTest(
+            "ino",
+            "both ends have the same device, and numbers of their own",
+            _ino,
+            fails_in=dict.fromkeys(("2003-07", "2004-01", "2006"), "fstat gives no numbers yet"),
+        ),
+        PipeTest("fstat", "st_size is what the next read gets, with a direct write, too", _fstat),
+    )
+}
+"""The tests by name."""

@@ -1,0 +1,311 @@
+"""Windows that real kernels had between one step and the next, each in a wrong and a right version, for the explorer.
+
+A *window* is small enough for every schedule of a few preemptions to be run.  The wrong version has a bug that a kernel had
+(the mutant's number is that of the conformance kit's list); some schedule shows it, and the schedule's text replays it.  The
+right version has none, and the explorer says that it has looked at all schedules within the bound.
+
+>>> result = look(WINDOWS["charge"])
+>>> str(result.run.findings[0]), str(result.run.schedule)
+('limit exceeded: P1: 32768 bytes are charged, the limit is 16384', '2>1')
+>>> look(WINDOWS["charge"], right=True).complete
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+import attrs
+
+from coalloc.contract import EAGER, Fit
+from coalloc.errors import ExhaustionError, InvalidRequestError, Violation
+from coalloc.kernel.locks import GIANT, Lock
+from coalloc.kernel.smp import (
+    Acquire,
+    Body,
+    Driver,
+    Exploration,
+    Machine,
+    PctDriver,
+    RandomDriver,
+    Release,
+    SleepOn,
+    Spend,
+    WakeUp,
+    explore,
+    search,
+)
+from coalloc.pipes.budget import Budget
+from coalloc.pipes.eras import ERAS, PIPE_SIZE
+from coalloc.space.coalescing import CoalescingSpace
+from coalloc.units import PAGE_SIZE
+from coalloc.vm.kernelmap import KernelMap
+
+__all__ = ["DRIVERS", "WINDOWS", "Window", "look"]
+
+
+@attrs.frozen
+class Window:
+    """A window, and what comes of it.
+
+    Args:
+        name: Its key in ``WINDOWS``.
+        title: What the wrong version does.
+        mutant: The number of the bug in the conformance kit's list, such as M32; empty if it is not in it.
+        finds: The kind of finding that the wrong version leads to; empty if there is no wrong version.
+        make: Makes a machine with its threads; of the right version, if its argument is true.
+    """
+
+    name: str
+    title: str
+    mutant: str
+    finds: str
+    make: Callable[[bool], Machine]
+
+
+def look(
+    window: Window,
+    *,
+    right: bool = False,
+    driver: str = "exhaustive",
+    preemptions: int = 2,
+    most: int = 10_000,
+    seed: int = 0,
+) -> Exploration:
+    """Look for a schedule that shows a window, and make it short.
+
+    Args:
+        window: Which.
+        right: Whether to look at the right version.
+        driver: One of :data:`DRIVERS`.
+        preemptions: For the exhaustive one, at most so many in a schedule; for PCT, so many changes of priority; >= 0.
+        most: At most so many schedules, >= 1.
+        seed: What the others draw from.
+
+    Raises:
+        InvalidRequestError: For an unknown driver, or a number out of range.
+    """
+    if driver not in DRIVERS:
+        raise InvalidRequestError("driver", driver, f"is no driver; there are {', '.join(DRIVERS)}")
+
+    def make() -> Machine:
+        return window.make(right)
+
+    if driver == "exhaustive":
+        return explore(make, preemptions=preemptions, most=most)
+    drivers: Iterator[Driver] = (
+        RandomDriver(seed + number)
+        if driver == "random"
+        else PctDriver(seed + number, changes=preemptions, steps=_LENGTH)
+        for number in range(most)
+    )
+    return search(make, drivers)
+
+
+DRIVERS: Final = ("exhaustive", "random", "pct")
+_LENGTH: Final = 24
+"""Steps that a window has, about."""
+
+
+# --- M32: the limit is checked and charged in two steps ------------------------------------------------------
+
+
+def _charge(right: bool) -> Machine:
+    budget, lock = Budget(ERAS["2006"], PIPE_SIZE), Lock("pipe_map")
+
+    def pipespace() -> Body:
+        yield Acquire(lock)
+        fits = budget.leaves_room(PIPE_SIZE)
+        if not right:
+            yield Release(lock)  # the buffer is mapped meanwhile
+            yield Acquire(lock)
+        if fits:
+            budget.add(PIPE_SIZE)
+        yield Release(lock)
+
+    def watch() -> Iterable[Violation]:
+        if budget.kva_used > budget.maxpipekva:
+            yield Violation("P1", f"{budget.kva_used} bytes are charged, the limit is {budget.maxpipekva}")
+
+    return _machine(watch, first=pipespace(), second=pipespace())
+
+
+# --- M41: an arena that is no longer needed is kept --------------------------------------------------------------
+
+
+class _Arenas:
+    """Arenas of two buffers each, the lowest free buffer first; the lock is given back while one is mapped."""
+
+    def __init__(self, right: bool) -> None:
+        self._right = right
+        self._source = KernelMap(base=0, size=16 * PAGE_SIZE)
+        self._lock = Lock("arenas")
+        self._free: list[int] = []
+        self._arenas: list[int] = []
+
+    def alloc(self) -> Body:
+        yield Acquire(self._lock)
+        if not self._free:
+            yield Release(self._lock)  # mapping may sleep
+            base = self._source.map(2 * PAGE_SIZE)
+            yield Acquire(self._lock)
+            if self._right and self._free:  # another thread was faster
+                self._source.unmap(base, 2 * PAGE_SIZE)
+            else:
+                self._arenas.append(base)
+                self._free = sorted([*self._free, base, base + PAGE_SIZE])
+        self._free.pop(0)
+        yield Release(self._lock)
+
+    def violations(self) -> Iterable[Violation]:
+        for base in self._arenas:
+            if {base, base + PAGE_SIZE} <= set(self._free):
+                yield Violation("I10", f"the arena at {base:#x} is wholly free, and kept")
+
+
+def _import(right: bool) -> Machine:
+    arenas = _Arenas(right)
+    return _machine(arenas.violations, first=arenas.alloc(), second=arenas.alloc())
+
+
+# --- M61, M62: who is woken, and when ---------------------------------------------------------------------------
+
+
+def _two_pages() -> tuple[CoalescingSpace, Lock, list[int]]:
+    """Return a space of two pages, both of them taken, and its lock."""
+    size = 2 * PAGE_SIZE
+    kernel = KernelMap(base=0, size=size)
+    space = CoalescingSpace(kernel, kva_limit=size, arena_size=size, fit=Fit.FIRST, release=EAGER)
+    return space, Lock("arenas"), [space.alloc(PAGE_SIZE), space.alloc(PAGE_SIZE)]
+
+
+def _alloc(space: CoalescingSpace, lock: Lock, n_pages: int, *, gap: bool = False) -> Body:
+    """Allocate, and sleep until that can be done; give it back at once."""
+    yield Acquire(lock)
+    while True:
+        try:
+            base = space.alloc(n_pages * PAGE_SIZE)
+            break
+        except ExhaustionError:
+            if gap:
+                yield Release(lock)  # and whatever is freed here wakes nobody
+                yield SleepOn("space")
+                yield Acquire(lock)
+            else:
+                yield SleepOn("space", lock)
+    space.free(base)
+    yield WakeUp("space")
+    yield Release(lock)
+
+
+def _free(space: CoalescingSpace, lock: Lock, base: int, *, least: int = 0, one: bool = False) -> Body:
+    """Free a buffer and wake sleepers: none, if it is smaller than ``least``; only one of them, if told so."""
+    yield Acquire(lock)
+    size = space.size_of(base)
+    space.free(base)
+    if size >= least:
+        yield WakeUp("space", one=one)
+    yield Release(lock)
+
+
+def _exact(right: bool) -> Machine:
+    space, lock, bases = _two_pages()
+    least = 0 if right else 2 * PAGE_SIZE  # what the sleeper waits for
+    frees = {f"free {number}": _free(space, lock, base, least=least) for number, base in enumerate(bases)}
+    return _machine(space.violations, **frees, sleeper=_alloc(space, lock, 2))
+
+
+def _sleep(right: bool) -> Machine:
+    space, lock, bases = _two_pages()
+    frees = {f"free {number}": _free(space, lock, base) for number, base in enumerate(bases)}
+    return _machine(space.violations, **frees, sleeper=_alloc(space, lock, 2, gap=not right))
+
+
+def _wake_one(right: bool) -> Machine:
+    space, lock, bases = _two_pages()
+
+    def small() -> Body:
+        """Wait for one page; only then give the other one back, too."""
+        yield from _alloc(space, lock, 1)
+        yield from _free(space, lock, bases[1])
+
+    free = _free(space, lock, bases[0], one=not right)
+    return _machine(space.violations, free=free, small=small(), big=_alloc(space, lock, 2))
+
+
+# --- the mail's reversal, as the deadlock that it warns of ---------------------------------------------------------
+
+
+def _order(right: bool) -> Machine:
+    filedesc = Lock("filedesc structure")
+
+    def fdgrowtable() -> Body:
+        yield Acquire(filedesc)
+        if right:
+            yield Release(filedesc)
+        yield Acquire(GIANT)  # uma_large_free
+        yield Release(GIANT)
+        if not right:
+            yield Release(filedesc)
+
+    def under_giant() -> Body:
+        yield Acquire(GIANT)
+        yield Acquire(filedesc)
+        yield Release(filedesc)
+        yield Release(GIANT)
+
+    return _machine(lambda: (), pipe=fdgrowtable(), giant=under_giant())
+
+
+# --- the reference under one lock ----------------------------------------------------------------------------------
+
+
+def _reference(_right: bool) -> Machine:
+    size = 4 * PAGE_SIZE
+    kernel = KernelMap(base=0, size=size)
+    space = CoalescingSpace(kernel, kva_limit=size, arena_size=2 * PAGE_SIZE, release=EAGER)
+    lock = Lock("arenas")
+
+    def user(n_pages: int) -> Body:
+        yield Acquire(lock)
+        while True:
+            try:
+                base = space.alloc(n_pages * PAGE_SIZE)
+                break
+            except ExhaustionError:
+                yield SleepOn("space", lock)
+        yield Release(lock)
+        yield Spend(1)
+        yield Acquire(lock)
+        space.free(base)
+        yield WakeUp("space")
+        yield Release(lock)
+
+    def watch() -> Iterable[Violation]:
+        yield from space.violations()
+        yield from kernel.violations()
+
+    return _machine(watch, one=user(1), two=user(2), other=user(2))
+
+
+def _machine(watch: Callable[[], Iterable[Violation]], **bodies: Body) -> Machine:
+    machine = Machine(watch=watch)
+    for name, body in bodies.items():
+        machine.spawn(name, body)
+    return machine
+
+
+WINDOWS: Final[Mapping[str, Window]] = {
+    window.name: window
+    for window in (
+        Window("charge", "the limit is checked in one step and charged in another", "M32", "limit exceeded", _charge),
+        Window("import", "an arena is kept although another thread made room", "M41", "broken invariant", _import),
+        Window("exact", "only a free of the size waited for wakes the sleeper", "M61", "sleeps for ever", _exact),
+        Window("sleep", "the lock is given back before one goes to sleep", "M61", "lost wakeup", _sleep),
+        Window("wake-one", "one sleeper is woken, and it is the wrong one", "M62", "sleeps for ever", _wake_one),
+        Window("order", "Giant is taken under a descriptor table's lock", "", "deadlock", _order),
+        Window("reference", "the reference space under one lock, with sleepers", "", "", _reference),
+    )
+}
+"""The windows by name; the last one has a right version only."""

@@ -1,0 +1,406 @@
+"""`Witness`: the lock-order checker, by the rules of 2004, 2006 and 2008; keeps L1 (the learned order is acyclic).
+
+Order is kept between *types* of locks, not between locks: whoever takes a lock of type B while holding one of type A teaches
+that A comes before B.  Later, taking A while holding B is a *reversal*: not a deadlock, but the proof that one is possible.
+A list of orders is known from the start (:data:`ORDER`).
+
+At each acquisition the rules are asked in the kernel's sequence (facts/kernel.md section 4.2): what is not checked at all (a
+try, the first lock); recursion; duplicates of a type; a known order; then every lock that the thread holds, the most recent
+first.  What comes after a report teaches nothing.
+
+Giant is special: it is dropped by whoever sleeps, so it may come before or after a sleepable lock, and comes before all
+mutexes.  Sleepable locks come before those whose holder may not sleep.
+
+Eras differ by data (:class:`WitnessRules`): the header of a report, and what silences a second one.  Spin locks have lists of
+their own, as in the kernel, where they are held by a CPU.
+
+Source: facts/kernel.md sections 4.1 to 4.4; B39 to B45.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import attrs
+
+from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, Violation
+from coalloc.kernel.locks import GIANT, Lock, LockKind
+
+__all__ = ["ORDER", "RULES", "Held", "OrderReport", "Witness", "WitnessRules"]
+
+ORDER: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "Giant", "filedesc structure", "pipe mutex", "sigio lock", "process group", "process lock", "session",
+        "uidinfo hash", "uidinfo struct", "allprison",
+    ),
+    ("system map", "vm page queue mutex", "vnode interlock", "cdev"),
+)  # fmt: skip
+"""The orders that matter here and that WITNESS knows from the start; each type comes before the next."""
+
+
+@attrs.frozen
+class WitnessRules:
+    """What differs between the states of WITNESS.
+
+    Args:
+        name: Its key in ``RULES``.
+        says_why: Whether the header says why an order is wrong, and ends in a colon.
+        giant_rule: Whether Giant after a lock that is not sleepable is wrong whatever has been learned.
+        per_pair: Whether a report silences further ones of its two types in both directions; if not, all those with the same
+            type held, whatever is wanted.
+        blessed: Pairs of types that may be taken in either order.
+    """
+
+    name: str
+    says_why: bool
+    giant_rule: bool
+    per_pair: bool
+    blessed: frozenset[frozenset[str]] = frozenset()
+
+
+RULES: Final[Mapping[str, WitnessRules]] = {
+    rules.name: rules
+    for rules in (
+        WitnessRules("2004", says_why=False, giant_rule=False, per_pair=False),
+        WitnessRules("2006", says_why=True, giant_rule=True, per_pair=False),
+        WitnessRules("2008", says_why=True, giant_rule=True, per_pair=True),
+    )
+}
+"""The rules by the year from which they held."""
+
+
+@attrs.define
+class Held:
+    """A lock that a thread holds, where it took it, and how often it took it again."""
+
+    lock: Lock
+    file: str
+    line: int
+    shared: bool = False
+    recursed: int = 0
+
+    @property
+    def place(self) -> str:
+        """File and line."""
+        return f"{self.file}:{self.line}"
+
+
+@attrs.frozen
+class OrderReport:
+    """What WITNESS printed.
+
+    Args:
+        header: The first line.
+        locks: The locks that it names, with file and line, in its order; the last one was wanted, the others held.
+        path: The calls that led to it, innermost first; empty where nobody told.
+    """
+
+    header: str
+    locks: tuple[tuple[Lock, str], ...]
+    path: tuple[str, ...] = ()
+
+    @property
+    def types(self) -> tuple[str, str]:
+        """The type that was held and the type that was wanted."""
+        return self.locks[-2][0].type, self.locks[-1][0].type
+
+    def __str__(self) -> str:
+        ordinals = ("1st", "2nd", "3rd")
+        duplicate = self.header.startswith("acquiring")
+        lines = [self.header]
+        for ordinal, (lock, place) in zip(ordinals, self.locks, strict=False):
+            lines.append(f" {ordinal} {lock.name if duplicate else lock} @ {place}")
+        if self.path:
+            lines += ["Stack backtrace:", *self.path]
+        return "\n".join(lines)
+
+
+class Witness:
+    """Watch which locks threads take in which order, and report what may deadlock.
+
+    Args:
+        rules: Whose; see :data:`RULES`.
+        order: Orders known from the start.
+        trace: Whether reports end with the calls that led to them (debug.witness.trace).
+        on_report: Is told of each report as it is made.
+
+    Raises:
+        InvalidRequestError: If the orders contradict each other.
+
+    Complexity:
+        A check takes O(held * (types + edges)) steps; nothing where at most one lock is held.
+
+    >>> from coalloc.kernel.locks import Lock
+    >>> witness, a, b = Witness(), Lock("a", address=16), Lock("b", address=32)
+    >>> with witness.held(a, "x.c", 1), witness.held(b, "x.c", 2):
+    ...     pass
+    >>> with witness.held(b, "y.c", 3), witness.held(a, "y.c", 4):
+    ...     print(witness.reports[0])
+    lock order reversal
+     1st 0x20 b (b) @ y.c:3
+     2nd 0x10 a (a) @ y.c:4
+    """
+
+    def __init__(
+        self,
+        rules: WitnessRules = RULES["2004"],
+        *,
+        order: Iterable[Iterable[str]] = ORDER,
+        trace: bool = True,
+        on_report: Callable[[OrderReport], None] | None = None,
+    ) -> None:
+        self.rules = rules
+        self.on_report = on_report
+        self.trace = trace
+        self.reports: list[OrderReport] = []
+        self._children: dict[str, list[str]] = {}
+        self._kinds: dict[str, LockKind] = {}
+        self._held: dict[tuple[Hashable, bool], list[Held]] = {}
+        self._paths: dict[Hashable, list[str]] = {}
+        self._told: set[object] = set()
+        self._duplicates: set[str] = set()
+        for types in order:
+            for before, behind in itertools.pairwise(types):
+                self._learn(before, behind)
+        found = self.violations()
+        if found:
+            raise InvalidRequestError("order", order, found[0].message)
+
+    # --- what threads do ---------------------------------------------------------------------------
+
+    @contextmanager
+    def held(
+        self, lock: Lock, file: str, line: int, *, thread: Hashable = None, shared: bool = False
+    ) -> Iterator[OrderReport | None]:
+        """Hold a lock meanwhile; yields the report that taking it led to, or None."""
+        report = self.check_order(lock, file, line, thread=thread, shared=shared)
+        self.take(lock, file, line, thread=thread, shared=shared)
+        try:
+            yield report
+        finally:
+            self.release(lock, thread=thread)
+
+    @contextmanager
+    def calling(self, name: str, *, thread: Hashable = None) -> Iterator[None]:
+        """Be inside a call meanwhile, so that reports name it."""
+        path = self._paths.setdefault(thread, [])
+        path.append(name)
+        try:
+            yield
+        finally:
+            path.pop()
+
+    def check_order(
+        self,
+        lock: Lock,
+        file: str,
+        line: int,
+        *,
+        thread: Hashable = None,
+        shared: bool = False,
+        trylock: bool = False,
+        dupok: bool = False,
+        path: Iterable[str] = (),
+    ) -> OrderReport | None:
+        """Look at an acquisition before it is made, and return the report that it leads to, or None.
+
+        Args:
+            lock: What is wanted.
+            file: Where, as compilers name it.
+            line: Line there.
+            thread: Who wants it.
+            shared: Whether others may hold it, too.
+            trylock: Whether it is only taken if that can be done at once; then there is no check.
+            dupok: Whether this call may take a second lock of its type (LOP_DUPOK).
+            path: The calls that lead here, innermost first; those of :meth:`calling` if empty.
+
+        Raises:
+            PanicError: For a lock whose type is of another kind, one that is held otherwise already, or one whose waiters
+                block while a spin lock is held.
+
+        Source: B39, B42 to B45.
+        """
+        if self._kinds.setdefault(lock.type, lock.kind) is not lock.kind:
+            raise PanicError(f"lock ({lock.type}) {lock.name}: its type is of the kind {self._kinds[lock.type].value}")
+        file = _plain(file)
+        spin = lock.kind is LockKind.SPIN
+        if not spin and self._held.get((thread, True)):
+            raise PanicError(f"blockable sleep lock ({lock.kind.value}) {lock.name} @ {file}:{line}")
+        held = self._held.get((thread, spin), [])
+        mine = next((item for item in held if item.lock is lock), None)
+        if mine is not None and not trylock:
+            self._check_recursion(mine, file, line, shared=shared)
+            return None
+        if not held or trylock:
+            return None
+        latest = held[-1]
+        if latest.lock.type == lock.type:
+            if lock.type in self._duplicates or lock.dupok or dupok:
+                return None
+            self._duplicates.add(lock.type)
+            header = f'acquiring duplicate lock of same type: "{lock.type}"'
+            return self._report(header, [(latest.lock, latest.place), (lock, f"{file}:{line}")], thread, path)
+        if lock.type in self._children.get(latest.lock.type, ()):
+            return None
+        for number in range(len(held) - 1, -1, -1):
+            item = held[number]
+            reason = self._wrong(item.lock, lock)
+            if reason is None:
+                continue
+            if frozenset((item.lock.type, lock.type)) in self.rules.blessed or self._tell_twice(item.lock, lock):
+                return None
+            named = [(item.lock, item.place), (lock, f"{file}:{line}")]
+            earlier = next((other for other in held[number::-1] if other.lock.type == lock.type), None)
+            if earlier is not None:
+                named.insert(0, (earlier.lock, earlier.place))
+            return self._report(self._header(reason), named, thread, path)
+        if not (latest.lock is GIANT and lock.kind.sleepable):
+            self._learn(latest.lock.type, lock.type)
+        return None
+
+    def take(self, lock: Lock, file: str, line: int, *, thread: Hashable = None, shared: bool = False) -> None:
+        """Note that a thread has a lock now."""
+        held = self._held.setdefault((thread, lock.kind is LockKind.SPIN), [])
+        mine = next((item for item in held if item.lock is lock), None)
+        if mine is not None:
+            mine.recursed += 1
+        else:
+            held.append(Held(lock, _plain(file), line, shared))
+
+    def release(self, lock: Lock, *, thread: Hashable = None) -> None:
+        """Note that a thread gives a lock back.
+
+        Raises:
+            PanicError: If it does not hold it.
+        """
+        held = self._held.get((thread, lock.kind is LockKind.SPIN), [])
+        for number in range(len(held) - 1, -1, -1):
+            if held[number].lock is lock:
+                if held[number].recursed:
+                    held[number].recursed -= 1
+                else:
+                    del held[number]
+                return
+        raise PanicError(f"lock ({lock.kind.value}) {lock.name} is released and was not held")
+
+    # --- what can be asked ---------------------------------------------------------------------------
+
+    def locks_held(self, thread: Hashable = None) -> tuple[Held, ...]:
+        """Return what a thread holds, in the order in which it was taken, spin locks last."""
+        return tuple(item for spin in (False, True) for item in self._held.get((thread, spin), []))
+
+    def warn(self, message: str, *, thread: Hashable = None, sleeping: bool = False) -> str:
+        """Return the listing of held locks (witness_warn), or an empty text if there are none.
+
+        Args:
+            message: What is about to happen.
+            thread: To whom.
+            sleeping: Whether only locks that may not be held in sleep count; Giant is dropped then.
+        """
+        items = [
+            item
+            for item in self.locks_held(thread)
+            if not sleeping or not (item.lock.kind.sleepable or item.lock is GIANT)
+        ]
+        if not items:
+            return ""
+        lines = [f"{message} with the following{' non-sleepable' * sleeping} locks held:"]
+        for item in items:
+            lock = item.lock
+            how = "shared" if item.shared else "exclusive"
+            kind = f" ({lock.type})" if lock.type != lock.name else ""
+            where = f"r = {item.recursed} ({lock.address:#x}) locked @ {item.place}"
+            lines.append(f"{how} {lock.kind.value} {lock.name}{kind} {where}")
+        return "\n".join(lines)
+
+    def order(self) -> dict[str, tuple[str, ...]]:
+        """Return, for each type, those known to come directly behind it, sorted."""
+        return {before: tuple(sorted(behind)) for before, behind in sorted(self._children.items())}
+
+    def violations(self) -> tuple[Violation, ...]:
+        """Return every breach of L1: types that come behind themselves."""
+        return tuple(
+            Violation("L1", f"{name!r} comes behind itself")
+            for name in sorted(self._children)
+            if self._leads(name, name)
+        )
+
+    def check(self) -> None:
+        """Raise InvariantViolation if ``violations()`` finds any."""
+        found = self.violations()
+        if found:
+            raise InvariantViolation(found, "\n".join(f"{a} -> {', '.join(b)}" for a, b in self.order().items()))
+
+    # --- inside ----------------------------------------------------------------------------------------
+
+    def _check_recursion(self, mine: Held, file: str, line: int, *, shared: bool) -> None:
+        if mine.shared is not shared:
+            now, then = ("shared", "exclusively") if shared else ("exclusive", "share")
+            lock = mine.lock
+            raise PanicError(
+                f"{now} lock of ({lock.kind.value}) {lock.name} @ {file}:{line}\nwhile {then} locked from {mine.place}"
+            )
+        if not mine.lock.recursable and not shared:
+            raise PanicError(
+                f"recursed on non-recursive lock ({mine.lock.kind.value}) {mine.lock.name} @ {file}:{line}\n"
+                f"first acquired @ {mine.place}"
+            )
+
+    def _wrong(self, held: Lock, wanted: Lock) -> str | None:
+        """Return why one lock may not be taken under another, or None."""
+        if (held.kind.sleepable and wanted is GIANT) or (wanted.kind.sleepable and held is GIANT):
+            return None
+        if wanted.kind.sleepable and not held.kind.sleepable:
+            return "sleepable after non-sleepable"
+        if wanted is GIANT and self.rules.giant_rule:
+            return "Giant after non-sleepable"
+        return "" if self._leads(wanted.type, held.type) else None
+
+    def _header(self, reason: str) -> str:
+        if not self.rules.says_why:
+            return "lock order reversal"
+        return f"lock order reversal: ({reason})" if reason else "lock order reversal:"
+
+    def _tell_twice(self, held: Lock, wanted: Lock) -> bool:
+        """Tell whether such a report was made already; remember it otherwise."""
+        key: object = frozenset((held.type, wanted.type)) if self.rules.per_pair else held.type
+        if key in self._told:
+            return True
+        self._told.add(key)
+        return False
+
+    def _report(self, header: str, locks: list[tuple[Lock, str]], thread: Hashable, path: Iterable[str]) -> OrderReport:
+        calls = tuple(path) or tuple(reversed(self._paths.get(thread, [])))
+        report = OrderReport(header, tuple(locks), calls if self.trace else ())
+        self.reports.append(report)
+        if self.on_report is not None:
+            self.on_report(report)
+        return report
+
+    def _learn(self, before: str, behind: str) -> None:
+        children = self._children.setdefault(before, [])
+        if behind not in children:
+            children.append(behind)
+
+    def _leads(self, start: str, goal: str) -> bool:
+        """Tell whether a type comes before another, by one step or more."""
+        seen: set[str] = set()
+        stack = [start]
+        while stack:
+            for child in self._children.get(stack.pop(), ()):
+                if child == goal:
+                    return True
+                if child not in seen:
+                    seen.add(child)
+                    stack.append(child)
+        return False
+
+
+def _plain(file: str) -> str:
+    """Return a file's name without the way up that compilers put in front of it."""
+    while file.startswith("../"):
+        file = file[3:]
+    return file

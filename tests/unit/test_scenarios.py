@@ -1,0 +1,312 @@
+"""Scenarios on a small scale: what they show, and what they refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from coalloc import ERAS, MiB, PipeError
+from coalloc.errors import InvalidRequestError
+from coalloc.kernel import CONFIGS, MUTEX_PROFILING, LockProfile
+from coalloc.kernel.process import Call, Process, Xint0x80_syscall
+from coalloc.kernel.scenarios import (
+    TESTS,
+    Curve,
+    PipeTest,
+    PipeTestFailure,
+    descriptor_curves,
+    pipe_curves,
+    run_creation,
+    run_mail,
+    run_teardown,
+    run_test,
+)
+from coalloc.pipes.designs import DESIGNS
+
+ALL_ERAS = pytest.mark.parametrize("era", ERAS)
+BOTH_DESIGNS = pytest.mark.parametrize("design", ["per-pipe", "coalescing"])
+
+# --- FreeBSD's pipe tests ----------------------------------------------------------------------------------
+
+REASONS = {
+    "reverse": "sleeps for ever: reverse on pipewr; <PipePair 0: active 0/16384, active 16384/16384>",
+    "reverse2": "a half without a buffer does not select as writable",
+    "ino": "st_dev is 0 and 0",
+}
+
+
+@BOTH_DESIGNS
+@ALL_ERAS
+@pytest.mark.parametrize("name", TESTS)
+def test_each_era_does_what_is_known_of_it(name: str, era: str, design: str) -> None:
+    """Every test passes, or fails for its reason; what is repeated, is repeated less often here."""
+    test = TESTS[name]
+    result = run_test(test, CONFIGS[era], DESIGNS[design], times=500 if test.times else None, maxpipekva=4 * MiB)
+    assert result.expected
+    assert result.reason == (REASONS[name] if era in test.fails_in else "")
+
+
+def with_process(**changes: object) -> Any:
+    """Run the reverse2 test with fields of its kernel's state changed."""
+    config = CONFIGS["current"]
+    return run_test(TESTS["reverse2"], attrs.evolve(config, era=attrs.evolve(config.era, **changes)))  # type: ignore[arg-type]
+
+
+def test_a_patch_that_breaks_a_test_is_unexpected() -> None:
+    """The reason says how; the era is not known to fail."""
+    assert with_process().passed
+    result = with_process(reverse=ERAS["2006"].reverse, polls_unbacked=False)
+    assert (result.passed, result.expected, result.known) == (False, False, "")
+    assert result.reason == "a half without a buffer does not select as writable"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("leaks", "4096 bytes stay mapped"),
+        ("raises", "fdalloc: EMFILE"),
+        ("wrong", "it is wrong"),
+        ("dies", "raised: test: ValueError: boom"),
+    ],
+)
+def test_whatever_a_test_does_is_its_reason(body: str, reason: str) -> None:
+    """What it leaves, an error that it does not expect, its own verdict, a mistake in it."""
+
+    def leaks(process: Process, _times: int) -> Call[None]:
+        process.kernel.space.alloc(4096)
+        yield from Xint0x80_syscall(process.pipe())
+
+    def raises(process: Process, _times: int) -> Call[None]:
+        while True:
+            yield from Xint0x80_syscall(process.pipe())
+
+    def wrong(process: Process, _times: int) -> Call[None]:
+        yield from Xint0x80_syscall(process.pipe())
+        raise PipeTestFailure("it is wrong")
+
+    def dies(process: Process, _times: int) -> Call[None]:
+        yield from Xint0x80_syscall(process.pipe())
+        raise ValueError("boom")
+
+    bodies = {"leaks": leaks, "raises": raises, "wrong": wrong, "dies": dies}
+    result = run_test(PipeTest("test", "a test", bodies[body], maxfilesperproc=10), CONFIGS["2006"])
+    assert result.reason.startswith(reason)
+
+
+def test_leftovers_of_a_test_are_told() -> None:
+    """Bytes, files and pairs that an exit does not give back: here, since another process has them."""
+
+    def hides(process: Process, _times: int) -> Call[None]:
+        yield from Xint0x80_syscall(process.kernel.fork().pipe())
+
+    result = run_test(PipeTest("hides", "a test", hides), CONFIGS["2006"])
+    assert (
+        result.reason
+        == "16384 bytes of pipe buffers are left; 2 open files are left; 1 pairs are left; 16384 bytes stay mapped"
+    )
+
+
+@pytest.mark.parametrize("era", ["current"])
+def test_kernels_that_are_wrong_fail_the_tests(era: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test sees the bug that it is there for."""
+    from coalloc.pipes.pair import Knote, PipePair, PipeStat, PollState
+
+    config = CONFIGS[era]
+    read, write, stat = PipePair.read, PipePair.write, PipePair.stat
+    wrongs: dict[str, tuple[object, str, object, str]] = {
+        "fstat": (PipePair, "stat", lambda p, end: attrs.evolve(stat(p, end), st_size=0), "st_size is 0 after a write of 145"),
+        "ino": (PipePair, "stat", lambda _p, _end: PipeStat(0, 4096, 5, 1), "st_ino is 5 for both ends"),
+        "bigpipe": (PipePair, "poll", lambda _p, _end: PollState(True, True), "select says writable, and write fails"),
+        "kqueue": (Knote, "event", lambda _k: None, "a new pipe has room for 16384 bytes; the event is None"),
+    }  # fmt: skip
+
+    def garbled(pair: PipePair, end: int, n: int, *, into: bytearray | None = None, again: bool = False) -> int:
+        got = read(pair, end, n, into=into, again=again)
+        if into:
+            into[-1] ^= 1
+        return got
+
+    def short(pair: PipePair, end: int, n: int, *, into: bytearray | None = None, again: bool = False) -> int:
+        return read(pair, end, min(n, 5000), into=into, again=again)
+
+    wrongs["wraparound"] = (PipePair, "read", garbled, "other bytes arrive than were sent")
+    wrongs["reverse"] = (PipePair, "read", short, "10000 bytes arrive, 40960 were sent")
+    for name, (owner, method, replacement, reason) in wrongs.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, method, replacement)
+            result = run_test(TESTS[name], config, times=3 if TESTS[name].times else None)
+        assert result.reason.startswith(reason), name
+    with monkeypatch.context() as patch:
+        patch.setattr(Process, "_pipeclose", lambda _self, _item, _end: iter(()))
+        assert run_test(TESTS["overcommit2"], config, times=1).reason.startswith("a pipe that failed leaves bytes")
+    with monkeypatch.context() as patch:
+        patch.setattr(Process, "pipe", lambda _self: iter(()))
+        assert run_test(TESTS["overcommit2"], config, times=1).reason == "pipe succeeds without two descriptors"
+    with monkeypatch.context() as patch:
+        patch.setattr(PipePair, "knote", lambda pair, end, _filter: Knote(pair, end, "write"))
+        assert run_test(TESTS["kqueue"], config).reason.startswith("EVFILT_WRITE can be registered")
+    assert write is PipePair.write
+
+
+def test_a_test_is_repeated_at_least_once() -> None:
+    """The number is checked before anything runs."""
+    with pytest.raises(InvalidRequestError, match="times"):
+        run_test(TESTS["bigpipe"], CONFIGS["2006"], times=0)
+
+
+# --- scalability -------------------------------------------------------------------------------------------
+
+
+def test_curves_of_descriptors_have_the_shapes_that_kernels_have() -> None:
+    """In sequence all but the tree and the upper map are flat; under bindbench the scan is linear."""
+    curves = {(curve.name, curve.load): curve for curve in descriptor_curves(4096)}
+    assert curves["4.4bsd", "bindbench"].exponent == pytest.approx(1, abs=0.05)
+    assert 0.5 < curves["bitmap", "bindbench"].exponent < 1
+    assert curves["dragonfly", "bindbench"].exponent < 0.3
+    assert all(curves[name, "in sequence"].flat for name in ("4.4bsd", "bitmap", "bitmap-64"))
+    assert len(curves["bitmap", "bindbench"].work) == 4096
+
+
+def test_curves_of_pipes_show_what_fragmentation_costs() -> None:
+    """A linear search grows with the holes, a tree slowly, an arena not at all; without holes all are flat."""
+    curves = {(c.name, c.era, c.load): c for c in pipe_curves(1024)}
+    assert len(curves) == 20
+    for (name, era, load), curve in curves.items():
+        if load == "in sequence" or name == "coalescing":
+            assert curve.flat
+        elif era in ("2003-07", "2004-01"):
+            assert curve.exponent == pytest.approx(1, abs=0.1)
+        else:
+            assert curve.exponent < 0.3
+
+
+def test_designs_of_other_kernels_have_their_own_policy_once() -> None:
+    """And Linux has no curve, since it has no address space to search."""
+    said: list[str] = []
+    curves = list(pipe_curves(256, designs=[DESIGNS["dragonfly"]], progress=said.append))
+    assert [(c.era, c.load) for c in curves] == [("dragonfly-2004", "in sequence"), ("dragonfly-2004", "between holes")]
+    assert said == ["dragonfly, dragonfly-2004, in sequence", "dragonfly, dragonfly-2004, between holes"]
+    with pytest.raises(InvalidRequestError, match="has no buffers of address space"):
+        list(pipe_curves(256, designs=[DESIGNS["linux"]]))
+    for make in (pipe_curves, descriptor_curves):
+        with pytest.raises(InvalidRequestError, match="count"):
+            list(make(255))
+
+
+def test_means_are_over_doubling_stretches() -> None:
+    """From 64; the exponent is that of the means."""
+    curve = Curve("pipe", "x", "", "y", tuple(range(1, 257)))
+    assert curve.means == ((64, 95.5), (128, 191.5))
+    assert curve.exponent == pytest.approx(1, abs=0.01)
+
+
+# --- teardown ----------------------------------------------------------------------------------------------
+
+
+def test_a_mass_close_is_counted_for_each_design() -> None:
+    """Two unmappings and one shoot-down for a pipe, but for the sixteen that are kept; arenas go whole."""
+    seen: list[int] = []
+    rows = {
+        name: run_teardown(5000, DESIGNS[name], cpus=4, progress=seen.append)
+        for name in ("per-pipe", "dragonfly", "coalescing")
+    }
+    assert seen == [0, 4096] * 3
+    assert rows["per-pipe"].closed.unmap_ops == 10_000
+    assert rows["per-pipe"].closed.tlb_shootdowns == 5000
+    assert rows["per-pipe"].closed.ipis == 15_000
+    assert rows["dragonfly"].closed.unmap_ops == 10_000 - 16
+    assert rows["dragonfly"].kept == 16 * 16384
+    assert rows["coalescing"].closed.unmap_ops == 5000 * 32768 // (4 * MiB) - 0
+    assert rows["coalescing"].estimate_ns < rows["per-pipe"].estimate_ns / 10
+    assert all(row.made.map_ops > 0 == row.closed.map_ops for row in rows.values())
+
+
+def test_a_teardown_needs_pipes_with_buffers() -> None:
+    """And at least one of them, on a CPU."""
+    for pipes, design, cpus in ((0, "per-pipe", 1), (1, "per-pipe", 0), (1, "linux", 1)):
+        with pytest.raises(InvalidRequestError):
+            run_teardown(pipes, DESIGNS[design], cpus=cpus)
+
+
+# --- creation, and the mail's arguments --------------------------------------------------------------------
+
+
+def test_the_map_lock_is_where_pipe_creation_spends_its_time() -> None:
+    """One mapping per buffer: more than nine tenths of what locks are held; with arenas a twentieth of that."""
+    held = {}
+    for design in ("per-pipe", "coalescing"):
+        made = run_creation(CONFIGS["2004-01"], DESIGNS[design], pipes=200)
+        rows = made.profile.rows("total")
+        held[design] = rows[0].total
+        assert rows[0].name == (
+            "vm/vm_map.c:1215 (sx:pipe_map)" if design == "per-pipe" else "kern/sys_pipe.c:430 (sx:pipe arenas)"
+        )
+        if design == "per-pipe":
+            assert rows[0].total > 0.9 * sum(row.total for row in rows)
+    assert held["coalescing"] < held["per-pipe"] / 15
+
+
+def test_in_july_2003_the_mutex_profile_shows_giant() -> None:
+    """It is held around each mapping."""
+    made = run_creation(CONFIGS["2003-07"], pipes=100, style=MUTEX_PROFILING)
+    assert made.profile.rows("total")[0].name == "kern/sys_pipe.c:412 (Giant)"
+
+
+@pytest.mark.parametrize("bad", [{"pipes": 0}, {"processes": 0}])
+def test_creation_needs_pipes_and_processes(bad: dict[str, Any]) -> None:
+    """At least one of each."""
+    with pytest.raises(InvalidRequestError):
+        run_creation(CONFIGS["2006"], **bad)
+
+
+@pytest.mark.parametrize("bad", [{"pagers": -1}, {"pipers": 0}, {"rounds": 0}, {"cpus": 0}, {"maxpipekva": 1}])
+def test_the_mails_numbers_are_checked(bad: dict[str, Any]) -> None:
+    """Before anything runs."""
+    with pytest.raises(InvalidRequestError):
+        run_mail(CONFIGS["2006"], **bad)
+
+
+def test_the_mails_run_tells_its_progress_and_fills_a_profile() -> None:
+    """Without pagers, too; the console's lines have their time in front."""
+    told: list[int] = []
+    profile = LockProfile(MUTEX_PROFILING)
+    result = run_mail(CONFIGS["2004-01"], pagers=0, pipers=2, maxpipekva=4 * MiB, profile=profile, progress=told.append)
+    assert told == sorted(told)
+    assert told
+    assert {row.name.split()[0] for row in profile.rows()} >= {"vm/uma_core.c:1410", "kern/kern_descrip.c:1204"}
+    assert str(result.console[0]).startswith("[    0.00")
+    assert str(result.console[0]).endswith("] kern.ipc.maxpipekva exceeded; see tuning(7)")
+    assert result.found == ()
+
+
+def test_equal_seeds_give_equal_runs() -> None:
+    """To the nanosecond."""
+    one, two = (run_mail(CONFIGS["2004-01"], pagers=1, pipers=2, maxpipekva=MiB, seed=7) for _ in range(2))
+    assert one == two
+    assert run_mail(CONFIGS["2004-01"], pagers=1, pipers=2, maxpipekva=MiB, seed=8) != one
+
+
+def test_errors_of_calls_have_their_names() -> None:
+    """As errno has them."""
+    (piper,) = run_mail(CONFIGS["2006"], pagers=0, pipers=1, maxpipekva=MiB).pipers
+    assert (piper.error, piper.errno) == ("ENOMEM", PipeError(12, "pipe").errno)
+
+
+def test_a_report_about_other_locks_is_no_reversal_of_a_table() -> None:
+    """It stands on the console, and that is all."""
+    from coalloc.kernel import GIANT, Kernel, Lock, OrderReport
+    from coalloc.kernel.scenarios.mail import _Run
+
+    run = _Run(Kernel(CONFIGS["2006"]), pipers=1, rounds=1, progress=None)
+    run._note(OrderReport("lock order reversal", ((Lock("a"), "a.c:1"), (GIANT, "a.c:2"))))
+    assert run.reversal_at is None
+    assert len(run.reported) == 1
+
+
+def test_a_single_piper_meets_the_reversal_without_pagers() -> None:
+    """It is about one table's growth, not about contention."""
+    result = run_mail(CONFIGS["2004-01"], pagers=0, pipers=1, cpus=1, maxpipekva=16 * MiB)
+    assert result.reversal_at == (1024, 2048)
+    assert result.pipers[0].pipes == 1278

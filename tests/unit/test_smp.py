@@ -1,0 +1,455 @@
+"""Threads on CPUs: schedules, time, locks, sleep, and what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from coalloc.errors import InvalidRequestError, Violation
+from coalloc.kernel import (
+    GIANT,
+    LOCK_PROFILING,
+    Acquire,
+    Lock,
+    LockKind,
+    LockProfile,
+    Machine,
+    PctDriver,
+    Preempt,
+    RandomDriver,
+    Release,
+    Schedule,
+    SleepOn,
+    Spend,
+    TryAcquire,
+    WakeUp,
+    Witness,
+    explore,
+    search,
+)
+from coalloc.kernel.smp import Body, Driver
+
+
+def machine_of(*bodies: Body, **options: object) -> Machine:
+    """A machine with threads named a, b, c, ..."""
+    machine = Machine(**options)  # type: ignore[arg-type]
+    for name, body in zip("abcdef", bodies, strict=False):
+        machine.spawn(name, body)
+    return machine
+
+
+def letters(log: list[str], letter: str, n: int = 3) -> Body:
+    """Write a letter at each step."""
+    for _ in range(n):
+        log.append(letter)
+        yield Preempt()
+
+
+# --- schedules ---------------------------------------------------------------------------------------------
+
+
+def test_without_a_schedule_each_thread_runs_until_it_cannot() -> None:
+    """Then the next one in turn."""
+    log: list[str] = []
+    run = machine_of(letters(log, "a"), letters(log, "b")).run()
+    assert ("".join(log), str(run.schedule), run.findings) == ("aaabbb", "-", ())
+
+
+def test_a_schedule_says_where_another_thread_goes_on() -> None:
+    """And a run's own schedule replays it to the letter."""
+    log: list[str] = []
+    run = machine_of(letters(log, "a"), letters(log, "b")).run(Schedule.parse("1>1 3>0"))
+    assert "".join(log) == "abbaab"
+    again: list[str] = []
+    assert machine_of(letters(again, "a"), letters(again, "b")).run(run.schedule).schedule == run.schedule
+    assert again == log
+
+
+def test_a_choice_that_is_impossible_falls_back() -> None:
+    """So any list of switches is a schedule."""
+    log: list[str] = []
+    run = machine_of(letters(log, "a"), letters(log, "b")).run(Schedule.parse("0>7 99>1"))
+    assert ("".join(log), str(run.schedule)) == ("aaabbb", "-")
+
+
+@pytest.mark.parametrize("text", ["1", "1>", ">1", "x>1", "1>x", "5>1 5>0", "5>1 3>0", "-1>0", "1>-1", "1>" + "9" * 40])
+def test_what_is_no_schedule_is_refused(text: str) -> None:
+    """With the word that is wrong."""
+    with pytest.raises(InvalidRequestError, match="schedule"):
+        Schedule.parse(text)
+
+
+def test_schedules_are_read_as_they_are_written() -> None:
+    """The empty one is a dash."""
+    for text in ("-", "5>1", "5>1 9>0"):
+        assert str(Schedule.parse(text)) == text
+    assert Schedule.parse("") == Schedule()
+
+
+@pytest.mark.parametrize("driver", [RandomDriver, PctDriver])
+def test_a_seed_gives_one_run_and_its_schedule_replays_it(driver: type[RandomDriver] | type[PctDriver]) -> None:
+    """Whoever has chosen."""
+
+    def run_with(chooser: Driver | Schedule) -> tuple[str, Schedule]:
+        log: list[str] = []
+        run = machine_of(letters(log, "a"), letters(log, "b"), letters(log, "c")).run(chooser)
+        return "".join(log), run.schedule
+
+    seen = set()
+    for seed in range(20):
+        order, schedule = run_with(driver(seed))
+        assert run_with(driver(seed)) == run_with(schedule) == (order, schedule)
+        seen.add(order)
+    assert len(seen) > 5
+
+
+def test_a_random_driver_may_stay() -> None:
+    """With stay=1 it never chooses."""
+    log: list[str] = []
+    machine_of(letters(log, "a"), letters(log, "b")).run(RandomDriver(0, stay=1.0))
+    assert "".join(log) == "aaabbb"
+
+
+def test_pct_runs_the_highest_priority_and_lowers_it_at_change_points() -> None:
+    """Without changes threads run one after the other; with them they are broken up."""
+    orders = set()
+    for seed in range(30):
+        log: list[str] = []
+        machine_of(letters(log, "a", 5), letters(log, "b", 5)).run(PctDriver(seed, changes=0))
+        assert "".join(log) in ("aaaaabbbbb", "bbbbbaaaaa")
+        log.clear()
+        machine_of(letters(log, "a", 5), letters(log, "b", 5)).run(PctDriver(seed, changes=2, steps=10))
+        orders.add("".join(log))
+    assert len(orders) > 4
+
+
+# --- time --------------------------------------------------------------------------------------------------
+
+
+def spend(*ns: int) -> Body:
+    """Let time pass."""
+    for n in ns:
+        yield Spend(n)
+
+
+@pytest.mark.parametrize(("cpus", "time"), [(1, 60), (2, 30), (3, 30)])
+def test_cpus_run_in_parallel(cpus: int, time: int) -> None:
+    """Three threads of 30, 20 and 10 ns: on one CPU one after the other, on two side by side."""
+    machine = machine_of(spend(30), spend(20), spend(10), cpus=cpus)
+    machine.run()
+    assert machine.clock.now == time
+
+
+def test_a_lock_makes_the_other_cpu_wait_and_the_profile_says_so() -> None:
+    """Held for 100 ns by one: the other gets it at 100."""
+    lock, profile = Lock("m"), LockProfile(LOCK_PROFILING)
+
+    def user() -> Body:
+        yield Acquire(lock, "a.c", 1)
+        yield Spend(100_000)
+        yield Release(lock)
+
+    machine = machine_of(user(), user(), profile=profile)
+    machine.run(Schedule.parse("1>1"))
+    assert machine.clock.now == 200_000
+    (row,) = profile.rows()
+    assert (row.count, row.total, row.max, row.wait_total, row.wait_max, row.cnt_lock) == (2, 200, 100, 100, 100, 1)
+
+
+def test_a_thread_may_be_added_by_a_running_one() -> None:
+    """It begins at the time of the one that added it."""
+    machine = Machine(cpus=1)
+
+    def parent() -> Body:
+        yield Spend(50)
+        machine.spawn("child", child())
+
+    def child() -> Body:
+        yield Spend(0)
+        return machine.now
+
+    machine.spawn("parent", parent())
+    assert machine.run().results == {"parent": None, "child": 50}
+    assert machine.cpu == 0
+
+
+# --- locks -------------------------------------------------------------------------------------------------
+
+
+def test_a_try_gets_a_free_lock_and_none_that_is_taken() -> None:
+    """It never waits, and lock order does not concern it."""
+    lock, got = Lock("m"), []
+
+    def taker() -> Body:
+        mine = yield TryAcquire(lock)
+        got.append(mine)
+        yield Preempt()
+        if mine:
+            yield Release(lock)
+
+    machine_of(taker(), taker(), witness=Witness()).run(Schedule.parse("1>1"))
+    assert got == [False, True]  # the second one is told first
+
+
+def test_a_lock_that_may_be_taken_again_is_given_back_as_often() -> None:
+    """Giant, for one; others panic."""
+
+    def twice(lock: Lock) -> Body:
+        yield Acquire(lock)
+        yield Acquire(lock)
+        yield Release(lock)
+        yield Preempt()
+        yield Release(lock)
+
+    assert machine_of(twice(GIANT), twice(GIANT)).run(Schedule.parse("3>1")).findings == ()
+    (finding,) = machine_of(twice(Lock("m"))).run().findings
+    assert str(finding) == "raised: a: PanicError: a takes m, which it holds"
+
+
+def test_mistakes_with_locks_are_findings() -> None:
+    """Giving back what one does not hold, ending with a lock, and yielding what nobody knows."""
+    lock = Lock("m")
+
+    def gives() -> Body:
+        yield Release(lock)
+
+    def keeps() -> Body:
+        yield Acquire(lock)
+
+    def yields() -> Body:
+        yield 7  # type: ignore[misc]
+
+    words = [machine_of(body).run().findings[0].message for body in (gives(), keeps(), yields())]
+    assert words == [
+        "a: PanicError: a gives back m, which it does not hold",
+        "a ended and still holds m",
+        "a: PanicError: a thread cannot do 7",
+    ]
+
+
+def test_a_deadlock_names_who_waits_for_what() -> None:
+    """Two locks in two orders; with reversals a finding, the reversal comes first."""
+    one, two = Lock("one"), Lock("two")
+
+    def both(first: Lock, second: Lock) -> Body:
+        yield Acquire(first, "a.c", 1)
+        yield Acquire(second, "a.c", 2)
+        yield Release(second)
+        yield Release(first)
+
+    run = machine_of(both(one, two), both(two, one)).run(Schedule.parse("1>1"))
+    assert str(run.findings[0]) == "deadlock: a waits for two, held by b; b waits for one, held by a"
+    found = explore(lambda: machine_of(both(one, two), both(two, one)), preemptions=1)
+    assert found.finding is not None
+    assert found.finding.kind == "deadlock"
+    run = machine_of(both(one, two), both(two, one), witness=Witness(), reversals=True).run()
+    assert run.findings[0].kind == "reversal"
+    assert run.findings[0].message.startswith("lock order reversal\n")
+
+
+def test_paths_are_those_of_the_generators() -> None:
+    """Innermost first; what is around the outermost function is no kernel function; the kind of lock tells its taker."""
+    witness = Witness(order=[("a", "b")])
+    a, b = Lock("a", LockKind.SX), Lock("b", LockKind.SX)
+
+    def fdalloc() -> Body:
+        yield Acquire(a, "k.c", 2)
+        yield Release(a)
+
+    def pipe() -> Body:
+        yield Acquire(b, "k.c", 1)
+        yield from fdalloc()
+        yield Release(b)
+
+    def program() -> Body:
+        yield from pipe()
+
+    machine_of(program(), witness=witness, outermost="pipe").run()
+    assert witness.reports[0].path == ("backtrace", "witness_checkorder", "_sx_xlock", "fdalloc", "pipe")
+
+
+# --- sleep -------------------------------------------------------------------------------------------------
+
+
+def sleeper(lock: Lock | None = None) -> Body:
+    """Sleep once."""
+    if lock is not None:
+        yield Acquire(lock)
+    yield SleepOn("c", lock)
+    if lock is not None:
+        yield Release(lock)
+
+
+def waker(*, one: bool = False, ns: int = 0) -> Body:
+    """Wake who sleeps, after so long."""
+    yield Spend(ns)
+    yield WakeUp("c", one=one)
+
+
+def test_a_sleeper_gives_its_lock_back_and_takes_it_again() -> None:
+    """Giant is dropped as well, however often it is held, and had again."""
+    lock = Lock("m")
+
+    def deep() -> Body:
+        yield Acquire(GIANT)
+        yield Acquire(GIANT)
+        yield from sleeper(lock)
+        yield Release(GIANT)
+        yield Release(GIANT)
+
+    def user() -> Body:
+        yield Acquire(GIANT)
+        yield Acquire(lock)
+        yield WakeUp("c")
+        yield Spend(10)
+        yield Release(lock)
+        yield Release(GIANT)
+
+    machine = machine_of(deep(), user())
+    assert machine.run().findings == ()
+    assert machine.clock.now == 10
+
+
+def test_who_sleeps_with_a_mutex_held_panics_and_with_a_sleepable_lock_may() -> None:
+    """The one that is given back does not count."""
+    mutex, sx = Lock("m"), Lock("x", LockKind.SX)
+
+    def holder(lock: Lock) -> Body:
+        yield Acquire(lock)
+        yield from sleeper()
+        yield Release(lock)
+
+    run = machine_of(holder(mutex)).run()
+    assert run.findings[0].message == "a: PanicError: a sleeps and holds m"
+    assert machine_of(holder(sx), waker()).run().findings == ()
+
+
+def test_those_who_slept_longest_are_woken_first() -> None:
+    """In order of their time, then of their turn; or all at once."""
+
+    def late() -> Body:
+        yield Spend(5)
+        yield from sleeper()
+
+    run = machine_of(late(), sleeper(), waker(one=True, ns=9), cpus=4).run()
+    assert str(run.findings[0]) == "sleeps for ever: a on c"
+    run = machine_of(sleeper(), sleeper(), waker(one=True, ns=9), cpus=4).run(Schedule.parse("0>1"))
+    assert str(run.findings[0]) == "sleeps for ever: a on c"
+    assert machine_of(sleeper(), sleeper(), waker()).run().findings == ()
+
+
+def test_a_wakeup_that_came_too_early_is_a_lost_one() -> None:
+    """Nobody is left to wake the sleeper; without any wakeup it sleeps for ever."""
+    run = machine_of(waker(), sleeper()).run()
+    assert str(run.findings[0]) == "lost wakeup: b on c: the wakeup came before anybody slept there"
+    run = machine_of(sleeper()).run()
+    assert str(run.findings[0]) == "sleeps for ever: a on c"
+
+
+# --- findings ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("P1", "limit exceeded"), ("I9", "limit exceeded"), ("I1", "broken invariant")]
+)
+def test_a_broken_invariant_ends_the_run(code: str, kind: str) -> None:
+    """At the step that broke it; a limit has a name of its own."""
+    broken: list[Violation] = []
+
+    def breaks() -> Body:
+        yield Preempt()
+        broken.append(Violation(code, "wrong"))
+        yield Preempt()
+        yield Preempt()
+
+    run = machine_of(breaks(), watch=lambda: broken).run()
+    assert (str(run.findings[0]), run.steps) == (f"{kind}: {code}: wrong", 2)
+
+
+def test_a_run_that_does_not_end_is_a_finding() -> None:
+    """After so many steps."""
+
+    def loops() -> Body:
+        while True:
+            yield Preempt()
+
+    run = machine_of(loops()).run(max_steps=50)
+    assert (str(run.findings[0]), run.steps) == ("does not end: more than 50 steps", 50)
+
+
+def racy(total: list[int]) -> Body:
+    """Add one in two steps."""
+    seen = total[0]
+    yield Preempt()
+    total[0] = seen + 1
+
+
+def racers(n: int) -> Machine:
+    """Threads that each add one in two steps; the watch sees that one was lost, when all have ended."""
+    total, ended = [0], [0]
+
+    def add() -> Body:
+        yield from racy(total)
+        ended[0] += 1
+
+    def watch() -> Iterable[Violation]:
+        if ended[0] == n > total[0]:
+            yield Violation("P3", f"{total[0]} of {n}")
+
+    return machine_of(*(add() for _ in range(n)), watch=watch)
+
+
+def test_exploring_finds_the_least_preemptions_and_makes_the_schedule_short() -> None:
+    """One preemption; and its schedule replays."""
+    assert explore(lambda: racers(2), preemptions=0).complete
+    found = explore(lambda: racers(2), preemptions=2)
+    assert found.run is not None
+    assert len(found.run.schedule.switches) == 1
+    assert not found.complete
+    assert str(racers(2).run(Schedule.parse(str(found.run.schedule))).findings[0]) == "broken invariant: P3: 1 of 2"
+
+
+def test_searching_with_drivers_finds_it_as_well_and_shortens_it() -> None:
+    """Or runs out of drivers."""
+    found = search(lambda: racers(3), (RandomDriver(seed) for seed in range(100)))
+    assert found.run is not None
+    assert len(found.run.schedule.switches) <= 2
+    none = search(lambda: machine_of(letters([], "a")), [RandomDriver(0), RandomDriver(1)])
+    assert (none.schedules, none.finding, none.complete) == (2, None, False)
+
+
+def test_exploring_every_schedule_means_every_order() -> None:
+    """Two threads of three steps, any preemptions: all orders of aaabbb are seen, each once."""
+    orders: list[str] = []
+
+    def make() -> Machine:
+        log: list[str] = []
+
+        def ends(letter: str) -> Body:
+            yield from letters(log, letter, 2)
+            log.append(letter)
+            if len(log) == 6:
+                orders.append("".join(log))
+
+        return machine_of(ends("a"), ends("b"))
+
+    done = explore(make, preemptions=6)
+    assert done.complete
+    assert (len(orders), len(set(orders)), done.schedules) == (20, 20, 20)
+
+
+def test_exploring_stops_when_told() -> None:
+    """It says that it is not complete."""
+    done = explore(lambda: machine_of(letters([], "a"), letters([], "b")), preemptions=6, most=5)
+    assert (done.schedules, done.complete, done.finding) == (5, False, None)
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    """With their name."""
+    with pytest.raises(InvalidRequestError, match="cpus"):
+        Machine(cpus=0)
+    with pytest.raises(InvalidRequestError, match="preemptions"):
+        explore(Machine, preemptions=-1)
+    with pytest.raises(InvalidRequestError, match="most"):
+        explore(Machine, most=0)
