@@ -11,7 +11,7 @@ import typer
 
 from coalloc.cli.common import Bar, JsonOption, SeedOption, new_table, note, print_json, print_table
 from coalloc.contract import Contract
-from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.errors import CoallocError, InvalidRequestError, ProgramError
 from coalloc.testing.check import Report
 from coalloc.testing.contracts import describe_contract, parse_contract
 from coalloc.testing.explore import Exploration
@@ -25,7 +25,7 @@ from coalloc.testing.isolate import (
     soak_target,
 )
 from coalloc.testing.matrix import Kill, matrix_text, not_applicable_text
-from coalloc.testing.mutants import MUTANTS
+from coalloc.testing.mutants import MUTANTS, NOT_APPLICABLE
 from coalloc.testing.programs import Found
 from coalloc.testing.steps import CheckProgram, dumps, loads
 
@@ -115,7 +115,11 @@ def _check_program(target: str, contract: Contract | None, file: Path, timeout: 
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InvalidRequestError("--program", str(file), "is not UTF-8 text") from None
-    found = replay_target(target, loads(text, str(file)), contract=contract, timeout=timeout)
+    try:
+        to_run = loads(text, str(file))
+    except ProgramError as error:
+        raise InvalidRequestError("--program", str(file), f"is no check program: {error}") from None
+    found = replay_target(target, to_run, contract=contract, timeout=timeout)
     if as_json:
         broken = None if found is None else {found.breach.property.name: found.breach.message}
         print_json({"target": target, "conforms": found is None, "broken": broken})
@@ -322,7 +326,9 @@ def _counterexample(found: Found) -> dict[str, str]:
 
 
 def mutants(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[M1]...", help="Which; all if none is named.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[MUTANT]...", help="Which; all if none is named.")
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Say what each one is, and print its shortest program.")] = False,
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
@@ -334,9 +340,12 @@ def mutants(
     _require_timeout(timeout)
     wanted = []
     for name in names or [f"M{number}" for number in MUTANTS]:
-        if name[:1] != "M" or not name[1:].isdecimal() or int(name[1:]) not in MUTANTS:
-            raise InvalidRequestError("M1", name, "is no mutant; coalloc mutants lists them")
-        wanted.append(int(name[1:]))
+        number = int(name[1:]) if name[:1] == "M" and name[1:].isdecimal() and len(name) < 9 else 0
+        if number in NOT_APPLICABLE:
+            raise InvalidRequestError("MUTANT", name, f"cannot exist here: {NOT_APPLICABLE[number]}")
+        if number not in MUTANTS:
+            raise InvalidRequestError("MUTANT", name, "is no mutant; there are M1 to M70")
+        wanted.append(number)
     kills: list[Kill] = []
     with Bar().task("mutants", len(wanted)) as advance:
         for number in wanted:

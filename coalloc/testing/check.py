@@ -13,7 +13,7 @@ from coalloc.testing.contracts import describe_contract
 from coalloc.testing.directed import CHECKS, CheckFailed, NotPromised
 from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import MUTANTS
-from coalloc.testing.programs import Found, random_program
+from coalloc.testing.programs import Found, random_program, run_program
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import Do, Setting, dumps
 from coalloc.testing.subject import MakeSpace, Subject, make
@@ -111,7 +111,7 @@ def check_space(
     if type(examples) is not int or examples < 1:
         raise InvalidRequestError("examples", examples, "must be an int >= 1")
     under_test = subject or Subject(make_space, contract)
-    broken: dict[Property, tuple[Found | Breach, Subject]] = {}
+    broken: dict[Property, Found | Breach] = {}
     try:
         declared = under_test.declared
     except Breach as breach:
@@ -125,14 +125,24 @@ def check_space(
         return Report(declared, verdicts, 0, 0, seed)
     operations = 0
     for number in range(examples):
+        if progress is not None:
+            progress(number)
         long = number % _EVERY_LONG == _EVERY_LONG - 1
         watched = attrs.evolve(under_test, deep_every=_DEEP_EVERY) if long else under_test
-        judge, found = random_program(watched, seed * _PROGRAM_SEEDS + number, steps=_LONG if long else _SHORT)
+        program_seed, steps = seed * _PROGRAM_SEEDS + number, _LONG if long else _SHORT
+        judge, found = random_program(watched, program_seed, steps=steps)
         operations += len(judge.steps) if judge is not None else 0
-        if found is not None and found.breach.property not in broken:
-            broken[found.breach.property] = minimise(under_test, found), under_test
-        if progress is not None:
-            progress(number + 1)
+        if found is None:
+            continue
+        exact = random_program(under_test, program_seed, steps=steps)[1] if long else None
+        for seen in (exact, found) if exact is not None else (found,):
+            if seen.breach.property not in broken:
+                least = minimise(under_test, seen)
+                again = run_program(
+                    under_test, least.program
+                )  # a breach that is seen late may be another if seen at once
+                if not long or (again is not None and again.property is least.breach.property):
+                    broken[least.breach.property] = least
     notes: dict[Property, list[str]] = {}
     for check in CHECKS:
         try:
@@ -143,26 +153,26 @@ def check_space(
         except CheckFailed as failed:
             if failed.property not in broken:
                 found = Found(failed.program, Breach(failed.property, failed.message))
-                broken[failed.property] = minimise(under_test, found, run=failed.again), under_test
+                broken[failed.property] = minimise(under_test, found, run=failed.again)
         except Breach as breach:
-            broken.setdefault(breach.property, (breach, under_test))
+            broken.setdefault(breach.property, breach)
         except Exception as error:  # the allocator failed where no judge stood beside it
             met = Breach(Property.P7, f"in the check {check.name} a call raised {type(error).__name__}: {error}")
-            broken.setdefault(met.property, (met, under_test))
+            broken.setdefault(met.property, met)
     return Report(declared, _verdicts(under_test, declared, broken, notes), examples, operations, seed)
 
 
 def _verdicts(
     subject: Subject,
     contract: Contract,
-    broken: dict[Property, tuple[Found | Breach, Subject]],
+    broken: dict[Property, Found | Breach],
     notes: dict[Property, list[str]],
 ) -> tuple[Verdict, ...]:
     excuses = _not_promised(subject, contract)
     verdicts = []
     for item in Property:
         if item in broken:
-            found = broken[item][0]
+            found = broken[item]
             if isinstance(found, Found):
                 verdicts.append(Verdict(item, "broken", found.breach.message, found))
             else:

@@ -179,6 +179,26 @@ def _survives_the_comb(subject: Subject) -> None:
     _judged(subject, CheckProgram(setting, (*steps, Step(Do.FINISH))))
 
 
+# --- P18: resizing ------------------------------------------------------------------------------------------
+
+
+def _resizes_beside_anything(subject: Subject) -> None:
+    """From each of six sizes to each other, with no hole behind the buffer, or one of one or three."""
+    if subject.declared.resize is Resize.NONE:
+        raise NotPromised("it does not resize")
+    sizes = range(1, 7)
+    for old in sizes:
+        for hole in (0, 1, 3):
+            steps = []
+            for new in sizes:
+                first = 10 * new
+                steps += [Step(Do.ALLOC, first, old * 4096), Step(Do.ALLOC, first + 1, max(hole, 1) * 4096)]
+                steps += [Step(Do.ALLOC, first + 2, 4096)]
+                steps += [Step(Do.FREE, first + 1)] if hole else []
+                steps += [Step(Do.RESIZE, first, new * 4096)]
+            _judged(subject, CheckProgram(_roomy(subject, 160), (*steps, Step(Do.FINISH))))
+
+
 # --- P9: failing calls of the source -----------------------------------------------------------------------
 
 
@@ -235,18 +255,21 @@ def _outcomes(subject: Subject, program: CheckProgram) -> list[str]:
 # --- P17: growth ---------------------------------------------------------------------------------------------
 
 
-_SLOPES: Final = {Work.CONSTANT: 0.2, Work.LOG: 0.55, Work.LINEAR: 1.2}
-_COMBS: Final = (32, 128, 512)
+_SLOPES: Final = {Work.CONSTANT: 0.55, Work.LOG: 0.55, Work.LINEAR: 1.2}
+_CONSTANT: Final = 1.25
+"""How much more work a call may be in one comb than in another, where it is declared to be constant."""
+_COMBS: Final = (32, 256, 2048)
 
 
 def _grows_as_declared(subject: Subject) -> None:
-    """The lines run by a call, fitted over combs of 32, 128 and 512 holes, grow no faster than declared."""
+    """The lines run by a call, fitted over combs of 32, 256 and 2,048 holes, grow no faster than declared."""
     contract = subject.declared
     if contract.work is None:
         raise NotPromised("no growth is declared")
     points = [(holes, _work_with(subject, holes)) for holes in _COMBS]
-    slope = growth_exponent(points)
-    if slope > _SLOPES[contract.work]:
+    slope, works = growth_exponent(points), [work for _, work in points]
+    grows = contract.work is Work.CONSTANT and max(works) > _CONSTANT * min(works)
+    if grows or slope > _SLOPES[contract.work]:
         shown = ", ".join(f"{work} at {holes}" for holes, work in points)
         raise Breach(
             Property.P17,
@@ -256,12 +279,18 @@ def _grows_as_declared(subject: Subject) -> None:
 
 def _work_with(subject: Subject, holes: int) -> int:
     """Return the most lines of an alloc or free in a comb with so many holes."""
-    setting = _roomy(subject, 2 * holes + 16)
+    setting = _roomy(subject, 2 * holes + 64)
     source, space = make(subject.make_space, setting)
     quantum = getattr(space, "quantum", setting.granule)
     source.calls_left = 1 << 30
-    buffers = [space.alloc(quantum) for _ in range(2 * holes)]
-    for base in buffers[::2]:
+    buffers = []
+    for _ in range(2 * holes):
+        subject.on_call()
+        buffers.append(space.alloc(quantum))
+    room = space.alloc(16 * quantum)
+    space.alloc(4 * quantum)  # holds the arena of what is measured, which then maps none
+    for base in (*buffers[::2], room):
+        subject.on_call()
         space.free(base)
     most = 0
     for size in (quantum, 2 * quantum, 3 * quantum):
@@ -415,7 +444,7 @@ def _alloc_and_free_cancel(subject: Subject) -> None:
 
 def _snapshots_replay(subject: Subject) -> None:
     """A copy made half-way gives the same addresses as the original does from there on."""
-    subject = attrs.evolve(subject, on_setting=None, on_step=None)  # whoever watches cannot be copied
+    subject = subject.unwatched
     for seed in range(4):
         program = _program_for(subject, seed, _PLAIN)
         if program is None:
@@ -458,11 +487,13 @@ def _meets_robsons_bound(subject: Subject) -> None:
 
         def allocate(n: int, space: Any = space, quantum: int = quantum) -> int:
             nonlocal top
+            subject.on_call()
             base: int = space.alloc(n * quantum) // quantum
             top = max(top, base + n)
             return base
 
         def release(base: int, space: Any = space, quantum: int = quantum) -> None:
+            subject.on_call()
             space.free(base * quantum)
 
         play_robson(allocate, release, live=live, largest=largest)
@@ -496,6 +527,7 @@ def _obeys_the_fifty_percent_rule(subject: Subject) -> None:
     ratios = []
     for turn in range(4000):
         number = generator.randrange(live)
+        subject.on_call()
         space.free(buffers[number])
         buffers[number] = space.alloc(generator.randint(1, 40) * quantum)
         if turn >= 2000 and turn % 100 == 0:
@@ -514,6 +546,7 @@ CHECKS: Final = (
     Check("powers-of-two", Property.P14, _deals_with_powers_of_two),
     Check("ladder", Property.P6, _climbs_the_ladder),
     Check("comb", Property.P5, _survives_the_comb),
+    Check("resizes", Property.P18, _resizes_beside_anything),
     Check("failing-source", Property.P9, _survives_every_failure),
     Check("determinism", Property.P15, _is_deterministic),
     Check("growth", Property.P17, _grows_as_declared),

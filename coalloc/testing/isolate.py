@@ -22,6 +22,7 @@ from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.testing.check import Report, Verdict, as_python, check_space
 from coalloc.testing.directed import run_thoroughly
 from coalloc.testing.explore import Exploration, concerns, explore, explore_pipes
+from coalloc.testing.lines import LINE_BOUND
 from coalloc.testing.matrix import Kill, kill
 from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import MUTANTS
@@ -44,9 +45,10 @@ __all__ = [
     "soak_target",
 ]
 
-_LINE_BOUND: Final = 50_000
 _STARTING: Final = 10.0
 """Seconds that a process may take at least to start and to import what is under test."""
+_PROCESSES: Final = 30
+"""How many processes making a program small may take that ends its own."""
 _PATIENCE: Final = 3.0
 """How many times as long as otherwise a program may take whose lines are counted."""
 
@@ -66,10 +68,11 @@ def find_target(target: str) -> MakeSpace:
 
 @attrs.frozen
 class Hung:
-    """What did not return, or died: the program so far, and what happened."""
+    """What did not return, or died: the program so far, and what happened; ``died`` if the process has ended."""
 
     program: CheckProgram
     breach: Breach
+    died: bool = False
 
 
 class _Reporter:
@@ -87,6 +90,9 @@ class _Reporter:
     def progress(self, *done: int) -> None:
         self._connection.send(("progress", done))
 
+    def call(self) -> None:
+        self._connection.send(("call", None))
+
 
 def _child(connection: Connection, path: list[str], work: Callable[..., object], target: str, arguments: Any) -> None:
     """Run in the child: do the work and send its result, or the error."""
@@ -97,6 +103,8 @@ def _child(connection: Connection, path: list[str], work: Callable[..., object],
         make_space = find_target(target)
         connection.send(("found", None))
         connection.send(("result", work(make_space, _Reporter(connection), **arguments)))
+    except BrokenPipeError:
+        os._exit(0)  # whoever asked is gone
     except CoallocError as error:
         connection.send(("error", error))
     except Exception as error:
@@ -127,10 +135,10 @@ def _run(
     steps: list[Step] = []
     found = False
 
-    def hung(what: str) -> Hung:
+    def hung(what: str, *, died: bool = False) -> Hung:
         if not found:
             raise InvalidRequestError("TARGET", target, f"cannot be imported: {what}")
-        return _hung(setting, steps, what)
+        return attrs.evolve(_hung(setting, steps, what), died=died)
 
     try:
         while True:
@@ -141,9 +149,11 @@ def _run(
                 kind, value = here.recv()
             except EOFError:
                 child.join()
-                return hung(f"the process ended by itself, with status {child.exitcode}")
+                return hung(f"the process ended by itself, with status {child.exitcode}", died=True)
             if kind == "found":
                 found = True
+            elif kind == "call":
+                pass  # a sign of life
             elif kind == "setting":
                 setting, steps = value, []
             elif kind == "step":
@@ -172,15 +182,26 @@ def _shrink(
     make_space: MakeSpace, report: _Reporter, *, program: CheckProgram, contract: Contract | None
 ) -> Found | None:
     subject = Subject(
-        make_space, contract, line_bound=_LINE_BOUND, on_setting=report.setting
+        make_space, contract, line_bound=LINE_BOUND, on_setting=report.setting
     )  # each run: a sign of life
     breach = run_program(subject, program)
     return minimise(subject, Found(program, breach)) if breach is not None else None
 
 
+def _run_once(make_space: MakeSpace, report: _Reporter, *, program: CheckProgram, contract: Contract | None) -> None:
+    run_program(Subject(make_space, contract, on_setting=report.setting, on_step=report.step), program)
+
+
 def _smallest(target: str, hung: Hung, contract: Contract | None, timeout: float) -> Found:
     """Make the program that hung small, if the interpreter's lines can tell that it does."""
     arguments: dict[str, object] = {"program": hung.program, "contract": contract}
+    if hung.died:  # each run takes a process, so only some are made
+
+        def run(program: CheckProgram) -> Breach | None:
+            again = _run(_run_once, target, {"program": program, "contract": contract}, timeout=timeout)
+            return again.breach if isinstance(again, Hung) else None
+
+        return minimise(None, Found(hung.program, hung.breach), run=run, most=_PROCESSES)
     found = _run(_shrink, target, arguments, timeout=_PATIENCE * timeout)
     if isinstance(found, Found) and found.breach.property is Property.P17:
         return found
@@ -189,7 +210,9 @@ def _smallest(target: str, hung: Hung, contract: Contract | None, timeout: float
 
 def _declared(make_space: MakeSpace, _report: _Reporter) -> Contract | None:
     contract = getattr(make(make_space, Setting())[1], "contract", None)
-    return contract if isinstance(contract, Contract) else None
+    if contract is not None and not isinstance(contract, Contract):
+        raise InvalidRequestError("contract", repr(contract), "what the allocator declares is no coalloc.Contract")
+    return contract
 
 
 def declared_by(target: str, *, timeout: float = 10.0) -> Contract | None:
@@ -222,7 +245,7 @@ def kill_target(number: int, *, timeout: float = 60.0) -> Kill:
 
 
 def _check(make_space: MakeSpace, report: _Reporter, *, contract: Contract | None, examples: int, seed: int) -> Report:
-    subject = Subject(make_space, contract, on_setting=report.setting, on_step=report.step)
+    subject = Subject(make_space, contract, on_setting=report.setting, on_step=report.step, on_call=report.call)
     return check_space(make_space, contract, examples=examples, seed=seed, progress=report.progress, subject=subject)
 
 

@@ -163,8 +163,10 @@ class Judge:
         if step.buffer not in self.live or self.contract.resize is Resize.NONE:
             return None
         old_base, old = self.live[step.buffer]
-        size = self._round(step.size)
         words = f"resize({old_base:#x}, {step.size})"
+        if not 0 < step.size <= 2**63:
+            return self._bad_size(words, lambda: self.space.resize(old_base, step.size))
+        size = self._round(step.size)
         can_stay = size <= old or self._room_behind(old_base, old, size)
         base = self._ask(Property.P18, words, lambda: self.space.resize(old_base, step.size))
         if base is None:
@@ -195,7 +197,7 @@ class Judge:
     def _reserve(self, step: Step) -> str | None:
         if step.buffer in self.live or step.buffer in self.gone or not hasattr(self.space, "reserve"):
             return None
-        if step.at % self.quantum or step.size % self.quantum or step.at + step.size > _TOP + 1:
+        if step.at % self.quantum or step.size % self.quantum or not 0 < step.size <= _TOP + 1 - step.at:
             return None
         words = f"reserve({step.at:#x}+{step.size})"
         free = any(base <= step.at and step.at + step.size <= base + size for base, size in self.oracle.holes())
@@ -287,10 +289,15 @@ class Judge:
             self.inspect()
 
     def _whole(self) -> int:
-        """Return the largest request that an untouched allocator must grant, in bytes."""
+        """Return the largest request that must be granted where nothing is live, in bytes.
+
+        Arenas that nothing can make it give back stay: static ones, and all where there is no reclaim().
+        """
         ranges = self.source.ranges
-        room = min(self.setting.kva_limit, self.source.size) - sum(ranges[base] for base in self.static)
-        whole: int = max(room - room % self.setting.granule, *(ranges[base] for base in self.static), 0)
+        if hasattr(self.space, "reclaim"):
+            ranges = {base: ranges[base] for base in self.static}
+        room = min(self.setting.kva_limit - sum(ranges.values()), self.source.largest_gap(ranges))
+        whole: int = max(room - room % self.setting.granule, *ranges.values(), 0)
         if self.contract.geometry is Geometry.BUDDY and whole:
             whole = self.quantum << ((whole // self.quantum).bit_length() - 1)
         return whole
@@ -583,12 +590,13 @@ class Judge:
         return bool(whole.places(size, **bounds))
 
     def _judge_import(self, words: str, need: int) -> None:
-        """A refusal is wrong if an arena could be mapped, now or with the idle ones released."""
+        """A refusal is wrong if an arena could be mapped now, or, where there is reclaim(), with the idle ones released."""
         ranges, idle = self.source.ranges, self._idle()
         if self.limit - sum(ranges.values()) >= need and self.source.largest_gap(ranges) >= need:
             raise Breach(Property.P7, f"{words} was refused, and an arena of {need} bytes could be mapped")
         left = {base: length for base, length in ranges.items() if base not in idle}
-        if not self._opaque and self.limit - sum(left.values()) >= need and self.source.largest_gap(left) >= need:
+        reclaims = hasattr(self.space, "reclaim") and not self._opaque
+        if reclaims and self.limit - sum(left.values()) >= need and self.source.largest_gap(left) >= need:
             raise Breach(Property.P13, f"{words} was refused, and an arena could be mapped in place of idle ones")
 
     def _judge_figures(self, error: ExhaustionError, size: int) -> None:
@@ -697,9 +705,12 @@ class Judge:
 
 def _legal(size: int, bounds: Bounds) -> bool:
     """Tell whether constraints keep the rules of vmem(9); a shortened program may hold some that do not."""
+    align, nocross = bounds.get("align", 0), bounds.get("nocross", 0)
     return (
-        (bounds.get("phase", 0) < bounds.get("align", 0) or not bounds.get("phase"))
-        and (not bounds.get("nocross") or bounds["nocross"] >= size)
+        not align & (align - 1)
+        and not nocross & (nocross - 1)
+        and (bounds.get("phase", 0) < align or not bounds.get("phase"))
+        and (not nocross or nocross >= size)
         and bounds.get("lo", 0) <= bounds.get("hi", _TOP)
     )
 

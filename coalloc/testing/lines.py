@@ -6,11 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from coalloc.testing import source
 
-__all__ = ["bound_lines", "count_lines"]
+__all__ = ["LINE_BOUND", "bound_lines", "count_lines"]
+
+LINE_BOUND: Final = 50_000
+"""Lines that no call of an allocator may run, in worlds as small as the kit's."""
 
 
 @contextmanager

@@ -18,27 +18,40 @@ __all__ = ["minimise"]
 _MOST_RUNS: Final = 4000
 
 
-def minimise(subject: Subject, found: Found, *, run: Callable[[CheckProgram], Breach | None] | None = None) -> Found:
+def minimise(
+    subject: Subject | None,
+    found: Found,
+    *,
+    run: Callable[[CheckProgram], Breach | None] | None = None,
+    most: int = _MOST_RUNS,
+) -> Found:
     """Return a smaller program that breaks the same property: no step can be left out of it.
 
     Args:
         subject: What is under test.
         found: What to make smaller.
         run: Runs a program; on the allocator, beside the oracle, if None.
+        most: At most so many runs.
 
     Guarantees:
         The result fails (it was run), unless ``found`` itself does not fail when run again; then that is returned.
 
     Complexity:
-        At most 4,000 runs; usually some tens.
+        At most ``most`` runs; usually some tens.
     """
-    judge_of = run or (lambda program: run_program(subject, program))
+
+    def judge_of(program: CheckProgram) -> Breach | None:
+        if run is not None:
+            return run(program)
+        assert subject is not None  # one of the two is given
+        return run_program(subject, program)
+
     runs = 0
 
     def fails(program: CheckProgram) -> Breach | None:
         nonlocal runs
         runs += 1
-        if runs > _MOST_RUNS:
+        if runs > most:
             return None
         breach = judge_of(program)
         return breach if breach is not None and breach.property is found.breach.property else None

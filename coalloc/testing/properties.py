@@ -44,6 +44,7 @@ class Breach(CoallocError, AssertionError):  # noqa: N818 (what was found, not a
     """
 
     def __init__(self, property: Property, message: str) -> None:  # noqa: A002 (the field's word)
+        message = " ".join(message.split())  # what an allocator raised may have any form
         super().__init__(property, message)
         self.property = property
         self.message = message

@@ -71,7 +71,7 @@ class Step(NamedTuple):
         words = [self.do.value]
         if self.buffer >= 0:
             words.append(str(self.buffer))
-        if self.size or self.do in (Do.ALLOC, Do.RESIZE):
+        if self.size or _PLACES[self.do] == 2 or self.do is Do.STARVE:
             words.append(str(self.size))
         if self.do is Do.FREE_WILD:
             words.append(f"{self.at:#x}")
@@ -192,7 +192,14 @@ def _setting(words: list[str]) -> Setting:
     for name, least in (("limit", 1), ("room", 1), ("granule", 1)):
         if fields.get(name, least) < least:
             raise ValueError(f"{name} must be at least {least}")
-    return Setting(**fields, options=tuple(options))
+    made = Setting(**fields, options=tuple(options))
+    if made.granule & (made.granule - 1):
+        raise ValueError("granule must be a power of two")
+    if made.base % made.granule or made.slack >= made.granule:
+        raise ValueError("base must be a multiple of the granule, and slack less than one")
+    if made.base + made.room * made.granule > 2**64:
+        raise ValueError("the source must end within 2**64")
+    return made
 
 
 _PLACES: Final = {

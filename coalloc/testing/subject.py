@@ -66,6 +66,10 @@ def _needs(make_space: MakeSpace, name: str) -> bool:
     return parameter.default is parameter.empty
 
 
+def _nobody() -> None:
+    """Tell nobody."""
+
+
 @attrs.frozen
 class Subject:
     """What is under test, and how closely it is watched.
@@ -77,6 +81,7 @@ class Subject:
         line_bound: The most lines that one call may run in the interpreter; 0 does not count them.
         on_setting: Is told of every world before an allocator is made in it.
         on_step: Is told of every step before it is done.
+        on_call: Is called before each call of a long check that no judge stands beside: the allocator is at work, not hanging.
     """
 
     make_space: MakeSpace
@@ -85,6 +90,7 @@ class Subject:
     line_bound: int = 0
     on_setting: Callable[[Setting], None] | None = None
     on_step: Callable[[Step], None] | None = None
+    on_call: Callable[[], None] = _nobody
 
     def contract_of(self, space: object) -> Contract:
         """Return what an allocator is held to.
@@ -101,6 +107,11 @@ class Subject:
         if contract is None:
             raise InvalidRequestError("contract", contract, "the allocator declares none, so one must be given")
         return contract
+
+    @property
+    def unwatched(self) -> Subject:
+        """The same, with nobody told: what tells may not be something that can be copied."""
+        return attrs.evolve(self, on_setting=None, on_step=None, on_call=_nobody)
 
     @property
     def declared(self) -> Contract:

@@ -66,7 +66,7 @@ def test_a_broken_allocator_is_shown_with_programs_that_can_be_run_again(coalloc
     result = coalloc("check", "M3", "--examples", "20")
     assert result.status == 1
     assert "P12 is broken: 2 idle arenas are kept" in result.out
-    assert result.out.splitlines()[-1] == "does not conform: P5, P8, P12"
+    assert result.out.splitlines()[-1] == "does not conform: P5, P12"
     text = result.out.split("(coalloc check --program FILE):\n")[1].split("  as Python:")[0]
     program = tmp_path / "short.program"
     program.write_text("\n".join(line.strip() for line in text.strip().splitlines()) + "\n")
@@ -75,7 +75,7 @@ def test_a_broken_allocator_is_shown_with_programs_that_can_be_run_again(coalloc
     assert json.loads(coalloc("check", "M3", "--program", str(program), "--json").out)["conforms"] is False
     passed = coalloc("check", "coalescing", "--program", str(program))
     assert (passed.status, passed.out) == (0, "nothing is broken\n")
-    python = result.out.split("  as Python:\n")[1].split("\nP8 is broken")[0]
+    python = result.out.split("  as Python:\n")[1].split("\nP12 is broken")[0]
     code = "\n".join(line[4:] for line in python.splitlines())
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -141,7 +141,8 @@ def test_a_target_that_cannot_be_imported_is_one_line(coalloc: Any, tmp_path: Pa
         (["soak", "coalescing", "--start", "-1"], "--start=-1: must be at least 0"),
         (["explore", "coalescing", "--pages", "1"], "--pages=1: must be in 2 .. 64"),
         (["explore", "coalescing", "--ops", "0"], "--ops=0: must be in 1 .. 64"),
-        (["mutants", "M99"], "M1='M99': is no mutant"),
+        (["mutants", "M99"], "MUTANT='M99': is no mutant; there are M1 to M70"),
+        (["mutants", "M26"], "MUTANT='M26': cannot exist here: a buffer's handle is its address"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_two(coalloc: Any, arguments: list[str], words: str) -> None:
@@ -154,12 +155,12 @@ def test_bad_usage_is_one_line_and_status_two(coalloc: Any, arguments: list[str]
     assert result.out == ""
 
 
-def test_a_program_that_cannot_be_read_is_a_failed_job(coalloc: Any, tmp_path: Path) -> None:
-    """With file and line."""
+def test_a_program_that_cannot_be_read_is_bad_usage(coalloc: Any, tmp_path: Path) -> None:
+    """With file and line: status 1 would say that the allocator does not conform."""
     file = tmp_path / "bad.program"
     file.write_text("coalloc check-program 1\nalloc x\n")
     result = coalloc("check", "coalescing", "--program", str(file))
-    assert result.status == 1
+    assert result.status == 2
     assert f"{file}, line 2: alloc takes 2 numbers" in result.err
     file.write_bytes(b"\xff\xfe")
     assert coalloc("check", "coalescing", "--program", str(file)).status == 2
@@ -214,3 +215,27 @@ def test_mutants_are_killed(coalloc: Any) -> None:
     data = json.loads(coalloc("mutants", "M1", "--json").out)
     assert data["M1"]["killed"] is True
     assert "P5" in data["M1"]["properties"]
+
+
+def test_one_that_dies_is_shown_with_a_short_program(coalloc: Any, tmp_path: Path) -> None:
+    """Each run takes a process; the third alloc kills it."""
+    file = tmp_path / "dies.py"
+    file.write_text(
+        f"{HEAD}        self.n = 0\n\n    def alloc(self, size):\n        import os\n        self.n += 1\n"
+        "        if self.n == 3:\n            os._exit(3)\n        return super().alloc(size)\n"
+    )
+    result = coalloc("check", f"{file}:Bad", "--examples", "2", "--timeout", "20", "--json")
+    found = json.loads(result.out)["properties"]["P17"]
+    assert "the process ended by itself, with status 3" in found["note"]
+    steps = found["program"].splitlines()[2:]
+    assert len(steps) <= 4
+    assert all(step.startswith(("alloc", "xalloc", "reserve")) for step in steps)
+
+
+def test_a_contract_that_is_none_is_not_taken_for_a_missing_one(coalloc: Any, tmp_path: Path) -> None:
+    """One line, status 2."""
+    file = tmp_path / "odd.py"
+    file.write_text(f"{HEAD}\n    contract = 'first'\n")
+    result = coalloc("check", f"{file}:Bad")
+    assert (result.status, result.err.count("\n")) == (2, 1)
+    assert "what the allocator declares is no coalloc.Contract" in result.err

@@ -53,7 +53,7 @@ from coalloc.testing.subject import accepted, load_target, make
 
 PAGE = 4096
 EVERY = CheckProgram(
-    Setting(limit=4, room=6, base=0x1000, arena=2, granule=8192, slack=5),
+    Setting(limit=4, room=6, base=0x2000, arena=2, granule=8192, slack=5),
     (
         Step(Do.ALLOC, 0, PAGE),
         Step(
@@ -78,7 +78,7 @@ def test_every_step_survives_the_text_format() -> None:
     text = dumps(EVERY)
     assert loads(text) == EVERY
     assert text.splitlines()[:5] == [
-        "coalloc check-program 1", "title every step", "setting limit=4 room=6 base=0x1000 arena=2 granule=8192 slack=5",
+        "coalloc check-program 1", "title every step", "setting limit=4 room=6 base=0x2000 arena=2 granule=8192 slack=5",
         "alloc 0 4096", "xalloc 1 4096 align=8192 phase=4096 nocross=65536 lo=0x10 hi=0xff",
     ]  # fmt: skip
     assert loads("coalloc check-program 1\n\n# a comment\nsetting limit=3\n").setting.room == 3

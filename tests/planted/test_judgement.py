@@ -1,0 +1,200 @@
+"""The kit's judgement in cases where it once was wrong: correct allocators that were blamed, and bugs that were overlooked."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+import attrs
+import pytest
+
+from coalloc import NEVER, RETAIN, CoalescingSpace, Contract, Fit, Work
+from coalloc.errors import ProgramError
+from coalloc.testing import (
+    SUBJECTS,
+    CheckProgram,
+    Do,
+    Property,
+    Setting,
+    Step,
+    Subject,
+    check_space,
+    conformance,
+    dumps,
+    loads,
+    random_program,
+    run_program,
+)
+from coalloc.testing.directed import CHECKS
+
+PAGE = 4096
+
+
+class Opaque:
+    """The reference behind the least that an allocator must have."""
+
+    def __init__(self, source: Any, *, kva_limit: int, arena_size: int) -> None:
+        self._space = CoalescingSpace(source, kva_limit=kva_limit, arena_size=arena_size, fit=Fit.FIRST, release=NEVER)
+
+    contract = Contract(fit=Fit.FIRST, tie=None, release=NEVER)
+
+    def alloc(self, size: int) -> int:
+        """Allocate."""
+        return self._space.alloc(size)
+
+    def free(self, base: int) -> None:
+        """Free."""
+        self._space.free(base)
+
+
+class KeepsThree(Opaque):
+    """The same, declaring a number."""
+
+    contract = Contract(fit=Fit.FIRST, tie=None, release=RETAIN(99))
+
+
+@pytest.mark.parametrize("make_space", [Opaque, KeepsThree])
+def test_who_keeps_its_arenas_and_has_no_reclaim_is_not_asked_for_them(make_space: Any) -> None:
+    """A refusal while arenas are idle is no breach, nor that what was mapped in pieces cannot be had whole."""
+
+    class Without(make_space):  # type: ignore[misc]
+        def alloc(self, size: int) -> int:
+            """Allocate, without what the reference does before it refuses."""
+            space = self._space
+            reclaim, space.reclaim = space.reclaim, lambda: 0
+            try:
+                return int(super().alloc(size))
+            finally:
+                space.reclaim = reclaim
+
+    report = check_space(make_space, examples=40)
+    assert report.conforms, [v for v in report.verdicts if v.state == "broken"]
+
+
+def test_a_long_check_gives_signs_of_life() -> None:
+    """Each call that no judge stands beside is told of, so that slow is not taken for hanging."""
+    calls = [0]
+
+    def tell() -> None:
+        calls[0] += 1
+
+    for name, least in (("growth", 5000), ("robson", 10_000), ("fifty-percent", 3000)):
+        calls[0] = 0
+        check = next(check for check in CHECKS if check.name == name)
+        check.run(Subject(SUBJECTS["first-fit"], on_call=tell))
+        assert calls[0] > least
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Step(Do.XALLOC, 1, PAGE, bounds=(("align", 3),)),
+        Step(Do.XALLOC, 1, PAGE, bounds=(("nocross", 5000),)),
+        Step(Do.XALLOC, 1, PAGE, bounds=(("phase", PAGE),)),
+        Step(Do.RESERVE, 1, 0, at=0),
+        Step(Do.RESIZE, 0, 0),
+        Step(Do.RESIZE, 0, 2**63 + 1),
+    ],
+    ids=str,
+)
+def test_steps_that_mean_nothing_blame_nobody(step: Step) -> None:
+    """They are passed over, or must be refused; and they survive the text format."""
+    program = CheckProgram(Setting(limit=8, room=8), (Step(Do.ALLOC, 0, PAGE), step, Step(Do.FINISH)))
+    assert run_program(Subject(CoalescingSpace), program) is None
+    assert loads(dumps(program)) == program
+
+
+@pytest.mark.parametrize("words", ["base=1", "base=0xffffffffffff0000", "granule=3000", "slack=4096"])
+def test_worlds_that_cannot_be_are_no_programs(words: str) -> None:
+    """With the line."""
+    with pytest.raises(ProgramError, match="line 2"):
+        loads(f"coalloc check-program 1\nsetting limit=32 {words}\nalloc 0 4096\n")
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_every_program_that_the_kit_makes_can_be_read_again(name: str) -> None:
+    """To the step."""
+    for seed in range(15):
+        judge, _ = random_program(Subject(SUBJECTS[name]), seed)
+        assert judge is not None
+        program = CheckProgram(judge.setting, tuple(judge.steps))
+        assert loads(dumps(program)) == program
+
+
+def test_a_loop_without_an_end_fails_one_test_and_skips_the_others() -> None:
+    """The class comes to an end; the program is in the failure's note."""
+
+    class Loops(CoalescingSpace):
+        def free(self, base: int) -> None:  # noqa: ARG002
+            """Never return."""
+            while True:
+                pass
+
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(conformance(Loops, examples=3, programs=2))
+    result = unittest.TestResult()
+    suite.run(result)
+    ((test, text),) = [*result.failures, *result.errors]
+    assert test.id().endswith("test_calls_return")
+    assert "a call does not return" in text
+    assert {reason for _, reason in result.skipped} == {"a call does not return"}
+
+
+def test_a_logarithm_is_no_constant() -> None:
+    """First fit's tree, sold as constant work."""
+    contract = attrs.evolve(Subject(SUBJECTS["first-fit"]).declared, work=Work.CONSTANT)
+    report = check_space(SUBJECTS["first-fit"], contract, examples=1)
+    assert [verdict.property for verdict in report.verdicts if verdict.state == "broken"] == [Property.P17]
+    assert "constant growth was declared" in report.verdicts[16].note
+
+
+def test_mapping_an_arena_while_work_is_counted_is_not_taken_for_growth() -> None:
+    """Arenas of a size of its own, which no comb fits into."""
+
+    def make_space(source: Any, *, kva_limit: int) -> CoalescingSpace:
+        return CoalescingSpace(source, kva_limit=kva_limit, arena_size=1 << 20)
+
+    assert check_space(make_space, examples=1).conforms
+
+
+def test_a_resize_that_is_wrong_for_one_pair_of_sizes_is_found() -> None:
+    """From four quanta to five, it grows over what lies behind."""
+
+    class Steals(CoalescingSpace):
+        def resize(self, base: int, size: int) -> int:
+            """Take a page that may be somebody's."""
+            if size == 5 * PAGE and self.size_of(base) == 4 * PAGE:
+                return base
+            return super().resize(base, size)
+
+    report = check_space(Steals, examples=1)
+    verdict = next(v for v in report.verdicts if v.property is Property.P18)
+    assert verdict.state == "broken"
+    assert verdict.found is not None
+    assert len(verdict.found.program.steps) <= 4
+
+
+def test_what_an_allocator_says_in_lines_is_told_in_one() -> None:
+    """So that a report, a title and a comment stay what they are."""
+
+    class Talks(CoalescingSpace):
+        def alloc(self, size: int) -> int:  # noqa: ARG002
+            """Fail at length."""
+            raise RuntimeError("first\nsecond: it's broken")
+
+    report = check_space(Talks, examples=1)
+    notes = [verdict.note for verdict in report.verdicts if verdict.state == "broken"]
+    assert any("raised RuntimeError: first second: it's broken" in note for note in notes)
+    assert not any("\n" in note for note in notes)
+
+
+def test_a_breach_of_a_long_program_is_one_that_its_program_shows() -> None:
+    """Whatever property is said to be broken, the program breaks that one when it is run again."""
+    for number in (3, 35, 43, 68):
+        from coalloc.testing import MUTANTS
+
+        subject = Subject(MUTANTS[number].make_space)
+        for verdict in check_space(MUTANTS[number].make_space, examples=40).verdicts:
+            if verdict.found is not None and verdict.property not in (Property.P15, Property.P21):
+                breach = run_program(subject, verdict.found.program)
+                assert breach is not None
+                assert breach.property is verdict.property
