@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from coalloc import cli
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 ALLOCATORS = ROOT / "docs" / "examples" / "allocators"
-FEWER = {"--copies": "3", "--pages": "4", "--ops": "2", "--examples": "20"}
-MORE = {"soak": ("--operations", "500"), "mutants": ("--timeout", "100")}
+FEWER = {"--pipes": "300", "--copies": "3", "--pages": "4", "--ops": "2", "--examples": "20"}
+MORE = {"soak": ("--operations", "500"), "mutants": ("--timeout", "100"), "scalability": ("--count", "256")}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -26,7 +27,7 @@ def commands() -> list[list[str]]:
     found = []
     for page in PAGES:
         for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-            found += [line.split()[2:] for line in block.splitlines() if line.startswith("$ coalloc ")]
+            found += [shlex.split(line)[2:] for line in block.splitlines() if line.startswith("$ coalloc ")]
     return found
 
 
@@ -49,7 +50,7 @@ def test_every_command_of_the_pages_runs(
     for arguments in {tuple(arguments): None for arguments in seen}:
         few = [FEWER.get(before, word) for before, word in pairwise(["", *arguments])]  # enough to see it run
         with pytest.raises(SystemExit) as caught:
-            cli.run([*few, *MORE.get(arguments[0], ())])
+            cli.run([*few, *MORE.get(arguments[arguments[0] == "scenario"], ())])
         captured = capsys.readouterr()
         assert caught.value.code == ("buggy" in arguments[-1]), (arguments, captured.err)
 
@@ -64,6 +65,15 @@ def test_the_kits_verdicts_are_as_the_page_shows_them(
         cli.run(["check", f"{allocator.name}:FirstFit"])
     assert caught.value.code == ("buggy" in allocator.name)
     assert capfd.readouterr().out == allocator.with_suffix(".txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["mail", "windows"])
+def test_a_scenario_prints_what_the_page_shows(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """To the letter: schedules, simulated times, counts."""
+    with pytest.raises(SystemExit) as caught:
+        cli.run(["scenario", name])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == (ROOT / "docs" / "examples" / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def test_the_facade_exports_what_it_says_sorted_and_all_of_it() -> None:

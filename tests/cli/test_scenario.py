@@ -1,0 +1,142 @@
+"""The scenarios as a user types them: output, JSON, exit status, bad input, the picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coalloc.kernel.scenarios import TESTS
+
+
+def test_the_mail_is_replayed(coalloc: Any) -> None:
+    """The reversal, its call path, the line, the programs, and what is left; status 0."""
+    result = coalloc("scenario", "mail", "--pagers", "1", "--pipers", "1", "--limit", "16M", "--profile", "mutex")
+    assert (result.status, result.err) == (0, "")
+    lines = result.out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.endswith("] lock order reversal"))
+    assert lines[at + 2] == " 2nd 0xc0937960 Giant (Giant) @ vm/uma_core.c:2048"
+    path = [line.strip() for line in lines[at + 4 : at + 15]]
+    assert path[3:] == [
+        "uma_large_free", "free", "fdgrowtable", "fdalloc", "falloc", "pipe", "syscall", "Xint0x80_syscall",
+    ]  # fmt: skip
+    assert lines[at + 15].endswith("] kern.ipc.maxpipekva exceeded; see tuning(7)")
+    assert "the reversal was reported as a table grew from 1024 to 2048 descriptors" in lines
+    assert "kern.ipc.pipekva 0, kern.openfiles 0, mapped 0, arenas 0, pages 0" in result.out
+    assert "cnt_hold     cnt_lock name" in result.out
+
+
+def test_a_fix_or_another_era_has_no_reversal(coalloc: Any) -> None:
+    """As JSON, too."""
+    for words in (("--fix", "keep-old-tables"), ("--era", "2006", "--design", "coalescing")):
+        result = coalloc("scenario", "mail", "--pagers", "1", "--pipers", "1", "--limit", "4M", *words, "--json")
+        found = json.loads(result.out)
+        assert (result.status, found["reversal_at"], found["found"]) == (0, None, [])
+        assert found["after"]["kern.ipc.pipekva"] == 0
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_pipe_test_says_pass_or_fail_for_each_era_and_design(coalloc: Any, name: str) -> None:
+    """With what is known of the eras that fail; status 0, since they do what is known."""
+    few = ("--times", "50") if TESTS[name].times else ()
+    result = coalloc("scenario", name, *few)
+    assert (result.status, result.err) == (0, "")
+    rows = [line.split() for line in result.out.splitlines() if " pass" in line or " fail" in line]
+    assert sum("pass" in row for row in rows) == 2 * (5 - len(TESTS[name].fails_in))
+    for era, why in TESTS[name].fails_in.items():
+        assert f"{era} is known to fail: {why}" in result.out
+    (found,) = json.loads(coalloc("scenario", name, *few, "--era", "current", "--designs", "vmem", "--json").out)
+    assert (found["design"], found["passed"], found["expected"]) == ("vmem", True, True)
+
+
+def test_scalability_prints_exponents_and_draws(coalloc: Any, tmp_path: Path) -> None:
+    """A table, a picture with both axes, JSON."""
+    picture = tmp_path / "curves.svg"
+    result = coalloc("scenario", "scalability", "--count", "512", "--era", "2004-01", "--plot", str(picture))
+    assert (result.status, result.err) == (0, f"coalloc: wrote {picture}\n")
+    lines = {" ".join(line.split()[:5]): line.split()[-1] for line in result.out.splitlines() if line}
+    assert lines["pipe per-pipe 2004-01 between holes"] == "grows"
+    assert lines["pipe coalescing 2004-01 between holes"] == "flat"
+    text = picture.read_text(encoding="utf-8")
+    assert all(words in text for words in ("counted work", "number of the pipe (i)", "number of holes (i)"))
+    rows = json.loads(coalloc("scenario", "scalability", "--count", "256", "--era", "2006", "--json").out)
+    assert {row["what"] for row in rows} == {"pipe", "descriptor"}
+
+
+def test_teardown_puts_designs_side_by_side(coalloc: Any) -> None:
+    """Counts of the close alone."""
+    result = coalloc("scenario", "teardown", "--pipes", "1000", "--cpus", "4")
+    rows = {line.rsplit(None, 3)[0]: line.split()[-3:] for line in result.out.splitlines() if line[-1:].isdigit()}
+    assert result.status == 0
+    assert rows["unmap operations"] == ["2,000", "1,984", "7"]
+    assert rows["inter-processor interrupts"][0] == "3,000"
+    found = json.loads(coalloc("scenario", "teardown", "--pipes", "100", "--designs", "coalescing", "--json").out)
+    assert found["coalescing"]["map operations"] == 0
+
+
+def test_locks_are_profiled_for_both_designs(coalloc: Any) -> None:
+    """A table for each, and what was set up for a pipe."""
+    result = coalloc("scenario", "locks", "--pipes", "50")
+    assert result.status == 0
+    assert "for each pipe: zone 1, malloc 0, mutex_init 0.08, mappings 2" in result.out
+    assert result.out.count("vm/vm_map.c:1215 (sx:pipe_map)") == 2
+    found = json.loads(
+        coalloc("scenario", "locks", "--pipes", "20", "--style", "mutex", "--sort", "name", "--json").out
+    )
+    assert found["per-pipe"]["sysctl"]["debug.mutex.prof.rejected"] == 0
+
+
+def test_windows_are_found_and_their_schedules_replay(coalloc: Any) -> None:
+    """Each wrong version with a schedule, each right one without; the schedule shows it again, with status 1."""
+    result = coalloc("scenario", "windows", "charge", "order")
+    assert (result.status, result.err) == (0, "")
+    assert "deadlock: pipe waits for Giant, held by giant" in result.out
+    (wrong, right) = json.loads(coalloc("scenario", "windows", "charge", "--json").out)
+    assert (wrong["mutant"], right["finding"], right["complete"]) == ("M32", None, True)
+    again = coalloc("scenario", "windows", "charge", "--schedule", wrong["schedule"])
+    assert (again.status, again.out.strip()) == (1, wrong["finding"])
+    fixed = coalloc("scenario", "windows", "charge", "--schedule", wrong["schedule"], "--fixed", "--json")
+    assert (fixed.status, json.loads(fixed.out)["findings"]) == (0, [])
+
+
+def test_too_few_schedules_to_find_it_is_a_failed_job(coalloc: Any) -> None:
+    """Status 1, and which."""
+    result = coalloc("scenario", "windows", "sleep", "--most", "1")
+    assert (result.status, result.err) == (1, "coalloc: error: not as it should be: sleep (wrong)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mail", "--era", "1999"], "--era='1999': is no era; there are 2003-07"),
+        (["mail", "--fix", "luck"], "--fix='luck': is no fix; there are free-after-unlock"),
+        (["mail", "--fix", "keep-old-tables", "--era", "2006"], "fixes January 2004; leave --era out"),
+        (["mail", "--design", "linux"], "--design='linux': is another kernel's"),
+        (["mail", "--design", "vmem,buddy"], "one design runs at a time"),
+        (["mail", "--pagers", "-1"], "pagers=-1: must be an int >= 0"),
+        (["mail", "--limit", "1"], "--limit='1': must be at least a page"),
+        (["mail", "--profile", "x"], "--profile='x': must be lock or mutex"),
+        (["reverse", "--times", "5"], "this test repeats nothing"),
+        (["bigpipe", "--times", "-5"], "--times=-5: must be at least 1"),
+        (["ino", "--era", "2006,1999"], "--era='1999': is no era"),
+        (["scalability", "--count", "10"], "count=10: must be an int >= 256"),
+        (["scalability", "--designs", "linux"], "has no buffers of address space"),
+        (["scalability", "--plot", "x.txt"], "the name must end in .svg or .png"),
+        (["teardown", "--pipes", "0"], "pipes=0: must be an int >= 1"),
+        (["locks", "--sort", "size"], "sort='size': must be one of max, wait_max"),
+        (["windows", "door"], "NAME='door': is no window; there are charge"),
+        (["windows", "--schedule", "1>1"], "name the one window that it is for"),
+        (["windows", "charge", "--schedule", "x"], "must be STEP>THREAD, such as 5>1"),
+        (["windows", "charge", "--driver", "luck"], "there are exhaustive, random, pct"),
+        (["nothing"], "No such command 'nothing'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_two(coalloc: Any, arguments: list[str], words: str) -> None:
+    """It names what is wrong."""
+    result = coalloc("scenario", *arguments)
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("coalloc: error: ")
+    assert result.err.count("\n") == 1
+    assert words in result.err
