@@ -63,9 +63,11 @@ class CachedSpace(SpaceSource):
         "_depth",
         "_drained",
         "_frees",
+        "_geometry",
         "_hits",
         "_kept",
         "_moved",
+        "_quantum",
         "_refusals",
         "_sizes",
         "_stacks",
@@ -77,6 +79,8 @@ class CachedSpace(SpaceSource):
         if type(ncpus) is not int or ncpus < 1:
             raise InvalidRequestError("ncpus", ncpus, "must be an int >= 1")
         self._below = below
+        self._geometry = below.contract.geometry
+        self._quantum = below.quantum
         self._sizes = frozenset(require_size(size, "sizes") for size in sizes)
         self._depth = depth
         self._stacks: list[dict[int, list[int]]] = [{} for _ in range(ncpus)]
@@ -138,7 +142,7 @@ class CachedSpace(SpaceSource):
         return base
 
     def _rounded(self, size: int) -> int:
-        return self._below.contract.geometry.rounded(require_size(size), self.quantum)
+        return self._geometry.rounded(require_size(size), self._quantum)
 
     def _after_draining(self, size: int) -> int:
         self._drain()

@@ -217,8 +217,15 @@ class FitTree:
     def update(self, key: int, length: int) -> None:
         """Give an address of the tree another length."""
         node = self._nodes[key]
+        grows = length > node.length
         node.length = length
-        self._refresh_largest(node)
+        if not grows:
+            self._refresh_largest(node)
+            return
+        at: Node | None = node  # what grows needs no look at the children
+        while at is not None and at.largest < length:
+            at.largest = length
+            at = at.parent
 
     def _refresh_largest(self, node: Node | None) -> None:
         """Recompute ``largest`` from a node up, as far as it changes."""

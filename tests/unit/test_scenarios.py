@@ -223,6 +223,28 @@ def test_a_mass_close_is_counted_for_each_design() -> None:
     assert all(row.made.map_ops > 0 == row.closed.map_ops for row in rows.values())
 
 
+@pytest.mark.parametrize("name", ["per-pipe", "dragonfly", "netbsd", "coalescing"])
+@pytest.mark.parametrize("era", ["2004-01", "2006", "current"])
+def test_a_mass_close_is_what_pipes_would_do(era: str, name: str) -> None:
+    """Made, written to and closed as pipes, the map counts the same."""
+    made = run_teardown(300, DESIGNS[name], era=ERAS[era])
+    limit = 8 * 16384 * 300
+    bench = DESIGNS[name].build(ERAS[era], limit)
+    system = DESIGNS[name].pipes(ERAS[era], bench.space, limit)
+    pairs: list[Any] = []
+    for _ in range(300):
+        pairs.append(system.pipe())
+        pairs[-1].write(1, 1)
+    assert bench.kernel.counters() == made.made
+    for pair in pairs:
+        pair.close(0)
+        pair.close(1)
+    ended = bench.kernel.counters()
+    assert ended.unmap_ops - made.made.unmap_ops == made.closed.unmap_ops
+    assert ended.tlb_shootdowns == made.closed.tlb_shootdowns
+    assert ended.mapped == made.kept
+
+
 def test_a_teardown_needs_pipes_with_buffers() -> None:
     """And at least one of them, on a CPU."""
     for pipes, design, cpus in ((0, "per-pipe", 1), (1, "per-pipe", 0), (1, "linux", 1)):
