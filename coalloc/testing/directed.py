@@ -231,7 +231,7 @@ def _run_again(subject: Subject, program: CheckProgram) -> Breach | None:
 
 def _is_deterministic(subject: Subject) -> None:
     """The same program gives the same addresses, again and again, beside other allocators."""
-    for seed in range(20):
+    for seed in range(8):
         judge, found = random_program(subject, seed)
         if found is None and judge is not None:  # else another check tells of it
             program = CheckProgram(judge.setting, tuple(judge.steps))

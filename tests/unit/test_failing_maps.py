@@ -1,4 +1,7 @@
-"""Every map call of a pipe program made to fail in turn, alone or with the one after it (many eras try again, smaller): what fails changes nothing, and every budget comes back to 0."""
+"""Every map call of a pipe program made to fail in turn, alone or with the next: what fails changes nothing.
+
+Many eras try again, for less, so that one failure alone is not seen.
+"""
 
 from __future__ import annotations
 
