@@ -37,8 +37,8 @@ demo: $(VENV)/run
 	$(BIN)/coalloc compare
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -q -n 2
-	$(BIN)/python -m pytest -q -n 2 $(COVERING) $(UNCOVERED:%=--ignore=%) --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(COVERING) $(UNCOVERED:%=--ignore=%) --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
@@ -56,7 +56,7 @@ docs: $(VENV)/dev
 	@echo "docs/_build/html/index.html"
 
 nightly: $(VENV)/dev
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -q -n 2 tests/stateful tests/properties
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/stateful tests/properties
 
 clean:
 	rm -rf $(VENV) docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
