@@ -10,6 +10,9 @@ The holes' ages, which BEST, INSTANT and CLASS_BEST go by, come from comparing t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby, islice
+
 from coalloc.contract import (
     EAGER,
     NEVER,
@@ -85,6 +88,8 @@ class CellSpace:
         self._handed_out: set[int] = set()
         self._born: dict[tuple[int, int], int] = {}
         self._clock = 0
+        self._runs: list[tuple[int, int | None, int, int]] = []  # what a walk over the cells finds
+        self._shown: tuple[Segment, ...] | None = None  # the segments, until something changes
         self._allocs = 0
         self._frees = 0
         self._in_place = 0
@@ -127,11 +132,13 @@ class CellSpace:
     def park(self, base: int) -> None:
         """Mark a live buffer as cached: freed by its owner, but not in any hole."""
         self._require_live(base)
+        self._shown = None
         self._cached.append(base)
         self._frees += 1
 
     def unpark(self, base: int) -> None:
         """Mark a cached buffer as live again."""
+        self._shown = None
         self._cached.remove(base)
         self._allocs += 1
 
@@ -158,18 +165,16 @@ class CellSpace:
 
     def _scan(self) -> list[tuple[int, int]]:
         """Find the maximal free ranges by looking at every cell."""
-        found = []
-        for base, size in self._arenas:
-            start = None
-            for cell in range(base, base + size, self.quantum):
-                if self._owner[cell] is None:
-                    start = cell if start is None else start
-                elif start is not None:
-                    found.append((start, cell - start))
-                    start = None
-            if start is not None:
-                found.append((start, base + size - start))
-        return found
+        return [(base, size) for _, owner, base, size in self._runs if owner is None]
+
+    def _walk(self) -> Iterator[tuple[int, int | None, int, int]]:
+        """Yield the arena, owner, base and size of each longest run of cells that have one owner, or none."""
+        for arena, length in self._arenas:
+            at = arena
+            for owner, cells in groupby(map(self._owner.__getitem__, range(arena, arena + length, self.quantum))):
+                size = len(list(cells)) * self.quantum
+                yield arena, owner, at, size
+                at += size
 
     def _blocks(self) -> list[tuple[int, int]]:
         """Find the largest free blocks of a power of two of cells, each aligned to its size within its arena."""
@@ -190,19 +195,28 @@ class CellSpace:
     ) -> list[int]:
         """Return every address at which a request could lie, ascending: each quantum of each hole is tried."""
         size = self._round(size)
-        found = []
-        for base, length in self.holes():
-            for start in range(base, base + length, self.quantum):
-                last = start + size - 1
-                if last >= base + length:
-                    break
-                if align and start % align != phase:
-                    continue
-                if nocross and any(at % nocross == 0 for at in range(start + self.quantum, last + 1, self.quantum)):
-                    continue
-                if lo <= start and last <= hi:
-                    found.append(start)
-        return found
+        return [at for hole in self.holes() for at in self._places_in(hole, size, align, phase, nocross, lo, hi)]
+
+    def _places_in(
+        self,
+        hole: tuple[int, int],
+        size: int,
+        align: int = 0,
+        phase: int = 0,
+        nocross: int = 0,
+        lo: int = 0,
+        hi: int = _TOP,
+    ) -> Iterator[int]:
+        """Yield the places in one hole, ascending."""
+        base, length = hole
+        for start in range(base, base + length - size + 1, self.quantum):
+            last = start + size - 1
+            if align and start % align != phase:
+                continue
+            if nocross and any(at % nocross == 0 for at in range(start + self.quantum, last + 1, self.quantum)):
+                continue
+            if lo <= start and last <= hi:
+                yield start
 
     def choose(
         self, size: int, fit: Fit, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = _TOP
@@ -259,11 +273,8 @@ class CellSpace:
 
     def _lowest(self, size: int, **bounds: int) -> dict[tuple[int, int], int]:
         """Return for every hole that admits a request the lowest place in it."""
-        lowest: dict[tuple[int, int], int] = {}
-        for place in self.places(size, **bounds):
-            hole = next(hole for hole in self._born if hole[0] <= place < hole[0] + hole[1])
-            lowest.setdefault(hole, place)
-        return lowest
+        size = self._round(size)
+        return {hole: place for hole in self._born for place in islice(self._places_in(hole, size, **bounds), 1)}
 
     def _pick(self, lowest: dict[tuple[int, int], int], size: int, fit: Fit) -> int:
         """Return the place that a fit picks, given the lowest place in every hole that admits the request."""
@@ -296,6 +307,8 @@ class CellSpace:
 
     def _age(self) -> None:
         """Give every hole that was not there before, with these bounds, a later birth than all others."""
+        self._runs = list(self._walk())
+        self._shown = None
         born = {}
         for hole in self._blocks() if self.geometry is Geometry.BUDDY else self._scan():
             if hole not in self._born:
@@ -441,19 +454,17 @@ class CellSpace:
 
     def segments(self) -> tuple[Segment, ...]:
         """Return all segments in address order."""
-        found = []
-        for arena, size in self._arenas:
-            at = arena
-            while at < arena + size:
-                owner = self._owner[at]
-                kind = Kind.FREE if owner is None else Kind.CACHED if owner in self._cached else Kind.BUSY
-                length = self._hole_at(at) if owner is None else len(self._cells(owner)) * self.quantum
-                found.append(Segment(at, length, kind, arena))
-                at += length
-        return tuple(found)
+        if self._shown is None:
+            self._shown = tuple(self._segments())
+        return self._shown
 
-    def _hole_at(self, base: int) -> int:
-        return next(size for start, size in self._born if start == base)
+    def _segments(self) -> Iterator[Segment]:
+        holes = self.holes()
+        for arena, owner, base, size in self._runs:
+            if owner is None:  # one hole, or several blocks
+                yield from (Segment(at, length, Kind.FREE, arena) for at, length in holes if base <= at < base + size)
+            else:
+                yield Segment(base, size, Kind.CACHED if owner in self._cached else Kind.BUSY, arena)
 
     def stats(self) -> SpaceStats:
         """Return the figures; the searches are not counted."""

@@ -241,10 +241,10 @@ def _is_deterministic(subject: Subject) -> None:
 
 
 def _outcomes(subject: Subject, program: CheckProgram) -> list[str]:
-    """Run a program and tell what became of each step; a breach ends the list."""
+    """Run a program and tell what became of each step; a breach ends the list.  Only the answers are looked at."""
     judge = None
     try:
-        judge = Judge(subject, program.setting)
+        judge = Judge(attrs.evolve(subject, deep_every=len(program.steps) + 1), program.setting)
         for step in program.steps:
             judge.do(step)
     except Breach:

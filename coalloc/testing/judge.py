@@ -86,6 +86,7 @@ class Judge:
         self._opaque = self._deferred and not hasattr(self.space, "segments")
         self._fit = None if self._opaque else declared.fit
         self._cached: dict[int, int] = {}  # base and size of what the allocator's segments show as cached
+        self._stats: object = None  # what stats() said when everything was looked at last
         self._end()
         self._follow()
         self.static = set(self.source.ranges)
@@ -337,7 +338,7 @@ class Judge:
         """Make a request, and return the address, or None where it was refused."""
         self._begin()
         deep = self.subject.deep_every == 1 and hasattr(self.space, "stats")
-        before = self._look("stats()", self.space.stats) if deep else None
+        before = self._stats if deep else None
         self._refusal: MemoryError | None = None
         try:
             base: int = self._bounded(call)
@@ -450,11 +451,8 @@ class Judge:
 
     def _idle(self) -> set[int]:
         """Return the bases of arenas, static ones apart, that are wholly free."""
-        free: dict[int, int] = {}
-        for segment in self.oracle.segments():
-            if segment.kind is Kind.FREE:
-                free[segment.arena] = free.get(segment.arena, 0) + segment.size
-        return {base for base, size in self.source.ranges.items() if free.get(base) == size} - self.static
+        segments = self.oracle.segments()
+        return {s.arena for s in segments} - {s.arena for s in segments if s.kind is not Kind.FREE} - self.static
 
     # --- judging what was granted ------------------------------------------------------------------------
 
@@ -585,9 +583,9 @@ class Judge:
 
     def _possible(self, size: int, bounds: Bounds) -> bool:
         """Tell whether any place could meet constraints, looking at one period of them."""
-        step = max(bounds.get("align", 0), bounds.get("nocross", 0), self.quantum)
-        whole = CellSpace(3 * step + size + -size % self.quantum, quantum=self.quantum)
-        return bool(whole.places(size, **bounds))
+        align, nocross = max(bounds.get("align", 0), self.quantum), bounds.get("nocross", 0)
+        starts = range(bounds.get("phase", 0), max(align, nocross), align)
+        return not nocross or any(start // nocross == (start + size - 1) // nocross for start in starts)
 
     def _judge_import(self, words: str, need: int) -> None:
         """A refusal is wrong if an arena could be mapped now, or, where there is reclaim(), with the idle ones released."""
@@ -627,7 +625,8 @@ class Judge:
         if hasattr(self.space, "segments"):
             self._judge_segments(self._segments())
         if hasattr(self.space, "stats"):
-            self._judge_stats(self._look("stats()", self.space.stats))
+            self._stats = self._look("stats()", self.space.stats)
+            self._judge_stats(self._stats)
         if hasattr(self.space, "violations"):
             found = self._look("violations()", lambda: [(v.code, str(v)) for v in self.space.violations()])
             for code, words in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -56,16 +57,18 @@ def minimise(
         breach = judge_of(program)
         return breach if breach is not None and breach.property is found.breach.property else None
 
-    best = attrs.evolve(found, program=found.program)
-    if fails(best.program) is None:
+    if fails(found.program) is None:
         return found
-    while True:
+    best, before = found, None
+    while best is not before:
+        before = best
         best = _without_steps(fails, best)
-        smaller = _first(fails, _fewer(best.program)) or _first(fails, _simpler(best.program))
-        if smaller is None:
-            neat = best.program.renumbered()
-            return Found(neat, fails(neat) or best.breach)
-        best = smaller
+        best = _repeat(fails, best, _smaller_settings)
+        best = _repeat(fails, best, _fewer)
+        for number in range(len(best.program.steps)):
+            best = _repeat(fails, best, functools.partial(_simpler, number))
+    neat = best.program.renumbered()
+    return Found(neat, fails(neat) or best.breach)
 
 
 _Fails = Callable[[CheckProgram], Breach | None]
@@ -78,6 +81,13 @@ def _first(fails: _Fails, candidates: Iterator[CheckProgram]) -> Found | None:
         if breach is not None:
             return Found(candidate, breach)
     return None
+
+
+def _repeat(fails: _Fails, best: Found, candidates: Callable[[CheckProgram], Iterator[CheckProgram]]) -> Found:
+    """Go on with the first candidate that fails for as long as there is one; some measure falls, so that this ends."""
+    while smaller := _first(fails, candidates(best.program)):
+        best = smaller
+    return best
 
 
 def _without_steps(fails: _Fails, best: Found) -> Found:
@@ -108,11 +118,14 @@ def _fewer(program: CheckProgram) -> Iterator[CheckProgram]:
             yield attrs.evolve(program, steps=steps[:first] + steps[first + 1 : second] + steps[second + 1 :])
 
 
-def _simpler(program: CheckProgram) -> Iterator[CheckProgram]:
-    """Yield programs with one step, or the setting, made simpler; each measure falls, so that this ends."""
-    for number, step in enumerate(program.steps):
-        for simpler in _simpler_steps(step, program.setting):
-            yield attrs.evolve(program, steps=(*program.steps[:number], simpler, *program.steps[number + 1 :]))
+def _simpler(number: int, program: CheckProgram) -> Iterator[CheckProgram]:
+    """Yield the program with one step made simpler."""
+    for step in _simpler_steps(program.steps[number], program.setting):
+        yield attrs.evolve(program, steps=(*program.steps[:number], step, *program.steps[number + 1 :]))
+
+
+def _smaller_settings(program: CheckProgram) -> Iterator[CheckProgram]:
+    """Yield the program in a smaller or plainer world."""
     setting = program.setting
     if setting.base:
         yield attrs.evolve(program, setting=attrs.evolve(setting, base=0))

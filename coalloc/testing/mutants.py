@@ -457,8 +457,8 @@ class _FreesFromInside(CoalescingSpace):
     """Takes an address inside a buffer for its base, and frees the tail."""
 
     def free(self, base: int) -> None:
-        for start, size in self._busy.items():
-            if type(base) is int and start < base < start + size:
+        for start, size in self._busy.items() if type(base) is int and not self._busy.get(base) else ():
+            if start < base < start + size:
                 self._busy[start] = round_up(base - start, 4096)
                 return
         super().free(base)
