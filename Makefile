@@ -15,10 +15,11 @@ BIN = $(VENV)/bin
 CHECK = import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
 	"coalloc needs Python 3.11 or later, and this is %d.%d; try: make PYTHON=python3.12" % sys.version_info[:2])
 
-# What has to reach every branch of rooms 0 to 5 (pyproject.toml names them).
-COVERING = tests/unit tests/properties tests/checker tests/behaviours tests/exhaustive/test_windows.py
-# Long runs of other rooms, which coverage would make longer still.
-UNCOVERED = tests/unit/test_kit.py tests/unit/test_replay.py tests/checker/test_kit.py tests/behaviours/test_around.py
+# The other tests have to reach every branch of rooms 0 to 5 (pyproject.toml names them); to watch these would take long.
+UNWATCHED = tests/adapters tests/bounds tests/cli tests/golden tests/planted tests/stateful tests/exhaustive/test_explore.py \
+	tests/exhaustive/test_small_programs.py tests/unit/test_kit.py tests/unit/test_replay.py tests/checker/test_kit.py \
+	tests/behaviours/test_around.py
+PYTEST = $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -37,8 +38,8 @@ demo: $(VENV)/run
 	$(BIN)/coalloc compare
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(COVERING) $(UNCOVERED:%=--ignore=%) --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(PYTEST) coalloc docs README.md $(UNWATCHED)
+	$(PYTEST) tests $(UNWATCHED:%=--ignore=%) --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
@@ -56,7 +57,7 @@ docs: $(VENV)/dev
 	@echo "docs/_build/html/index.html"
 
 nightly: $(VENV)/dev
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/stateful tests/properties
+	HYPOTHESIS_PROFILE=nightly $(PYTEST) tests/stateful tests/properties
 
 clean:
 	rm -rf $(VENV) docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks

@@ -51,8 +51,7 @@ _CONTEXT: Final[ForkServerContext | SpawnContext] = (
     if "forkserver" in multiprocessing.get_all_start_methods()
     else multiprocessing.get_context("spawn")
 )
-"""Children are forked by a server that has imported the kit: one that imports it itself takes half a second to start."""
-_CONTEXT.set_forkserver_preload(["__main__", "coalloc.testing.isolate"])
+"""Children are forked by a server that has imported what is loaded here: by themselves each takes half a second to start."""
 
 _STARTING: Final = 10.0
 """Seconds that a process may take at least to start and to import what is under test."""
@@ -135,6 +134,7 @@ def _run(
     Raises:
         InvalidRequestError: If the target cannot be found, or does not come back from being imported.
     """
+    _CONTEXT.set_forkserver_preload([name for name in sys.modules if name.partition(".")[0] == "coalloc"])
     here, there = _CONTEXT.Pipe(duplex=False)
     child = _CONTEXT.Process(target=_child, args=(there, list(sys.path), work, target, arguments), daemon=True)
     child.start()
