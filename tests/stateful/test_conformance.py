@@ -9,8 +9,8 @@ import pytest
 
 from coalloc.testing import SUBJECTS, Subject, conformance, random_program
 
-FEW = 12
-PROGRAMS = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 60
+FEW = 6
+PROGRAMS = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 30
 
 
 class TestReference(conformance(SUBJECTS["coalescing"], examples=FEW)):  # type: ignore[misc]
@@ -35,7 +35,7 @@ class TestDragonFly(conformance(SUBJECTS["dragonfly"], examples=FEW)):  # type: 
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_random_programs_blame_no_correct_space(name: str) -> None:
-    """10,000 programs each in the nightly profile, 60 in the others."""
+    """10,000 programs each in the nightly profile, 30 in the others."""
     subject = Subject(SUBJECTS[name], deep_every=1 if PROGRAMS < 1000 else 8)
     for seed in range(PROGRAMS):
         _, found = random_program(subject, 7_000 + seed)

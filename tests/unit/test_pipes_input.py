@@ -8,6 +8,7 @@ import pytest
 
 from coalloc import ERAS, InvalidRequestError, KernelMap, PerPipeSpace, PipeError, PipeSystem, SimClock
 from coalloc.pipes.budget import Console
+from coalloc.pipes.ring import Ring
 from tests.behaviours.designs import make
 
 
@@ -168,3 +169,32 @@ def test_a_pipe_describes_itself() -> None:
     pair = make("2006").pipe()
     pair.write(1, 7)
     assert repr(pair) == "<PipePair 0: active 7/16384, active 0/0>"
+
+
+@pytest.mark.parametrize("writes", [True, False], ids=["write", "read"])
+def test_a_buffer_shrinks_where_address_space_is_short(writes: bool) -> None:
+    """Above three quarters of the limit, with little buffered, at the next call."""
+    system = make("current", m=96 << 10)
+    pair = system.pipe()
+    pair.write(1, 40_000)
+    pair.read(0, 39_990)
+    assert pair.halves[0].size == 65536
+    while not system.budget.above_three_quarters:
+        system.pipe().write(1, 1)
+    if writes:
+        pair.write(1, 10)
+    else:
+        pair.read(0, 5)
+    assert (pair.halves[0].size, pair.halves[0].ring.cnt) == (4096, 20 if writes else 5)
+
+
+def test_a_ring_is_as_high_as_its_data_reach() -> None:
+    """Empty, in one piece, and round the end."""
+    ring = Ring()
+    ring.rebuild(8)
+    heights = [ring.high]
+    for n, taken in ((6, 4), (5, 0), (0, 7)):
+        ring.put(n)
+        ring.get(taken)
+        heights.append(ring.high)
+    assert heights == [0, 6, 8, 0]
