@@ -163,6 +163,10 @@ def _indented(text: str) -> str:
 # --- soak --------------------------------------------------------------------------------------------------
 
 
+_SAID_EVERY = 60.0
+"""After so many seconds a soak that nobody watches says how far it is."""
+
+
 def soak(
     target: TargetArgument,
     minutes: Annotated[float, typer.Option("--minutes", help="How long.")] = 1.0,
@@ -187,15 +191,20 @@ def soak(
     if start < 0:
         raise InvalidRequestError("--start", start, "must be at least 0")
     promised = _promise(target, contract, timeout)
-    began = time.monotonic()
+    began = said = time.monotonic()
     done = [0, 0]
     with Bar().task("operations", operations) as advance:
 
         def enough(n_programs: int, n_operations: int) -> bool:
+            nonlocal said
             done[:] = [n_programs, n_operations]
+            now = time.monotonic()
             if advance is not None:
                 advance(n_operations)
-            late = operations is None and time.monotonic() - began >= 60 * minutes
+            elif now - said >= _SAID_EVERY:
+                said = now
+                note(f"{n_operations:,} operations; from here on: --seed {seed} --start {start + n_programs}")
+            late = operations is None and now - began >= 60 * minutes
             return late or (operations is not None and n_operations >= operations)
 
         try:

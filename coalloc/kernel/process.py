@@ -166,7 +166,8 @@ class Kernel:
         self.maxfilesperproc = maxfilesperproc
         self.pages = 0
         """Pages that processes have touched and not given back."""
-        self.mallocs = self.mutex_inits = 0
+        self.mutex_inits = 0
+        self._zone_items = self._mutex_mallocs = 0  # ever taken for pipes
         self._costs = costs
         self._mapped_by_pipes = 0
         self._pids = itertools.count(1)
@@ -200,29 +201,35 @@ class Kernel:
 
     def zone_alloc(self) -> Call[PairItem]:
         """Return what a pipe is made of."""
-        item = yield from self._in_zone(self.zone.alloc, times=1 if self.config.pair_zone else 2)
+        item = yield from self._in_zone(self.zone.alloc)
+        self._zone_items += self._items_each
         if not self.config.pair_zone:
             yield from self.malloc(1)
+            self._mutex_mallocs += 1
             self._init_mutex(item)
         return item
 
     def zone_free(self, item: PairItem) -> Call[None]:
         """Take it back."""
-        yield from self._in_zone(lambda: self.zone.free(item), times=1 if self.config.pair_zone else 2)
+        yield from self._in_zone(lambda: self.zone.free(item))
 
-    def _in_zone(self, call: Callable[[], R], *, times: int) -> Call[R]:
+    @property
+    def _items_each(self) -> int:
+        """Items of the zone that a pipe takes: one for the pair, or one for each half."""
+        return 1 if self.config.pair_zone else 2
+
+    def _in_zone(self, call: Callable[[], R]) -> Call[R]:
         yield Acquire(self._zone_lock, *_ZONE)
         result = call()
-        yield Spend(times * self._price("space_ops"))
+        yield Spend(self._items_each * self._price("space_ops"))
         yield Release(self._zone_lock)
         return result
 
     def allocations(self) -> Allocations:
         """Return what has been set up for pipes so far."""
-        pipes = self.zone.counters().allocs
         return Allocations(
-            zone=pipes if self.config.pair_zone else 2 * pipes,
-            malloc=0 if self.config.pair_zone else pipes,
+            zone=self._zone_items,
+            malloc=self._mutex_mallocs,
             mutex_init=self.mutex_inits,
             mappings=self._mapped_by_pipes,
         )
@@ -234,7 +241,6 @@ class Kernel:
 
     def malloc(self, n: int) -> Call[None]:
         """Allocate ``n`` bytes."""
-        self.mallocs += 1
         yield Spend(self._price("map_ops" if n > _LARGE else "space_ops"))
 
     def free(self, n: int) -> Call[None]:

@@ -182,6 +182,16 @@ def test_a_soak_says_how_to_go_on(coalloc: Any) -> None:
     assert (timed.status, json.loads(timed.out)["operations"] > 0) == (0, True)
 
 
+def test_a_soak_that_nobody_watches_says_how_far_it_is(coalloc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line now and then, with which it can be taken up again if it is ended."""
+    monkeypatch.setattr("coalloc.cli.kit._SAID_EVERY", 0.0)
+    result = coalloc("soak", "per-pipe", "--operations", "1500", "--seed", "4", "--start", "7")
+    lines = result.err.splitlines()
+    assert result.status == 0
+    assert len(lines) >= 3
+    assert lines[1].endswith("operations; from here on: --seed 4 --start 9")
+
+
 def test_a_soak_that_finds_something_shows_it_short(coalloc: Any, tmp_path: Path) -> None:
     """Status 1; one that hangs is shown, too."""
     result = coalloc("soak", "M3", "--operations", "100000")
