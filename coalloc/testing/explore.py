@@ -201,7 +201,7 @@ def _state_of(judge: Judge) -> Hashable:
     return (
         judge.oracle.segments(),
         ages,
-        judge.oracle.cursor if judge.contract.fit is not None else 0,
+        tuple(sorted(judge.cursors)) if judge.contract.fit is not None else 0,
         tuple(judge.oracle.cached),
         judge.source.starve,
     )

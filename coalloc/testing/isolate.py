@@ -55,7 +55,7 @@ _CONTEXT: Final[ForkServerContext | SpawnContext] = (
 
 _STARTING: Final = 10.0
 """Seconds that a process may take at least to start and to import what is under test."""
-_PROCESSES: Final = 30
+_PROCESSES: Final = 100
 """How many processes making a program small may take that ends its own."""
 _PATIENCE: Final = 3.0
 """How many times as long as otherwise a program may take whose lines are counted."""

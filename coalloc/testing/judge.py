@@ -8,8 +8,9 @@ Two-sided.  What is granted must be disjoint, inside an arena, as constrained, a
 must be impossible: with caches drained and idle arenas released, no hole admits it, and no arena could be mapped for it.
 
 Caches.  With Coalescing.DEFERRED a freed buffer may be neither live nor in a hole.  Where ``segments()`` tells which buffers
-are cached, the oracle is told so after every call; then only the ages of holes are unknown, since nobody tells in which order
-a cache was drained.  Where nothing tells, every address that is not live may be handed out, and the fit is not judged.
+are cached, the oracle is told so after every call; then only two things are unknown: the ages of holes, since nobody tells in
+which order a cache was drained; and next fit's cursor, when the only cached buffer is handed out, by the cache or after it was
+drained.  Where nothing tells, every address that is not live may be handed out, and the fit is not judged.
 
 A step on a buffer that is not live is passed over, so that any part of a program is a program.
 """
@@ -69,6 +70,8 @@ class Judge:
             raise Breach(Property.P14, f"quantum is {self.quantum!r}, which does not divide {setting.granule}")
         self.limit = setting.kva_limit if declared.limited else 2**64
         self.oracle = CellSpace(0, quantum=self.quantum, fit=declared.fit or Fit.FIRST, geometry=declared.geometry)
+        self.cursors = {0}
+        """Where next fit may go on from: the end of what was carved last, if it can be told what was carved."""
         self.live: dict[int, tuple[int, int]] = {}
         """Base and size of every live buffer, by its number."""
         self.gone: dict[int, int] = {}
@@ -464,6 +467,8 @@ class Judge:
             if before.keys() - self._cached.keys() == {base}:
                 self._judge_bounds(base, size, bounds)
                 self.oracle.unpark(base)
+                if self._fit is Fit.NEXT:  # or the cache, which held nothing else, was drained, and the hole carved
+                    self.cursors.add(base + size)
                 return
         mapped = {event.base for event in self.source.events if event.mapped}
         if mapped and self._must_find_a_hole(size, bounds):
@@ -488,7 +493,7 @@ class Judge:
             assert self._fit is not None  # else every place is a choice
             raise Breach(Property.P8, f"{size} bytes lie at {base:#x}; {self._fit.value} fit puts them at {where}")
         self.oracle.put(base, size)
-        self.oracle.cursor = base + size
+        self.cursors = {base + size}
 
     def _judge_bounds(self, base: int, size: int, bounds: Bounds) -> None:
         align, phase, nocross = bounds.get("align", 0), bounds.get("phase", 0), bounds.get("nocross", 0)
@@ -504,7 +509,13 @@ class Judge:
             raise Breach(Property.P3, f"{base:#x}+{size} ends above {bounds.get('hi', _TOP):#x}")
 
     def _choices(self, size: int, bounds: Bounds) -> list[int]:
-        return self.oracle.choices(size, self._fit, tie=self.contract.tie, ages_known=not self._deferred, **bounds)
+        choices: set[int] = set()
+        for cursor in self.cursors:
+            self.oracle.cursor = cursor
+            choices.update(
+                self.oracle.choices(size, self._fit, tie=self.contract.tie, ages_known=not self._deferred, **bounds)
+            )
+        return sorted(choices)
 
     def _room_behind(self, base: int, old: int, size: int) -> bool:
         """Tell whether a buffer could grow where it lies: into a hole of its own arena, to an aligned block for buddies."""

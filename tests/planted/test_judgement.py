@@ -198,3 +198,16 @@ def test_a_breach_of_a_long_program_is_one_that_its_program_shows() -> None:
                 breach = run_program(subject, verdict.found.program)
                 assert breach is not None
                 assert breach.property is verdict.property
+
+
+def test_the_only_cached_buffer_may_be_handed_out_by_the_cache_or_carved_again() -> None:
+    """Nobody can tell; so next fit may go on from behind it, or from where it was."""
+    pages = [Step(Do.ALLOC, number, PAGE) for number in range(8)]
+    frees = [Step(Do.FREE, 8), Step(Do.FREE, 7)]
+    steps = (*pages, Step(Do.FREE, 2), Step(Do.XALLOC, 8, PAGE), *frees, Step(Do.ALLOC, 9, 2 * PAGE))
+    program = CheckProgram(Setting(limit=8, room=8, arena=2), (*steps, Step(Do.ALLOC, 10, PAGE), Step(Do.FINISH)))
+    assert run_program(Subject(SUBJECTS["next-fit+cache"]), program) is None
+    by_the_cache = attrs.evolve(
+        program, steps=tuple(s._replace(do=Do.ALLOC) if s.do is Do.XALLOC else s for s in steps)
+    )
+    assert run_program(Subject(SUBJECTS["next-fit+cache"]), by_the_cache) is None
