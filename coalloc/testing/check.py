@@ -231,7 +231,7 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
     where, _, attribute = target.rpartition(":")
     mutants = {f"M{number}": f"MUTANTS[{number}].make_space" for number in MUTANTS}
     setting = found.program.setting
-    lines = []
+    lines, watched = [], "from coalloc.testing import WatchedSource"
     if where.endswith(".py"):
         folder, _, stem = where.removesuffix(".py").rpartition("/")
         lines += ["import sys", "", f"sys.path.insert(0, {folder or '.'!r})"]
@@ -239,14 +239,14 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
     elif where:
         lines.append(f"from {where} import {attribute.split('.')[0]}")
     else:
-        lines.append(f"from coalloc.testing import {'MUTANTS' if target in mutants else 'SUBJECTS'}")
+        watched = f"from coalloc.testing import {'MUTANTS' if target in mutants else 'SUBJECTS'}, WatchedSource"
     options = {name: str(value).upper() for name, value in setting.options}
     names = {value.partition("(")[0] for name, value in options.items() if name == "release"}
     if any(step.do is Do.RESERVE for step in found.program.steps):
         names.add("Extent")
     if names:
         lines.append(f"from coalloc import {', '.join(sorted(names))}")
-    lines += ["from coalloc.testing import WatchedSource", ""]
+    lines += [watched, ""]
     called = attribute if where else mutants.get(target, f"SUBJECTS[{target!r}]")
     size = setting.room * setting.granule
     lines.append(f"source = WatchedSource(base={setting.base:#x}, size={size}, granule={setting.granule})")

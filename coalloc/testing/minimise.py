@@ -128,7 +128,9 @@ def _smaller_settings(program: CheckProgram) -> Iterator[CheckProgram]:
     """Yield the program in a smaller or plainer world."""
     setting = program.setting
     if setting.base:
-        yield attrs.evolve(program, setting=attrs.evolve(setting, base=0))
+        low = attrs.evolve(setting, base=0)
+        yield attrs.evolve(program, setting=low, steps=tuple(_lowered(step, setting.base) for step in program.steps))
+        yield attrs.evolve(program, setting=low)
     if setting.slack:
         yield attrs.evolve(program, setting=attrs.evolve(setting, slack=0))
     for arena in (setting.arena // 2, setting.arena - 1):
@@ -146,6 +148,12 @@ def _smaller_settings(program: CheckProgram) -> Iterator[CheckProgram]:
         yield attrs.evolve(program, setting=attrs.evolve(setting, room=setting.limit))
 
 
+def _lowered(step: Step, distance: int) -> Step:
+    """Return a step with its addresses lower by a distance, and none below 0."""
+    bounds = tuple((name, max(value - distance, 0) if name in ("lo", "hi") else value) for name, value in step.bounds)
+    return step._replace(at=max(step.at - distance, 0), bounds=bounds)
+
+
 def _simpler_steps(step: Step, setting: Setting) -> Iterator[Step]:
     if step.do is Do.XALLOC:
         for name, _ in step.bounds:
@@ -154,6 +162,8 @@ def _simpler_steps(step: Step, setting: Setting) -> Iterator[Step]:
         if not step.bounds:
             yield step._replace(do=Do.ALLOC)
         for name, value in step.bounds:
+            if name == "align" and value > setting.granule and dict(step.bounds).get("phase", 0) < value // 2:
+                yield step._replace(bounds=tuple((n, v // 2 if n == name else v) for n, v in step.bounds))
             if name in ("lo", "hi") and value > setting.base:
                 half = setting.base + (value - setting.base) // 2 // 4096 * 4096
                 smaller = half if name == "lo" else half - 1
