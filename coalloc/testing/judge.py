@@ -9,8 +9,8 @@ must be impossible: with caches drained and idle arenas released, no hole admits
 
 Caches.  With Coalescing.DEFERRED a freed buffer may be neither live nor in a hole.  Where ``segments()`` tells which buffers
 are cached, the oracle is told so after every call; then only two things are unknown: the ages of holes, since nobody tells in
-which order a cache was drained; and next fit's cursor, when the only cached buffer is handed out, by the cache or after it was
-drained.  Where nothing tells, every address that is not live may be handed out, and the fit is not judged.
+which order a cache was drained; and next fit's cursor, when a cached buffer is handed out: by the cache, or once drained,
+from a hole.  Where nothing tells, every address that is not live may be handed out, and the fit is not judged.
 
 A step on a buffer that is not live is passed over, so that any part of a program is a program.
 """
@@ -467,7 +467,7 @@ class Judge:
             if before.keys() - self._cached.keys() == {base}:
                 self._judge_bounds(base, size, bounds)
                 self.oracle.unpark(base)
-                if self._fit is Fit.NEXT:  # or the cache, which held nothing else, was drained, and the hole carved
+                if self._fit is Fit.NEXT:  # or the cache gave it back, and it was carved again
                     self.cursors.add(base + size)
                 return
         mapped = {event.base for event in self.source.events if event.mapped}
