@@ -118,7 +118,7 @@ def _check_program(target: str, contract: Contract | None, file: Path, timeout: 
     try:
         to_run = loads(text, str(file))
     except ProgramError as error:
-        raise InvalidRequestError("--program", str(file), f"is no check program: {error}") from None
+        raise InvalidRequestError("--program", str(file), f"cannot be read: {error}") from None
     found = replay_target(target, to_run, contract=contract, timeout=timeout)
     if as_json:
         broken = None if found is None else {found.breach.property.name: found.breach.message}
