@@ -78,14 +78,19 @@ class Arenas:
             sizes: Bytes, in the order of preference; none may exceed ``headroom``.
 
         Raises:
-            SpanOverlapError: If the source returns part of an arena that is held already.
+            SpanOverlapError: If the source returns part of an arena that is held already, or a base off its granule.
+
+        Complexity: O(log a) for a arenas, and the source's.
         """
         for size in dict.fromkeys(sizes):
             try:
                 base = self.source.map(size)
             except ExhaustionError:
                 continue
-            for other, length in self:
+            if base % self.granule:
+                raise SpanOverlapError((base, size), None, f"the source returned a base off its granule {self.granule}")
+            index = self.size_at.bisect_left(base)
+            for other, length in self.size_at.items()[max(index - 1, 0) : index + 1]:
                 if base < other + length and other < base + size:
                     raise SpanOverlapError((base, size), (other, length), "the source returned part of the arena")
             self.size_at[base] = size
@@ -103,9 +108,9 @@ class Arenas:
         self.mapped -= size
         self.releases += 1
 
-    def settle(self, address: int) -> int:
-        """Look at the arena around an address that was freed; return its base if the rule says to release it, else -1."""
-        keep, arena = self.release.keep, self.around(address)
+    def settle(self, arena: int) -> int:
+        """Look at an arena in which something was freed; return its base if the rule says to release it, else -1."""
+        keep = self.release.keep
         if keep is None or not self._is_idle(arena):
             return -1
         self.idle = [base for base in self.idle if base != arena and base in self.size_at and self._is_idle(base)]

@@ -146,7 +146,7 @@ class BuddySpace(SpaceSource):
             size *= 2
             self._coalesces += 1
         self._enter(start, size)
-        surplus = self._arenas.settle(base)
+        surplus = self._arenas.settle(arena)
         if surplus >= 0:
             self._release(surplus)
 

@@ -1,14 +1,14 @@
 """The reference: buffers carved from large arenas, coalesced when freed; keeps I1 to I10.
 
 Nouns.  An *arena* is a range imported from the source in one mapping.  It is tiled by *segments*: *busy* ones (buffers),
-*cached* ones and *holes*.  The *free list* (:mod:`coalloc.space.holes`) indexes the holes of all arenas by place and by
-size.  The *busy table* knows the size of every buffer by its base.  A *quantum cache* keeps freed buffers of one small size
+*cached* ones and *holes*; each has a boundary tag, linked with its neighbours'.  The *free list* (:mod:`coalloc.space.holes`)
+keeps the tags, and indexes the holes of all arenas by size or address.  A *quantum cache* keeps freed buffers of one small size
 on a bounded stack.  *Mapped* bytes are those of all arenas; they never exceed ``kva_limit`` (I9).
 
 Life of a buffer.  ``alloc`` rounds to the quantum, takes the newest cached buffer of that size if there is one, else
 carves from the hole that the fit chooses.  ``free`` parks the buffer on its stack while there is room, else gives it to the
-free list, which joins it with the holes on either side: two dict look-ups, no walk.  Holes never join across the base of an
-arena (I4), since arenas are given back one by one.
+free list, which joins it with the holes on either side: two links, no walk.  Arenas end in walls, which no hole joins
+across (I4), since arenas are given back one by one.
 
 When there is no hole.  (1) An arena is imported: ``arena_size`` bytes, or the request's own size if that is larger, or
 what the limit leaves; where the source refuses that much, what the request needs.  (2) If that fails, caches are drained
@@ -25,10 +25,10 @@ When an arena is wholly free.  The release rule keeps a number of such arenas ma
 a load which swings about an arena's edge does not import and release in turn; the one that became free last is released
 when that number is reached.  ``reclaim`` releases them all.
 
-What freed means.  A base stays in the busy table with size 0 once its buffer is freed, so that a second free can be told
-from a wild one.  The table holds at most one entry per address ever handed out.
+What freed means.  The base of a freed buffer is remembered, so that a second free can be told from a wild one: at most one
+entry per address ever handed out.
 
-Differences from the kernel: one thread, no lock; vmem keeps boundary tags where this has two dicts.
+Differences from the kernel: one thread, no lock; busy segments are found in a dict, where vmem hashes them into chains.
 
 Figures that the hot path would have to count are worked out when asked for: bytes live are mapped less free less cached,
 frees into a cache are its hits plus what it holds plus what was drained.  The checker recounts from the segments.
@@ -36,10 +36,8 @@ frees into a cache are its hits plus what it holds plus what was drained.  The c
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator
 from typing import Final
-
-from sortedcontainers import SortedDict
 
 from coalloc.contract import (
     RETAIN,
@@ -54,6 +52,7 @@ from coalloc.contract import (
     Work,
 )
 from coalloc.errors import (
+    CoallocError,
     ExhaustionError,
     InvalidRequestError,
     InvariantViolation,
@@ -61,13 +60,15 @@ from coalloc.errors import (
     Violation,
 )
 from coalloc.extent import Extent
+from coalloc.space.arenas import Arenas
 from coalloc.space.handles import bad_free, require_multiple, require_quantum
-from coalloc.space.holes import Holes, make_holes
+from coalloc.space.holes import BUSY, CACHED, FREED, Holes, SizeHoles, Tag, make_holes
 from coalloc.space.picture import draw
 from coalloc.space.placement import Placement
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
 from coalloc.space.refusal import Refusal
-from coalloc.units import MAX_ADDRESS, MAX_SIZE, PAGE_SIZE, MiB, require_size, round_down, round_up
+from coalloc.space.tiling import tiling_violations
+from coalloc.units import MAX_ADDRESS, MAX_SIZE, PAGE_SIZE, MiB, require_size, round_up
 from coalloc.vm.source import Source
 
 __all__ = ["CACHE_DEPTH", "CoalescingSpace"]
@@ -126,29 +127,20 @@ class CoalescingSpace(SpaceSource):
     __slots__ = (
         "_arena_size",
         "_arenas",
-        "_busy",
+        "_at",
         "_cache",
         "_cache_hits",
         "_drained",
-        "_frees",
-        "_granule",
+        "_exact",
+        "_exact_takes",
         "_holes",
-        "_idle",
-        "_imports",
-        "_kva_limit",
         "_low_bits",
-        "_mapped",
-        "_peak_mapped",
         "_quantum",
         "_quantum_cache",
         "_refusals",
-        "_release",
-        "_releases",
         "_reserves",
         "_resizes_in_place",
         "_resizes_moved",
-        "_smallest_arena",
-        "_source",
         "fit",
     )
 
@@ -163,44 +155,25 @@ class CoalescingSpace(SpaceSource):
         quantum_cache: int = 0,
         release: Release = RETAIN(1),  # noqa: B008 (a frozen value)
     ) -> None:
-        granule = source.granule
-        require_size(kva_limit, "kva_limit")
-        require_quantum(quantum, granule)
-        require_multiple("arena_size", arena_size, granule)
+        require_quantum(quantum, source.granule)
         if type(quantum_cache) is not int or quantum_cache < 0 or quantum_cache % quantum:
             raise InvalidRequestError(
                 "quantum_cache", quantum_cache, f"must be 0 or a multiple of the quantum {quantum}"
             )
         if not isinstance(fit, Fit):
             raise InvalidRequestError("fit", fit, "must be a Fit")
-        if not isinstance(release, Release):
-            raise InvalidRequestError("release", release, "must be a Release")
         self.fit = fit
-        self._source = source
-        self._granule = granule
-        self._kva_limit = kva_limit
-        self._arena_size = arena_size
+        self._arenas = Arenas(source, kva_limit=kva_limit, release=release, is_idle=self._is_idle)
+        self._arena_size = require_multiple("arena_size", arena_size, source.granule)
         self._quantum = quantum
         self._low_bits = quantum - 1
         self._quantum_cache = quantum_cache
-        self._release = release
-        self._busy: dict[int, int] = {}
-        self._cache: dict[int, list[int]] = {}  # by size, made when first needed
-        self._arenas: SortedDict[int, int] = SortedDict()
-        self._holes: Holes = make_holes(fit, self._arenas, quantum)
-        self._idle: list[int] = []
-        self._smallest_arena = MAX_SIZE
-        self._mapped = 0
-        self._peak_mapped = 0
-        self._cache_hits = 0
-        self._drained = 0
-        self._frees = 0
-        self._reserves = 0
-        self._imports = 0
-        self._releases = 0
-        self._resizes_in_place = 0
-        self._resizes_moved = 0
-        self._refusals = 0
+        self._holes: Holes = make_holes(fit, quantum)
+        self._at = self._holes.at
+        self._exact: dict[int, dict[Tag, None]] = self._holes.bins if isinstance(self._holes, SizeHoles) else {}
+        self._cache: dict[int, list[Tag]] = {}  # by size, made when first needed
+        self._cache_hits = self._drained = self._exact_takes = self._reserves = 0
+        self._resizes_in_place = self._resizes_moved = self._refusals = 0
 
     @property
     def contract(self) -> Contract:
@@ -209,7 +182,7 @@ class CoalescingSpace(SpaceSource):
             fit=self.fit,
             completeness=Completeness.EXACT,
             coalescing=Coalescing.DEFERRED if self._quantum_cache else Coalescing.IMMEDIATE,
-            release=self._release,
+            release=self._arenas.release,
             constraints=frozenset(Constraint),
             resize=Resize.IN_PLACE,
             tie=Tie.NEWEST if self.fit is Fit.BEST else None,
@@ -224,7 +197,7 @@ class CoalescingSpace(SpaceSource):
     @property
     def kva_limit(self) -> int:
         """The most bytes that are ever mapped."""
-        return self._kva_limit
+        return self._arenas.kva_limit
 
     # --- hand out and take back ----------------------------------------------------------------------
 
@@ -239,17 +212,21 @@ class CoalescingSpace(SpaceSource):
             KvaLimitError: If no hole fits and the limit forbids the arena that would.
             NoSpaceError: If no hole fits and the source has no room.
         """
-        if type(size) is not int or size & self._low_bits or not 0 < size <= MAX_SIZE:
-            size = round_up(require_size(size), self._quantum)
-        if size <= self._quantum_cache and (stack := self._cache.get(size)):
-            base = stack.pop()
-            self._cache_hits += 1
-        else:
-            base = self._holes.take(size)
-            if base < 0:
-                base = self._take_harder(Placement(size, self._quantum, self._quantum))
-        self._busy[base] = size
-        return base
+        # What is on a stack or in a bin of just this size needs no search, and no look at the size: only legal sizes are there.
+        if type(size) is int:
+            if self._quantum_cache and (stack := self._cache.get(size)):
+                tag = stack.pop()
+                tag.state = BUSY
+                self._cache_hits += 1
+                return tag.base
+            if bin_ := self._exact.get(size):
+                tag = bin_.popitem()[0]
+                tag.state = BUSY
+                self._exact_takes += 1
+                return tag.base
+            if not size & self._low_bits and 0 < size <= MAX_SIZE:
+                return (self._holes.take(size) or self._take_harder(Placement(size, self._quantum, self._quantum))).base
+        return self.alloc(round_up(require_size(size), self._quantum))
 
     def free(self, base: int) -> None:
         """Take a buffer back: park it in the cache, or join it with the holes on either side.
@@ -257,21 +234,30 @@ class CoalescingSpace(SpaceSource):
         Raises:
             BadFreeError: If ``base`` is not the base of a live buffer, with what it is instead.
         """
-        busy = self._busy
-        size = busy.get(base) if type(base) is int else 0
-        if not size:
-            raise bad_free(base, self._busy.items(), self._busy)
-        busy[base] = 0
+        if type(base) is not int or (tag := self._at.get(base)) is None or tag.state:  # BUSY is 0
+            raise self._bad_free(base)
+        size = tag.size
         if size <= self._quantum_cache:
             stack = self._cache.get(size)
             if stack is None:
                 stack = self._cache[size] = []
             if len(stack) < CACHE_DEPTH:
-                stack.append(base)
+                stack.append(tag)
+                tag.state = CACHED
                 return
-        self._frees += 1
-        if self._holes.give(base, size) >= self._smallest_arena:
-            self._settle(base)
+        before, after = tag.before, tag.after
+        if (
+            before.state <= 0
+            and after.state <= 0
+            and before is not after
+            and (bin_ := self._exact.get(size)) is not None
+        ):
+            bin_[tag] = None
+            tag.state = FREED
+            return
+        hole = self._holes.give(tag)
+        if hole.before is hole.after:  # the wall: the arena is one hole
+            self._settle(hole.base)
 
     def xalloc(
         self, size: int, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = MAX_ADDRESS
@@ -297,11 +283,7 @@ class CoalescingSpace(SpaceSource):
             vmem(9) vmem_xalloc; B35.
         """
         request = Placement.of(size, self._quantum, align=align, phase=phase, nocross=nocross, lo=lo, hi=hi)
-        base = self._holes.place(request)
-        if base < 0:
-            base = self._take_harder(request)
-        self._busy[base] = request.size
-        return base
+        return (self._holes.place(request) or self._take_harder(request)).base
 
     def reserve(self, extent: Extent) -> None:
         """Hand out exactly this range of an arena that is mapped; it is freed like any other buffer.
@@ -311,19 +293,16 @@ class CoalescingSpace(SpaceSource):
             SpanOverlapError: If it does not lie in one hole; ``existing`` is what is in the way, None where nothing is
                 mapped.
 
-        Complexity: O(h) for h holes, O(n log n) in the segments when it fails.
+        Complexity: O(h) for h holes, O(n) in the segments when it fails.
         """
         if type(extent) is not Extent or extent.base % self._quantum or extent.size % self._quantum:
             raise InvalidRequestError(
                 "extent", str(extent), f"must be an Extent aligned to the quantum {self._quantum}"
             )
-        for base, size in self._holes.size_at.items():
-            if base <= extent.base and extent.end <= base + size:
-                break
-        else:
+        hole = next((hole for hole in self._holes if hole.base <= extent.base and extent.end <= hole.end), None)
+        if hole is None:
             raise self._in_the_way(extent)
-        self._holes.carve(base, size, extent.base, extent.size)
-        self._busy[extent.base] = extent.size
+        self._holes.carve(hole, extent.base, extent.size)
         self._reserves += 1
 
     def resize(self, base: int, size: int) -> int:
@@ -341,21 +320,20 @@ class CoalescingSpace(SpaceSource):
         Raises:
             BadFreeError, InvalidRequestError, KvaLimitError, NoSpaceError: As ``free`` and ``alloc``.
         """
-        old = self.size_of(base)
+        tag = self._tag_of(base)
         size = round_up(require_size(size), self._quantum)
-        if size == old:
+        if size == tag.size:
             return base
-        if size < old:
-            self._holes.give(base + size, old - size)
-            self._busy[base] = size
+        if size < tag.size:
+            self._holes.shrink(tag, size)
             self._resizes_in_place += 1
             return base
-        if self._grow(base, old, size):
+        if self._grow(tag, size):
             return base
         try:
             moved = self.alloc(size)
         except ExhaustionError:
-            if not self._grow(base, old, size):  # the failing alloc may have drained what lies behind
+            if not self._grow(tag, size):  # the failing alloc may have drained what lies behind
                 raise
             self._refusals -= 1
             return base
@@ -363,16 +341,11 @@ class CoalescingSpace(SpaceSource):
         self._resizes_moved += 1
         return moved
 
-    def _grow(self, base: int, old: int, size: int) -> bool:
-        """Grow a buffer into the hole behind it, if that is large enough and in the same arena."""
-        end = base + old
-        behind = self._holes.size_at.get(end, 0)
-        if behind < size - old or end in self._arenas:
-            return False
-        self._holes.carve(end, behind, end, size - old)
-        self._busy[base] = size
-        self._resizes_in_place += 1
-        return True
+    def _grow(self, tag: Tag, size: int) -> bool:
+        """Grow a buffer into the hole behind it, if that is large enough; return whether it is."""
+        grown = self._holes.grow(tag, size)
+        self._resizes_in_place += grown
+        return grown
 
     def size_of(self, base: int) -> int:
         """Return the size of the live buffer at ``base``, as rounded.
@@ -380,23 +353,25 @@ class CoalescingSpace(SpaceSource):
         Raises:
             BadFreeError: If ``base`` is not the base of a live buffer.
         """
-        size = self._busy.get(base) if type(base) is int else 0
-        if not size:
-            raise bad_free(base, self._busy.items(), self._busy)
-        return size
+        return self._tag_of(base).size
+
+    def _tag_of(self, base: int) -> Tag:
+        tag = self._at.get(base) if type(base) is int else None
+        if tag is None or tag.state != BUSY:
+            raise self._bad_free(base)
+        return tag
 
     def touch(self, base: int, size: int) -> None:
         """Access every page of a range inside an arena."""
-        self._source.touch(base, size)
+        self._arenas.source.touch(base, size)
 
     def discard(self, base: int, size: int) -> None:
         """Give back the pages of a range inside an arena."""
-        self._source.discard(base, size)
+        self._arenas.source.discard(base, size)
 
     def available(self) -> int:
         """Return a size that ``alloc`` would grant now without draining or releasing: the largest hole or importable arena."""
-        headroom = round_down(max(self._kva_limit - self._mapped, 0), self._granule)
-        return max(self._holes.largest, min(headroom, self._source.available()))
+        return max(self._holes.largest, min(self._arenas.headroom, self._arenas.source.available()))
 
     # --- arenas ------------------------------------------------------------------------------------
 
@@ -407,103 +382,81 @@ class CoalescingSpace(SpaceSource):
 
     def _drain(self) -> None:
         """Give all cached buffers to the free list, small sizes first, the oldest of a size first; release nothing yet."""
-        for size, stack in sorted(self._cache.items()):
-            for base in stack:
-                self._holes.give(base, size)
+        for _, stack in sorted(self._cache.items()):
+            for tag in stack:
+                self._holes.give(tag)
             self._drained += len(stack)
             stack.clear()
 
     def _release_idle(self, keep: int) -> int:
         """Release wholly free arenas but for the ``keep`` lowest, and return how many bytes were unmapped."""
-        before = self._mapped
-        self._idle = [base for base in self._arenas if self._is_idle(base)]
-        for arena in self._idle[keep:]:
+        before = self._arenas.mapped
+        for arena in self._arenas.surplus(keep):
             self._release_arena(arena)
-        del self._idle[keep:]
-        return before - self._mapped
+        return before - self._arenas.mapped
 
-    def _take_harder(self, request: Placement) -> int:
+    def _take_harder(self, request: Placement) -> Tag:
         """Find a place for a request that no hole admits: import; else drain; else release and import; else refuse."""
         if request.possible:
-            base = self._import_for(request)
-            if base < 0 and any(self._cache.values()):
+            tag = self._import_for(request)
+            if tag is None and any(self._cache.values()):
                 self._drain()
-                base = self._holes.place(request)
-                if base >= 0 and self._release.keep is not None:
-                    self._release_idle(self._release.keep)
-            if base < 0 and self._release_idle(keep=0):
-                base = self._import_for(request)
-            if base >= 0:
-                return base
+                tag = self._holes.place(request)
+                if tag is not None and self._arenas.release.keep is not None:
+                    self._release_idle(self._arenas.release.keep)
+            if tag is None and self._release_idle(keep=0):
+                tag = self._import_for(request)
+            if tag is not None:
+                return tag
         self._refusals += 1
         raise Refusal(
             request,
-            tuple(self._holes.size_at.items()),
-            self._mapped,
-            self._kva_limit,
-            self._granule,
-            self._source.available(),
+            tuple((hole.base, hole.size) for hole in self._holes),
+            self._arenas.mapped,
+            self._arenas.kva_limit,
+            self._arenas.granule,
+            self._arenas.source.available(),
         ).error()
 
-    def _import_for(self, request: Placement) -> int:
-        """Import an arena that admits the request, and carve it there; return the base, or -1 with nothing imported."""
-        headroom = round_down(max(self._kva_limit - self._mapped, 0), self._granule)
-        need = round_up(request.size, self._granule)
+    def _import_for(self, request: Placement) -> Tag | None:
+        """Import an arena that admits the request, and carve it there; None where nothing was imported."""
+        granule, headroom = self._arenas.granule, self._arenas.headroom
+        need = round_up(request.size, granule)
         if need > headroom:
-            return -1
-        sure = round_up(request.sure_size, self._granule)
+            return None
+        sure = round_up(request.sure_size, granule)
         for size in dict.fromkeys(min(wanted, headroom) for wanted in (max(self._arena_size, sure), sure, need)):
-            try:
-                arena = self._source.map(size)
-            except ExhaustionError:
-                continue
-            self._enter_arena(arena, size)
-            base = self._holes.place(request)
-            if base >= 0:
-                return base
-            self._release_arena(arena)
-        return -1
-
-    def _enter_arena(self, base: int, size: int) -> None:
-        index = self._arenas.bisect_left(base)
-        for other, length in self._arenas.items()[max(index - 1, 0) : index + 1]:
-            if base < other + length and other < base + size:
-                raise SpanOverlapError((base, size), (other, length), "the source returned part of the arena")
-        if base % self._quantum:
-            raise SpanOverlapError((base, size), None, f"the source returned a base off the quantum {self._quantum}")
-        self._arenas[base] = size
-        self._smallest_arena = min(self._smallest_arena, size)
-        self._imports += 1
-        self._mapped += size
-        self._peak_mapped = max(self._peak_mapped, self._mapped)
-        self._holes.insert(base, size)
+            arena = self._arenas.take((size,))
+            if arena >= 0:
+                self._holes.add(arena, size)
+                tag = self._holes.place(request)
+                if tag is not None:
+                    return tag
+                self._release_arena(arena)
+        return None
 
     def _is_idle(self, arena: int) -> bool:
-        return arena in self._arenas and self._holes.size_at.get(arena) == self._arenas[arena]
+        hole = self._at.get(arena)
+        return hole is not None and hole.state > 0 and hole.before is hole.after
 
-    def _settle(self, address: int) -> None:
-        """Release the arena around an address if it has just become wholly free and enough others are kept."""
-        arena: int = self._arenas.peekitem(self._arenas.bisect_right(address) - 1)[0]
-        keep = self._release.keep
-        if keep is None or not self._is_idle(arena):
-            return
-        self._idle = [base for base in self._idle if base != arena and self._is_idle(base)]
-        if len(self._idle) < keep:
-            self._idle.append(arena)
-        else:
-            self._release_arena(arena)
+    def _settle(self, arena: int) -> None:
+        """Release an arena that has become wholly free, if enough others are kept."""
+        surplus = self._arenas.settle(arena)
+        if surplus >= 0:
+            self._release_arena(surplus)
 
     def _release_arena(self, arena: int) -> None:
-        size = self._arenas[arena]
-        self._source.unmap(arena, size)
-        self._holes.remove(arena, size)
-        del self._arenas[arena]
-        self._mapped -= size
-        self._releases += 1
-        if size == self._smallest_arena:
-            self._smallest_arena = min(self._arenas.values(), default=MAX_SIZE)
+        self._arenas.give_back(arena)  # first: if the source fails, the arena is still there
+        self._holes.drop(self._at[arena])
 
     # --- errors ------------------------------------------------------------------------------------
+
+    def _bad_free(self, base: int) -> CoallocError:
+        """Say what an address is that is not the base of a live buffer."""
+        live = ((tag.base, tag.size) for tag in self._at.values() if tag.state == BUSY)
+        tag = self._at.get(base) if type(base) is int else None
+        freed = (base,) if tag is not None and tag.state in (FREED, CACHED) else self._holes.freed
+        return bad_free(base, live, freed)
 
     def _in_the_way(self, extent: Extent) -> SpanOverlapError:
         wanted = (extent.base, extent.size)
@@ -517,46 +470,42 @@ class CoalescingSpace(SpaceSource):
     # --- what it holds -----------------------------------------------------------------------------
 
     def segments(self) -> tuple[Segment, ...]:
-        """Return all segments in address order.
+        """Return all segments in address order, by following the tags of each arena.
 
-        Complexity: O(n log n) for n segments and bases ever freed.
+        Complexity: O(n) for n segments.
         """
-        found = [(base, size, Kind.FREE) for base, size in self._holes.size_at.items()]
-        found += [(base, size, Kind.BUSY) for base, size in self._busy.items() if size]
-        found += [(base, size, Kind.CACHED) for size, stack in self._cache.items() for base in stack]
-        found.sort(key=lambda item: item[:2])
-        segments, arenas, at = [], list(self._arenas), 0
-        for base, size, kind in found:
-            while at + 1 < len(arenas) and arenas[at + 1] <= base:
-                at += 1
-            segments.append(Segment(base, size, kind, arenas[at] if arenas else -1))
-        return tuple(segments)
+        return tuple(
+            Segment(tag.base, tag.size, _KINDS.get(tag.state, Kind.FREE), arena)
+            for arena, _ in self._arenas
+            for tag in self._holes.arena(arena)
+        )
 
     def stats(self) -> SpaceStats:
         """Return the figures as a frozen value; all exact.
 
-        Complexity: O(h + a) for h holes and a arenas.
+        Complexity: O(h + c) for h holes and c cached sizes.
         """
-        holes = self._holes
-        free = sum(holes.size_at.values())
+        holes, arenas = self._holes, self._arenas
+        sizes = [hole.size for hole in holes]
+        free = sum(sizes)
         cached = sum(size * len(stack) for size, stack in self._cache.items())
         return SpaceStats(
-            mapped=self._mapped,
-            live=self._mapped - free - cached,
+            mapped=arenas.mapped,
+            live=arenas.mapped - free - cached,
             cached=cached,
             free=free,
             largest_hole=holes.largest,
-            holes=len(holes),
-            arenas=len(self._arenas),
-            peak_mapped=self._peak_mapped,
+            holes=len(sizes),
+            arenas=len(arenas),
+            peak_mapped=arenas.peak,
             allocs=self._n_allocs,
             frees=self._n_frees,
             cache_hits=self._cache_hits,
             drained=self._drained,
-            holes_visited=holes.visits,
+            holes_visited=holes.visits + self._exact_takes,
             coalesces=holes.coalesces,
-            imports=self._imports,
-            releases=self._releases,
+            imports=arenas.imports,
+            releases=arenas.releases,
             resizes_in_place=self._resizes_in_place,
             resizes_moved=self._resizes_moved,
             refusals=self._refusals,
@@ -564,81 +513,46 @@ class CoalescingSpace(SpaceSource):
 
     @property
     def _n_allocs(self) -> int:
-        return self._holes.takes + self._cache_hits + self._reserves
+        return self._holes.takes + self._exact_takes + self._cache_hits + self._reserves
 
     @property
     def _n_frees(self) -> int:
-        """Frees that were given to the holes, and those into the cache: what left it again, what it holds, what was drained."""
-        return self._frees + self._cache_hits + sum(map(len, self._cache.values())) + self._drained
+        """What was handed out and is not live."""
+        idle = sum(1 for _ in self._holes) + sum(map(len, self._cache.values()))
+        return self._n_allocs - (len(self._at) - idle)
 
     def render(self, width: int = 64) -> str:
         """Draw the arenas as text, ``width`` characters each: ``#`` busy, ``c`` cached, ``.`` free, ``+`` a mixture."""
-        return draw(self._arenas, self.segments(), width)
+        return draw(dict(self._arenas), self.segments(), width)
 
     # --- check -------------------------------------------------------------------------------------
 
     def violations(self) -> tuple[Violation, ...]:
-        """Return every broken invariant (I1 to I10), recomputed from arenas, busy table, stacks and holes."""
-        found: list[Violation] = []
+        """Return every broken invariant (I1 to I10), recomputed by following the tags from the base of each arena."""
+        return tuple(self._violations())
 
-        def report(code: str, message: str) -> None:
-            found.append(Violation(code, message))
-
-        arenas = dict(self._arenas)
-        for (base, size), (behind, _) in pairwise(arenas.items()):
-            if base + size > behind:
-                report("I2", f"arena {base:#x}+{size} overlaps arena {behind:#x}")
-        for base, size in arenas.items():
-            if not self._source.maps(base, size):
-                report("I2", f"arena {base:#x}+{size} is not mapped in the source")
-        holes = self._holes.size_at
-        parked = {base: size for size, stack in self._cache.items() for base in stack}
-        if len(parked) != sum(map(len, self._cache.values())):
-            report("I6", "an address is cached twice")
-        busy = {base: size for base, size in self._busy.items() if size}
-        free = [*holes.items(), *parked.items()]
-        strays = _strays(busy, free, arenas)
-        for base in strays:
-            report("I6", f"busy {base:#x}+{busy[base]} lies in free space or outside the arenas")
-        allocs, frees = self._n_allocs, self._n_frees
-        if allocs - frees != len(busy) - len(strays):
-            report("I6", f"{allocs} allocs less {frees} frees do not make {len(busy)} buffers")
-        segments = sorted([*free, *((base, size) for base, size in busy.items() if base not in strays)])
-        for (base, size), (behind, _) in pairwise(segments):
-            if base + size > behind:
-                report("I1", f"segment {base:#x}+{size} overlaps segment {behind:#x}")
-        if _union(segments) != _union(sorted(arenas.items())):
-            report("I1", "the segments do not cover the arenas exactly")
-        for base, size in segments:
-            if not _inside(arenas, base, size):
-                report("I4", f"segment {base:#x}+{size} crosses the boundary of an arena")
-        for base, size in holes.items():
-            end = base + size
-            if end in holes and end not in arenas:
-                report("I3", f"holes {base:#x}+{size} and {end:#x}+{holes[end]} were not joined")
-        if sorted(self._holes.by_size()) != sorted(holes.items()):
-            report("I5", "the index by size holds other holes than the index by base")
+    def _violations(self) -> Iterator[Violation]:
+        segments = self.segments()
+        yield from self._arenas.violations()
+        yield from tiling_violations(self._arenas, segments, self._quantum)
+        walked = [tag for arena, _ in self._arenas for tag in self._holes.arena(arena)]
+        for tag in walked:
+            if tag.state > 0 and tag.after.state > 0:
+                yield Violation("I3", f"{tag.base:#x}+{tag.size} and what follows are both free")
+            if tag.after is not self._holes.wall and tag.after.before is not tag:
+                yield Violation("I5", f"the tag behind {tag.base:#x} is not linked back")
+        if self._at != {tag.base: tag for tag in walked}:
+            yield Violation("I6", "the table of tags holds other segments than the arenas")
+        cached = [tag for stack in self._cache.values() for tag in stack]
+        if len(cached) != len(set(cached)) or set(cached) != {tag for tag in walked if tag.state == CACHED}:
+            yield Violation("I6", "the stacks hold other buffers than those that are cached")
+        if any(tag.size != size for size, stack in self._cache.items() for tag in stack):
+            yield Violation("I6", "a buffer is on the stack of another size")
+        listed = list(self._holes)
+        if len(listed) != len(set(listed)) or set(listed) != {tag for tag in walked if tag.state > 0}:
+            yield Violation("I5", "the index holds other holes than the arenas")
         for fault in self._holes.index_faults():
-            report("I5", fault)
-        if self._holes.start_of != {base + size: base for base, size in holes.items()}:
-            report("I5", "the index by end holds other holes than the index by base")
-        for base, size in [*holes.items(), *parked.items(), *busy.items(), *arenas.items()]:
-            if base % self._quantum or size % self._quantum or size <= 0:
-                report("I8", f"{base:#x}+{size} is not a positive multiple of the quantum {self._quantum}")
-        if self._mapped != sum(arenas.values()):
-            report("I7", f"mapped is {self._mapped}, the arenas hold {sum(arenas.values())}")
-        if self._peak_mapped < self._mapped:
-            report("I7", f"the peak of mapped is {self._peak_mapped}, below {self._mapped}")
-        if self._imports - self._releases != len(arenas):
-            report("I7", f"{self._imports} imports less {self._releases} releases do not make {len(arenas)} arenas")
-        if self._smallest_arena > min(arenas.values(), default=MAX_SIZE):
-            report("I7", f"the smallest arena is given as {self._smallest_arena}")
-        if self._mapped > self._kva_limit:
-            report("I9", f"{self._mapped} bytes are mapped, more than the limit {self._kva_limit}")
-        idle = sum(1 for base, size in arenas.items() if holes.get(base) == size)
-        if self._release.keep is not None and idle > self._release.keep:
-            report("I10", f"{idle} wholly free arenas are kept, the release rule is {self._release}")
-        return tuple(found)
+            yield Violation("I5", fault)
 
     def check(self) -> None:
         """Raise InvariantViolation if ``violations()`` finds any."""
@@ -647,26 +561,5 @@ class CoalescingSpace(SpaceSource):
             raise InvariantViolation(found, self.render())
 
 
-def _inside(arenas: dict[int, int], base: int, size: int) -> bool:
-    return any(arena <= base and base + size <= arena + length for arena, length in arenas.items())
-
-
-def _strays(busy: dict[int, int], free: list[tuple[int, int]], arenas: dict[int, int]) -> list[int]:
-    """Return the bases of busy segments that overlap free space, or lie in no arena."""
-    return [
-        base
-        for base, size in busy.items()
-        if any(base < other + length and other < base + size for other, length in free)
-        or not any(base < arena + length and arena < base + size for arena, length in arenas.items())
-    ]
-
-
-def _union(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join sorted ranges that touch or overlap, as (base, end)."""
-    joined: list[tuple[int, int]] = []
-    for base, size in ranges:
-        if joined and base <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], base + size))
-        else:
-            joined.append((base, base + size))
-    return joined
+_KINDS: Final = {BUSY: Kind.BUSY, CACHED: Kind.CACHED}
+"""What a segment is by its tag's state; every other state is free."""

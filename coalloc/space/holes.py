@@ -1,24 +1,29 @@
-"""The free list: holes indexed by place and by size, coalesced on entry; keeps I3 (no adjacent holes) and I5 (one set).
+"""The free list: boundary tags of all segments, and the holes among them by size or by address; keeps I1, I3, I4 and I5.
 
-By place, two dicts find the neighbours of a freed range: ``size_at`` maps a hole's base to its size, ``start_of`` its end
-to its base.  By size, each fit has the index that answers its question:
+A *tag* describes a segment: its base, its size, its state, and the tags *before* and *after* it in its arena.  So a free finds
+its neighbours by following two links.  Each arena's tags begin and end at the *wall*, one tag that is neither busy nor free:
+no hole joins across it (I4), and a hole whose two neighbours are the wall is a whole arena.  ``at`` finds the tag of every
+segment by its base.
 
-* BEST: one *bin* per exact size, a dict used as a stack (``popitem`` gives the newest hole, ``del`` any other), beside
-  the sorted list of the sizes present.  Of several smallest holes the newest wins, by measurement: the lowest address takes
+By size, each fit has the index that answers its question:
+
+* BEST: one *bin* per exact size, a dict used as a stack (``popitem`` gives the newest hole, ``del`` any other), beside the
+  sorted list of the sizes that have a bin.  Of several smallest holes the newest wins, by measurement: the lowest address takes
   2.3 times as long and leaves no less fragmentation (python -m benchmarks.tricks; docs/performance.md).
 * INSTANT, CLASS_BEST: the same, with one bin per size class of vmem.
 * FIRST, NEXT: the lengths in an address-ordered tree that knows the largest length of each subtree.
 
-Holes never join across a *wall*, the base of an arena (I4): walls are passed in and read only where two holes meet.
+What freed means.  A tag whose buffer was freed says so in its state; when the tag goes, because a neighbour takes its range
+over, its base is kept in ``freed``.  So a second free can be told from a wild one.
 
-Sizes are bytes, multiples of the quantum; a search that fails returns -1, since 0 is a valid address.
+Sizes are bytes, multiples of the quantum.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
@@ -26,22 +31,58 @@ from coalloc.contract import Fit
 from coalloc.space.placement import Placement
 from coalloc.vm.fittree import FitTree
 
-__all__ = ["AddressHoles", "ClassHoles", "Holes", "SizeHoles", "make_holes", "size_class"]
+__all__ = [
+    "BUSY",
+    "CACHED",
+    "FREED",
+    "HOLE",
+    "WALL",
+    "AddressHoles",
+    "ClassHoles",
+    "Holes",
+    "SizeHoles",
+    "Tag",
+    "make_holes",
+    "size_class",
+]
+
+BUSY: Final = 0
+CACHED: Final = -1
+WALL: Final = -2
+HOLE: Final = 1
+"""Free, and its base was not handed out since the tag was made."""
+FREED: Final = 2
+"""Free, and its base is that of a buffer that was freed.  Both states of a hole are positive, no other state is."""
+
+
+class Tag:
+    """The boundary tag of one segment; one without neighbours is its own."""
+
+    __slots__ = ("after", "base", "before", "size", "state")
+
+    def __init__(self, base: int, size: int, state: int, before: Tag | None = None, after: Tag | None = None) -> None:
+        self.base = base
+        self.size = size
+        self.state = state
+        self.before = before or self
+        self.after = after or self
+
+    @property
+    def end(self) -> int:
+        """First address behind the segment."""
+        return self.base + self.size
 
 
 class Holes(ABC):
-    """The free list of one space.
+    """The segments of one space, and the index of its holes."""
 
-    Args:
-        walls: Addresses across which no two holes join.
-    """
+    __slots__ = ("at", "coalesces", "freed", "takes", "wall")
 
-    __slots__ = ("coalesces", "size_at", "start_of", "takes", "walls")
-
-    def __init__(self, walls: Container[int]) -> None:
-        self.size_at: dict[int, int] = {}
-        self.start_of: dict[int, int] = {}
-        self.walls = walls
+    def __init__(self) -> None:
+        self.at: dict[int, Tag] = {}
+        self.freed: set[int] = set()
+        """Bases that were handed out and freed, and at which no segment begins since; some may begin one again."""
+        self.wall = Tag(-1, 0, WALL)
         self.takes = 0
         """Requests carved so far."""
         self.coalesces = 0
@@ -60,89 +101,149 @@ class Holes(ABC):
         """Bytes of the largest hole, 0 if there is none."""
 
     @abstractmethod
-    def insert(self, base: int, size: int) -> None:
-        """Enter a hole in every index, as the newest; it touches no other."""
+    def insert(self, hole: Tag) -> None:
+        """Enter a hole in the index, as the newest."""
 
     @abstractmethod
-    def remove(self, base: int, size: int) -> None:
-        """Strike a hole from every index."""
+    def remove(self, hole: Tag) -> None:
+        """Strike a hole from the index; its base and size are those with which it was entered."""
 
     @abstractmethod
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
-        """Yield the holes (base, size) of at least ``size``, in the order of the fit; the caller changes none meanwhile."""
+    def candidates(self, size: int) -> Iterator[Tag]:
+        """Yield the holes of at least ``size``, in the order of the fit; the caller changes none meanwhile."""
 
     @abstractmethod
-    def by_size(self) -> list[tuple[int, int]]:
-        """Return base and size of every hole, as the index by size alone tells it; one that stands twice is told twice."""
+    def __iter__(self) -> Iterator[Tag]:
+        """Yield every hole as the index alone knows it, in no order that means anything; one that stands twice comes twice."""
 
     @abstractmethod
     def index_faults(self) -> list[str]:
-        """Return what is wrong with the index by size in itself, whatever holes it holds."""
+        """Return what is wrong with the index in itself, whatever holes it holds."""
 
-    # --- operations ----------------------------------------------------------------------------------
+    # --- arenas ----------------------------------------------------------------------------------------
 
-    def take(self, size: int) -> int:
-        """Carve ``size`` from the low end of the hole that the fit chooses; return its base, or -1."""
-        for base, hole in self.candidates(size):
-            self.carve(base, hole, base, size)
+    def add(self, base: int, size: int) -> None:
+        """Enter an arena: one hole between two walls."""
+        hole = self.at[base] = Tag(base, size, HOLE, self.wall, self.wall)
+        self.insert(hole)
+
+    def drop(self, hole: Tag) -> None:
+        """Strike an arena that is one hole."""
+        self.remove(hole)
+        self._forget(hole)
+
+    def is_arena(self, hole: Tag) -> bool:
+        """Tell whether a hole is a whole arena."""
+        return hole.before is hole.after  # two segments are never the same; only the wall is on both sides
+
+    def _forget(self, tag: Tag) -> None:
+        """Take a tag out of the table; a base that was freed is remembered."""
+        del self.at[tag.base]
+        if tag.state == FREED:
+            self.freed.add(tag.base)
+
+    # --- operations ------------------------------------------------------------------------------------
+
+    def take(self, size: int) -> Tag | None:
+        """Carve ``size`` from the low end of the hole that the fit chooses."""
+        for hole in self.candidates(size):
             self.takes += 1
-            return base
-        return -1
+            return self.carve(hole, hole.base, size)
+        return None
 
-    def place(self, request: Placement) -> int:
-        """Carve a constrained request at the lowest place of the first hole, in the order of the fit, that admits it.
-
-        Returns the base, or -1.
-        """
-        for base, hole in self.candidates(request.size):
-            start = request.start_in(base, hole)
+    def place(self, request: Placement) -> Tag | None:
+        """Carve a constrained request at the lowest place of the first hole, in the order of the fit, that admits it."""
+        for hole in self.candidates(request.size):
+            start = request.start_in(hole.base, hole.size)
             if start >= 0:
-                self.carve(base, hole, start, request.size)
                 self.takes += 1
-                return start
-        return -1
+                return self.carve(hole, start, request.size)
+        return None
 
-    def carve(self, base: int, hole: int, start: int, size: int) -> None:
-        """Cut [start, start + size) out of a hole; what is left below and above stays, the upper part the newer."""
-        self.remove(base, hole)
-        if start > base:
-            self.insert(base, start - base)
-        end, hole_end = start + size, base + hole
-        if hole_end > end:
-            self.insert(end, hole_end - end)
+    def carve(self, hole: Tag, start: int, size: int) -> Tag:
+        """Make [start, start + size) of a hole busy; what is left below and above stays, the upper part the newer."""
+        self.remove(hole)
+        tag, end = hole, hole.end
+        if start > hole.base:
+            tag = self._cut(hole, start - hole.base)
+            self.insert(hole)
+        if end > start + size:
+            self.insert(self._cut(tag, size))
+        tag.state = BUSY
+        return tag
 
-    def give(self, base: int, size: int) -> int:
-        """Enter a free range, joined with its free neighbours; return the size of the hole that it is now part of."""
-        end = base + size
-        behind = self.size_at.get(end)
-        if behind is not None and end not in self.walls:
-            self.remove(end, behind)
-            end += behind
+    def _cut(self, tag: Tag, size: int) -> Tag:
+        """Cut a segment behind its first ``size`` bytes, and return the tag of the rest: a hole that is in no index yet."""
+        base, after = tag.base + size, tag.after
+        self.at[base] = tag.after = after.before = rest = Tag(base, tag.size - size, HOLE, tag, after)
+        tag.size = size
+        return rest
+
+    def give(self, tag: Tag) -> Tag:
+        """Make a segment free, joined with its free neighbours; return the hole that it is now part of."""
+        after = tag.after
+        if after.state > 0:
+            self.remove(after)
+            self._absorb(tag, after)
             self.coalesces += 1
-        before = self.start_of.get(base)
-        if before is not None and base not in self.walls:
-            self.remove(before, base - before)
-            base = before
+        tag.state = FREED
+        before = tag.before
+        if before.state > 0:
+            self.remove(before)
+            self._absorb(before, tag)
             self.coalesces += 1
-        self.insert(base, end - base)
-        return end - base
+            tag = before
+        self.insert(tag)
+        return tag
 
-    def __len__(self) -> int:
-        return len(self.size_at)
+    def _absorb(self, tag: Tag, after: Tag) -> None:
+        """Let a segment take over the range of the one behind it."""
+        tag.size += after.size
+        tag.after = after.after
+        after.after.before = tag
+        self._forget(after)
+
+    def shrink(self, tag: Tag, size: int) -> None:
+        """Give back what a busy segment has beyond ``size`` bytes."""
+        rest = self._cut(tag, size)
+        self.give(rest)
+        rest.state = HOLE  # it is a hole now, and nobody was handed its base
+
+    def grow(self, tag: Tag, size: int) -> bool:
+        """Grow a busy segment to ``size`` bytes, if the hole behind it suffices; return whether it does."""
+        behind, more = tag.after, size - tag.size
+        if behind.state <= 0 or behind.size < more:
+            return False
+        self.remove(behind)
+        if behind.size > more:
+            self.insert(self._cut(behind, more))
+        self._absorb(tag, behind)
+        return True
+
+    def arena(self, base: int) -> Iterator[Tag]:
+        """Yield the segments of an arena by following the links; a loop of links ends with the segment that closes it."""
+        seen: set[int] = set()
+        tag = self.at.get(base, self.wall)
+        while tag is not self.wall and id(tag) not in seen:
+            seen.add(id(tag))
+            yield tag
+            tag = tag.after
 
 
 class SizeHoles(Holes):
     """BEST: the newest of the smallest holes that fit.
 
-    Complexity: ``take`` O(log d), ``give`` O(log d) for d different hole sizes, plus moving at most d list items;
-    since sizes are multiples of the quantum, d is at most the square root of twice the free quanta.
+    A bin that has become empty stays until a search comes by or ``largest`` looks: a size that was freed once is freed again.
+
+    Complexity: ``take`` O(log d), ``give`` O(log d) for d sizes with a bin, plus moving at most d list items; an exact fit, and
+    a free into a bin that is there, O(1).  Searches strike empty bins, each once.
     """
 
     __slots__ = ("_passed_over", "bins", "sizes")
 
-    def __init__(self, walls: Container[int]) -> None:
-        super().__init__(walls)
-        self.bins: dict[int, dict[int, None]] = {}
+    def __init__(self) -> None:
+        super().__init__()
+        self.bins: dict[int, dict[Tag, None]] = {}
         self.sizes: list[int] = []
         self._passed_over = 0
 
@@ -154,119 +255,113 @@ class SizeHoles(Holes):
     @property
     def largest(self) -> int:
         """Bytes of the largest hole, 0 if there is none."""
-        return self.sizes[-1] if self.sizes else 0
+        return next((size for size in reversed(self.sizes) if self.bins[size]), 0)
 
-    def insert(self, base: int, size: int) -> None:
-        """Enter a hole in every index, as the newest."""
-        self.size_at[base] = size
-        self.start_of[base + size] = base
+    def insert(self, hole: Tag) -> None:
+        """Enter a hole in the index, as the newest."""
+        size = hole.size
         bin_ = self.bins.get(size)
         if bin_ is None:
-            self.bins[size] = {base: None}
+            self.bins[size] = {hole: None}
             insort(self.sizes, size)
         else:
-            bin_[base] = None
+            bin_[hole] = None
 
-    def remove(self, base: int, size: int) -> None:
-        """Strike a hole from every index."""
-        del self.size_at[base]
-        del self.start_of[base + size]
-        bin_ = self.bins[size]
-        del bin_[base]
-        if not bin_:
-            self._drop(size)
+    def remove(self, hole: Tag) -> None:
+        """Strike a hole from the index."""
+        del self.bins[hole.size][hole]
 
-    def _drop(self, size: int) -> None:
-        del self.bins[size]
-        del self.sizes[bisect_left(self.sizes, size)]
-
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+    def candidates(self, size: int) -> Iterator[Tag]:
         """Yield the holes of at least ``size``, smallest first, of one size the newest first."""
-        for index in range(bisect_left(self.sizes, size), len(self.sizes)):
-            hole = self.sizes[index]
-            for base in reversed(self.bins[hole]):
-                yield base, hole
+        sizes, bins = self.sizes, self.bins
+        index = bisect_left(sizes, size)
+        while index < len(sizes):
+            bin_ = bins[sizes[index]]
+            if not bin_:
+                del bins[sizes.pop(index)]
+                continue
+            for hole in reversed(bin_):
+                yield hole
                 self._passed_over += 1  # comes here only if the caller wants another one
-
-    def by_size(self) -> list[tuple[int, int]]:
-        """Return base and size of every hole, as the bins tell it."""
-        return [(base, size) for size, bin_ in self.bins.items() for base in bin_]
-
-    def index_faults(self) -> list[str]:
-        """Compare the list of sizes with the bins, of which none may be empty."""
-        faults = [] if self.sizes == sorted(self.bins) else ["the list of sizes differs from the bins"]
-        return faults + [f"the bin of {size} is empty" for size, bin_ in self.bins.items() if not bin_]
+            index += 1
 
     # The two methods below do what those of the base class do, with the index written out in place.  On churn at 1,000 live
-    # buffers the inherited ones take 1.9 times as long (python -m benchmarks.tricks; docs/performance.md).
+    # buffers the inherited ones take TRICK times as long (python -m benchmarks.tricks; docs/performance.md).
 
-    def take(self, size: int) -> int:
-        """Carve ``size`` from the low end of the newest of the smallest holes that fit; return its base, or -1."""
-        bins = self.bins
-        bin_ = bins.get(size)
-        if bin_ is not None:
-            base = bin_.popitem()[0]
-            if not bin_:
-                self._drop(size)
-            del self.size_at[base]
-            del self.start_of[base + size]
+    def take(self, size: int) -> Tag | None:
+        """Carve ``size`` from the low end of the newest of the smallest holes that fit."""
+        sizes, bins = self.sizes, self.bins
+        index = bisect_left(sizes, size)
+        while index < len(sizes):
+            bin_ = bins[sizes[index]]
+            if bin_:
+                break
+            del bins[sizes.pop(index)]
         else:
-            sizes = self.sizes
-            index = bisect_left(sizes, size)
-            if index == len(sizes):
-                return -1
-            hole = sizes[index]
-            newest = bins[hole]
-            base = newest.popitem()[0]
-            if not newest:
-                del bins[hole]
-                del sizes[index]
-            del self.size_at[base]
-            start = base + size
-            left = hole - size
-            self.size_at[start] = left
-            self.start_of[start + left] = start
-            others = bins.get(left)
-            if others is None:
-                bins[left] = {start: None}
+            return None
+        hole = bin_.popitem()[0]
+        left = hole.size - size
+        if left:
+            base = hole.base + size
+            after = hole.after
+            self.at[base] = hole.after = after.before = rest = Tag(base, left, HOLE, hole, after)
+            hole.size = size
+            equals = bins.get(left)
+            if equals is None:
+                bins[left] = {rest: None}
                 insort(sizes, left)
             else:
-                others[start] = None
+                equals[rest] = None
+        hole.state = BUSY
         self.takes += 1
-        return base
+        return hole
 
-    def give(self, base: int, size: int) -> int:
-        """Enter a free range, joined with its free neighbours; return the size of the hole that it is now part of."""
-        size_at, start_of, bins = self.size_at, self.start_of, self.bins
-        end = base + size
-        behind = size_at.get(end)
-        if behind is not None and end not in self.walls:
-            del size_at[end]
-            bin_ = bins[behind]
-            del bin_[end]
-            if not bin_:
-                self._drop(behind)
-            end += behind
+    def give(self, tag: Tag) -> Tag:
+        """Make a segment free, joined with its free neighbours; return the hole that it is now part of."""
+        bins = self.bins
+        before, after = tag.before, tag.after
+        if after.state > 0:
+            del bins[after.size][after]
+            tag.size += after.size
+            del self.at[after.base]
+            if after.state == FREED:
+                self.freed.add(after.base)
+            tag.after = after = after.after
+            after.before = tag
             self.coalesces += 1
-        before = start_of.get(base)
-        if before is not None and base not in self.walls:
-            del start_of[base]
-            bin_ = bins[base - before]
-            del bin_[before]
-            if not bin_:
-                self._drop(base - before)
-            base = before
+        if before.state > 0:
+            del bins[before.size][before]
+            before.size += tag.size
+            del self.at[tag.base]
+            self.freed.add(tag.base)
+            before.after = after
+            after.before = before
             self.coalesces += 1
-        size = end - base
-        size_at[base] = size
-        start_of[end] = base
+            tag = before
+        else:
+            tag.state = FREED
+        size = tag.size
         equals = bins.get(size)
         if equals is None:
-            bins[size] = {base: None}
+            bins[size] = {tag: None}
             insort(self.sizes, size)
         else:
-            equals[base] = None
-        return size
+            equals[tag] = None
+        return tag
+
+    def __iter__(self) -> Iterator[Tag]:
+        """Yield every hole in a bin."""
+        return chain.from_iterable(self.bins.values())
+
+    def index_faults(self) -> list[str]:
+        """Compare the list of sizes with the bins, and the bins with the sizes of their holes."""
+        faults = [] if self.sizes == sorted(self.bins) else ["the list of sizes differs from the bins"]
+        return faults + [
+            f"hole {hole.base:#x}+{hole.size} is in the bin of {size}"
+            for size, bin_ in self.bins.items()
+            for hole in bin_
+            if hole.size != size
+        ]
 
 
 _EXACT_CLASSES: Final = 32
@@ -276,7 +371,7 @@ _EXACT_CLASSES: Final = 32
 def size_class(n_quanta: int) -> int:
     """Return the size class of a number of quanta (>= 1): exact up to 32, then one per power of two (B32).
 
-    Source: FreeBSD subr_vmem.c bt_freehead_tofree; facts/kernel.md section 3.1.
+    Source: FreeBSD subr_vmem.c bt_freehead_tofree.
 
     >>> [size_class(n) for n in (1, 32, 33, 63, 64, 127, 128)]
     [0, 31, 31, 31, 32, 32, 33]
@@ -293,7 +388,6 @@ class ClassHoles(Holes):
     """INSTANT and CLASS_BEST: holes by size class, the newest of a class first.
 
     Args:
-        walls: Addresses across which no two holes join.
         quantum: Bytes of a quantum.
         instant: Whether the classes whose members all fit are asked first, and only for their newest hole.
 
@@ -303,9 +397,9 @@ class ClassHoles(Holes):
 
     __slots__ = ("_instant", "_shift", "_visits", "bins")
 
-    def __init__(self, walls: Container[int], quantum: int, *, instant: bool) -> None:
-        super().__init__(walls)
-        self.bins: dict[int, dict[int, None]] = {}
+    def __init__(self, quantum: int, *, instant: bool) -> None:
+        super().__init__()
+        self.bins: dict[int, dict[Tag, None]] = {}
         self._shift = quantum.bit_length() - 1
         self._instant = instant
         self._visits = 0
@@ -318,25 +412,21 @@ class ClassHoles(Holes):
     @property
     def largest(self) -> int:
         """Bytes of the largest hole, 0 if there is none: the largest of the highest class."""
-        return max(self.size_at[base] for base in self.bins[max(self.bins)]) if self.bins else 0
+        return max(hole.size for hole in self.bins[max(self.bins)]) if self.bins else 0
 
-    def insert(self, base: int, size: int) -> None:
-        """Enter a hole in every index, as the newest."""
-        self.size_at[base] = size
-        self.start_of[base + size] = base
-        self.bins.setdefault(size_class(size >> self._shift), {})[base] = None
+    def insert(self, hole: Tag) -> None:
+        """Enter a hole in the index, as the newest."""
+        self.bins.setdefault(size_class(hole.size >> self._shift), {})[hole] = None
 
-    def remove(self, base: int, size: int) -> None:
-        """Strike a hole from every index."""
-        del self.size_at[base]
-        del self.start_of[base + size]
-        index = size_class(size >> self._shift)
+    def remove(self, hole: Tag) -> None:
+        """Strike a hole from the index."""
+        index = size_class(hole.size >> self._shift)
         bin_ = self.bins[index]
-        del bin_[base]
+        del bin_[hole]
         if not bin_:
             del self.bins[index]
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+    def candidates(self, size: int) -> Iterator[Tag]:
         """Yield the holes of at least ``size`` in the order of the fit."""
         n_quanta = size >> self._shift
         lowest = size_class(n_quanta)
@@ -345,36 +435,33 @@ class ClassHoles(Holes):
             sure = lowest if n_quanta == _class_floor(lowest) else lowest + 1
             for index in present:
                 if index >= sure:
-                    base = next(reversed(self.bins[index]))
                     self._visits += 1
-                    yield base, self.size_at[base]
+                    yield next(reversed(self.bins[index]))
         for index in present:
-            for base in reversed(self.bins[index]):
+            for hole in reversed(self.bins[index]):
                 self._visits += 1
-                hole = self.size_at[base]
-                if hole >= size:
-                    yield base, hole
+                if hole.size >= size:
+                    yield hole
 
-    def by_size(self) -> list[tuple[int, int]]:
-        """Return base and size of every hole; the bins do not know sizes, so a hole that is in no other index has 0."""
-        return [(base, self.size_at.get(base, 0)) for bin_ in self.bins.values() for base in bin_]
+    def __iter__(self) -> Iterator[Tag]:
+        """Yield every hole in a bin."""
+        return chain.from_iterable(self.bins.values())
 
     def index_faults(self) -> list[str]:
         """Look for empty bins, and holes in the bin of another class."""
         faults = [f"the bin of class {index} is empty" for index, bin_ in self.bins.items() if not bin_]
-        for index, bin_ in self.bins.items():
-            for base in bin_:
-                quanta = self.size_at.get(base, 0) >> self._shift
-                if not quanta or size_class(quanta) != index:
-                    faults.append(f"hole {base:#x} is in the bin of class {index}")
-        return faults
+        return faults + [
+            f"hole {hole.base:#x} is in the bin of class {index}"
+            for index, bin_ in self.bins.items()
+            for hole in bin_
+            if size_class(max(hole.size >> self._shift, 1)) != index
+        ]
 
 
 class AddressHoles(Holes):
     """FIRST and NEXT: holes by address.
 
     Args:
-        walls: Addresses across which no two holes join.
         cursor: Where NEXT starts; None makes it FIRST, which always starts at the bottom.
 
     Complexity: O(log h) for h holes; every hole turned down by a constraint costs another O(log h).
@@ -382,8 +469,8 @@ class AddressHoles(Holes):
 
     __slots__ = ("_cursor", "tree")
 
-    def __init__(self, walls: Container[int], cursor: int | None = None) -> None:
-        super().__init__(walls)
+    def __init__(self, cursor: int | None = None) -> None:
+        super().__init__()
         self.tree = FitTree()
         self._cursor = cursor
 
@@ -397,63 +484,63 @@ class AddressHoles(Holes):
         """Bytes of the largest hole, 0 if there is none."""
         return self.tree.largest
 
-    def insert(self, base: int, size: int) -> None:
-        """Enter a hole in every index."""
-        self.size_at[base] = size
-        self.start_of[base + size] = base
-        self.tree.insert(base, size)
+    def insert(self, hole: Tag) -> None:
+        """Enter a hole in the index."""
+        self.tree.insert(hole.base, hole.size)
 
-    def remove(self, base: int, size: int) -> None:
-        """Strike a hole from every index."""
-        del self.size_at[base]
-        del self.start_of[base + size]
-        self.tree.remove(base)
+    def remove(self, hole: Tag) -> None:
+        """Strike a hole from the index."""
+        self.tree.remove(hole.base)
 
-    def take(self, size: int) -> int:
+    def take(self, size: int) -> Tag | None:
         """Carve as the base class does; NEXT's cursor moves to the end of what was carved."""
-        base = super().take(size)
-        if base >= 0 and self._cursor is not None:
-            self._cursor = base + size
-        return base
+        return self._moved_on(super().take(size))
 
-    def place(self, request: Placement) -> int:
+    def place(self, request: Placement) -> Tag | None:
         """Carve as the base class does; NEXT's cursor moves to the end of what was carved."""
-        base = super().place(request)
-        if base >= 0 and self._cursor is not None:
-            self._cursor = base + request.size
-        return base
+        return self._moved_on(super().place(request))
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+    def _moved_on(self, tag: Tag | None) -> Tag | None:
+        if tag is not None and self._cursor is not None:
+            self._cursor = tag.base + tag.size
+        return tag
+
+    def candidates(self, size: int) -> Iterator[Tag]:
         """Yield the holes of at least ``size`` from the cursor upwards, then from the bottom up to the cursor."""
         if self._cursor is None:
             return self._between(size, None, None)
         return chain(self._between(size, self._cursor, None), self._between(size, None, self._cursor))
 
-    def _between(self, size: int, low: int | None, high: int | None) -> Iterator[tuple[int, int]]:
+    def _between(self, size: int, low: int | None, high: int | None) -> Iterator[Tag]:
         base = self.tree.first_fit(size, low)
         while base is not None and (high is None or base < high):
-            yield base, self.size_at[base]
+            yield self.at[base]
             base = self.tree.first_fit(size, base + 1)
 
-    def by_size(self) -> list[tuple[int, int]]:
-        """Return base and size of every hole, as the tree tells it."""
-        return [(base, self.tree[base]) for base in self.tree]
+    def __iter__(self) -> Iterator[Tag]:
+        """Yield the segment at every address in the tree."""
+        return (self.at.get(base, self.wall) for base in self.tree)
 
     def index_faults(self) -> list[str]:
-        """Check the tree: order, links and stored maxima."""
-        return self.tree.faults()
+        """Check the tree (order, links and stored maxima), and its lengths."""
+        return self.tree.faults() + [
+            f"hole {base:#x} has {self.tree[base]} bytes in the tree"
+            for base in self.tree
+            if base in self.at and self.at[base].size != self.tree[base]
+        ]
 
 
-def make_holes(fit: Fit, walls: Container[int], quantum: int) -> Holes:
+def make_holes(fit: Fit, quantum: int) -> Holes:
     """Return an empty free list for a fit.
 
-    >>> holes = make_holes(Fit.BEST, walls=(), quantum=1)
-    >>> _ = holes.give(0, 8), holes.give(100, 4)
-    >>> holes.take(3), holes.take(8), holes.take(2)
-    (100, 0, -1)
+    >>> holes = make_holes(Fit.BEST, quantum=1)
+    >>> holes.add(0, 8), holes.add(100, 4)
+    (None, None)
+    >>> holes.take(3).base, holes.take(8).base, holes.take(2)
+    (100, 0, None)
     """
     if fit is Fit.BEST:
-        return SizeHoles(walls)
+        return SizeHoles()
     if fit in (Fit.INSTANT, Fit.CLASS_BEST):
-        return ClassHoles(walls, quantum, instant=fit is Fit.INSTANT)
-    return AddressHoles(walls, cursor=0 if fit is Fit.NEXT else None)
+        return ClassHoles(quantum, instant=fit is Fit.INSTANT)
+    return AddressHoles(cursor=0 if fit is Fit.NEXT else None)

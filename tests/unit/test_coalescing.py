@@ -449,8 +449,8 @@ def test_a_source_that_lies_is_found_out() -> None:
     with pytest.raises(SpanOverlapError):
         space.alloc(PAGE)
     odd = CoalescingSpace(Liar(), kva_limit=MiB, arena_size=4 * PAGE)
-    odd._source.answer = 100  # type: ignore[attr-defined]
-    with pytest.raises(SpanOverlapError, match="off the quantum"):
+    odd._arenas.source.answer = 100  # type: ignore[attr-defined]
+    with pytest.raises(SpanOverlapError, match="off its granule"):
         odd.alloc(PAGE)
 
 
