@@ -10,11 +10,14 @@ import enum
 import attrs
 
 from coalloc.errors import InvalidRequestError
+from coalloc.units import MAX_ADDRESS
 
 __all__ = [
+    "ANYWHERE",
     "EAGER",
     "NEVER",
     "RETAIN",
+    "Bounds",
     "Coalescing",
     "Completeness",
     "Constraint",
@@ -63,15 +66,6 @@ class Geometry(enum.Enum):
     BUDDY = "buddy"
     """Sizes are rounded up to a power of two of quanta; a hole is a block of such a size, aligned to it within its arena,
     and joins only with its buddy: the other half of the next larger block."""
-
-    def rounded(self, size: int, quantum: int) -> int:
-        """Return the size of the range that a request of ``size`` bytes gets.
-
-        >>> Geometry.ANY.rounded(5, 1), Geometry.BUDDY.rounded(5, 1), Geometry.BUDDY.rounded(5, 4)
-        (5, 8, 8)
-        """
-        quanta = -(-size // quantum)
-        return quantum << (quanta - 1).bit_length() if self is Geometry.BUDDY else quanta * quantum
 
 
 class Completeness(enum.Enum):
@@ -142,6 +136,29 @@ class Constraint(enum.Enum):
     NOCROSS = "nocross"
     LO = "lo"
     HI = "hi"
+
+
+@attrs.frozen
+class Bounds:
+    """Where a request may lie: the five constraints of vmem(9)'s vmem_xalloc, in bytes; as made, they ask for nothing.
+
+    Args:
+        align: The base is ``phase`` behind a multiple of this power of two; 0 asks for none.
+        phase: A multiple of the quantum below ``align``.
+        nocross: The range crosses no multiple of this power of two, which is at least the size; 0 asks for none.
+        lo: Lowest address the range may hold.
+        hi: Highest address the range may hold (inclusive).
+    """
+
+    align: int = 0
+    phase: int = 0
+    nocross: int = 0
+    lo: int = 0
+    hi: int = MAX_ADDRESS
+
+
+ANYWHERE = Bounds()
+"""No constraint at all."""
 
 
 class Resize(enum.Enum):

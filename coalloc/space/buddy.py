@@ -23,7 +23,7 @@ from coalloc.errors import (
 from coalloc.space.arenas import Arenas
 from coalloc.space.handles import bad_free, require_multiple, require_quantum
 from coalloc.space.picture import draw
-from coalloc.space.placement import Placement
+from coalloc.space.placement import Placement, rounded
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
 from coalloc.space.refusal import Refusal
 from coalloc.space.tiling import tiling_violations
@@ -198,7 +198,7 @@ class BuddySpace(SpaceSource):
     # --- blocks --------------------------------------------------------------------------------------
 
     def _round(self, size: int) -> int:
-        return Geometry.BUDDY.rounded(require_size(size), self._quantum)
+        return rounded(require_size(size), self._quantum, Geometry.BUDDY)
 
     def _take(self, size: int) -> int:
         """Take the lowest of the smallest blocks that suffice, halved until it is of this size; return its base, or -1."""

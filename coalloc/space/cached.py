@@ -19,6 +19,7 @@ import attrs
 from coalloc.contract import Coalescing, Contract, Resize
 from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, InvalidRequestError, InvariantViolation, Violation
 from coalloc.space.picture import draw
+from coalloc.space.placement import rounded
 from coalloc.space.protocol import Kind, Segment, Space, SpaceSource, SpaceStats
 from coalloc.units import require_size
 
@@ -142,7 +143,7 @@ class CachedSpace(SpaceSource):
         return base
 
     def _rounded(self, size: int) -> int:
-        return self._geometry.rounded(require_size(size), self._quantum)
+        return rounded(require_size(size), self._quantum, self._geometry)
 
     def _after_draining(self, size: int) -> int:
         self._drain()

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import attrs
 
+from coalloc.contract import Geometry
 from coalloc.errors import InvalidRequestError, Rule
 from coalloc.units import MAX_ADDRESS, is_power_of_two, require_size, round_up
 
-__all__ = ["Placement"]
+__all__ = ["Placement", "rounded"]
+
+
+def rounded(size: int, quantum: int, geometry: Geometry) -> int:
+    """Return the size of the range that a design gives to a request: whole quanta; a power of two of them for buddies.
+
+    >>> rounded(5, 1, Geometry.ANY), rounded(5, 1, Geometry.BUDDY), rounded(5, 4, Geometry.BUDDY)
+    (5, 8, 8)
+    """
+    quanta = -(-size // quantum)
+    return quantum << (quanta - 1).bit_length() if geometry is Geometry.BUDDY else quanta * quantum
 
 
 @attrs.frozen

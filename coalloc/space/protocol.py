@@ -9,6 +9,7 @@ import attrs
 
 from coalloc.contract import Contract
 from coalloc.errors import BadFreeError, InvalidRequestError, Violation
+from coalloc.space.placement import rounded
 from coalloc.units import require_size
 
 __all__ = ["ConstrainedSpace", "Kind", "Segment", "Space", "SpaceStats", "SpaceSource"]
@@ -193,7 +194,7 @@ class SpaceSource:
             InvalidRequestError: If the buffer is of another size.
         """
         mapped = self.size_of(base)
-        if self.contract.geometry.rounded(require_size(size), self.quantum) != mapped:
+        if rounded(require_size(size), self.quantum, self.contract.geometry) != mapped:
             raise InvalidRequestError("size", size, f"the buffer at {base:#x} has {mapped} bytes")
         self.free(base)
 

@@ -11,7 +11,7 @@ import attrs
 
 from coalloc.contract import Geometry
 from coalloc.errors import ExhaustionError, Explanation, HoleVerdict, KvaLimitError, NoSpaceError, Remedy
-from coalloc.space.placement import Placement
+from coalloc.space.placement import Placement, rounded
 from coalloc.units import MAX_ADDRESS, round_down, round_up
 
 __all__ = ["Refusal"]
@@ -80,7 +80,7 @@ class Refusal:
         request, quantum = self.request, self.request.quantum
 
         def fits_smaller(n: int) -> bool:
-            return self._fits(attrs.evolve(request, size=self.geometry.rounded(n * quantum, quantum)))
+            return self._fits(attrs.evolve(request, size=rounded(n * quantum, quantum, self.geometry)))
 
         smaller = _last(fits_smaller, request.size // quantum - 1)
         if smaller:

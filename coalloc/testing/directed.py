@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import attrs
 
+from coalloc import spec
 from coalloc.contract import Coalescing, Constraint, Fit, Geometry, Resize, Work
 from coalloc.metrics import growth_exponent
 from coalloc.space.protocol import Kind
@@ -435,7 +436,7 @@ def _alloc_and_free_cancel(subject: Subject) -> None:
         _play(judge, [Step(Do.FREE, number) for number in generator.sample(range(8), 4)])
         before = judge.space.segments()
         for size in (1, 2, 3):
-            if judge.oracle.places(judge.contract.geometry.rounded(size * 4096, judge.quantum)):
+            if spec.places(judge.books.state, judge.books.footprint(size * 4096)):
                 _play(judge, (Step(Do.ALLOC, 50 + size, size * 4096), Step(Do.FREE, 50 + size)))
                 if judge.space.segments() != before:
                     breach = Breach(Property.P21, f"alloc({size * 4096}) and its free leave other segments")

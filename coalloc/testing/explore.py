@@ -197,12 +197,13 @@ def _steps(concern: Concern, judge: Judge) -> Iterator[Step]:
 
 def _state_of(judge: Judge) -> Hashable:
     """Return what decides what a correct allocator does next."""
-    ages = tuple(sorted(range(len(judge.oracle.ages)), key=judge.oracle.ages.__getitem__))
+    books = judge.books
+    births = list(books.state.births.values())
     return (
-        judge.oracle.segments(),
-        ages,
-        tuple(sorted(judge.cursors)) if judge.contract.fit is not None else 0,
-        tuple(judge.oracle.cached),
+        tuple(books.segments()),
+        tuple(sorted(range(len(births)), key=births.__getitem__)),
+        tuple(sorted(books.cursors)) if judge.contract.fit is not None else 0,
+        tuple(books.parked),
         judge.source.starve,
     )
 

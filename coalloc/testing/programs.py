@@ -157,7 +157,7 @@ class _Player:
         if what is Do.RESERVE:
             pages = judge.setting.room * judge.setting.granule // self.quantum
             self.next_buffer += 1
-            holes = judge.oracle.holes()
+            holes = judge.books.state.holes
             if holes and draw.random() < 0.7:
                 base, size = draw.choice(holes)
                 first = draw.randrange(size // self.quantum)

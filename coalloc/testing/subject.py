@@ -15,6 +15,7 @@ import attrs
 
 from coalloc.contract import Contract
 from coalloc.errors import InvalidRequestError
+from coalloc.testing.lines import bound_lines
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import WatchedSource
 from coalloc.testing.steps import Setting, Step
@@ -91,6 +92,13 @@ class Subject:
     on_setting: Callable[[Setting], None] | None = None
     on_step: Callable[[Step], None] | None = None
     on_call: Callable[[], None] = _nobody
+
+    def bounded(self, call: Callable[[], Any]) -> Any:
+        """Make a call, broken off when it has run more lines than it may."""
+        if not self.line_bound:
+            return call()
+        with bound_lines(self.line_bound, Breach(Property.P17, "a call does not return")):
+            return call()
 
     def contract_of(self, space: object) -> Contract:
         """Return what an allocator is held to.

@@ -17,7 +17,7 @@ from coalloc import (
     NoSpaceError,
     SpanOverlapError,
 )
-from coalloc.contract import Coalescing, Geometry, Resize, Tie
+from coalloc.contract import Coalescing, Geometry, Resize
 from coalloc.errors import Remedy, Rule
 
 
@@ -76,15 +76,11 @@ def test_a_space_of_its_own() -> None:
     assert oracle.resize(moved, 2) == 2
     assert oracle.size_of(2) == 2
     assert oracle.render(4) == "0x0 |.###|\n0x4 |###.|"
-    oracle.park(2)
-    assert oracle.render() == "0x0 |.#cc###.|"
-    assert [(s.base, s.kind) for s in oracle.segments() if s.kind is Kind.CACHED] == [(2, Kind.CACHED)]
+    assert [(s.base, s.size) for s in oracle.segments() if s.kind is Kind.BUSY] == [(1, 1), (2, 2), (4, 3)]
     stats = oracle.stats()
-    assert (stats.live, stats.cached, stats.free, stats.holes, stats.largest_hole) == (4, 2, 2, 2, 1)
+    assert (stats.live, stats.cached, stats.free, stats.holes, stats.largest_hole) == (6, 0, 2, 2, 1)
     assert (stats.resizes_in_place, stats.resizes_moved, stats.mapped, oracle.reclaim()) == (3, 1, 8, 0)
-    oracle.unpark(2)
-    oracle.park(2)
-    oracle.drop(2)
+    oracle.free(2)
     oracle.touch(0, 1)
     oracle.discard(0, 1)
     oracle.check()
@@ -94,24 +90,13 @@ def test_a_space_of_its_own() -> None:
     assert oracle.contract.resize is Resize.IN_PLACE
 
 
-def test_arenas_come_and_go_when_it_is_told() -> None:
-    """They may not overlap, and only one that is wholly free may leave."""
+def test_a_space_of_nothing() -> None:
+    """Has no arena, no place, and a picture that says so."""
     oracle = CellSpace(0, quantum=1)
     assert oracle.render() == "no arena is mapped"
-    assert oracle.kva_limit == 0
-    oracle.enter_arena(0, 4)
-    oracle.enter_arena(4, 4)
-    with pytest.raises(SpanOverlapError):
-        oracle.enter_arena(3, 2)
-    assert oracle.holes() == [(0, 4), (4, 4)]
+    assert (oracle.kva_limit, oracle.segments(), oracle.places(1)) == (0, (), [])
     with pytest.raises(NoSpaceError):
-        oracle.alloc(5)
-    oracle.alloc(1)
-    for base, size in ((0, 4), (4, 2), (1, 3)):
-        with pytest.raises(SpanOverlapError):
-            oracle.leave_arena(base, size)
-    oracle.leave_arena(4, 4)
-    assert oracle.kva_limit == 4
+        oracle.alloc(1)
 
 
 @pytest.mark.parametrize(
@@ -195,20 +180,3 @@ def test_buddies_holes_are_the_largest_aligned_blocks() -> None:
     assert oracle.contract.geometry is Geometry.BUDDY
     assert [s.size for s in oracle.segments()] == [1, 1, 2, 4, 4, 2]
     oracle.check()
-
-
-def test_choices_are_all_places_that_a_fit_leaves_open() -> None:
-    """None leaves every place, BEST its ties, the class fits whatever ages they do not know."""
-    oracle = comb()
-    assert oracle.choices(2, None) == [0, 3, 4, 7, 10, 11, 12, 13, 14]
-    assert oracle.choices(2, Fit.FIRST) == [0]
-    assert oracle.choices(2, Fit.BEST) == [0, 7]
-    assert oracle.choices(2, Fit.BEST, tie=Tie.LOWEST) == [0]
-    assert oracle.choices(2, Fit.BEST, tie=Tie.NEWEST) == [0]
-    assert oracle.choices(2, Fit.BEST, tie=Tie.NEWEST, lo=1) == [7]
-    assert oracle.choices(2, Fit.CLASS_BEST) == [0]
-    assert oracle.choices(2, Fit.CLASS_BEST, ages_known=False) == [0, 7]
-    assert oracle.choices(2, Fit.INSTANT, ages_known=False) == [0, 3, 7, 10]
-    assert oracle.choices(7, Fit.INSTANT) == []
-    assert sorted(range(4), key=oracle.ages.__getitem__) == [1, 2, 0, 3]  # born in the order 3, 7, 0, 10
-    assert oracle.cached == []

@@ -1,0 +1,404 @@
+"""`Judge`: an allocator and the specification in step; whatever the allocator does is held to what it declares.
+
+The judge follows what can be seen: addresses, exceptions, what the source was asked, and, where the allocator has them,
+``segments()``, ``stats()``, ``size_of()`` and ``violations()``.  The :class:`~coalloc.testing.judge.books.Books` know which
+arenas came and went and where buffers lie; :mod:`coalloc.spec` says where a request could lie, and which of these places the
+fit allows.
+
+Two-sided.  What is granted must be disjoint, inside an arena, as constrained, and where the fit puts it.  What is refused
+must be impossible: with caches drained and idle arenas released, no hole admits it, and no arena could be mapped for it.
+
+Caches.  With Coalescing.DEFERRED a freed buffer may be neither live nor in a hole.  Where ``segments()`` tells which buffers
+are cached, the books are told so after every call; then only two things are unknown: the ages of holes, since nobody tells in
+which order a cache was drained; and next fit's cursor, when a cached buffer is handed out: by the cache, or once drained,
+from a hole.  Where nothing tells, every address that is not live may be handed out, and the fit is not judged.
+
+A step on a buffer that is not live is passed over, so that any part of a program is a program.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Final
+
+from coalloc import spec
+from coalloc.contract import ANYWHERE, Bounds, Coalescing, Completeness, Fit, Geometry, Resize
+from coalloc.errors import CoallocError, ExhaustionError, SpanOverlapError
+from coalloc.extent import Extent
+from coalloc.testing.judge.books import Books, Shown
+from coalloc.testing.judge.calls import Calls, unexpected
+from coalloc.testing.judge.figures import Figures, require_segments, shown_segments
+from coalloc.testing.judge.grants import must_find_a_hole, require_bounds, require_place, room_behind
+from coalloc.testing.judge.refusals import Refused, require_explanation, require_figures, require_refusal
+from coalloc.testing.properties import Breach, Property
+from coalloc.testing.steps import Do, Setting, Step
+from coalloc.testing.subject import Subject, make
+
+__all__ = ["Judge"]
+
+_CODES: Final = {
+    "I1": Property.P4, "I2": Property.P2, "I3": Property.P5, "I4": Property.P2, "I5": Property.P5, "I6": Property.P4,
+    "I7": Property.P4, "I8": Property.P3, "I9": Property.P11, "I10": Property.P12,
+}  # fmt: skip
+"""Which property a code of the allocator's own checker belongs to."""
+
+_TOP: Final = 2**64 - 1
+
+
+class Judge:
+    """Drive an allocator and the specification in step.
+
+    Args:
+        subject: What is under test.
+        setting: Its world.
+
+    Raises:
+        Breach: From every method, when a property is broken; the judge is of no use after that.
+        InvalidRequestError: If there is no contract.
+    """
+
+    def __init__(self, subject: Subject, setting: Setting) -> None:
+        self.subject = subject
+        self.setting = setting
+        if subject.on_setting is not None:
+            subject.on_setting(setting)
+        self.source, self.space = subject.bounded(lambda: make(subject.make_space, setting))
+        self.calls = Calls(self.source, subject.bounded)
+        self.contract = declared = subject.contract_of(self.space)
+        self.quantum: int = getattr(self.space, "quantum", setting.granule)
+        if type(self.quantum) is not int or self.quantum < 1 or setting.granule % self.quantum:
+            raise Breach(Property.P14, f"quantum is {self.quantum!r}, which does not divide {setting.granule}")
+        self.books = Books(declared, self.quantum, setting.kva_limit if declared.limited else 2**64)
+        self.figures = Figures()
+        self.steps: list[Step] = []
+        self.outcomes: list[str] = []
+        """What became of each step, in a word."""
+        if declared.constraints and not hasattr(self.space, "xalloc"):
+            raise Breach(Property.P3, "constraints are declared, and there is no xalloc()")
+        self._promised = {constraint.value for constraint in declared.constraints}
+        self._deferred = declared.coalescing is Coalescing.DEFERRED
+        self._opaque = self._deferred and not hasattr(self.space, "segments")
+        self._fit = None if self._opaque else declared.fit
+        self._cached: dict[int, int] = {}  # base and size of what the allocator's segments show as cached
+        self.calls.end()
+        self._follow()
+        self.books.static = set(self.source.ranges)
+        self._had_static = bool(self.books.static)
+
+    @property
+    def live(self) -> dict[int, tuple[int, int]]:
+        """Base and size of every live buffer, by its number."""
+        return self.books.live
+
+    @property
+    def gone(self) -> dict[int, int]:
+        """Base of every buffer that was freed, by its number."""
+        return self.books.gone
+
+    # --- steps -----------------------------------------------------------------------------------------
+
+    def do(self, step: Step) -> None:
+        """Do one step on both sides, and judge it; one that makes no sense now is passed over."""
+        self.steps.append(step)
+        self.outcomes.append("")
+        if self.subject.on_step is not None:
+            self.subject.on_step(step)
+        try:
+            self.outcomes[-1] = self._DO[step.do](self, step) or "passed over"
+        except Breach:
+            raise
+        except CoallocError as error:
+            raise Breach(Property.P4, f"after {step} the oracle cannot follow: {error}") from error
+        if len(self.steps) % self.subject.deep_every == 0:
+            self.inspect()
+
+    def _alloc(self, step: Step) -> str | None:
+        if step.buffer in self.live or step.buffer in self.gone:
+            return None
+        if not 0 < step.size <= 2**63:
+            self.calls.size_refused(f"alloc({step.size})", lambda: self.space.alloc(step.size))
+            return "refused"
+        bounds = Bounds(**dict(step.bounds)) if step.bounds else ANYWHERE
+        size = self.books.footprint(step.size)
+        if not spec.lawful(size, bounds, self.quantum):
+            return None
+        if step.do is Do.ALLOC:
+            words = f"alloc({step.size})"
+            base = self._request(Property.P7, words, functools.partial(self.space.alloc, step.size))
+        elif hasattr(self.space, "xalloc") and self._promised.issuperset(name for name, _ in step.bounds):
+            words = f"xalloc({', '.join([str(step.size), *(f'{name}={value}' for name, value in step.bounds)])})"
+            call = functools.partial(self.space.xalloc, step.size, **dict(step.bounds))
+            base = self._request(Property.P7, words, call)
+        else:
+            return None
+        if base is None:
+            self._judge_refusal(words, size, bounds)
+            return "refused"
+        self._judge_place(step.buffer, base, size, bounds)
+        return f"{base:#x}"
+
+    def _free(self, step: Step) -> str | None:
+        if step.buffer not in self.live:
+            return None
+        base, size = self.live[step.buffer]
+        self.calls.demand(Property.P10, f"free({base:#x})", lambda: self.space.free(base))
+        del self.live[step.buffer]
+        self.gone[step.buffer] = base
+        self._leave(base, size)
+        self._follow_free()
+        if self.contract.checks_frees and hasattr(self.space, "size_of"):
+            self.calls.refused(f"size_of({base:#x}) of a freed buffer", lambda: self.space.size_of(base))
+        return "freed"
+
+    def _resize(self, step: Step) -> str | None:
+        if step.buffer not in self.live or self.contract.resize is Resize.NONE:
+            return None
+        old_base, old = self.live[step.buffer]
+        words = f"resize({old_base:#x}, {step.size})"
+        if not 0 < step.size <= 2**63:
+            self.calls.size_refused(words, lambda: self.space.resize(old_base, step.size))
+            return "refused"
+        size = self.books.footprint(step.size)
+        must_stay = self.contract.resize is Resize.IN_PLACE and room_behind(self.books, old_base, old, size)
+        base = self._request(Property.P18, words, lambda: self.space.resize(old_base, step.size))
+        if base is None:
+            if must_stay:
+                raise Breach(Property.P18, f"{words} was refused, and could be done in place")
+            self._judge_refusal(words, size, ANYWHERE)
+            return "refused"
+        if base == old_base:
+            self._follow()
+            if not room_behind(self.books, base, old, size):
+                raise Breach(Property.P18, f"{words} grew over what lies behind the buffer")
+            self.books.resize(step.buffer, size)
+            self.figures.stayed += size != old
+            return f"{base:#x}"
+        if must_stay:
+            raise Breach(Property.P18, f"{words} moved the buffer to {base:#x}, and it could have stayed")
+        released = [event for event in self.source.events if not event.mapped and event.holds(old_base)]
+        self.source.events[:] = [event for event in self.source.events if event not in released]
+        moving = -1 - step.buffer  # the old buffer is live until the new one is
+        self.live[moving] = self.live.pop(step.buffer)
+        self._judge_place(step.buffer, base, size, ANYWHERE)
+        del self.live[moving]
+        self._leave(old_base, old)
+        self.figures.moved += 1
+        self.source.events.extend(released)
+        self._follow_free()
+        return f"{base:#x}"
+
+    def _reserve(self, step: Step) -> str | None:
+        if step.buffer in self.live or step.buffer in self.gone or not hasattr(self.space, "reserve"):
+            return None
+        if step.at % self.quantum or step.size % self.quantum or not 0 < step.size <= _TOP + 1 - step.at:
+            return None
+        words = f"reserve({step.at:#x}+{step.size})"
+        free = any(base <= step.at and step.at + step.size <= base + size for base, size in self.books.state.holes)
+        self.calls.begin()
+        try:
+            self.space.reserve(Extent(step.at, step.size))
+        except SpanOverlapError:
+            self.calls.end()
+            if free:
+                raise Breach(Property.P7, f"{words} was refused, and the range lies in a hole") from None
+            return "refused"
+        except Exception as error:
+            raise unexpected(Property.P7, words, error) from error
+        self.calls.end()
+        if not free:
+            raise Breach(Property.P1, f"{words} was granted, and the range does not lie in a hole")
+        self.books.enter(step.buffer, step.at, step.size)
+        self.figures.allocs += 1
+        return "reserved"
+
+    def _bad_free(self, step: Step) -> str | None:
+        bases = {base for base, _ in self.live.values()}
+        if step.do is Do.REFREE:
+            address, what = self.gone.get(step.buffer, -1), "freed already"
+        elif step.do is Do.FREE_INSIDE:
+            base, size = self.live.get(step.buffer, (0, 0))
+            address, what = (base + step.size if 0 < step.size < size else -1), "inside a buffer"
+        else:
+            address, what = step.at, "never handed out"
+        if address < 0 or address in bases or not self.contract.checks_frees:
+            return None
+        self.calls.begin()
+        self.calls.refused(f"free({address:#x}), {what}", lambda: self.space.free(address))
+        if self.source.events:
+            raise Breach(Property.P9, f"free({address:#x}), {what}, was refused, and called the source all the same")
+        return "refused"
+
+    def _reclaim(self, _step: Step) -> str | None:
+        if not hasattr(self.space, "reclaim"):
+            return None
+        before = self.source.mapped
+        unmapped = self.calls.demand(Property.P13, "reclaim()", lambda: self.space.reclaim())
+        self._follow()
+        if unmapped != before - self.source.mapped:
+            raise Breach(
+                Property.P4, f"reclaim() returned {unmapped!r}, and unmapped {before - self.source.mapped} bytes"
+            )
+        idle = self.books.idle()
+        if self._cached or idle:
+            left = "cached buffers" if self._cached else f"the idle arena {min(idle):#x}"
+            raise Breach(Property.P13, f"reclaim() left {left}")
+        return f"{unmapped}"
+
+    def _starve(self, step: Step) -> str:
+        self.source.starve = step.size
+        return "starving"
+
+    def _finish(self, _step: Step) -> str:
+        self.finish()
+        return "finished"
+
+    _DO: Final = {
+        Do.ALLOC: _alloc, Do.XALLOC: _alloc, Do.FREE: _free, Do.RESIZE: _resize, Do.RESERVE: _reserve,
+        Do.REFREE: _bad_free, Do.FREE_INSIDE: _bad_free, Do.FREE_WILD: _bad_free, Do.RECLAIM: _reclaim, Do.STARVE: _starve,
+        Do.FINISH: _finish,
+    }  # fmt: skip
+
+    def finish(self) -> None:
+        """Free everything and reclaim: the initial state is back, and all of the limit can be had at once (P6)."""
+        self.do(Step(Do.STARVE))
+        for buffer in sorted(self.live):
+            self.do(Step(Do.FREE, buffer))
+        self.do(Step(Do.RECLAIM))
+        self.inspect()
+        if hasattr(self.space, "reclaim") and set(self.source.ranges) - self.books.static:
+            self.steps.append(Step(Do.FINISH))
+            raise Breach(
+                Property.P6, f"{self.source.mapped} bytes stay mapped after everything was freed and reclaimed"
+            )
+        whole = self._whole()
+        if whole:
+            buffer = max([*self.gone, *self.live, -1]) + 1
+            self.do(Step(Do.ALLOC, buffer, whole))
+            if buffer not in self.live and self.contract.completeness is Completeness.EXACT:
+                self.steps.append(Step(Do.FINISH))
+                raise Breach(Property.P6, f"everything is free, and {whole} bytes, which fit at first, are refused")
+            self.do(Step(Do.FREE, buffer))
+            self.inspect()
+
+    def _whole(self) -> int:
+        """Return the largest request that must be granted where nothing is live, in bytes.
+
+        Arenas that nothing can make it give back stay: static ones, and all where there is no reclaim().
+        """
+        ranges = self.source.ranges
+        if hasattr(self.space, "reclaim"):
+            ranges = {base: ranges[base] for base in self.books.static}
+        room = min(self.setting.kva_limit - sum(ranges.values()), self.source.largest_gap(ranges))
+        whole: int = max(room - room % self.setting.granule, *ranges.values(), 0)
+        if self.contract.geometry is Geometry.BUDDY and whole:
+            whole = self.quantum << ((whole // self.quantum).bit_length() - 1)
+        return whole
+
+    # --- following the source and the cache --------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Tell the books which arenas came and went, and which buffers have left the cache."""
+        for event in self.source.events:
+            self.books.follow(event)
+        self.source.events.clear()
+        if self._deferred and not self._opaque:
+            self._cached = self._read_cache()
+            live = {base for base, _ in self.live.values()}
+            for base in sorted(self.books.parked.keys() - self._cached.keys()):
+                self.books.drop(base)
+            for base in sorted(self._cached.keys() - self.books.parked.keys() - live):
+                self.books.park_ahead(base, self._cached[base])  # filled ahead of any free
+
+    def _follow_free(self) -> None:
+        """Follow what a free did to the arenas, and judge it by the release rule."""
+        released = [event for event in self.source.events if not event.mapped]
+        self._follow()
+        if released and self.contract.release.keep is None:
+            raise Breach(Property.P12, f"a free gave back the arena {released[-1].base:#x}, and the rule is never")
+        if released and self.contract.release.keep != 0 and not self._opaque and not self.books.idle():
+            raise Breach(
+                Property.P12,
+                f"a free gave back the last idle arena {released[-1].base:#x}, and the rule is {self.contract.release}",
+            )
+
+    def _read_cache(self) -> dict[int, int]:
+        return {base: size for base, size, kind, _ in self._segments() if kind == "cached"}
+
+    def _leave(self, base: int, size: int) -> None:
+        self.figures.frees += 1
+        self.books.leave(base, size, cached=self._deferred and not self._opaque)
+
+    # --- judging -------------------------------------------------------------------------------------------
+
+    def _request(self, owner: Property, words: str, call: functools.partial[int] | Any) -> int | None:
+        """Make a request; one that is refused must leave the figures as they were."""
+        base = self.calls.request(owner, words, call)
+        if base is None:
+            self.figures.refusals += 1
+            if self.subject.deep_every == 1 and hasattr(self.space, "stats"):
+                self.figures.require_kept(words, self.calls.look("stats()", self.space.stats))
+        return base
+
+    def _judge_place(self, number: int, base: int, size: int, bounds: Bounds) -> None:
+        """Judge where a granted request lies, and tell the books."""
+        self.figures.allocs += 1
+        if self._cached.get(base) == size and not self.source.events:
+            before, self._cached = self._cached, self._read_cache()
+            if before.keys() - self._cached.keys() == {base}:
+                require_bounds(base, size, bounds, self.quantum)
+                self.books.unpark(number, base)
+                if self._fit is Fit.NEXT:  # or the cache gave it back, and it was carved again
+                    self.books.cursors.add(base + size)
+                return
+        mapped = {event.base for event in self.source.events if event.mapped}
+        if mapped and must_find_a_hole(self.books, size, bounds, self._fit):
+            raise Breach(Property.P12, f"an arena was mapped for {size} bytes, and a hole admits them")
+        one_is_due = self._fit is not None and not self._deferred and bounds == ANYWHERE
+        if one_is_due and len(mapped & self.source.ranges.keys()) > 1:
+            raise Breach(Property.P12, f"{len(mapped)} arenas were mapped for one request of {size} bytes")
+        self._follow()
+        require_place(self.books, base, size, bounds, self._fit, self._cached, ages_known=not self._deferred)
+        self.books.enter(number, base, size)
+        self.books.cursors = {base + size}
+
+    def _judge_refusal(self, words: str, size: int, bounds: Bounds) -> None:
+        """Judge a refusal, and what was done on the way to it."""
+        refused = Refused(words, size, bounds, self.source.starved)
+        self._follow()
+        reclaims = hasattr(self.space, "reclaim") and not self._opaque
+        if not require_refusal(self.books, refused, self.source, reclaims=reclaims):
+            return
+        error, looks = self.calls.refusal, self.subject.deep_every == 1 and not self._opaque
+        if looks and isinstance(error, ExhaustionError) and error is not self.source.refusal:  # else the source speaks
+            require_figures(self.books, error, size, self.source.mapped)
+            if not refused.starved:
+                require_explanation(self.books, refused, error, self.source, self.calls.look)
+
+    # --- looking at everything -------------------------------------------------------------------------------
+
+    def inspect(self) -> None:
+        """Compare everything that can be seen: sizes, segments, figures, idle arenas, the allocator's own checker."""
+        keep = self.contract.release.keep
+        if keep is not None and not self._opaque:
+            idle = self.books.idle()
+            if len(idle) > keep:
+                raise Breach(Property.P12, f"{len(idle)} idle arenas are kept, the rule is {self.contract.release}")
+        if hasattr(self.space, "size_of"):
+            for base, size in self.live.values():
+                said = self.calls.look(f"size_of({base:#x})", functools.partial(self.space.size_of, base))
+                if said != size:
+                    raise Breach(Property.P4, f"size_of({base:#x}) is {said!r}, and the buffer has {size} bytes")
+        if hasattr(self.space, "segments"):
+            require_segments(self._segments(), self.books)
+        if hasattr(self.space, "stats"):
+            stats = self.calls.look("stats()", self.space.stats)
+            self.figures.require_stats(
+                stats, self.books, self.source.mapped, opaque=self._opaque, had_static=self._had_static
+            )
+        if hasattr(self.space, "violations"):
+            found = self.calls.look("violations()", lambda: [(v.code, str(v)) for v in self.space.violations()])
+            for code, words in found:
+                raise Breach(_CODES.get(code, Property.P4), f"its own checker reports {words}")
+
+    def _segments(self) -> list[Shown]:
+        return self.calls.look("segments()", lambda: shown_segments(self.space.segments()))  # type: ignore[no-any-return]

@@ -1,0 +1,151 @@
+"""Judging what was refused: no hole may admit it, caches drained and idle arenas released, and no arena could be mapped for it.
+
+A refusal that explains itself is held to what it says, too: its figures, its holes, and its remedies, each of which must help,
+and be the smallest of its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from coalloc import spec
+from coalloc.contract import ANYWHERE, Bounds, Completeness
+from coalloc.errors import ExhaustionError, KvaLimitError
+from coalloc.testing.judge.books import Books
+from coalloc.testing.properties import Breach, Property
+from coalloc.testing.source import WatchedSource
+
+__all__ = ["Refused", "require_explanation", "require_figures", "require_refusal"]
+
+
+@attrs.frozen
+class Refused:
+    """A request that was refused.
+
+    Args:
+        words: The call, for messages.
+        size: Its size, as rounded.
+        bounds: Its constraints.
+        starved: Whether a map call of the source was made to fail, or foretold to.
+    """
+
+    words: str
+    size: int
+    bounds: Bounds
+    starved: bool
+
+
+def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, reclaims: bool) -> bool:
+    """Hold a refusal to the declared completeness; return whether nothing could have served it.
+
+    Args:
+        books: What is where, after the call.
+        refused: What was refused.
+        source: What arenas are taken from.
+        reclaims: Whether the allocator can be told to release idle arenas, and shows what it caches.
+    """
+    words, size, bounds = refused.words, refused.size, refused.bounds
+    places = spec.places(books.state, size, bounds)
+    if spec.must_serve(books.state, size, bounds, books.contract.completeness):
+        raise Breach(Property.P7, f"{words} was refused, and there is room at {places[0]:#x}")
+    if places:
+        return False
+    if books.parked and spec.places(books.drained(), size, bounds):
+        raise Breach(Property.P13, f"{words} was refused, and there is room when the cache is drained")
+    need = _sure_arena(books, size, bounds, source.granule)
+    if need and not refused.starved:
+        ranges, idle = source.ranges, books.idle()
+        if _can_map(books, source, ranges, need):
+            raise Breach(Property.P7, f"{words} was refused, and an arena of {need} bytes could be mapped")
+        left = {base: length for base, length in ranges.items() if base not in idle}
+        if reclaims and _can_map(books, source, left, need):
+            raise Breach(Property.P13, f"{words} was refused, and an arena could be mapped in place of idle ones")
+    return True
+
+
+def _sure_arena(books: Books, size: int, bounds: Bounds, granule: int) -> int:
+    return spec.sure_arena(
+        size,
+        bounds,
+        quantum=books.quantum,
+        granule=granule,
+        geometry=books.contract.geometry,
+        completeness=books.contract.completeness,
+    )
+
+
+def _can_map(books: Books, source: WatchedSource, ranges: dict[int, int], need: int) -> bool:
+    """Tell whether limit and source leave room for an arena beside these."""
+    return books.limit - sum(ranges.values()) >= need and source.largest_gap(ranges) >= need
+
+
+def require_figures(books: Books, error: ExhaustionError, size: int, mapped: int) -> None:
+    """Hold the figures of a refusal to their recount."""
+    holes = [length for _, length in books.state.holes]
+    for name, said, true in (
+        ("request", error.request, size),
+        ("free", error.free, sum(holes)),
+        ("largest_hole", error.largest_hole, max(holes, default=0)),
+        ("mapped", error.mapped, mapped),
+    ):
+        if said != true and (books.contract.exact_stats or name != "largest_hole" or said > true):
+            raise Breach(Property.P16, f"the refusal says {name}={said}, and it is {true}")
+
+
+def require_explanation(
+    books: Books, refused: Refused, error: ExhaustionError, source: WatchedSource, look: Callable[..., Any]
+) -> None:
+    """Hold the explanation of a refusal to the holes that there are, and each remedy to helping, and to being the smallest."""
+    explanation = look("explain()", error.explain)
+    told = sorted((verdict.base, verdict.size) for verdict in explanation.verdicts)
+    if told != list(books.state.holes):
+        raise Breach(Property.P16, f"the refusal tells of {len(told)} holes, and there are {len(books.state.holes)}")
+    headroom = books.limit - source.mapped
+    if isinstance(error, KvaLimitError) and headroom >= refused.size + -refused.size % source.granule:
+        raise Breach(Property.P16, f"the refusal blames the limit, which leaves {headroom} bytes")
+    for remedy in explanation.remedies:
+        helps, less_helps = _tried(books, refused, source, remedy.what, remedy.value)
+        if helps is False:
+            raise Breach(Property.P16, f"the refusal advises to {remedy}, which does not help")
+        if less_helps:
+            raise Breach(Property.P16, f"the refusal advises to {remedy}, and a smaller change helps")
+
+
+def _tried(
+    books: Books, refused: Refused, source: WatchedSource, what: str, value: int
+) -> tuple[bool | None, bool | None]:
+    """Tell whether a remedy would help, and whether a smaller change of the same kind would; None where nobody can tell."""
+    size, bounds = refused.size, refused.bounds
+    if what == "size":
+        more = value + books.quantum
+        return _would(books, source, value, bounds), more < size and _would(books, source, more, bounds)
+    if what == "kva_limit":
+        need = _sure_arena(books, size, bounds, source.granule)
+        room = min(value - source.mapped, source.largest_gap(source.ranges))
+        plain = bounds == ANYWHERE
+        return (room >= need if plain else None), plain and value - source.granule - source.mapped >= need
+    if what not in ("align", "nocross", "lo", "hi"):
+        return None, None
+    step = {"lo": 1, "hi": -1}.get(what, 0)
+    helps = _would(books, source, size, attrs.evolve(bounds, **{what: value}))
+    smaller = attrs.evolve(bounds, **{what: value + step})
+    return helps, step != 0 and smaller != bounds and _would(books, source, size, smaller)
+
+
+def _would(books: Books, source: WatchedSource, size: int, bounds: Bounds) -> bool | None:
+    """Tell whether a request would be served now; None where it depends on where an arena would come to lie."""
+    size = books.footprint(size)
+    if spec.places(books.state, size, bounds):
+        return True
+    if not spec.possible(size, bounds, books.quantum):
+        return False
+    need = _sure_arena(books, size, bounds, source.granule)
+    if need and _can_map(books, source, source.ranges, need):
+        return True if books.contract.completeness is Completeness.EXACT else None
+    bare = size + -size % source.granule
+    if not _can_map(books, source, source.ranges, bare):
+        return False
+    return False if bounds == ANYWHERE else None
