@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from coalloc import CoalescingSpace, Extent, Fit, Kind, Segment, Violation
+from coalloc import CoalescingSpace, Extent, Fit, Kind, Segment, Violation, spec
 from coalloc.testing import Breach, Do, Judge, Property, Setting, Step, Subject, WatchedSource
 
 PAGE = 4096
@@ -140,11 +140,11 @@ def move_a_buffer(made: Judge) -> None:
 
 
 def free_a_cell(made: Judge) -> None:
-    made.oracle.free(0)
+    made.books.state = spec.give(made.books.state, 0, PAGE)
 
 
 def take_a_cell(made: Judge) -> None:
-    made.oracle.put(PAGE, PAGE)
+    made.books.state = spec.take(made.books.state, PAGE, PAGE)
 
 
 def forget_an_arena(made: Judge) -> None:
@@ -152,11 +152,11 @@ def forget_an_arena(made: Judge) -> None:
 
 
 def forget_the_peak(made: Judge) -> None:
-    made._peak = 0
+    made.books.peak = 0
 
 
 def miscount(made: Judge) -> None:
-    made._allocs += 1
+    made.figures.allocs += 1
 
 
 BOOKS: list[tuple[Property, Callable[[Judge], None]]] = [
@@ -210,7 +210,7 @@ def test_the_judge_reports_a_misuse_that_the_allocator_swallows() -> None:
     class Swallows(Lying):
         def alloc(self, size: int) -> int:
             try:
-                self._source.unmap(12345, PAGE)
+                self._arenas.source.unmap(12345, PAGE)
             except Exception:
                 return super().alloc(size)
             raise AssertionError

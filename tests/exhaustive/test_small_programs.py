@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from coalloc import EAGER, NEVER, RETAIN, Fit, Release
-from tests.stateful.model import PAGE, Twin
+from coalloc import EAGER, NEVER, RETAIN, CoalescingSpace, Fit, Release
+from coalloc.testing import CheckProgram, Do, Setting, Step, Subject, run_program
 
-Step = tuple[str, int]
+PAGE = 4096
+Call = tuple[str, int]
 
 
-def programs(sizes: tuple[int, ...], depth: int, live: int = 0) -> Iterator[list[Step]]:
+def programs(sizes: tuple[int, ...], depth: int, live: int = 0) -> Iterator[list[Call]]:
     """Yield every sequence of ``depth`` allocs of these sizes and frees of the i-th oldest live buffer."""
     if depth == 0:
         yield []
@@ -25,19 +26,25 @@ def programs(sizes: tuple[int, ...], depth: int, live: int = 0) -> Iterator[list
             yield [("free", index), *rest]
 
 
-def run(program: list[Step], fit: Fit, limit: int, arena: int, cache: int, release: Release) -> None:
-    """Run a program on the space and on the oracle; a refused alloc leaves a place that nothing frees."""
-    twin = Twin(fit=fit, n_pages=limit, limit=limit, arena=arena, cache=cache, release=release)
-    bases: list[int | None] = []
-    for what, value in program:
+def steps(program: list[Call]) -> Iterator[Step]:
+    """The program as the kit's steps, with everything freed at the end; a refused alloc leaves a place that nothing frees."""
+    live: list[int] = []
+    for number, (what, value) in enumerate(program):
         if what == "alloc":
-            bases.append(twin.alloc(value * PAGE))
+            live.append(number)
+            yield Step(Do.ALLOC, number, value * PAGE)
         else:
-            base = bases.pop(value)
-            if base is not None:
-                twin.free(base)
-    twin.compare()
-    twin.finish()
+            yield Step(Do.FREE, live.pop(value))
+    yield Step(Do.FINISH)
+
+
+def subject(fit: Fit, cache: int, release: Release) -> Subject:
+    """The reference with a cache of so many quanta."""
+    return Subject(
+        lambda source, *, kva_limit, arena_size: CoalescingSpace(
+            source, kva_limit=kva_limit, arena_size=arena_size, fit=fit, quantum_cache=cache * PAGE, release=release
+        )
+    )
 
 
 CONFIGURATIONS = {
@@ -50,9 +57,12 @@ CONFIGURATIONS = {
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 @pytest.mark.parametrize("fit", Fit, ids=lambda fit: fit.value)
 def test_every_program_of_five_operations(fit: Fit, configuration: str) -> None:
-    """Allocs of 1 and 2 or 3 pages, frees in any order: address, refusals and figures are the oracle's."""
+    """Allocs of 1 and 2 or 3 pages, frees in any order: address, refusals and figures are the specification's."""
+    limit, arena, cache, release = CONFIGURATIONS[configuration]
+    under_test, setting = subject(fit, cache, release), Setting(limit=limit, room=limit, arena=arena)
     count = 0
     for program in programs((1, 3 if configuration == "one arena" else 2), 5):
-        run(program, fit, *CONFIGURATIONS[configuration])
+        breach = run_program(under_test, CheckProgram(setting, tuple(steps(program))))
+        assert breach is None, (program, breach)
         count += 1
     assert count == 312

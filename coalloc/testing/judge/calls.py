@@ -68,15 +68,15 @@ class Calls:
             raise Breach(Property.P2, f"{words} returned {base!r}, which is no address")
         return base
 
-    def refused(self, words: str, call: Callable[[], object]) -> None:
-        """Make a call that must be refused as one that names no live buffer."""
+    def refused(self, words: str, call: Callable[[], object]) -> Exception:
+        """Make a call that must be refused as one that names no live buffer; return the refusal."""
         try:
             self.bounded(call)
         except Breach:
             raise
-        except (ValueError, LookupError):  # BadFreeError is a ValueError
+        except (ValueError, LookupError) as error:  # BadFreeError is a ValueError
             self.end()
-            return
+            return error
         except Exception as error:
             self.end()
             raise unexpected(Property.P10, words, error) from error

@@ -68,6 +68,8 @@ def room_behind(books: Books, base: int, old: int, size: int) -> bool:
     """Tell whether a buffer could grow where it lies: into what is free behind it, in its arena; for buddies, as one block."""
     arena = spec.arena_at(books.state, base)
     assert arena is not None  # a live buffer lies in an arena
-    if books.contract.geometry is Geometry.BUDDY and (base - arena.base) % size:
+    if base + size > arena.base + arena.size or (
+        books.contract.geometry is Geometry.BUDDY and (base - arena.base) % size
+    ):
         return False
     return size <= old or spec.is_free(books.state, base + old, size - old)

@@ -23,13 +23,19 @@ from typing import Any, Final
 
 from coalloc import spec
 from coalloc.contract import ANYWHERE, Bounds, Coalescing, Completeness, Fit, Geometry, Resize
-from coalloc.errors import CoallocError, ExhaustionError, SpanOverlapError
+from coalloc.errors import BadFreeError, CoallocError, ExhaustionError, SpanOverlapError
 from coalloc.extent import Extent
 from coalloc.testing.judge.books import Books, Shown
 from coalloc.testing.judge.calls import Calls, unexpected
 from coalloc.testing.judge.figures import Figures, require_segments, shown_segments
 from coalloc.testing.judge.grants import must_find_a_hole, require_bounds, require_place, room_behind
-from coalloc.testing.judge.refusals import Refused, require_explanation, require_figures, require_refusal
+from coalloc.testing.judge.refusals import (
+    Refused,
+    require_explanation,
+    require_fault,
+    require_figures,
+    require_refusal,
+)
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import Do, Setting, Step
 from coalloc.testing.subject import Subject, make
@@ -223,9 +229,11 @@ class Judge:
         if address < 0 or address in bases or not self.contract.checks_frees:
             return None
         self.calls.begin()
-        self.calls.refused(f"free({address:#x}), {what}", lambda: self.space.free(address))
+        error = self.calls.refused(f"free({address:#x}), {what}", lambda: self.space.free(address))
         if self.source.events:
             raise Breach(Property.P9, f"free({address:#x}), {what}, was refused, and called the source all the same")
+        if isinstance(error, BadFreeError):
+            require_fault(self.books, address, error)
         return "refused"
 
     def _reclaim(self, _step: Step) -> str | None:

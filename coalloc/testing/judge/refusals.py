@@ -13,12 +13,12 @@ import attrs
 
 from coalloc import spec
 from coalloc.contract import ANYWHERE, Bounds, Completeness
-from coalloc.errors import ExhaustionError, KvaLimitError
+from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, KvaLimitError
 from coalloc.testing.judge.books import Books
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import WatchedSource
 
-__all__ = ["Refused", "require_explanation", "require_figures", "require_refusal"]
+__all__ = ["Refused", "require_explanation", "require_fault", "require_figures", "require_refusal"]
 
 
 @attrs.frozen
@@ -112,6 +112,19 @@ def require_explanation(
             raise Breach(Property.P16, f"the refusal advises to {remedy}, which does not help")
         if less_helps:
             raise Breach(Property.P16, f"the refusal advises to {remedy}, and a smaller change helps")
+
+
+def require_fault(books: Books, address: int, error: BadFreeError) -> None:
+    """Hold what is said of an address that was not freed to what it is: inside a buffer, freed already, or never handed out."""
+    around = next(((base, size) for base, size in books.live.values() if base < address < base + size), None)
+    true = FreeFault.INSIDE_BUFFER if around else FreeFault.NEVER_ALLOCATED
+    if address in books.gone.values() and not around:
+        true = FreeFault.FREED_TWICE
+    said = (error.address, error.fault, error.inside)
+    if around is None and any(base < address < base + size for base, size in books.parked.items()):
+        true = error.fault if error.fault is not FreeFault.INSIDE_BUFFER else true  # the cache may have forgotten
+    if said != (address, true, around):
+        raise Breach(Property.P10, f"the refusal to free {address:#x} says {error}, and it is {true.value}")
 
 
 def _tried(
