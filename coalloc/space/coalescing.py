@@ -41,6 +41,7 @@ from typing import Final
 
 from coalloc.contract import (
     RETAIN,
+    Bounds,
     Coalescing,
     Completeness,
     Constraint,
@@ -282,7 +283,7 @@ class CoalescingSpace(SpaceSource):
         Source:
             vmem(9) vmem_xalloc; B35.
         """
-        request = Placement.of(size, self._quantum, align=align, phase=phase, nocross=nocross, lo=lo, hi=hi)
+        request = Placement.of(size, self._quantum, Bounds(align, phase, nocross, lo, hi))
         return (self._holes.place(request) or self._take_harder(request)).base
 
     def reserve(self, extent: Extent) -> None:

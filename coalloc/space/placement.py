@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from coalloc.contract import Geometry
+from coalloc.contract import ANYWHERE, Bounds, Geometry
 from coalloc.errors import InvalidRequestError, Rule
 from coalloc.units import MAX_ADDRESS, is_power_of_two, require_size, round_up
 
@@ -37,23 +37,14 @@ class Placement:
     hi: int = MAX_ADDRESS
 
     @classmethod
-    def of(
-        cls,
-        size: int,
-        quantum: int,
-        *,
-        align: int = 0,
-        phase: int = 0,
-        nocross: int = 0,
-        lo: int = 0,
-        hi: int = MAX_ADDRESS,
-    ) -> Placement:
+    def of(cls, size: int, quantum: int, bounds: Bounds = ANYWHERE) -> Placement:
         """Check the arguments of ``xalloc`` and round the size.
 
         Raises:
             InvalidRequestError: For the first argument that is outside its range.
         """
         size = round_up(require_size(size), quantum)
+        align, phase, nocross, lo, hi = bounds.align, bounds.phase, bounds.nocross, bounds.lo, bounds.hi
         for what, value in (("align", align), ("phase", phase), ("nocross", nocross), ("lo", lo), ("hi", hi)):
             if type(value) is not int or not 0 <= value <= MAX_ADDRESS:
                 raise InvalidRequestError(what, value, "must be an int in 0 .. 2**64 - 1")

@@ -49,7 +49,8 @@ class SpaceStats:
     * ``holes_visited``: holes that searches looked at; ``coalesces``: joins of two free neighbours;
     * ``imports``, ``releases``: arenas taken from the source, given back to it;
     * ``resizes_in_place``, ``resizes_moved``: resizes that changed the size, by how;
-    * ``refusals``: requests that ended in ExhaustionError.
+    * ``refusals``: requests that ended in ExhaustionError;
+    * ``knows_holes``: whether ``mapped``, ``free``, ``largest_hole`` and ``holes`` mean anything; those of an adapter do not.
     """
 
     mapped: int = 0
@@ -71,6 +72,7 @@ class SpaceStats:
     resizes_in_place: int = 0
     resizes_moved: int = 0
     refusals: int = 0
+    knows_holes: bool = True
 
     @property
     def external_fragmentation(self) -> float:

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from coalloc.contract import EAGER, Coalescing, Constraint, Contract, Fit, Resize, Work
+from coalloc.contract import EAGER, Bounds, Coalescing, Constraint, Contract, Fit, Resize, Work
 from coalloc.errors import (
     InvalidRequestError,
     InvariantViolation,
@@ -210,7 +210,7 @@ class VmemSpace(SpaceSource):
             InvalidRequestError: For an argument outside its range.
             KvaLimitError, NoSpaceError: If there is no place; only one import is tried for a constrained request.
         """
-        return self._xalloc(Placement.of(size, self._quantum, align=align, phase=phase, nocross=nocross, lo=lo, hi=hi))
+        return self._xalloc(Placement.of(size, self._quantum, Bounds(align, phase, nocross, lo, hi)))
 
     def free(self, base: int) -> None:
         """Take a segment back: into its quantum cache, or joined with its neighbours (vmem_free, vmem_xfree).

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coalloc.errors import Rule
+from coalloc.contract import Bounds
 from coalloc.space.cells import CellSpace
 from coalloc.space.placement import Placement
 
@@ -35,7 +36,7 @@ def test_the_lowest_place_in_a_hole_is_the_one_that_trying_every_address_finds(
 ) -> None:
     """And where there is none, the rule that is named is a rule that was broken."""
     size, bounds = request
-    placement = Placement.of(size, 1, **bounds)
+    placement = Placement.of(size, 1, Bounds(**bounds))
     places = CellSpace(length, base=base, quantum=1).places(size, **bounds)
     assert placement.start_in(base, length) == (places[0] if places else -1)
     if not places:
@@ -57,6 +58,6 @@ def test_a_hole_of_the_sure_size_admits_the_request_wherever_it_lies(
 ) -> None:
     """Bounds apart, and unless the constraints contradict each other."""
     size, bounds = request
-    placement = Placement.of(size, 1, align=bounds["align"], phase=bounds["phase"], nocross=bounds["nocross"])
+    placement = Placement.of(size, 1, Bounds(bounds["align"], bounds["phase"], bounds["nocross"]))
     admits = placement.start_in(base, placement.sure_size) >= 0
     assert admits == placement.possible
