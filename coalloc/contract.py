@@ -18,6 +18,7 @@ __all__ = [
     "NEVER",
     "RETAIN",
     "Bounds",
+    "Capability",
     "Coalescing",
     "Completeness",
     "Constraint",
@@ -28,6 +29,7 @@ __all__ = [
     "Resize",
     "Tie",
     "Work",
+    "capabilities_of",
 ]
 
 
@@ -169,6 +171,33 @@ class Resize(enum.Enum):
     """The new buffer is always another one."""
     IN_PLACE = "in place"
     """In place where the space behind allows it, else moving."""
+
+
+class Capability(enum.Enum):
+    """What a space may be able to do beside ``alloc`` and ``free``; the value is the member that does it."""
+
+    SIZE_OF = "size_of"
+    RESIZE = "resize"
+    XALLOC = "xalloc"
+    RESERVE = "reserve"
+    TOUCH = "touch"
+    DISCARD = "discard"
+    RECLAIM = "reclaim"
+    SEGMENTS = "segments"
+    STATS = "stats"
+    VIOLATIONS = "violations"
+    CPU = "cpu"
+
+
+def capabilities_of(space: object) -> frozenset[Capability]:
+    """Return what a space can do, found by the members that it has.
+
+    >>> from coalloc import KernelMap, PerPipeSpace
+    >>> space = PerPipeSpace(KernelMap(), kva_limit=4096)
+    >>> Capability.RESIZE in capabilities_of(space), Capability.XALLOC in capabilities_of(space)
+    (True, False)
+    """
+    return frozenset(item for item in Capability if hasattr(space, item.value))
 
 
 @attrs.frozen

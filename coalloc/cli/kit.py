@@ -131,6 +131,7 @@ def _check_program(target: str, contract: Contract | None, file: Path, timeout: 
 
 def _print_report(target: str, report: Report) -> None:
     print(f"{target}: {describe_contract(report.contract)}")
+    print(report.capabilities)
     print(f"{report.programs:,} programs, {report.operations:,} operations, seed {report.seed}\n")
     table = new_table()
     table.show_header = False

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import attrs
 
-from coalloc.contract import Coalescing, Contract, Resize
+from coalloc.contract import Capability, Coalescing, Contract, Resize, capabilities_of
 from coalloc.errors import InvalidRequestError
 from coalloc.testing.contracts import describe_contract
 from coalloc.testing.directed import CHECKS, CheckFailed, NotPromised
@@ -20,6 +21,16 @@ from coalloc.testing.subject import MakeSpace, Subject, make
 
 __all__ = ["Report", "Verdict", "as_python", "check_space"]
 
+UNJUDGED: Final[Mapping[Capability, str]] = {
+    Capability.SIZE_OF: "no size of a live buffer is compared",
+    Capability.RESIZE: "P18 is not judged",
+    Capability.XALLOC: "P3 is not judged",
+    Capability.RECLAIM: "it may keep its arenas",
+    Capability.SEGMENTS: "P5 is not judged",
+    Capability.STATS: "P16 is not judged",
+}
+"""What nobody can judge of an allocator that lacks a capability."""
+_WIDTH: Final = 100
 _PROGRAM_SEEDS: Final = 1_000_000
 """How far the seeds of two runs lie apart, so that their programs differ."""
 _SHORT: Final = 60
@@ -50,6 +61,7 @@ class Report:
         programs: Random programs that were run.
         operations: Their steps.
         seed: What they were drawn from.
+        can: What the allocator can do beside alloc and free.
     """
 
     contract: Contract
@@ -57,6 +69,15 @@ class Report:
     programs: int
     operations: int
     seed: int
+    can: frozenset[Capability] = frozenset()
+
+    @property
+    def capabilities(self) -> str:
+        """What the allocator can do beside alloc and free, what it cannot, and what is therefore not judged, as text."""
+        has = ", ".join(item.value for item in Capability if item in self.can) or "alloc and free only"
+        lacks = ", ".join(f"{name.value} ({why})" for name, why in UNJUDGED.items() if name not in self.can)
+        lines = [f"has {has}", *([f"lacks {lacks}"] if lacks else [])]
+        return "\n".join(textwrap.fill(line, _WIDTH, subsequent_indent="    ") for line in lines)
 
     @property
     def conforms(self) -> bool:
@@ -71,6 +92,7 @@ class Report:
             "programs": self.programs,
             "operations": self.operations,
             "seed": self.seed,
+            "capabilities": sorted(item.value for item in self.can),
             "properties": {
                 verdict.property.name: {
                     "title": verdict.property.value,
@@ -159,16 +181,17 @@ def check_space(
         except Exception as error:  # the allocator failed where no judge stood beside it
             met = Breach(Property.P7, f"in the check {check.name} a call raised {type(error).__name__}: {error}")
             broken.setdefault(met.property, met)
-    return Report(declared, _verdicts(under_test, declared, broken, notes), examples, operations, seed)
+    can = _capabilities(under_test)
+    return Report(declared, _verdicts(can, declared, broken, notes), examples, operations, seed, can)
 
 
 def _verdicts(
-    subject: Subject,
+    can: frozenset[Capability],
     contract: Contract,
     broken: dict[Property, Found | Breach],
     notes: dict[Property, list[str]],
 ) -> tuple[Verdict, ...]:
-    excuses = _not_promised(subject, contract)
+    excuses = _not_promised(can, contract)
     verdicts = []
     for item in Property:
         if item in broken:
@@ -184,13 +207,17 @@ def _verdicts(
     return tuple(verdicts)
 
 
-def _not_promised(subject: Subject, contract: Contract) -> dict[Property, str]:
-    """Say what an allocator does not promise, or does not show."""
+def _capabilities(subject: Subject) -> frozenset[Capability]:
+    """Return what an allocator made in a usual world can do; nothing, if it cannot be made."""
     try:
-        space = make(subject.make_space, Setting())[1]
+        return capabilities_of(make(subject.make_space, Setting())[1])
     except Breach:
-        space = object()
-    shows_segments, shows_stats = hasattr(space, "segments"), hasattr(space, "stats")
+        return frozenset()
+
+
+def _not_promised(can: frozenset[Capability], contract: Contract) -> dict[Property, str]:
+    """Say what an allocator does not promise, or does not show."""
+    shows_segments, shows_stats = Capability.SEGMENTS in can, Capability.STATS in can
     excuses = {
         Property.P19: "a space has no sleepers",
         Property.P20: "a space is called by one thread",

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from coalloc.contract import Constraint, Contract, Fit, Geometry, Resize
+from coalloc.contract import Capability, Constraint, Contract, Fit, Geometry, Resize
 from coalloc.testing.judge import Judge
 from coalloc.testing.properties import Breach
 from coalloc.testing.steps import CheckProgram, Do, Setting, Step
@@ -77,7 +77,7 @@ class _Player:
             self.sizes = [1 << generator.randrange(widest.bit_length()) for _ in range(3)] + [1]
         self.share = generator.choice([0.4, 0.5, 0.6])  # of allocs among steps
         self.odd = generator.random() < 0.3
-        self.bounded = bool(contract.constraints) and hasattr(judge.space, "xalloc") and generator.random() < 0.5
+        self.bounded = bool(contract.constraints) and Capability.XALLOC in judge.can and generator.random() < 0.5
         self.resizes = contract.resize is not Resize.NONE and generator.random() < 0.6
         self.strange = generator.random() < 0.4  # bad frees, reserve, starving
         self.order = generator.choice(["any", "any", "newest", "oldest"])

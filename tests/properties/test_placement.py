@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coalloc.errors import Rule
 from coalloc.contract import Bounds
+from coalloc.errors import Rule
 from coalloc.space.cells import CellSpace
 from coalloc.space.placement import Placement
 

@@ -22,7 +22,17 @@ import functools
 from typing import Any, Final
 
 from coalloc import spec
-from coalloc.contract import ANYWHERE, Bounds, Coalescing, Completeness, Fit, Geometry, Resize
+from coalloc.contract import (
+    ANYWHERE,
+    Bounds,
+    Capability,
+    Coalescing,
+    Completeness,
+    Fit,
+    Geometry,
+    Resize,
+    capabilities_of,
+)
 from coalloc.errors import BadFreeError, CoallocError, ExhaustionError, SpanOverlapError
 from coalloc.extent import Extent
 from coalloc.testing.judge.books import Books, Shown
@@ -74,16 +84,17 @@ class Judge:
         self.quantum: int = getattr(self.space, "quantum", setting.granule)
         if type(self.quantum) is not int or self.quantum < 1 or setting.granule % self.quantum:
             raise Breach(Property.P14, f"quantum is {self.quantum!r}, which does not divide {setting.granule}")
+        self.can = capabilities_of(self.space)
         self.books = Books(declared, self.quantum, setting.kva_limit if declared.limited else 2**64)
         self.figures = Figures()
         self.steps: list[Step] = []
         self.outcomes: list[str] = []
         """What became of each step, in a word."""
-        if declared.constraints and not hasattr(self.space, "xalloc"):
+        if declared.constraints and Capability.XALLOC not in self.can:
             raise Breach(Property.P3, "constraints are declared, and there is no xalloc()")
         self._promised = {constraint.value for constraint in declared.constraints}
         self._deferred = declared.coalescing is Coalescing.DEFERRED
-        self._opaque = self._deferred and not hasattr(self.space, "segments")
+        self._opaque = self._deferred and Capability.SEGMENTS not in self.can
         self._fit = None if self._opaque else declared.fit
         self._cached: dict[int, int] = {}  # base and size of what the allocator's segments show as cached
         self.calls.end()
@@ -131,7 +142,7 @@ class Judge:
         if step.do is Do.ALLOC:
             words = f"alloc({step.size})"
             base = self._request(Property.P7, words, functools.partial(self.space.alloc, step.size))
-        elif hasattr(self.space, "xalloc") and self._promised.issuperset(name for name, _ in step.bounds):
+        elif Capability.XALLOC in self.can and self._promised.issuperset(name for name, _ in step.bounds):
             words = f"xalloc({', '.join([str(step.size), *(f'{name}={value}' for name, value in step.bounds)])})"
             call = functools.partial(self.space.xalloc, step.size, **dict(step.bounds))
             base = self._request(Property.P7, words, call)
@@ -152,7 +163,7 @@ class Judge:
         self.gone[step.buffer] = base
         self._leave(base, size)
         self._follow_free()
-        if self.contract.checks_frees and hasattr(self.space, "size_of"):
+        if self.contract.checks_frees and Capability.SIZE_OF in self.can:
             self.calls.refused(f"size_of({base:#x}) of a freed buffer", lambda: self.space.size_of(base))
         return "freed"
 
@@ -194,7 +205,7 @@ class Judge:
         return f"{base:#x}"
 
     def _reserve(self, step: Step) -> str | None:
-        if step.buffer in self.live or step.buffer in self.gone or not hasattr(self.space, "reserve"):
+        if step.buffer in self.live or step.buffer in self.gone or Capability.RESERVE not in self.can:
             return None
         if step.at % self.quantum or step.size % self.quantum or not 0 < step.size <= _TOP + 1 - step.at:
             return None
@@ -237,7 +248,7 @@ class Judge:
         return "refused"
 
     def _reclaim(self, _step: Step) -> str | None:
-        if not hasattr(self.space, "reclaim"):
+        if Capability.RECLAIM not in self.can:
             return None
         before = self.source.mapped
         unmapped = self.calls.demand(Property.P13, "reclaim()", lambda: self.space.reclaim())
@@ -273,7 +284,7 @@ class Judge:
             self.do(Step(Do.FREE, buffer))
         self.do(Step(Do.RECLAIM))
         self.inspect()
-        if hasattr(self.space, "reclaim") and set(self.source.ranges) - self.books.static:
+        if Capability.RECLAIM in self.can and set(self.source.ranges) - self.books.static:
             self.steps.append(Step(Do.FINISH))
             raise Breach(
                 Property.P6, f"{self.source.mapped} bytes stay mapped after everything was freed and reclaimed"
@@ -294,7 +305,7 @@ class Judge:
         Arenas that nothing can make it give back stay: static ones, and all where there is no reclaim().
         """
         ranges = self.source.ranges
-        if hasattr(self.space, "reclaim"):
+        if Capability.RECLAIM in self.can:
             ranges = {base: ranges[base] for base in self.books.static}
         room = min(self.setting.kva_limit - sum(ranges.values()), self.source.largest_gap(ranges))
         whole: int = max(room - room % self.setting.granule, *ranges.values(), 0)
@@ -343,7 +354,7 @@ class Judge:
         base = self.calls.request(owner, words, call)
         if base is None:
             self.figures.refusals += 1
-            if self.subject.deep_every == 1 and hasattr(self.space, "stats"):
+            if self.subject.deep_every == 1 and Capability.STATS in self.can:
                 self.figures.require_kept(words, self.calls.look("stats()", self.space.stats))
         return base
 
@@ -373,7 +384,7 @@ class Judge:
         """Judge a refusal, and what was done on the way to it."""
         refused = Refused(words, size, bounds, self.source.starved)
         self._follow()
-        reclaims = hasattr(self.space, "reclaim") and not self._opaque
+        reclaims = Capability.RECLAIM in self.can and not self._opaque
         if not require_refusal(self.books, refused, self.source, reclaims=reclaims):
             return
         error, looks = self.calls.refusal, self.subject.deep_every == 1 and not self._opaque
@@ -391,19 +402,19 @@ class Judge:
             idle = self.books.idle()
             if len(idle) > keep:
                 raise Breach(Property.P12, f"{len(idle)} idle arenas are kept, the rule is {self.contract.release}")
-        if hasattr(self.space, "size_of"):
+        if Capability.SIZE_OF in self.can:
             for base, size in self.live.values():
                 said = self.calls.look(f"size_of({base:#x})", functools.partial(self.space.size_of, base))
                 if said != size:
                     raise Breach(Property.P4, f"size_of({base:#x}) is {said!r}, and the buffer has {size} bytes")
-        if hasattr(self.space, "segments"):
+        if Capability.SEGMENTS in self.can:
             require_segments(self._segments(), self.books)
-        if hasattr(self.space, "stats"):
+        if Capability.STATS in self.can:
             stats = self.calls.look("stats()", self.space.stats)
             self.figures.require_stats(
                 stats, self.books, self.source.mapped, opaque=self._opaque, had_static=self._had_static
             )
-        if hasattr(self.space, "violations"):
+        if Capability.VIOLATIONS in self.can:
             found = self.calls.look("violations()", lambda: [(v.code, str(v)) for v in self.space.violations()])
             for code, words in found:
                 raise Breach(_CODES.get(code, Property.P4), f"its own checker reports {words}")
