@@ -28,7 +28,6 @@ from coalloc.cli.common import (
 )
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.kernel.config import CONFIGS, FIXES
-from coalloc.kernel.lockprof import LOCK_PROFILING, MUTEX_PROFILING, LockProfile, ProfileStyle
 from coalloc.kernel.scenarios import (
     DRIVERS,
     FLAT,
@@ -49,10 +48,11 @@ from coalloc.kernel.scenarios import (
     run_teardown,
     run_test,
 )
-from coalloc.kernel.smp import Exploration, Schedule
 from coalloc.pipes.designs import DESIGNS, Design
 from coalloc.pipes.eras import ERAS, Era
 from coalloc.report.plots import require_format, save_curves
+from coalloc.sched import Schedule, SearchResult
+from coalloc.sched.lockprof import LOCK_PROFILING, MUTEX_PROFILING, LockProfile, ProfileStyle
 from coalloc.vm.costs import COSTS
 
 __all__ = ["scenario_app"]
@@ -463,7 +463,7 @@ def windows(
             raise InvalidRequestError("--schedule", schedule, "name the one window that it is for")
         _replay(chosen[0], schedule, fixed=fixed, as_json=as_json)
         return
-    rows: list[tuple[Window, bool, Exploration]] = []
+    rows: list[tuple[Window, bool, SearchResult]] = []
     bar = Bar()
     for window in chosen:
         for right in (False, True) if window.finds else (True,):
@@ -499,7 +499,7 @@ def _replay(window: Window, text: str, *, fixed: bool, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _window_dict(window: Window, right: bool, found: Exploration) -> dict[str, Any]:
+def _window_dict(window: Window, right: bool, found: SearchResult) -> dict[str, Any]:
     return {
         "window": window.name,
         "mutant": window.mutant,
@@ -511,7 +511,7 @@ def _window_dict(window: Window, right: bool, found: Exploration) -> dict[str, A
     }
 
 
-def _print_windows(rows: list[tuple[Window, bool, Exploration]]) -> None:
+def _print_windows(rows: list[tuple[Window, bool, SearchResult]]) -> None:
     table = new_table()
     for name in ("window", "", "version"):
         table.add_column(name, no_wrap=True)

@@ -1,30 +1,43 @@
-"""What surrounds a pipe: object zones, descriptors, lock order and profiles, threads on CPUs, scenarios over all of it."""
+"""What surrounds a pipe: object zones, descriptor tables, Giant, and system calls as threads.
+
+The names of :mod:`coalloc.sched` that a program with such threads needs can be imported from here, too.
+"""
 
 from coalloc.kernel.config import BEFORE_PAIRS, CONFIGS, FIXES, FiledescLock, KernelConfig
 from coalloc.kernel.fdtable import LAYOUTS, FdLayout, FdTable, FileTable, Grown, OldTable, Search
-from coalloc.kernel.lockprof import LOCK_PROFILING, MUTEX_PROFILING, LockProfile, ProfileRow, ProfileStyle
-from coalloc.kernel.locks import GIANT, Lock, LockKind
+from coalloc.kernel.giant import GIANT
 from coalloc.kernel.process import Allocations, Kernel, Process
-from coalloc.kernel.smp import (
+from coalloc.kernel.zone import Zone, ZoneCounters
+from coalloc.sched import (
+    LOCK_PROFILING,
+    MUTEX_PROFILING,
+    RULES,
     Acquire,
-    Exploration,
     Finding,
+    FindingKind,
+    Lock,
+    LockKind,
+    LockProfile,
     Machine,
+    OrderReport,
     PctDriver,
     Preempt,
+    ProfileRow,
+    ProfileStyle,
     RandomDriver,
-    Release,
     Run,
     Schedule,
+    SearchResult,
     SleepOn,
     Spend,
     TryAcquire,
+    Unlock,
     WakeUp,
+    Witness,
+    WitnessRules,
     explore,
     search,
 )
-from coalloc.kernel.witness import RULES, OrderReport, Witness, WitnessRules
-from coalloc.kernel.zone import Zone, ZoneCounters
 
 __all__ = [
     "BEFORE_PAIRS",
@@ -37,12 +50,12 @@ __all__ = [
     "RULES",
     "Acquire",
     "Allocations",
-    "Exploration",
     "FdLayout",
     "FdTable",
     "FileTable",
     "FiledescLock",
     "Finding",
+    "FindingKind",
     "Grown",
     "Kernel",
     "KernelConfig",
@@ -58,13 +71,14 @@ __all__ = [
     "ProfileRow",
     "ProfileStyle",
     "RandomDriver",
-    "Release",
     "Run",
     "Schedule",
     "Search",
+    "SearchResult",
     "SleepOn",
     "Spend",
     "TryAcquire",
+    "Unlock",
     "WakeUp",
     "Witness",
     "WitnessRules",

@@ -10,7 +10,9 @@ sequence is cheap, and closing a low one makes the next open but one walk over a
 A table that has been outgrown is freed, unless it is the first, which lies within the structure.  *When* it is freed is what
 the mail of 31 January 2004 is about; this module tells (:class:`Grown`), and the caller does it.
 
-Source: facts/kernel.md section 5; B18, B40, B47 to B49.
+Source: kern/kern_descrip.c of FreeBSD 4 (fdalloc()), of early 2006 and of FreeBSD 10 (fdalloc(), fdgrowtable()); FreeBSD commit
+f270054cd3 of January 2004, the bitmap; OpenBSD kern/kern_descrip.c of 2025; DragonFly commit 6990831969 of June 2005, the tree;
+B18, B40, B47 to B49.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import attrs
 
 from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, PipeError, Violation
 from coalloc.pipes.budget import Console, Owner
-from coalloc.pipes.clock import SimClock
+from coalloc.sched.clock import SimClock
 from coalloc.units import round_up
 
 __all__ = ["LAYOUTS", "FdLayout", "FdTable", "FileTable", "Grown", "OldTable", "Search"]
@@ -365,7 +367,7 @@ class FileTable:
     Raises:
         InvalidRequestError: If ``maxfiles`` is out of range.
 
-    Source: facts/kernel.md section 5; B18.
+    Source: FreeBSD kern/kern_descrip.c, falloc(); B18.
     """
 
     def __init__(self, maxfiles: int, clock: SimClock) -> None:

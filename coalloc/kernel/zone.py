@@ -4,7 +4,7 @@ Items come in slabs.  *init* is called for every item of a slab that is taken fr
 what they set up, a mutex for instance, outlives the item's uses.  *ctor* is called whenever an item is handed out, *dtor*
 whenever it is given back.  What was freed last is handed out first.
 
-Source: facts/kernel.md section 1.2 (the commit of 1 February 2004); B22, B24.
+Source: FreeBSD commit 4795b82c13 of 1 February 2004, which made a pair of pipes one item of a zone; B22, B24.
 """
 
 from __future__ import annotations

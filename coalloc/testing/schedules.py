@@ -1,9 +1,9 @@
-"""`schedules`: schedules for :class:`~coalloc.kernel.smp.Machine`, drawn and shrunk by Hypothesis; needs hypothesis."""
+"""`schedules`: schedules for :class:`~coalloc.sched.machine.Machine`, drawn and shrunk by Hypothesis; needs hypothesis."""
 
 from __future__ import annotations
 
 from coalloc.errors import InvalidRequestError, MissingExtraError
-from coalloc.kernel.smp import Schedule
+from coalloc.sched import Schedule
 
 try:
     from hypothesis import strategies as st

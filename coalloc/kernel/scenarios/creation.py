@@ -12,10 +12,10 @@ import attrs
 
 from coalloc.errors import InvalidRequestError
 from coalloc.kernel.config import KernelConfig
-from coalloc.kernel.lockprof import LOCK_PROFILING, LockProfile, ProfileStyle
 from coalloc.kernel.process import Allocations, Call, Kernel, Xint0x80_syscall
-from coalloc.kernel.smp import RandomDriver
 from coalloc.pipes.designs import DESIGNS, Design
+from coalloc.sched import RandomDriver
+from coalloc.sched.lockprof import LOCK_PROFILING, LockProfile, ProfileStyle
 from coalloc.units import MiB
 
 __all__ = ["Creation", "run_creation"]

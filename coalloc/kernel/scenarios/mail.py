@@ -16,12 +16,12 @@ import attrs
 
 from coalloc.errors import InvalidRequestError, PipeError
 from coalloc.kernel.config import KernelConfig
-from coalloc.kernel.lockprof import LockProfile
-from coalloc.kernel.locks import Lock
 from coalloc.kernel.process import Call, Kernel, Process, Xint0x80_syscall
-from coalloc.kernel.smp import Driver, Finding, Preempt, RandomDriver
-from coalloc.kernel.witness import OrderReport
 from coalloc.pipes.designs import DESIGNS, Design
+from coalloc.sched import Driver, Finding, FindingKind, Preempt, RandomDriver
+from coalloc.sched.lockprof import LockProfile
+from coalloc.sched.locks import Lock
+from coalloc.sched.witness import OrderReport
 from coalloc.units import MiB
 from coalloc.vm.costs import COSTS, CostModel
 
@@ -152,7 +152,7 @@ def run_mail(
         },
         time=kernel.clock.now,
         steps=done.steps,
-        found=(*done.findings, *(Finding("broken invariant", str(v)) for v in kernel.violations())),
+        found=(*done.findings, *(Finding(FindingKind.BROKEN_INVARIANT, str(v)) for v in kernel.violations())),
     )
 
 

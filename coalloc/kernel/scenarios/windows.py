@@ -20,24 +20,26 @@ import attrs
 
 from coalloc.contract import EAGER, Fit
 from coalloc.errors import ExhaustionError, InvalidRequestError, Violation
-from coalloc.kernel.locks import GIANT, Lock
-from coalloc.kernel.smp import (
+from coalloc.kernel.giant import GIANT
+from coalloc.pipes.budget import Budget
+from coalloc.pipes.eras import ERAS, PIPE_SIZE
+from coalloc.sched import (
     Acquire,
     Body,
     Driver,
-    Exploration,
+    FindingKind,
     Machine,
     PctDriver,
     RandomDriver,
-    Release,
+    SearchResult,
     SleepOn,
     Spend,
+    Unlock,
     WakeUp,
     explore,
     search,
 )
-from coalloc.pipes.budget import Budget
-from coalloc.pipes.eras import ERAS, PIPE_SIZE
+from coalloc.sched.locks import Lock
 from coalloc.space.coalescing import CoalescingSpace
 from coalloc.units import PAGE_SIZE
 from coalloc.vm.kernelmap import KernelMap
@@ -53,14 +55,14 @@ class Window:
         name: Its key in ``WINDOWS``.
         title: What the wrong version does.
         mutant: The number of the bug in the conformance kit's list, such as M32; empty if it is not in it.
-        finds: The kind of finding that the wrong version leads to; empty if there is no wrong version.
+        finds: The kind of finding that the wrong version leads to; None if there is no wrong version.
         make: Makes a machine with its threads; of the right version, if its argument is true.
     """
 
     name: str
     title: str
     mutant: str
-    finds: str
+    finds: FindingKind | None
     make: Callable[[bool], Machine]
 
 
@@ -72,7 +74,7 @@ def look(
     preemptions: int = 2,
     most: int = 10_000,
     seed: int = 0,
-) -> Exploration:
+) -> SearchResult:
     """Look for a schedule that shows a window, and make it short.
 
     Args:
@@ -118,11 +120,11 @@ def _charge(right: bool) -> Machine:
         yield Acquire(lock)
         fits = budget.leaves_room(PIPE_SIZE)
         if not right:
-            yield Release(lock)  # the buffer is mapped meanwhile
+            yield Unlock(lock)  # the buffer is mapped meanwhile
             yield Acquire(lock)
         if fits:
             budget.add(PIPE_SIZE)
-        yield Release(lock)
+        yield Unlock(lock)
 
     def watch() -> Iterable[Violation]:
         if budget.kva_used > budget.maxpipekva:
@@ -147,7 +149,7 @@ class _Arenas:
     def alloc(self) -> Body:
         yield Acquire(self._lock)
         if not self._free:
-            yield Release(self._lock)  # mapping may sleep
+            yield Unlock(self._lock)  # mapping may sleep
             base = self._source.map(2 * PAGE_SIZE)
             yield Acquire(self._lock)
             if self._right and self._free:  # another thread was faster
@@ -156,7 +158,7 @@ class _Arenas:
                 self._arenas.append(base)
                 self._free = sorted([*self._free, base, base + PAGE_SIZE])
         self._free.pop(0)
-        yield Release(self._lock)
+        yield Unlock(self._lock)
 
     def violations(self) -> Iterable[Violation]:
         for base in self._arenas:
@@ -189,14 +191,14 @@ def _alloc(space: CoalescingSpace, lock: Lock, n_pages: int, *, gap: bool = Fals
             break
         except ExhaustionError:
             if gap:
-                yield Release(lock)  # and whatever is freed here wakes nobody
+                yield Unlock(lock)  # and whatever is freed here wakes nobody
                 yield SleepOn("space")
                 yield Acquire(lock)
             else:
                 yield SleepOn("space", lock)
     space.free(base)
     yield WakeUp("space")
-    yield Release(lock)
+    yield Unlock(lock)
 
 
 def _free(space: CoalescingSpace, lock: Lock, base: int, *, least: int = 0, one: bool = False) -> Body:
@@ -206,7 +208,7 @@ def _free(space: CoalescingSpace, lock: Lock, base: int, *, least: int = 0, one:
     space.free(base)
     if size >= least:
         yield WakeUp("space", one=one)
-    yield Release(lock)
+    yield Unlock(lock)
 
 
 def _exact(right: bool) -> Machine:
@@ -243,17 +245,17 @@ def _order(right: bool) -> Machine:
     def fdgrowtable() -> Body:
         yield Acquire(filedesc)
         if right:
-            yield Release(filedesc)
+            yield Unlock(filedesc)
         yield Acquire(GIANT)  # uma_large_free
-        yield Release(GIANT)
+        yield Unlock(GIANT)
         if not right:
-            yield Release(filedesc)
+            yield Unlock(filedesc)
 
     def under_giant() -> Body:
         yield Acquire(GIANT)
         yield Acquire(filedesc)
-        yield Release(filedesc)
-        yield Release(GIANT)
+        yield Unlock(filedesc)
+        yield Unlock(GIANT)
 
     return _machine(lambda: (), pipe=fdgrowtable(), giant=under_giant())
 
@@ -275,12 +277,12 @@ def _reference(_right: bool) -> Machine:
                 break
             except ExhaustionError:
                 yield SleepOn("space", lock)
-        yield Release(lock)
+        yield Unlock(lock)
         yield Spend(1)
         yield Acquire(lock)
         space.free(base)
         yield WakeUp("space")
-        yield Release(lock)
+        yield Unlock(lock)
 
     def watch() -> Iterable[Violation]:
         yield from space.violations()
@@ -299,13 +301,25 @@ def _machine(watch: Callable[[], Iterable[Violation]], **bodies: Body) -> Machin
 WINDOWS: Final[Mapping[str, Window]] = {
     window.name: window
     for window in (
-        Window("charge", "the limit is checked in one step and charged in another", "M32", "limit exceeded", _charge),
-        Window("import", "an arena is kept although another thread made room", "M41", "broken invariant", _import),
-        Window("exact", "only a free of the size waited for wakes the sleeper", "M61", "sleeps for ever", _exact),
-        Window("sleep", "the lock is given back before one goes to sleep", "M61", "lost wakeup", _sleep),
-        Window("wake-one", "one sleeper is woken, and it is the wrong one", "M62", "sleeps for ever", _wake_one),
-        Window("order", "Giant is taken under a descriptor table's lock", "", "deadlock", _order),
-        Window("reference", "the reference space under one lock, with sleepers", "", "", _reference),
+        Window(
+            "charge",
+            "the limit is checked in one step and charged in another",
+            "M32",
+            FindingKind.LIMIT_EXCEEDED,
+            _charge,
+        ),
+        Window(
+            "import", "an arena is kept although another thread made room", "M41", FindingKind.BROKEN_INVARIANT, _import
+        ),
+        Window(
+            "exact", "only a free of the size waited for wakes the sleeper", "M61", FindingKind.SLEEPS_FOR_EVER, _exact
+        ),
+        Window("sleep", "the lock is given back before one goes to sleep", "M61", FindingKind.LOST_WAKEUP, _sleep),
+        Window(
+            "wake-one", "one sleeper is woken, and it is the wrong one", "M62", FindingKind.SLEEPS_FOR_EVER, _wake_one
+        ),
+        Window("order", "Giant is taken under a descriptor table's lock", "", FindingKind.DEADLOCK, _order),
+        Window("reference", "the reference space under one lock, with sleepers", "", None, _reference),
     )
 }
 """The windows by name; the last one has a right version only."""

@@ -18,17 +18,17 @@ from coalloc.kernel import (
     PctDriver,
     Preempt,
     RandomDriver,
-    Release,
     Schedule,
     SleepOn,
     Spend,
     TryAcquire,
+    Unlock,
     WakeUp,
     Witness,
     explore,
     search,
 )
-from coalloc.kernel.smp import Body, Driver
+from coalloc.sched import Body, Driver, FindingKind
 
 
 def machine_of(*bodies: Body, **options: object) -> Machine:
@@ -148,7 +148,7 @@ def test_a_lock_makes_the_other_cpu_wait_and_the_profile_says_so() -> None:
     def user() -> Body:
         yield Acquire(lock, "a.c", 1)
         yield Spend(100_000)
-        yield Release(lock)
+        yield Unlock(lock)
 
     machine = machine_of(user(), user(), profile=profile)
     machine.run(Schedule.parse("1>1"))
@@ -186,7 +186,7 @@ def test_a_try_gets_a_free_lock_and_none_that_is_taken() -> None:
         got.append(mine)
         yield Preempt()
         if mine:
-            yield Release(lock)
+            yield Unlock(lock)
 
     machine_of(taker(), taker(), witness=Witness()).run(Schedule.parse("1>1"))
     assert got == [False, True]  # the second one is told first
@@ -198,9 +198,9 @@ def test_a_lock_that_may_be_taken_again_is_given_back_as_often() -> None:
     def twice(lock: Lock) -> Body:
         yield Acquire(lock)
         yield Acquire(lock)
-        yield Release(lock)
+        yield Unlock(lock)
         yield Preempt()
-        yield Release(lock)
+        yield Unlock(lock)
 
     assert machine_of(twice(GIANT), twice(GIANT)).run(Schedule.parse("3>1")).findings == ()
     (finding,) = machine_of(twice(Lock("m"))).run().findings
@@ -212,7 +212,7 @@ def test_mistakes_with_locks_are_findings() -> None:
     lock = Lock("m")
 
     def gives() -> Body:
-        yield Release(lock)
+        yield Unlock(lock)
 
     def keeps() -> Body:
         yield Acquire(lock)
@@ -235,16 +235,16 @@ def test_a_deadlock_names_who_waits_for_what() -> None:
     def both(first: Lock, second: Lock) -> Body:
         yield Acquire(first, "a.c", 1)
         yield Acquire(second, "a.c", 2)
-        yield Release(second)
-        yield Release(first)
+        yield Unlock(second)
+        yield Unlock(first)
 
     run = machine_of(both(one, two), both(two, one)).run(Schedule.parse("1>1"))
     assert str(run.findings[0]) == "deadlock: a waits for two, held by b; b waits for one, held by a"
     found = explore(lambda: machine_of(both(one, two), both(two, one)), preemptions=1)
     assert found.finding is not None
-    assert found.finding.kind == "deadlock"
+    assert found.finding.kind is FindingKind.DEADLOCK
     run = machine_of(both(one, two), both(two, one), witness=Witness(), reversals=True).run()
-    assert run.findings[0].kind == "reversal"
+    assert run.findings[0].kind is FindingKind.REVERSAL
     assert run.findings[0].message.startswith("lock order reversal\n")
 
 
@@ -255,12 +255,12 @@ def test_paths_are_those_of_the_generators() -> None:
 
     def fdalloc() -> Body:
         yield Acquire(a, "k.c", 2)
-        yield Release(a)
+        yield Unlock(a)
 
     def pipe() -> Body:
         yield Acquire(b, "k.c", 1)
         yield from fdalloc()
-        yield Release(b)
+        yield Unlock(b)
 
     def program() -> Body:
         yield from pipe()
@@ -278,7 +278,7 @@ def sleeper(lock: Lock | None = None) -> Body:
         yield Acquire(lock)
     yield SleepOn("c", lock)
     if lock is not None:
-        yield Release(lock)
+        yield Unlock(lock)
 
 
 def waker(*, one: bool = False, ns: int = 0) -> Body:
@@ -295,16 +295,16 @@ def test_a_sleeper_gives_its_lock_back_and_takes_it_again() -> None:
         yield Acquire(GIANT)
         yield Acquire(GIANT)
         yield from sleeper(lock)
-        yield Release(GIANT)
-        yield Release(GIANT)
+        yield Unlock(GIANT)
+        yield Unlock(GIANT)
 
     def user() -> Body:
         yield Acquire(GIANT)
         yield Acquire(lock)
         yield WakeUp("c")
         yield Spend(10)
-        yield Release(lock)
-        yield Release(GIANT)
+        yield Unlock(lock)
+        yield Unlock(GIANT)
 
     machine = machine_of(deep(), user())
     assert machine.run().findings == ()
@@ -318,7 +318,7 @@ def test_who_sleeps_with_a_mutex_held_panics_and_with_a_sleepable_lock_may() -> 
     def holder(lock: Lock) -> Body:
         yield Acquire(lock)
         yield from sleeper()
-        yield Release(lock)
+        yield Unlock(lock)
 
     run = machine_of(holder(mutex)).run()
     assert run.findings[0].message == "a: PanicError: a sleeps and holds m"

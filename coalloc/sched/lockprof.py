@@ -8,7 +8,8 @@ The styles differ by data (:class:`ProfileStyle`): columns, widths, and what cou
 mutexes only, and counts for each place both how often it found the lock taken (cnt_lock) and how often others did while it was
 held from here (cnt_hold); LOCK_PROFILING knows all locks, times the waiting, too, and leaves cnt_hold at 0.
 
-Source: facts/kernel.md section 4.5; B46.
+Source: MUTEX_PROFILING(9) and FreeBSD kern/kern_mutex.c of early 2006; LOCK_PROFILING(9) and kern/subr_lock.c of FreeBSD
+10; B46.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 import attrs
 
 from coalloc.errors import InvalidRequestError, PanicError
-from coalloc.kernel.locks import Lock, LockKind
+from coalloc.sched.locks import Lock, LockKind
 
 __all__ = ["LOCK_PROFILING", "MUTEX_PROFILING", "LockProfile", "ProfileRow", "ProfileStyle"]
 
@@ -104,7 +105,7 @@ class LockProfile:
     Args:
         style: Which kernel's table; :data:`MUTEX_PROFILING` or :data:`LOCK_PROFILING`.
 
-    >>> from coalloc.kernel.locks import Lock
+    >>> from coalloc.sched.locks import Lock
     >>> profile, lock = LockProfile(), Lock("pipe mutex")
     >>> profile.acquired(lock, "kern/sys_pipe.c", 500, now=1_000)
     >>> profile.released(lock, now=8_500)

@@ -4,17 +4,18 @@ Order is kept between *types* of locks, not between locks: whoever takes a lock 
 that A comes before B.  Later, taking A while holding B is a *reversal*: not a deadlock, but the proof that one is possible.
 A list of orders is known from the start (:data:`ORDER`).
 
-At each acquisition the rules are asked in the kernel's sequence (facts/kernel.md section 4.2): what is not checked at all (a
-try, the first lock); recursion; duplicates of a type; a known order; then every lock that the thread holds, the most recent
-first.  What comes after a report teaches nothing.
+An acquisition is checked in the order of the kernel's witness_checkorder(): first what is exempt (a try, a thread's first
+lock), then recursion, duplicates of a type, a known order, and at last every lock that the thread holds, the most recent first.
+An acquisition that was reported teaches no order.
 
-Giant is special: it is dropped by whoever sleeps, so it may come before or after a sleepable lock, and comes before all
-mutexes.  Sleepable locks come before those whose holder may not sleep.
+Giant is special.  A thread that sleeps drops it, so it may come before or after a sleepable lock; it comes before all mutexes.
+The same holds for every lock that is ``dropped_by_sleepers``.  Sleepable locks come before locks whose holder may not sleep.
 
 Eras differ by data (:class:`WitnessRules`): the header of a report, and what silences a second one.  Spin locks have lists of
 their own, as in the kernel, where they are held by a CPU.
 
-Source: facts/kernel.md sections 4.1 to 4.4; B39 to B45.
+Source: FreeBSD kern/subr_witness.c of April-May 2004 and of early 2006, witness_checkorder() and witness_warn(); the report
+in the mail freebsd-current 2004-January/020191; B39 to B45.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Final
 import attrs
 
 from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, Violation
-from coalloc.kernel.locks import GIANT, Lock, LockKind
+from coalloc.sched.locks import Lock, LockKind
 
 __all__ = ["ORDER", "RULES", "Held", "OrderReport", "Witness", "WitnessRules"]
 
@@ -133,7 +134,7 @@ class Witness:
     Complexity:
         A check takes O(held * (types + edges)) steps; nothing where at most one lock is held.
 
-    >>> from coalloc.kernel.locks import Lock
+    >>> from coalloc.sched.locks import Lock
     >>> witness, a, b = Witness(), Lock("a", address=16), Lock("b", address=32)
     >>> with witness.held(a, "x.c", 1), witness.held(b, "x.c", 2):
     ...     pass
@@ -257,7 +258,7 @@ class Witness:
             if earlier is not None:
                 named.insert(0, (earlier.lock, earlier.place))
             return self._report(self._header(reason), named, thread, path)
-        if not (latest.lock is GIANT and lock.kind.sleepable):
+        if not (latest.lock.dropped_by_sleepers and lock.kind.sleepable):
             self._learn(latest.lock.type, lock.type)
         return None
 
@@ -303,7 +304,7 @@ class Witness:
         items = [
             item
             for item in self.locks_held(thread)
-            if not sleeping or not (item.lock.kind.sleepable or item.lock is GIANT)
+            if not sleeping or not (item.lock.kind.sleepable or item.lock.dropped_by_sleepers)
         ]
         if not items:
             return ""
@@ -351,12 +352,12 @@ class Witness:
 
     def _wrong(self, held: Lock, wanted: Lock) -> str | None:
         """Return why one lock may not be taken under another, or None."""
-        if (held.kind.sleepable and wanted is GIANT) or (wanted.kind.sleepable and held is GIANT):
+        if (held.kind.sleepable and wanted.dropped_by_sleepers) or (wanted.kind.sleepable and held.dropped_by_sleepers):
             return None
         if wanted.kind.sleepable and not held.kind.sleepable:
             return "sleepable after non-sleepable"
-        if wanted is GIANT and self.rules.giant_rule:
-            return "Giant after non-sleepable"
+        if wanted.dropped_by_sleepers and self.rules.giant_rule:
+            return f"{wanted.name} after non-sleepable"
         return "" if self._leads(wanted.type, held.type) else None
 
     def _header(self, reason: str) -> str:
