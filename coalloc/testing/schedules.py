@@ -25,7 +25,7 @@ def schedules(*, threads: int, steps: int = 100, switches: int = 4) -> st.Search
         InvalidRequestError: If a number is out of range.
 
     >>> from hypothesis import find
-    >>> from coalloc.kernel.scenarios import WINDOWS
+    >>> from coalloc.scenarios import WINDOWS
     >>> charge = WINDOWS["charge"]
     >>> str(find(schedules(threads=2, steps=10), lambda schedule: charge.make(False).run(schedule).findings))
     '2>1'

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coalloc.kernel.scenarios import TESTS
+from coalloc.scenarios import TESTS
 
 
 def test_the_mail_is_replayed(coalloc: Any) -> None:

@@ -11,7 +11,8 @@ from coalloc import ERAS, MiB, PipeError
 from coalloc.errors import InvalidRequestError
 from coalloc.kernel import CONFIGS, MUTEX_PROFILING, LockProfile
 from coalloc.kernel.process import Call, Process, Xint0x80_syscall
-from coalloc.kernel.scenarios import (
+from coalloc.pipes.designs import DESIGNS
+from coalloc.scenarios import (
     TESTS,
     Curve,
     PipeTest,
@@ -23,7 +24,6 @@ from coalloc.kernel.scenarios import (
     run_teardown,
     run_test,
 )
-from coalloc.pipes.designs import DESIGNS
 
 ALL_ERAS = pytest.mark.parametrize("era", ERAS)
 BOTH_DESIGNS = pytest.mark.parametrize("design", ["per-pipe", "coalescing"])
@@ -319,7 +319,7 @@ def test_errors_of_calls_have_their_names() -> None:
 def test_a_report_about_other_locks_is_no_reversal_of_a_table() -> None:
     """It stands on the console, and that is all."""
     from coalloc.kernel import GIANT, Kernel, Lock, OrderReport
-    from coalloc.kernel.scenarios.mail import _Run
+    from coalloc.scenarios.mail import _Run
 
     run = _Run(Kernel(CONFIGS["2006"]), pipers=1, rounds=1, progress=None)
     run._note(OrderReport("lock order reversal", ((Lock("a"), "a.c:1"), (GIANT, "a.c:2"))))

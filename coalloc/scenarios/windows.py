@@ -1,4 +1,4 @@
-"""Windows that real kernels had between one step and the next, each in a wrong and a right version, for the explorer.
+"""The scenario ``windows``: windows that real kernels had between two steps, each in a wrong and a right version.
 
 A *window* is small enough for every schedule of a few preemptions to be run.  The wrong version has a bug that a kernel had
 (the mutant's number is that of the conformance kit's list); some schedule shows it, and the schedule's text replays it.  The
@@ -23,6 +23,10 @@ from coalloc.errors import ExhaustionError, InvalidRequestError, Violation
 from coalloc.kernel.giant import GIANT
 from coalloc.pipes.budget import Budget
 from coalloc.pipes.eras import ERAS, PIPE_SIZE
+from coalloc.scenarios.options import SEED, Flag, Int, Names, Option, Text
+from coalloc.scenarios.progress import Progress
+from coalloc.scenarios.result import Column, Result, Table
+from coalloc.scenarios.scenario import Scenario
 from coalloc.sched import (
     Acquire,
     Body,
@@ -31,6 +35,8 @@ from coalloc.sched import (
     Machine,
     PctDriver,
     RandomDriver,
+    Run,
+    Schedule,
     SearchResult,
     SleepOn,
     Spend,
@@ -44,7 +50,7 @@ from coalloc.space.coalescing import CoalescingSpace
 from coalloc.units import PAGE_SIZE
 from coalloc.vm.kernelmap import KernelMap
 
-__all__ = ["DRIVERS", "WINDOWS", "Window", "look"]
+__all__ = ["DRIVERS", "OFFERED", "WINDOWS", "Replayed", "Searches", "Window", "look"]
 
 
 @attrs.frozen
@@ -323,3 +329,147 @@ WINDOWS: Final[Mapping[str, Window]] = {
     )
 }
 """The windows by name; the last one has a right version only."""
+
+# --- the scenario ------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Searches(Result):
+    """What looking for schedules came to.
+
+    Args:
+        rows: For each window, and for its wrong and its right version: whether it is the right one, and what was found.
+    """
+
+    rows: tuple[tuple[Window, bool, SearchResult], ...]
+
+    def parts(self) -> Iterator[Table]:
+        """Yield a table with a row for each version."""
+        yield Table(
+            (
+                *(Column(name, no_wrap=True) for name in ("window", "", "version")),
+                Column("schedules", right=True, no_wrap=True),
+                Column("schedule that shows it", no_wrap=True),
+                Column("found"),
+            ),
+            tuple(
+                (
+                    window.name,
+                    window.mutant,
+                    _version(right),
+                    f"{found.schedules:,}",
+                    "" if found.run is None else str(found.run.schedule),
+                    f"none, in {'all' if found.complete else 'so many'}"
+                    if found.finding is None
+                    else str(found.finding),
+                )
+                for window, right, found in self.rows
+            ),
+        )
+
+    def as_json(self) -> object:
+        """Return what was found, version by version."""
+        return [
+            {
+                "window": window.name,
+                "mutant": window.mutant,
+                "version": _version(right),
+                "schedules": found.schedules,
+                "complete": found.complete,
+                "finding": None if found.finding is None else str(found.finding),
+                "schedule": None if found.run is None else str(found.run.schedule),
+            }
+            for window, right, found in self.rows
+        ]
+
+    @property
+    def failure(self) -> str:
+        """The wrong versions without a finding, and the right ones with one."""
+        missed = [
+            f"{window.name} ({_version(right)})"
+            for window, right, found in self.rows
+            if (found.finding is None) is not right
+        ]
+        return f"not as it should be: {', '.join(missed)}" if missed else ""
+
+
+@attrs.frozen
+class Replayed(Result):
+    """What one schedule of one window leads to; it fails if there is a finding, and its text says which.
+
+    Args:
+        window: The window's name.
+        schedule: The schedule, as it was given.
+        run: The run.
+    """
+
+    window: str
+    schedule: str
+    run: Run
+
+    def parts(self) -> Iterator[str]:
+        """Yield the finding, or that there is none."""
+        yield "\n".join(map(str, self.run.findings)) or f"nothing is found in {self.run.steps} steps"
+
+    def as_json(self) -> object:
+        """Return the findings."""
+        return {"window": self.window, "schedule": self.schedule, "findings": [str(f) for f in self.run.findings]}
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is a finding."""
+        return bool(self.run.findings)
+
+
+def _version(right: bool) -> str:
+    return "right" if right else "wrong"
+
+
+def _run(
+    progress: Progress,
+    *,
+    names: tuple[str, ...],
+    driver: str,
+    preemptions: int,
+    most: int,
+    schedule: str,
+    fixed: bool,
+    seed: int,
+) -> Searches | Replayed:
+    chosen = [WINDOWS[name] for name in names]
+    if schedule:
+        if len(chosen) != 1:
+            raise InvalidRequestError("--schedule", schedule, "name the one window that it is for")
+        (window,) = chosen
+        run = window.make(fixed or window.finds is None).run(Schedule.parse(schedule))
+        return Replayed(window.name, schedule, run)
+    rows: list[tuple[Window, bool, SearchResult]] = []
+    for window in chosen:
+        for right in (False, True) if window.finds else (True,):
+            progress.say(f"{window.name}, {_version(right)}")
+            found = look(window, right=right, driver=driver, preemptions=preemptions, most=most, seed=seed)
+            rows.append((window, right, found))
+    return Searches(tuple(rows))
+
+
+OFFERED: Final = (
+    Scenario(
+        "windows",
+        """Look at every schedule of small configurations: windows that real kernels had, and the versions that are right.
+
+        Exit status 0 if each bug is found and each right version passes, 1 if not.  With --schedule: 1 if something is found.
+        """,
+        _run,
+        (
+            Option("names", Names(WINDOWS, "window"), None, f"Which; there are {', '.join(WINDOWS)}.", "[NAME]..."),
+            Option("driver", Text(), "exhaustive", f"Who chooses the schedules: {', '.join(DRIVERS)}."),
+            Option("preemptions", Int(), 2, "Most preemptions in a schedule."),
+            Option("most", Int(), 10_000, "Most schedules to run of each."),
+            Option("schedule", Text(), "", 'Run this schedule of one window only, such as "2>1".'),
+            Option("fixed", Flag(), False, "With --schedule: run the right version."),
+            SEED,
+        ),
+        rank=60,
+    ),
+)
+"""The scenario of this module."""

@@ -1,33 +1,37 @@
-"""The run of the mail of 31 January 2004: programs that touch pages for ever beside programs that call pipe() until it fails.
+"""The scenario ``mail``: the run of the mail of 31 January 2004: programs that touch pages beside programs that make pipes.
 
-Its console showed a lock-order reversal between a descriptor table's lock and Giant, and the line about maxpipekva.  The
-reversal appears when a table grows from 1,024 to 2,048 descriptors: only then is the one that is freed, with the lock held,
-larger than a page (B40).
+Some programs touch fresh pages for ever; the others call pipe() until it fails.  The mail's console showed a lock-order
+reversal between a descriptor table's lock and Giant, and the line about maxpipekva.  The reversal appears when a table grows
+from 1,024 to 2,048 descriptors: only then is the table that is freed, with the lock held, larger than a page (B40).
 
-Source: facts/kernel.md sections 0 and 4.4; B12, B39 to B41, B54.
+Source: the mail freebsd-current 2004-January/020191, of 31 January 2004; FreeBSD kern/kern_descrip.c, fdgrowtable(), and
+vm/uma_core.c, uma_large_free(); B12, B39 to B41, B54.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import attrs
 
 from coalloc.errors import InvalidRequestError, PipeError
-from coalloc.kernel.config import KernelConfig
+from coalloc.kernel.config import FIXES, KernelConfig
 from coalloc.kernel.process import Call, Kernel, Process, Xint0x80_syscall
 from coalloc.pipes.designs import DESIGNS, Design
-from coalloc.sched import Driver, Finding, FindingKind, Preempt, RandomDriver
-from coalloc.sched.lockprof import LockProfile
-from coalloc.sched.locks import Lock
-from coalloc.sched.witness import OrderReport
+from coalloc.pipes.eras import Era
+from coalloc.scenarios.options import CPUS, ERA, LIMIT, SEED, STYLES, Choice, DesignName, Int, Option, config_of
+from coalloc.scenarios.progress import Progress
+from coalloc.scenarios.result import Column, Result, Table
+from coalloc.scenarios.scenario import Scenario
+from coalloc.sched import Driver, Finding, FindingKind, Lock, LockProfile, OrderReport, Preempt, RandomDriver
 from coalloc.units import MiB
 from coalloc.vm.costs import COSTS, CostModel
 
-__all__ = ["ConsoleEntry", "MailResult", "Piper", "run_mail"]
+__all__ = ["OFFERED", "ConsoleEntry", "MailReport", "MailResult", "Piper", "run_mail"]
 
-_MOST_STEPS = 100_000_000
+_MOST_STEPS: Final = 100_000_000
 
 
 @attrs.frozen
@@ -205,3 +209,163 @@ class _Run:
         process = self.processes.get(report.locks[-2][0])
         if process is not None and process.fds.growths:
             self.reversal_at = process.fds.growths[-1].old, process.fds.growths[-1].new
+
+
+# --- the scenario ------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class MailReport(Result):
+    """The outcome of the mail's run, for people and programs.
+
+    Args:
+        result: The outcome.
+        config: The kernel's state.
+        fix: The name of the fix; empty for the kernel as it was.
+        design: What gave pipes their buffers.
+        machine: The numbers of pagers, pipers and CPUs, in words.
+        seed: What the schedule was drawn from.
+        profile: Where locks were taken; None if that was not recorded.
+    """
+
+    result: MailResult
+    config: KernelConfig
+    fix: str
+    design: Design
+    machine: str
+    seed: int
+    profile: LockProfile | None
+
+    def parts(self) -> Iterator[str | Table]:
+        """Yield the console, the programs, and what was left."""
+        result, era = self.result, self.config.era
+        yield f"era {era.name}{f', fix {self.fix}' if self.fix else ''}: {era.title}"
+        yield f"design {self.design.name}; {self.machine}, seed {self.seed}\n"
+        yield from map(str, result.console)
+        if not result.console:
+            yield "nothing stands on the console"
+        yield ""
+        yield Table(
+            (
+                Column("pid", right=True),
+                Column("pipes", right=True),
+                Column("ended by"),
+                Column("descriptor table grew to"),
+            ),
+            tuple(
+                (str(piper.pid), f"{piper.pipes:,}", piper.error, ", ".join(map(str, piper.fd_sizes)))
+                for piper in result.pipers
+            ),
+        )
+        yield ""
+        if result.reversal_at is not None:
+            old, new = result.reversal_at
+            yield f"the reversal was reported as a table grew from {old} to {new} descriptors"
+        yield f"lines that were due within a second of the last and not printed: {result.suppressed:,}"
+        yield f"at most: pipekva {result.peak_kva:,}, pages of pagers {result.peak_pages:,}"
+        yield "after all have exited: " + ", ".join(f"{name} {n:,}" for name, n in result.after.items())
+        yield f"{result.time / 1e9:.6f} simulated seconds, {result.steps:,} steps"
+        if self.profile is not None:
+            yield f"\n{self.profile.text('total')}"
+
+    def as_json(self) -> object:
+        """Return the outcome by names."""
+        result = self.result
+        return {
+            "era": self.config.name,
+            "fix": self.fix,
+            "design": self.design.name,
+            "seed": self.seed,
+            "console": [{"time_ns": entry.time, "text": entry.text} for entry in result.console],
+            "suppressed": result.suppressed,
+            "pipers": [
+                {"pid": p.pid, "pipes": p.pipes, "error": p.error, "table_sizes": list(p.fd_sizes)}
+                for p in result.pipers
+            ],
+            "reversal_at": result.reversal_at,
+            "peak_pipekva": result.peak_kva,
+            "peak_pages": result.peak_pages,
+            "after": result.after,
+            "time_ns": result.time,
+            "steps": result.steps,
+            "found": [str(finding) for finding in result.found],
+            "profile": None if self.profile is None else [attrs.asdict(row) for row in self.profile.rows("total")],
+        }
+
+    @property
+    def failure(self) -> str:
+        """What else went wrong."""
+        return "; ".join(map(str, self.result.found))
+
+
+def _run(
+    progress: Progress,
+    *,
+    era: Era,
+    fix: str,
+    design: Design,
+    pagers: int,
+    pipers: int,
+    cpus: int,
+    rounds: int,
+    limit: int,
+    profile: str,
+    seed: int,
+) -> MailReport:
+    config = config_of(era)
+    if fix:
+        if era.name != "2004-01":
+            raise InvalidRequestError("--fix", fix, "fixes January 2004; leave --era out")
+        config = FIXES[fix]
+    table = LockProfile(STYLES[profile]) if profile else None
+    with progress.task("pipes", None) as advance:
+        result = run_mail(
+            config,
+            design,
+            pagers=pagers,
+            pipers=pipers,
+            cpus=cpus,
+            rounds=rounds,
+            maxpipekva=limit,
+            seed=seed,
+            profile=table,
+            progress=advance,
+        )
+    machine = f"{pagers} pagers, {pipers} pipers, {cpus} CPUs"
+    return MailReport(result, config, fix, design, machine, seed, table)
+
+
+OFFERED: Final = (
+    Scenario(
+        "mail",
+        """Replay the stress run of 31 January 2004: its console, what became of each program, and what was left.
+
+        Exit status 0 if the kernel stayed consistent, 1 if not; a lock order reversal is a warning.
+        """,
+        _run,
+        (
+            ERA,
+            Option(
+                "fix",
+                Choice(FIXES, "fix", optional=True),
+                "",
+                f"January 2004 with the reversal avoided: {', '.join(FIXES)}.",
+            ),
+            Option("design", DesignName(), "per-pipe", "What gives pipes their buffers."),
+            Option("pagers", Int(), 4, "Programs that touch fresh pages for ever."),
+            Option("pipers", Int(), 3, "Programs that call pipe() until it fails."),
+            CPUS,
+            Option("rounds", Int(), 1, "How often each piper is started."),
+            LIMIT,
+            Option(
+                "profile",
+                Choice(STYLES, optional=True),
+                "",
+                "Also print where locks are taken: lock or mutex (profiling).",
+            ),
+            SEED,
+        ),
+        rank=10,
+    ),
+)
+"""The scenario of this module."""
