@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ class Scenario:
     """
 
     name: str
-    help: str
+    help: str = attrs.field(converter=inspect.cleandoc)
     run: Callable[..., Result]
     options: tuple[Option, ...] = ()
     rank: int = 100
