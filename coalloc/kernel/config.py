@@ -20,7 +20,7 @@ __all__ = ["BEFORE_PAIRS", "CONFIGS", "FIXES", "FiledescLock", "KernelConfig"]
 
 
 class FiledescLock(enum.Enum):
-    """How a process's descriptors are locked."""
+    """What locks the descriptor table of a process."""
 
     MUTEX = "a mutex"
     FLAG = "a flag for the long term; the mutex only guards the flag"

@@ -1,8 +1,8 @@
 """`LockProfile`: the tables of MUTEX_PROFILING and LOCK_PROFILING: where locks are taken, and how long they are held.
 
-A record belongs to a place in the source: file and line of the acquisition.  Times come from whoever calls, in simulated
-nanoseconds, are kept as such, and shown in microseconds by integer division, as in the kernel.  A lock that is taken again by
-its holder is not timed.  When the table is full, further places are only counted as rejected.
+A record belongs to a place in the source: the file and line of the acquisition.  Callers give times in simulated nanoseconds;
+they are kept so, and shown in microseconds by integer division, as in the kernel.  A lock that its holder takes again is not
+timed.  When the table is full, acquisitions at new places are only counted as rejected.
 
 The styles differ by data (:class:`ProfileStyle`): columns, widths, and what counts as contention.  MUTEX_PROFILING knows sleep
 mutexes only, and counts for each place both how often it found the lock taken (cnt_lock) and how often others did while it was

@@ -13,7 +13,7 @@ class LockKind(enum.Enum):
     """The kinds of locks; the value is the class as the kernel prints it."""
 
     MUTEX = "sleep mutex"
-    """Its waiters block, but its holder may not sleep."""
+    """Threads that wait for it block, and its holder may not sleep."""
     SX = "sx"
     LOCKMGR = "lockmgr"
     SPIN = "spin mutex"

@@ -47,17 +47,17 @@ class _Thread:
     asleep_on: Hashable = None
     asleep: bool = False
     turn: int = 0
-    """Whose turn it is among those who went to sleep at the same time."""
+    """The order among threads that fell asleep at the same time."""
     done: bool = False
     result: Any = None
     answer: Any = None
     pending: list[Acquire] = attrs.Factory(list)
-    """Locks to take before the body goes on, last one first."""
+    """The locks to take before the body goes on, the last of the list first."""
 
 
 @attrs.define
 class _Owned:
-    """Who has a lock, how often, and when it was free last."""
+    """Which thread holds a lock, how many times it took it, and when the lock was released last."""
 
     owner: _Thread | None = None
     depth: int = 0

@@ -169,7 +169,7 @@ def test_a_scenario_that_a_program_registers_is_a_command(coalloc: Any, tmp_path
     assert json.loads(coalloc("scenario", "grid", "b", "--json").out) == {"names": ["b"], "size": 4096}
     shown = coalloc("scenario", "grid", "--help").out
     assert shown.startswith("Usage: coalloc scenario grid [OPTIONS] [")
-    assert all(words in shown for words in ("It is small.", "--max-size TEXT", "[default: 4K]", "--picture", "--json"))
+    assert all(words in shown for words in ("It is small.", "--max-size", "[default: 4K]", "--picture", "--json"))
     assert "grid         Draw a grid." in coalloc("scenario", "--help").out
     picture = tmp_path / "grid.svg"
     result = coalloc("scenario", "grid", "a", "--picture", str(picture), "--fail")

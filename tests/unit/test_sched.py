@@ -10,6 +10,7 @@ from coalloc.errors import InvalidRequestError, Violation
 from coalloc.kernel import (
     GIANT,
     LOCK_PROFILING,
+    RULES,
     Acquire,
     Lock,
     LockKind,
@@ -309,6 +310,34 @@ def test_a_sleeper_gives_its_lock_back_and_takes_it_again() -> None:
     machine = machine_of(deep(), user())
     assert machine.run().findings == ()
     assert machine.clock.now == 10
+
+
+def test_any_lock_can_be_one_that_sleepers_drop() -> None:
+    """It is dropped by whoever sleeps with it held, taken again, and comes before or after sleepable locks."""
+    big, sx = Lock("big", dropped_by_sleepers=True), Lock("x", LockKind.SX)
+    held: list[str] = []
+
+    def holder() -> Body:
+        yield Acquire(sx)
+        yield Acquire(big)
+        yield from sleeper()
+        held.append("sleeper")
+        yield Unlock(big)
+        yield Unlock(sx)
+
+    def taker() -> Body:
+        yield Acquire(big)
+        held.append("taker")
+        yield WakeUp("c")
+        yield Unlock(big)
+
+    witness = Witness(RULES["2006"])
+    assert machine_of(holder(), taker(), witness=witness).run().findings == ()
+    assert held == ["taker", "sleeper"]
+    assert witness.reports == []
+    with witness.held(Lock("m"), "a.c", 1), witness.held(big, "a.c", 2) as report:
+        assert report is not None
+        assert report.header == "lock order reversal: (big after non-sleepable)"
 
 
 def test_who_sleeps_with_a_mutex_held_panics_and_with_a_sleepable_lock_may() -> None:
