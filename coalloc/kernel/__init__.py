@@ -8,36 +8,16 @@ from coalloc.kernel.fdtable import LAYOUTS, FdLayout, FdTable, FileTable, Grown,
 from coalloc.kernel.giant import GIANT
 from coalloc.kernel.process import Allocations, Kernel, Process
 from coalloc.kernel.zone import Zone, ZoneCounters
-from coalloc.sched import (
-    LOCK_PROFILING,
-    MUTEX_PROFILING,
-    RULES,
-    Acquire,
-    Finding,
-    FindingKind,
-    Lock,
-    LockKind,
-    LockProfile,
-    Machine,
-    OrderReport,
-    PctDriver,
-    Preempt,
-    ProfileRow,
-    ProfileStyle,
-    RandomDriver,
-    Run,
-    Schedule,
-    SearchResult,
-    SleepOn,
-    Spend,
-    TryAcquire,
-    Unlock,
-    WakeUp,
-    Witness,
-    WitnessRules,
-    explore,
-    search,
-)
+from coalloc.sched.explore import SearchResult, explore, search
+from coalloc.sched.lockprof import LOCK_PROFILING, MUTEX_PROFILING, LockProfile, ProfileRow, ProfileStyle
+from coalloc.sched.locks import Lock, LockKind
+from coalloc.sched.machine import Machine
+from coalloc.sched.ops import Acquire, Preempt, SleepOn, Spend, TryAcquire, Unlock, WakeUp
+from coalloc.sched.pct_driver import PctDriver
+from coalloc.sched.random_driver import RandomDriver
+from coalloc.sched.run import Finding, FindingKind, Run
+from coalloc.sched.schedule import Schedule
+from coalloc.sched.witness import RULES, OrderReport, Witness, WitnessRules
 
 __all__ = [
     "BEFORE_PAIRS",

@@ -35,10 +35,11 @@ from coalloc.pipes.budget import ROOT, Owner
 from coalloc.pipes.designs import DESIGNS, Design
 from coalloc.pipes.pair import PipePair, Present
 from coalloc.pipes.system import PipeSystem
-from coalloc.sched import Acquire, Machine, Op, SleepOn, Spend, Unlock, WakeUp
 from coalloc.sched.clock import SimClock
 from coalloc.sched.lockprof import LockProfile
 from coalloc.sched.locks import Lock, LockKind
+from coalloc.sched.machine import Machine
+from coalloc.sched.ops import Acquire, Op, SleepOn, Spend, Unlock, WakeUp
 from coalloc.sched.witness import Witness
 from coalloc.space.protocol import PerCpu
 from coalloc.units import PAGE_SIZE, MiB

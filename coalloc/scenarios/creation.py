@@ -23,7 +23,8 @@ from coalloc.scenarios.options import CPUS, ERA, SEED, STYLES, Choice, Int, Opti
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Result
 from coalloc.scenarios.scenario import Scenario
-from coalloc.sched import LOCK_PROFILING, LockProfile, ProfileStyle, RandomDriver
+from coalloc.sched.lockprof import LOCK_PROFILING, LockProfile, ProfileStyle
+from coalloc.sched.random_driver import RandomDriver
 from coalloc.units import MiB
 from coalloc.vm.costs import COSTS
 

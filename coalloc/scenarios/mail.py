@@ -25,7 +25,13 @@ from coalloc.scenarios.options import CPUS, ERA, LIMIT, SEED, STYLES, Choice, De
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table
 from coalloc.scenarios.scenario import Scenario
-from coalloc.sched import Driver, Finding, FindingKind, Lock, LockProfile, OrderReport, Preempt, RandomDriver
+from coalloc.sched.lockprof import LockProfile
+from coalloc.sched.locks import Lock
+from coalloc.sched.ops import Preempt
+from coalloc.sched.random_driver import RandomDriver
+from coalloc.sched.run import Finding, FindingKind
+from coalloc.sched.schedule import Driver
+from coalloc.sched.witness import OrderReport
 from coalloc.units import MiB
 from coalloc.vm.costs import COSTS, CostModel
 

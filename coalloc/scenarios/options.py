@@ -17,7 +17,7 @@ from coalloc.errors import InvalidRequestError
 from coalloc.kernel.config import CONFIGS, KernelConfig
 from coalloc.pipes.designs import DESIGNS, Design, find_designs
 from coalloc.pipes.eras import ERAS, Era
-from coalloc.sched import LOCK_PROFILING, MUTEX_PROFILING, ProfileStyle
+from coalloc.sched.lockprof import LOCK_PROFILING, MUTEX_PROFILING, ProfileStyle
 from coalloc.units import PAGE_SIZE, parse_size
 
 __all__ = [

@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.scenarios.scenario import Scenario
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["GROUP", "SCENARIOS", "Registry", "register"]
 
@@ -81,6 +83,8 @@ class Registry(Mapping[str, Scenario]):
             yield from getattr(importlib.import_module(f"{self._package}.{info.name}"), "OFFERED", ())
 
     def _in_entry_points(self) -> Iterator[Scenario]:
+        from importlib.metadata import entry_points  # here, since it is slow to import and few need it
+
         for point in entry_points(group=self._group):
             yield from _load(point)
 

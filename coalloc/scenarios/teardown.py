@@ -13,9 +13,7 @@ Source: the DragonFly commits of 2017-August/763894; B30, B50.
 from __future__ import annotations
 
 import gc
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Final
 
 import attrs
@@ -183,6 +181,9 @@ def _run(progress: Progress, *, pipes: int, era: Era, designs: tuple[Design, ...
             with progress.task(f"closing, {design.name}", pipes) as advance:
                 runs.append(run_teardown(pipes, design, era=era, cpus=cpus, progress=advance))
         return TeardownResult(tuple(runs), designs, pipes, cpus)
+    import multiprocessing  # here, since both are slow to import and only very many pipes need them
+    from concurrent.futures import ProcessPoolExecutor
+
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(2, context, initializer=gc.disable) as pool,

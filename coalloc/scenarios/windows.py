@@ -27,25 +27,14 @@ from coalloc.scenarios.options import SEED, Flag, Int, Names, Option, Text
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table
 from coalloc.scenarios.scenario import Scenario
-from coalloc.sched import (
-    Acquire,
-    Body,
-    Driver,
-    FindingKind,
-    Machine,
-    PctDriver,
-    RandomDriver,
-    Run,
-    Schedule,
-    SearchResult,
-    SleepOn,
-    Spend,
-    Unlock,
-    WakeUp,
-    explore,
-    search,
-)
+from coalloc.sched.explore import SearchResult, explore, search
 from coalloc.sched.locks import Lock
+from coalloc.sched.machine import Machine
+from coalloc.sched.ops import Acquire, Body, SleepOn, Spend, Unlock, WakeUp
+from coalloc.sched.pct_driver import PctDriver
+from coalloc.sched.random_driver import RandomDriver
+from coalloc.sched.run import FindingKind, Run
+from coalloc.sched.schedule import Driver, Schedule
 from coalloc.space.coalescing import CoalescingSpace
 from coalloc.units import PAGE_SIZE
 from coalloc.vm.kernelmap import KernelMap

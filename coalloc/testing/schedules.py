@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coalloc.errors import InvalidRequestError, MissingExtraError
-from coalloc.sched import Schedule
+from coalloc.sched.schedule import Schedule
 
 try:
     from hypothesis import strategies as st

@@ -129,7 +129,7 @@ def test_a_scenario_is_registered_while_the_program_runs_and_taken_back() -> Non
 def offered_by(points: dict[str, str], package: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """A registry of installed packages that have these entry points."""
     made = [EntryPoint(name, value, GROUP) for name, value in points.items()]
-    monkeypatch.setattr("coalloc.scenarios.registry.entry_points", lambda group: made if group == GROUP else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: made if group == GROUP else [])
     return Registry(package.name, GROUP)
 
 

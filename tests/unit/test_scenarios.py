@@ -32,7 +32,7 @@ from coalloc.scenarios.mail import MailReport
 from coalloc.scenarios.progress import Advance
 from coalloc.scenarios.regress import scenario_of
 from coalloc.scenarios.teardown import _job
-from coalloc.sched import Finding, FindingKind
+from coalloc.sched.run import Finding, FindingKind
 
 ALL_ERAS = pytest.mark.parametrize("era", ERAS)
 BOTH_DESIGNS = pytest.mark.parametrize("design", ["per-pipe", "coalescing"])
@@ -476,6 +476,8 @@ def test_curves_in_text_and_json() -> None:
     found = json_of(result)
     assert [row["name"] for row in found] == [curve.name for curve in result.curves]
     assert found[0]["means"].keys() == {"64", "128"}
+    alone = SCENARIOS["scalability"].call(count=256, era="2006", designs="per-pipe")
+    assert alone.curves[:2] == result.curves[:2]  # nobody watches, and nothing else differs
 
 
 @pytest.mark.parametrize("many", [1000, 30])

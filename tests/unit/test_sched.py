@@ -29,7 +29,10 @@ from coalloc.kernel import (
     explore,
     search,
 )
-from coalloc.sched import Body, Driver, FindingKind
+from coalloc.sched.clock import SimClock
+from coalloc.sched.ops import Body
+from coalloc.sched.run import FindingKind
+from coalloc.sched.schedule import Driver
 
 
 def machine_of(*bodies: Body, **options: object) -> Machine:
@@ -123,6 +126,18 @@ def test_pct_runs_the_highest_priority_and_lowers_it_at_change_points() -> None:
         machine_of(letters(log, "a", 5), letters(log, "b", 5)).run(PctDriver(seed, changes=2, steps=10))
         orders.add("".join(log))
     assert len(orders) > 4
+
+
+def test_the_clock_moves_forward_only() -> None:
+    """By so many nanoseconds, or to a time; it starts at none before 0, and refuses to go back."""
+    clock = SimClock(5)
+    clock.advance(10)
+    clock.advance_to(15)
+    assert clock.now == 15
+    for bad in (lambda: clock.advance(-1), lambda: clock.advance_to(14), lambda: SimClock(-1)):
+        with pytest.raises(InvalidRequestError):
+            bad()
+    assert clock.now == 15
 
 
 # --- time --------------------------------------------------------------------------------------------------
