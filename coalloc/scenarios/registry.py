@@ -62,7 +62,8 @@ class Registry(Mapping[str, Scenario]):
         return self._all()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._all(), key=lambda name: self._all()[name].rank))
+        scenarios = self._all()
+        return iter(sorted(scenarios, key=lambda name: scenarios[name].rank))
 
     def __len__(self) -> int:
         return len(self._all())

@@ -497,6 +497,7 @@ def test_a_mass_close_in_text_and_json(many: int, monkeypatch: pytest.MonkeyPatc
     found = json_of(result)
     assert found["netbsd"]["bytes still mapped"] > 0
     assert found["netbsd"]["era"] == "netbsd-2009"
+    assert SCENARIOS["teardown"].call(pipes=30, designs="coalescing,netbsd", cpus=3).as_json() == result.as_json()
 
 
 def test_a_job_of_a_mass_close_is_what_the_process_itself_would_do() -> None:
