@@ -24,7 +24,7 @@ from collections.abc import Callable
 from multiprocessing.heap import Heap
 from typing import Any
 
-from benchmarks.machine import head
+from benchmarks.host import head
 from coalloc import CoalescingSpace, GiB, KernelMap, KiB
 
 SIZES, WEIGHTS = (4 * KiB, 16 * KiB, 64 * KiB), (50, 40, 10)

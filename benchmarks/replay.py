@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 
-from benchmarks.machine import head
+from benchmarks.host import head
 from coalloc import DESIGNS, ERAS, bundled_build, overlay, replay
 
 SEED = 1

@@ -17,7 +17,7 @@ from collections.abc import Container, Iterator
 from sortedcontainers import SortedList
 
 from benchmarks import peers
-from benchmarks.machine import head
+from benchmarks.host import head
 from coalloc import ERAS, CoalescingSpace, Design, GiB, KernelMap, Space, bundled_build, overlay, replay
 from coalloc.pipes.eras import Era
 from coalloc.space.holes import Holes, SizeHoles

@@ -41,13 +41,13 @@ from coalloc.errors import (
 )
 from coalloc.extent import Extent
 from coalloc.pipes.budget import ROOT, Owner
-from coalloc.pipes.clock import SimClock
 from coalloc.pipes.designs import DESIGNS, Design
 from coalloc.pipes.eras import ERAS, Era
 from coalloc.pipes.kernels import KERNELS
 from coalloc.pipes.linux import LinuxPipe, LinuxPipes
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.system import PipeCounters, PipeSystem
+from coalloc.sched.clock import SimClock
 from coalloc.space.buddy import BuddySpace
 from coalloc.space.cached import CachedSpace
 from coalloc.space.cells import CellSpace

@@ -18,6 +18,3 @@ napoleon_custom_sections = ["Guarantees", "Complexity", "Source"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 nitpicky = False
-suppress_warnings = [
-    "ref.python"
-]  # a release rule and giving back a lock are both called Release, in rooms of their own

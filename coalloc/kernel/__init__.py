@@ -1,30 +1,23 @@
-"""What surrounds a pipe: object zones, descriptors, lock order and profiles, threads on CPUs, scenarios over all of it."""
+"""What surrounds a pipe: object zones, descriptor tables, Giant, and system calls as threads.
+
+The names of :mod:`coalloc.sched` that a program with such threads needs can be imported from here, too.
+"""
 
 from coalloc.kernel.config import BEFORE_PAIRS, CONFIGS, FIXES, FiledescLock, KernelConfig
 from coalloc.kernel.fdtable import LAYOUTS, FdLayout, FdTable, FileTable, Grown, OldTable, Search
-from coalloc.kernel.lockprof import LOCK_PROFILING, MUTEX_PROFILING, LockProfile, ProfileRow, ProfileStyle
-from coalloc.kernel.locks import GIANT, Lock, LockKind
+from coalloc.kernel.giant import GIANT
 from coalloc.kernel.process import Allocations, Kernel, Process
-from coalloc.kernel.smp import (
-    Acquire,
-    Exploration,
-    Finding,
-    Machine,
-    PctDriver,
-    Preempt,
-    RandomDriver,
-    Release,
-    Run,
-    Schedule,
-    SleepOn,
-    Spend,
-    TryAcquire,
-    WakeUp,
-    explore,
-    search,
-)
-from coalloc.kernel.witness import RULES, OrderReport, Witness, WitnessRules
 from coalloc.kernel.zone import Zone, ZoneCounters
+from coalloc.sched.explore import SearchResult, explore, search
+from coalloc.sched.lockprof import LOCK_PROFILING, MUTEX_PROFILING, LockProfile, ProfileRow, ProfileStyle
+from coalloc.sched.locks import Lock, LockKind
+from coalloc.sched.machine import Machine
+from coalloc.sched.ops import Acquire, Preempt, SleepOn, Spend, TryAcquire, Unlock, WakeUp
+from coalloc.sched.pct_driver import PctDriver
+from coalloc.sched.random_driver import RandomDriver
+from coalloc.sched.run import Finding, FindingKind, Run
+from coalloc.sched.schedule import Schedule
+from coalloc.sched.witness import RULES, OrderReport, Witness, WitnessRules
 
 __all__ = [
     "BEFORE_PAIRS",
@@ -37,12 +30,12 @@ __all__ = [
     "RULES",
     "Acquire",
     "Allocations",
-    "Exploration",
     "FdLayout",
     "FdTable",
     "FileTable",
     "FiledescLock",
     "Finding",
+    "FindingKind",
     "Grown",
     "Kernel",
     "KernelConfig",
@@ -58,13 +51,14 @@ __all__ = [
     "ProfileRow",
     "ProfileStyle",
     "RandomDriver",
-    "Release",
     "Run",
     "Schedule",
     "Search",
+    "SearchResult",
     "SleepOn",
     "Spend",
     "TryAcquire",
+    "Unlock",
     "WakeUp",
     "Witness",
     "WitnessRules",

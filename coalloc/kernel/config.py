@@ -1,6 +1,7 @@
 """`KernelConfig`: what surrounds the pipe code in each era, as data; mechanisms read its fields.
 
-Source: facts/kernel.md sections 1.2, 4 and 5.  Where the facts are silent on an era, the field says so beside its value.
+Source: FreeBSD kern/sys_pipe.c, kern/kern_descrip.c, kern/subr_witness.c and vm/uma_core.c of each era, and the commit
+4795b82c13 of 1 February 2004.  Where these do not show the state of an era, the field says so beside its value.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import Final
 import attrs
 
 from coalloc.kernel.fdtable import LAYOUTS, FdLayout, OldTable
-from coalloc.kernel.witness import RULES, WitnessRules
 from coalloc.pipes.eras import ERAS, Era
+from coalloc.sched.witness import RULES, WitnessRules
 
 __all__ = ["BEFORE_PAIRS", "CONFIGS", "FIXES", "FiledescLock", "KernelConfig"]
 
 
 class FiledescLock(enum.Enum):
-    """How a process's descriptors are locked."""
+    """What locks the descriptor table of a process."""
 
     MUTEX = "a mutex"
     FLAG = "a flag for the long term; the mutex only guards the flag"
@@ -76,7 +77,7 @@ CONFIGS: Final[Mapping[str, KernelConfig]] = {
         attrs.evolve(
             _JANUARY_2004,
             era=ERAS["2003-07"],
-            fd=LAYOUTS["4.4bsd"],  # frees the old table after the lock: the facts are silent, B54 asks for no report
+            fd=LAYOUTS["4.4bsd"],  # frees the old table after the lock: no source shows it, B54 asks for no report
             pair_zone=False,
             giant_pipespace=True,
         ),
@@ -86,7 +87,7 @@ CONFIGS: Final[Mapping[str, KernelConfig]] = {
             era=ERAS["2006"],
             filedesc_lock=FiledescLock.FLAG,
             witness=RULES["2006"],
-            giant_faults=False,  # the facts are silent; nothing here rests on it
+            giant_faults=False,  # no source shows it; nothing here rests on it
         ),
         *(
             attrs.evolve(

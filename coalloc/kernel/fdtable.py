@@ -1,16 +1,19 @@
 """`FdTable`: a process's descriptors, always the lowest that is free; `FileTable`: how many files the system has.
 
-How a table grows, how it is searched, and what becomes of the old one are data (:class:`FdLayout`), since kernels differ in
-nothing else.  Searches count what they look at (``looked_at``): slots of the table for the scan of 4.4BSD, words of the bitmap
-for the one of January 2004, words of both levels for OpenBSD's, nodes for DragonFly's tree.
+Kernels differ in how a table grows, how it is searched, and what becomes of the old one; these are data (:class:`FdLayout`).
+Searches count what they look at (``looked_at``): slots of the table in 4.4BSD, words of the bitmap in FreeBSD from January 2004
+on, words of both bitmaps in OpenBSD, nodes of the tree in DragonFly.
 
-The scan of 4.4BSD starts at a hint, which is where it stopped last, or a lower descriptor closed since.  So opening in
-sequence is cheap, and closing a low one makes the next open but one walk over all that are open: what bindbench measures (B49).
+The scan of 4.4BSD starts at a hint: where it stopped last, or a lower descriptor that was closed since.  So opening in sequence
+is cheap.  But after a low descriptor was closed, the second open from there walks over all that are open, which is what
+bindbench measures (B49).
 
-A table that has been outgrown is freed, unless it is the first, which lies within the structure.  *When* it is freed is what
-the mail of 31 January 2004 is about; this module tells (:class:`Grown`), and the caller does it.
+An outgrown table is freed, unless it is the first one, which lies within the structure.  *When* it is freed is what the mail of
+31 January 2004 is about; this module says that it is due (:class:`Grown`), and the caller frees it.
 
-Source: facts/kernel.md section 5; B18, B40, B47 to B49.
+Source: kern/kern_descrip.c of FreeBSD 4 (fdalloc()), of early 2006 and of FreeBSD 10 (fdalloc(), fdgrowtable()); FreeBSD commit
+f270054cd3 of January 2004, the bitmap; OpenBSD kern/kern_descrip.c of 2025; DragonFly commit 6990831969 of June 2005, the tree;
+B18, B40, B47 to B49.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import attrs
 
 from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, PipeError, Violation
 from coalloc.pipes.budget import Console, Owner
-from coalloc.pipes.clock import SimClock
+from coalloc.sched.clock import SimClock
 from coalloc.units import round_up
 
 __all__ = ["LAYOUTS", "FdLayout", "FdTable", "FileTable", "Grown", "OldTable", "Search"]
@@ -365,7 +368,7 @@ class FileTable:
     Raises:
         InvalidRequestError: If ``maxfiles`` is out of range.
 
-    Source: facts/kernel.md section 5; B18.
+    Source: FreeBSD kern/kern_descrip.c, falloc(); B18.
     """
 
     def __init__(self, maxfiles: int, clock: SimClock) -> None:

@@ -1,17 +1,20 @@
 """`Kernel` and `Process`: pipe(2), close(2), exit(2) and page faults as the kernel makes them, step by step, lock by lock.
 
-Every system call is a generator, to be run by a thread of a :class:`~coalloc.kernel.smp.Machine`; kernel functions keep their
-kernel names, since lock-order reports show them.  What a pipe does is :class:`~coalloc.pipes.system.PipeSystem`'s business, and
-happens at once; here are the locks around it, the zones and descriptors that it costs, and the time: what the kernel map
-counted during a call is priced by a :class:`~coalloc.vm.costs.CostModel` and passes while the lock is held.
+Every system call is a generator that a thread of a :class:`~coalloc.sched.machine.Machine` runs.  Kernel functions keep their
+kernel names, since lock-order reports show them.  :class:`~coalloc.pipes.system.PipeSystem` says what a pipe does, and does it
+at once.  This module adds the locks around it, the zone items and descriptors that it costs, and the time: a
+:class:`~coalloc.vm.costs.CostModel` prices what the kernel map counted during a call, and that time passes while the lock is
+held.
 
-Which lock that is depends on the design: buffers that are mapped one by one are found and mapped under the map's lock; a space
-with arenas has a lock of its own, under which the map's is only taken when an arena comes or goes.
+Which lock is held depends on the design.  Buffers that are mapped one by one are found and mapped under the map's lock.  A
+space with arenas has a lock of its own, and takes the map's lock only when an arena comes or goes.
 
-Places: file names are the kernel's; line numbers are this model's, but for vm/uma_core.c:2048, where the mail of 31 January
+File names in reports are the kernel's.  Line numbers are this model's, except vm/uma_core.c:2048, where the mail of 31 January
 2004 saw Giant taken.
 
-Source: facts/kernel.md sections 1.8, 4.4 and 5; B18, B22, B24, B25, B39 to B41.
+Source: FreeBSD kern/sys_pipe.c (pipe(), pipeclose()) and the commit 4795b82c13 of 1 February 2004; kern/kern_descrip.c
+(falloc(), fdgrowtable()); vm/uma_core.c (uma_large_free()); the report in the mail freebsd-current 2004-January/020191; B18,
+B22, B24, B25, B39 to B41.
 """
 
 from __future__ import annotations
@@ -26,16 +29,19 @@ import attrs
 from coalloc.errors import InvalidRequestError, PipeError, Violation
 from coalloc.kernel.config import FiledescLock, KernelConfig
 from coalloc.kernel.fdtable import FdTable, FileTable, OldTable
-from coalloc.kernel.lockprof import LockProfile
-from coalloc.kernel.locks import GIANT, Lock, LockKind
-from coalloc.kernel.smp import Acquire, Machine, Op, Release, SleepOn, Spend, WakeUp
-from coalloc.kernel.witness import Witness
+from coalloc.kernel.giant import GIANT
 from coalloc.kernel.zone import Zone
 from coalloc.pipes.budget import ROOT, Owner
-from coalloc.pipes.clock import SimClock
 from coalloc.pipes.designs import DESIGNS, Design
 from coalloc.pipes.pair import PipePair, Present
 from coalloc.pipes.system import PipeSystem
+from coalloc.sched.clock import SimClock
+from coalloc.sched.lockprof import LockProfile
+from coalloc.sched.locks import Lock, LockKind
+from coalloc.sched.machine import Machine
+from coalloc.sched.ops import Acquire, Op, SleepOn, Spend, Unlock, WakeUp
+from coalloc.sched.witness import Witness
+from coalloc.space.protocol import PerCpu
 from coalloc.units import PAGE_SIZE, MiB
 from coalloc.vm.costs import COSTS, CostModel
 from coalloc.vm.kernelmap import COUNTED
@@ -149,6 +155,7 @@ class Kernel:
         self.clock = SimClock()
         bench = design.build(config.era, maxpipekva, cpus=cpus)
         self.map, self.space = bench.kernel, bench.space
+        self._per_cpu = bench.space if isinstance(bench.space, PerCpu) else None
         pipes = design.pipes(config.era, bench.space, maxpipekva, self.clock)
         if not isinstance(pipes, PipeSystem):
             raise InvalidRequestError("design", design.name, "has another kernel around its pipes")
@@ -222,7 +229,7 @@ class Kernel:
         yield Acquire(self._zone_lock, *_ZONE)
         result = call()
         yield Spend(self._items_each * self._price("space_ops"))
-        yield Release(self._zone_lock)
+        yield Unlock(self._zone_lock)
         return result
 
     def allocations(self) -> Allocations:
@@ -256,7 +263,7 @@ class Kernel:
             yield Acquire(GIANT, *_LARGE_FREE)
         yield Spend(self._price("unmap_ops"))
         if self.config.giant_frees:
-            yield Release(GIANT)
+            yield Unlock(GIANT)
 
     def vm_fault(self) -> Call[None]:
         """Give a process a page."""
@@ -264,10 +271,10 @@ class Kernel:
             yield Acquire(GIANT, *_FAULT)
         yield Acquire(self._page_queues, *_PAGE_QUEUES)
         self.pages += 1
-        yield Release(self._page_queues)
+        yield Unlock(self._page_queues)
         yield Spend(self._price("faults"))
         if self.config.giant_faults:
-            yield Release(GIANT)
+            yield Unlock(GIANT)
 
     def pipespace(self, call: Callable[[], R]) -> Call[R]:
         """Make a call to the pipe system under the locks of its design; what it did to the map takes its time.
@@ -297,8 +304,8 @@ class Kernel:
 
     def _do(self, call: Callable[[], R]) -> _Did[R]:
         """Make a call on the CPU of the running thread, and price what the map counted."""
-        if hasattr(self.space, "cpu"):
-            self.space.cpu = self.machine.cpu
+        if self._per_cpu is not None:
+            self._per_cpu.cpu = self.machine.cpu
         before = self.map.counters()
         results: list[R] = []
         failed: PipeError | None = None
@@ -323,17 +330,17 @@ class Kernel:
         """Let the time pass that a call took under the locks, and give them back."""
         if self._one_by_one:
             yield Spend(did.map_ns or self._price("space_ops"))
-            yield Release(self._map_lock)
+            yield Unlock(self._map_lock)
         else:
             if did.map_ns:
                 yield Acquire(self._map_lock, *_MAP)
                 yield Spend(did.map_ns)
-                yield Release(self._map_lock)
+                yield Unlock(self._map_lock)
             else:
                 yield Spend(self._price("space_ops"))
-            yield Release(self._space_lock)
+            yield Unlock(self._space_lock)
         if self.config.giant_pipespace:
-            yield Release(GIANT)
+            yield Unlock(GIANT)
         if did.fault_ns:
             yield Spend(did.fault_ns)
 
@@ -396,14 +403,14 @@ class Process:
             while self._flagged:
                 yield SleepOn(self.lock.address, self.lock)
             self._flagged = True
-            yield Release(self.lock)
+            yield Unlock(self.lock)
 
     def _unlock_fds(self) -> Iterator[Op]:
         if self.kernel.config.filedesc_lock is FiledescLock.FLAG:
             yield Acquire(self.lock, *_FALLOC)
             self._flagged = False
             yield WakeUp(self.lock.address)
-        yield Release(self.lock)
+        yield Unlock(self.lock)
 
     # --- pipe(2) -----------------------------------------------------------------------------------------
 
@@ -539,10 +546,10 @@ class Process:
                 yield WakeUp(_Channel("piperd", pair.number, 1 - end))
             except PipeError as error:
                 if error.errno != errno.EAGAIN:
-                    yield Release(mutex)
+                    yield Unlock(mutex)
                     raise
                 yield SleepOn(_Channel("pipewr", pair.number, 1 - end), mutex)
-        yield Release(mutex)
+        yield Unlock(mutex)
         return written
 
     def read(self, fd: int, n: int, *, into: bytearray | None = None, nonblock: bool = False) -> Call[int]:
@@ -571,7 +578,7 @@ class Process:
                 yield SleepOn(_Channel("piperd", pair.number, end), mutex)
         if pair.wakes_writer(1 - end):
             yield WakeUp(_Channel("pipewr", pair.number, end))
-        yield Release(mutex)
+        yield Unlock(mutex)
         return got
 
     def close(self, fd: int) -> Call[None]:
@@ -600,7 +607,7 @@ class Process:
             yield WakeUp(_Channel("pipewr", pair.number, half))
         while not finished and pair.halves[end].present is Present.CLOSING:
             yield SleepOn(_Channel("pipecl", pair.number), mutex)
-        yield Release(mutex)
+        yield Unlock(mutex)
         if all(half.present is Present.FINALIZED for half in pair.halves) and item.pair is pair:
             item.pair = None
             yield from self.kernel.zone_free(item)

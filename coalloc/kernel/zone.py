@@ -1,10 +1,10 @@
 """`Zone`: an object zone as UMA has them, with what it calls counted: constructors for each use, initialisers for each item.
 
-Items come in slabs.  *init* is called for every item of a slab that is taken from memory, and *fini* when a slab goes back:
-what they set up, a mutex for instance, outlives the item's uses.  *ctor* is called whenever an item is handed out, *dtor*
-whenever it is given back.  What was freed last is handed out first.
+Items come in slabs.  *init* is called for every item of a slab when the slab is taken from memory, and *fini* when it goes
+back.  What init sets up, a mutex for instance, stays set up from one use of the item to the next.  *ctor* is called whenever an
+item is handed out, and *dtor* whenever it comes back.  The item that was freed last is handed out first.
 
-Source: facts/kernel.md section 1.2 (the commit of 1 February 2004); B22, B24.
+Source: FreeBSD commit 4795b82c13 of 1 February 2004, which made a pair of pipes one item of a zone; B22, B24.
 """
 
 from __future__ import annotations

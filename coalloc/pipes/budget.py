@@ -7,8 +7,8 @@ from typing import Final
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.clock import SimClock
 from coalloc.pipes.eras import Era
+from coalloc.sched.clock import SimClock
 from coalloc.units import require_size
 
 __all__ = ["ROOT", "Budget", "Console", "ConsoleLine", "Owner"]

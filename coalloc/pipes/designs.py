@@ -12,11 +12,11 @@ import attrs
 
 from coalloc.contract import NEVER, Fit
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.clock import SimClock
 from coalloc.pipes.eras import BIG_PIPE_SIZE, PIPE_SIZE, Era
 from coalloc.pipes.kernels import KERNELS
 from coalloc.pipes.linux import LinuxPipes
 from coalloc.pipes.system import PipeSystem
+from coalloc.sched.clock import SimClock
 from coalloc.space.buddy import BuddySpace
 from coalloc.space.cached import CachedSpace
 from coalloc.space.coalescing import CoalescingSpace

@@ -22,8 +22,8 @@ import attrs
 
 from coalloc.errors import ExhaustionError, InvalidRequestError, InvariantViolation, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
-from coalloc.pipes.clock import SimClock
 from coalloc.pipes.system import PipeCounters
+from coalloc.sched.clock import SimClock
 from coalloc.space.protocol import Space
 from coalloc.units import PAGE_SIZE
 

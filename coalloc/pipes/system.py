@@ -12,9 +12,9 @@ import attrs
 
 from coalloc.errors import BadFreeError, ExhaustionError, InvalidRequestError, InvariantViolation, PipeError, Violation
 from coalloc.pipes.budget import ROOT, Budget, Console, Owner
-from coalloc.pipes.clock import SimClock
 from coalloc.pipes.eras import BIG_PIPE_SIZE, LIMITBIGPIPES, PIPE_SIZE, SMALL_PIPE_SIZE, Backing, Era, Growth
 from coalloc.pipes.pair import Half, PipePair, Present
+from coalloc.sched.clock import SimClock
 from coalloc.space.protocol import Space
 from coalloc.units import PAGE_SIZE, round_up
 

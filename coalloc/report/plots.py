@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coalloc.errors import InvalidRequestError, MissingExtraError
-from coalloc.kernel.scenarios.scalability import Curve
+from coalloc.scenarios.curves import Curve
 from coalloc.units import PAGE_SIZE, format_size
 from coalloc.workload.replay import Outcome
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -12,7 +12,7 @@ from coalloc.errors import BadFreeError, InvalidRequestError, Violation
 from coalloc.space.placement import rounded
 from coalloc.units import require_size
 
-__all__ = ["ConstrainedSpace", "Kind", "Segment", "Space", "SpaceStats", "SpaceSource"]
+__all__ = ["ConstrainedSpace", "Kind", "PerCpu", "Segment", "Space", "SpaceStats", "SpaceSource"]
 
 
 class Kind(enum.Enum):
@@ -171,6 +171,14 @@ class ConstrainedSpace(Space, Protocol):
             InvalidRequestError: For an argument outside its range.
             ExhaustionError: If there is no place.
         """
+
+
+@runtime_checkable
+class PerCpu(Protocol):
+    """A space with something for each CPU, such as a cache; whoever calls it says on which CPU."""
+
+    cpu: int
+    """The CPU on which the next calls are made, >= 0."""
 
 
 class SpaceSource:

@@ -22,7 +22,7 @@ from coalloc.testing.subject import Subject
 from coalloc.testing.subjects import SUBJECTS
 
 if TYPE_CHECKING:
-    from coalloc.testing.machine import conformance
+    from coalloc.testing.statemachine import conformance
 
 __all__ = [
     "Breach",
@@ -61,7 +61,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "conformance":
-        from coalloc.testing.machine import conformance
+        from coalloc.testing.statemachine import conformance
 
         return conformance
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,9 @@
-"""`schedules`: schedules for :class:`~coalloc.kernel.smp.Machine`, drawn and shrunk by Hypothesis; needs hypothesis."""
+"""`schedules`: schedules for :class:`~coalloc.sched.machine.Machine`, drawn and shrunk by Hypothesis; needs hypothesis."""
 
 from __future__ import annotations
 
 from coalloc.errors import InvalidRequestError, MissingExtraError
-from coalloc.kernel.smp import Schedule
+from coalloc.sched.schedule import Schedule
 
 try:
     from hypothesis import strategies as st
@@ -25,7 +25,7 @@ def schedules(*, threads: int, steps: int = 100, switches: int = 4) -> st.Search
         InvalidRequestError: If a number is out of range.
 
     >>> from hypothesis import find
-    >>> from coalloc.kernel.scenarios import WINDOWS
+    >>> from coalloc.scenarios import WINDOWS
     >>> charge = WINDOWS["charge"]
     >>> str(find(schedules(threads=2, steps=10), lambda schedule: charge.make(False).run(schedule).findings))
     '2>1'

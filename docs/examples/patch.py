@@ -4,8 +4,8 @@ import attrs
 
 from coalloc import CoalescingSpace, KernelMap, MiB, Space, bundled_build, overlay, replay
 from coalloc.kernel import CONFIGS, KernelConfig, OldTable
-from coalloc.kernel.scenarios import TESTS, run_mail, run_test
 from coalloc.pipes import DESIGNS, Backing, Design, Era, Growth
+from coalloc.scenarios import TESTS, run_mail, run_test
 from coalloc.testing import check_space
 
 

@@ -7,8 +7,8 @@ import pytest
 from coalloc import ERAS, MiB
 from coalloc.kernel import BEFORE_PAIRS, CONFIGS, FIXES, Allocations, Kernel, KernelConfig, RandomDriver
 from coalloc.kernel.process import Call, Xint0x80_syscall
-from coalloc.kernel.scenarios import MailResult, run_creation, run_mail
 from coalloc.pipes.designs import DESIGNS
+from coalloc.scenarios import MailResult, run_creation, run_mail
 from coalloc.vm.costs import EVENTS, CostModel, Price
 
 ALL_ERAS = pytest.mark.parametrize("era", ERAS)

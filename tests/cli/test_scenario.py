@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from coalloc.kernel.scenarios import TESTS
+from coalloc.scenarios import (
+    SCENARIOS,
+    TESTS,
+    Column,
+    Curve,
+    Option,
+    Progress,
+    Result,
+    Scenario,
+    Table,
+    register,
+)
+from coalloc.scenarios.options import Flag, Names, PlotFile, Size
 
 
 def test_the_mail_is_replayed(coalloc: Any) -> None:
@@ -86,6 +100,89 @@ def test_locks_are_profiled_for_both_designs(coalloc: Any) -> None:
         coalloc("scenario", "locks", "--pipes", "20", "--style", "mutex", "--sort", "name", "--json").out
     )
     assert found["per-pipe"]["sysctl"]["debug.mutex.prof.rejected"] == 0
+
+
+@attrs.frozen
+class Grid(Result):
+    """A table with a bracket in a cell, a picture, and a failure if so told."""
+
+    size: int
+    names: tuple[str, ...]
+    failure_said: str
+
+    def parts(self) -> Iterator[str | Table]:
+        """A line and a table."""
+        yield f"size {self.size:,}\n"
+        yield Table((Column("name"), Column("[n]", right=True)), tuple((f"[{name}]", "1") for name in self.names))
+
+    def as_json(self) -> object:
+        """The fields that were read."""
+        return {"size": self.size, "names": list(self.names)}
+
+    @property
+    def failure(self) -> str:
+        """As told."""
+        return self.failure_said
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """One."""
+        return (Curve("pipe", "mine", "", "in sequence", tuple(range(1, 257))),)
+
+
+def grid(progress: Progress, *, names: tuple[str, ...], max_size: int, fail: bool, picture: Path | None) -> Grid:
+    """Make it."""
+    del picture
+    progress.say("a grid")
+    return Grid(max_size, names, "it was told to" if fail else "")
+
+
+GRID = Scenario(
+    "grid",
+    """Draw a grid.
+
+    It is small.
+    """,
+    grid,
+    (
+        Option("names", Names({"a": 1, "b": 2}, "name"), None, "Which.", "[NAME]..."),
+        Option("max_size", Size(), "4K", "The size."),
+        Option("fail", Flag(), False, "Whether to fail."),
+        Option("picture", PlotFile(), None, "Write a picture."),
+    ),
+)
+
+
+@pytest.fixture
+def with_grid() -> Iterator[None]:
+    """The scenario is there meanwhile."""
+    register(GRID)
+    yield
+    SCENARIOS.unregister("grid")
+
+
+@pytest.mark.usefixtures("with_grid")
+def test_a_scenario_that_a_program_registers_is_a_command(coalloc: Any, tmp_path: Path) -> None:
+    """Text, JSON, help, a picture and a failure, with nothing but its declaration."""
+    result = coalloc("scenario", "grid", "--max-size", "64K")
+    assert (result.status, result.out, result.err) == (0, "size 65,536\n\nname  [n]\n[a]     1\n[b]     1\n", "")
+    assert json.loads(coalloc("scenario", "grid", "b", "--json").out) == {"names": ["b"], "size": 4096}
+    shown = coalloc("scenario", "grid", "--help").out
+    assert shown.startswith("Usage: coalloc scenario grid [OPTIONS] [")
+    assert all(words in shown for words in ("It is small.", "--max-size", "[default: 4K]", "--picture", "--json"))
+    assert "grid         Draw a grid." in coalloc("scenario", "--help").out
+    picture = tmp_path / "grid.svg"
+    result = coalloc("scenario", "grid", "a", "--picture", str(picture), "--fail")
+    assert (result.status, result.err) == (1, f"coalloc: wrote {picture}\ncoalloc: error: it was told to\n")
+    assert "counted work" in picture.read_text(encoding="utf-8")
+    result = coalloc("scenario", "grid", "c")
+    assert (result.status, result.err) == (2, "coalloc: error: NAME='c': is no name; there are a, b\n")
+    assert coalloc("scenario", "grid", "--picture", "x.txt").err.endswith("the name must end in .svg or .png\n")
+
+
+def test_a_scenario_that_was_taken_back_is_no_command(coalloc: Any) -> None:
+    """The commands are those of the moment."""
+    assert (coalloc("scenario", "grid").status, coalloc("scenario", "--help").status) == (2, 0)
 
 
 def test_windows_are_found_and_their_schedules_replay(coalloc: Any) -> None:

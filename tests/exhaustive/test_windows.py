@@ -6,7 +6,7 @@ import pytest
 
 from coalloc.errors import InvalidRequestError
 from coalloc.kernel import Schedule
-from coalloc.kernel.scenarios import DRIVERS, WINDOWS, look
+from coalloc.scenarios import DRIVERS, WINDOWS, look
 
 BUGS = [name for name, window in WINDOWS.items() if window.finds]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from coalloc.errors import InvalidRequestError
 from coalloc.kernel import Schedule
-from coalloc.kernel.scenarios import WINDOWS
+from coalloc.scenarios import WINDOWS
 from coalloc.testing.schedules import schedules
 
 BUGS = [name for name, window in WINDOWS.items() if window.finds]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import attrs
@@ -11,11 +13,14 @@ from coalloc import ERAS, MiB, PipeError
 from coalloc.errors import InvalidRequestError
 from coalloc.kernel import CONFIGS, MUTEX_PROFILING, LockProfile
 from coalloc.kernel.process import Call, Process, Xint0x80_syscall
-from coalloc.kernel.scenarios import (
+from coalloc.pipes.designs import DESIGNS
+from coalloc.scenarios import (
+    SCENARIOS,
     TESTS,
     Curve,
     PipeTest,
     PipeTestFailure,
+    Result,
     descriptor_curves,
     pipe_curves,
     run_creation,
@@ -23,10 +28,39 @@ from coalloc.kernel.scenarios import (
     run_teardown,
     run_test,
 )
-from coalloc.pipes.designs import DESIGNS
+from coalloc.scenarios.mail import MailReport
+from coalloc.scenarios.progress import Advance
+from coalloc.scenarios.regress import scenario_of
+from coalloc.scenarios.teardown import _job
+from coalloc.sched.run import Finding, FindingKind
 
 ALL_ERAS = pytest.mark.parametrize("era", ERAS)
 BOTH_DESIGNS = pytest.mark.parametrize("design", ["per-pipe", "coalescing"])
+
+
+class Watcher:
+    """Somebody who watches: notes what is said, and how far each task came."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.done: dict[str, list[int]] = {}
+
+    def say(self, text: str) -> None:
+        """Note it."""
+        self.said.append(text)
+
+    def task(self, text: str, total: int | None) -> AbstractContextManager[Advance]:
+        """Note how far it comes."""
+        told: list[int] = []
+        self.done[f"{text}/{total}"] = told
+        return nullcontext(told.append)
+
+
+def watched(name: str, **given: object) -> tuple[Result, Watcher]:
+    """Run a scenario while somebody watches."""
+    watcher, scenario = Watcher(), SCENARIOS[name]
+    return scenario.start(scenario.read(given), watcher), watcher
+
 
 # --- FreeBSD's pipe tests ----------------------------------------------------------------------------------
 
@@ -319,7 +353,7 @@ def test_errors_of_calls_have_their_names() -> None:
 def test_a_report_about_other_locks_is_no_reversal_of_a_table() -> None:
     """It stands on the console, and that is all."""
     from coalloc.kernel import GIANT, Kernel, Lock, OrderReport
-    from coalloc.kernel.scenarios.mail import _Run
+    from coalloc.scenarios.mail import _Run
 
     run = _Run(Kernel(CONFIGS["2006"]), pipers=1, rounds=1, progress=None)
     run._note(OrderReport("lock order reversal", ((Lock("a"), "a.c:1"), (GIANT, "a.c:2"))))
@@ -332,3 +366,193 @@ def test_a_single_piper_meets_the_reversal_without_pagers() -> None:
     result = run_mail(CONFIGS["2004-01"], pagers=0, pipers=1, cpus=1, maxpipekva=16 * MiB)
     assert result.reversal_at == (1024, 2048)
     assert result.pipers[0].pipes == 1278
+
+
+# --- results -----------------------------------------------------------------------------------------------
+
+
+def json_of(result: Result) -> Any:
+    """The result as programs read it: written and read again."""
+    return json.loads(json.dumps(result.as_json()))
+
+
+def test_the_mail_in_text_and_json() -> None:
+    """The console, a row for each program, the profile if it is asked for, and the same in JSON."""
+    result, watcher = watched("mail", limit="4M", pagers=1, pipers=2, profile="mutex")
+    lines = result.text().splitlines()
+    assert lines[:2] == [
+        f"era 2004-01: {ERAS['2004-01'].title}",
+        "design per-pipe; 1 pagers, 2 pipers, 2 CPUs, seed 0",
+    ]
+    assert lines[3].endswith("] kern.ipc.maxpipekva exceeded; see tuning(7)")
+    assert lines[5].split() == ["pid", "pipes", "ended", "by", "descriptor", "table", "grew", "to"]
+    assert [line.split()[2] for line in lines[6:8]] == ["ENFILE", "ENFILE"]
+    assert any(line.endswith("vm/uma_core.c:1410 (PIPE)") for line in lines)
+    assert not any("reversal" in line for line in lines)
+    assert watcher.done["pipes/None"]
+    found = json_of(result)
+    assert (found["era"], found["fix"], found["design"], found["found"]) == ("2004-01", "", "per-pipe", [])
+    assert [piper["error"] for piper in found["pipers"]] == ["ENFILE", "ENFILE"]
+    assert sum(row["count"] for row in found["profile"]) > 100
+
+
+def test_the_mail_with_a_fix_says_so_and_a_quiet_console_is_told() -> None:
+    """Files run out before the buffers do, so nothing is printed about buffers."""
+    result = SCENARIOS["mail"].call(limit="1M", pagers=0, pipers=1, fix="keep-old-tables")
+    assert result.text().startswith("era 2004-01, fix keep-old-tables: ")
+    assert json_of(result)["profile"] is None
+    assert isinstance(result, MailReport)
+    quiet = attrs.evolve(result, result=attrs.evolve(result.result, console=(), reversal_at=(1024, 2048)))
+    assert "nothing stands on the console" in quiet.text()
+    assert "the reversal was reported as a table grew from 1024 to 2048 descriptors" in quiet.text()
+
+
+def test_a_mail_that_breaks_something_fails() -> None:
+    """The findings are its failure."""
+    result = SCENARIOS["mail"].call(limit="1M", pagers=0, pipers=1)
+    assert (result.failed, result.failure) == (False, "")
+    assert isinstance(result, MailReport)
+    found = (Finding(FindingKind.DEADLOCK, "x"), Finding(FindingKind.RAISED, "y"))
+    broken = attrs.evolve(result, result=attrs.evolve(result.result, found=found))
+    assert (broken.failed, broken.failure) == (True, "deadlock: x; raised: y")
+
+
+def test_a_fix_is_of_january_2004() -> None:
+    """Another era has none."""
+    with pytest.raises(InvalidRequestError, match="fixes January 2004; leave --era out"):
+        SCENARIOS["mail"].call(fix="keep-old-tables", era="2006")
+
+
+def test_pipe_tests_in_text_and_json() -> None:
+    """A row for each era and design, and why an era is known to fail."""
+    result, watcher = watched("reverse2", era="2006,current", designs="vmem")
+    assert result.text().splitlines() == [
+        "reverse2: fildes[0] selects as writable before and after its first write",
+        "",
+        "era      design        what happened",
+        "2006     vmem    fail  a half without a buffer does not select as writable",
+        "current  vmem    pass",
+        "",
+        "2006 is known to fail: the reverse half has no buffer, and that does not count as room",
+    ]
+    assert watcher.done == {"reverse2/2": [1, 2]}
+    assert [(row["era"], row["passed"], row["expected"]) for row in json_of(result)] == [
+        ("2006", False, True),
+        ("current", True, True),
+    ]
+    assert not result.failed
+
+
+def test_an_era_that_fails_unexpectedly_is_a_failure() -> None:
+    """And it is named."""
+
+    def wrong(process: Process, _times: int) -> Call[None]:
+        yield from Xint0x80_syscall(process.pipe())
+        raise PipeTestFailure("it is wrong")
+
+    result = scenario_of(PipeTest("wrong", "a test", wrong)).call(era="2006", designs="vmem")
+    assert (result.failed, result.failure) == (True, "not as is known of the era: 2006 vmem")
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "words"), [("bigpipe", -1, "must be at least 1, or 0"), ("ino", 1, "this test repeats nothing")]
+)
+def test_times_are_refused_where_they_mean_nothing(name: str, times: int, words: str) -> None:
+    """A test that repeats nothing has none, and none is negative."""
+    with pytest.raises(InvalidRequestError, match=words):
+        SCENARIOS[name].call(times=times)
+
+
+def test_curves_in_text_and_json() -> None:
+    """A row for each curve, and the curves themselves for a picture."""
+    result, watcher = watched("scalability", count=256, era="2006,2004-01", designs="per-pipe,dragonfly")
+    lines = result.text().splitlines()
+    assert lines[0].endswith("i up to 256; flat: exponent below 0.1")
+    assert lines[2].split()[-8:] == ["mean", "from", "64", "mean", "from", "128", "largest", "exponent"]
+    rows = {" ".join(line.split()[:5]): line.split()[-1] for line in lines[3:]}
+    assert rows["pipe per-pipe 2004-01 between holes"] == "grows"
+    assert len(rows) == len(result.curves) == 6 + 10
+    assert watcher.done == {"curves/6": [1, 2, 3, 4, 5, 6]}
+    found = json_of(result)
+    assert [row["name"] for row in found] == [curve.name for curve in result.curves]
+    assert found[0]["means"].keys() == {"64", "128"}
+    alone = SCENARIOS["scalability"].call(count=256, era="2006", designs="per-pipe")
+    assert alone.curves[:2] == result.curves[:2]  # nobody watches, and nothing else differs
+
+
+@pytest.mark.parametrize("many", [1000, 30])
+def test_a_mass_close_in_text_and_json(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column for each design, whether designs run here or in processes of their own."""
+    monkeypatch.setattr("coalloc.scenarios.teardown._MANY", many)
+    result, watcher = watched("teardown", pipes=30, designs="coalescing,netbsd", cpus=3)
+    lines = result.text().splitlines()
+    assert lines[:3] == [
+        "30 pipes, a byte written to each, closed in order; 3 CPUs",
+        "coalescing: era 2004-01",
+        f"netbsd: {DESIGNS['netbsd'].title}",
+    ]
+    assert lines[4].split() == ["of", "the", "close", "coalescing", "netbsd"]
+    assert lines[6].split() == ["unmap", "operations", "0", "0"]
+    assert list(watcher.done.values()) == ([[1, 2]] if many == 30 else [[0], [0]])
+    found = json_of(result)
+    assert found["netbsd"]["bytes still mapped"] > 0
+    assert found["netbsd"]["era"] == "netbsd-2009"
+    assert SCENARIOS["teardown"].call(pipes=30, designs="coalescing,netbsd", cpus=3).as_json() == result.as_json()
+
+
+def test_a_job_of_a_mass_close_is_what_the_process_itself_would_do() -> None:
+    """It is told names only, since designs cannot be sent to another process."""
+    assert _job("vmem", 20, "2006", 2) == run_teardown(20, DESIGNS["vmem"], era=ERAS["2006"], cpus=2)
+
+
+def test_lock_profiles_in_text_and_json() -> None:
+    """A table for each design, and what was set up for a pipe."""
+    result = SCENARIOS["locks"].call(pipes=20, processes=1, era="2006", style="mutex", sort="name")
+    lines = result.text().splitlines()
+    assert lines[0] == "era 2006; 1 processes make and close 20 pipes each on 2 CPUs; times in us"
+    assert lines[2].startswith("per-pipe: ")
+    assert lines[3].startswith("for each pipe: zone 1, malloc 0, mutex_init 0.4, mappings 1")
+    assert lines[-1].startswith("simulated with prices measured on ")
+    found = json_of(result)
+    names = [row["name"] for row in found["coalescing"]["rows"]]
+    assert names == sorted(names)
+    assert found["per-pipe"]["sysctl"]["debug.mutex.prof.enable"] == 1
+    assert found["per-pipe"]["allocations"]["zone"] == 20
+    with pytest.raises(InvalidRequestError, match="must be one of max"):
+        SCENARIOS["locks"].call(sort="size")
+
+
+def test_windows_in_text_and_json() -> None:
+    """A row for each version; a search that is too short fails, and says which version it misses."""
+    result, watcher = watched("windows", names=["charge", "reference"], most=40)
+    rows = [line.split() for line in result.text().splitlines()]
+    assert [row[:3] for row in rows[1:]] == [
+        ["charge", "M32", "wrong"],
+        ["charge", "M32", "right"],
+        ["reference", "right", "40"],
+    ]
+    assert rows[3][-4:] == ["none,", "in", "so", "many"]
+    assert rows[2][-3:] == ["none,", "in", "all"]
+    assert watcher.said == ["charge, wrong", "charge, right", "reference, right"]
+    found = json_of(result)
+    assert [(row["version"], row["schedule"], row["complete"]) for row in found] == [
+        ("wrong", "2>1", False),
+        ("right", None, True),
+        ("right", None, False),
+    ]
+    assert not result.failed
+    missed = SCENARIOS["windows"].call(names=["sleep"], most=1)
+    assert missed.failure == "not as it should be: sleep (wrong)"
+
+
+def test_a_schedule_of_a_window_is_replayed() -> None:
+    """A finding is a failure that the text has told already; the right version has none."""
+    wrong = SCENARIOS["windows"].call(names="charge", schedule="2>1")
+    assert (wrong.failed, wrong.failure) == (True, "")
+    assert wrong.text() == "limit exceeded: P1: 32768 bytes are charged, the limit is 16384"
+    assert json_of(wrong) == {"window": "charge", "schedule": "2>1", "findings": [wrong.text()]}
+    right = SCENARIOS["windows"].call(names="charge", schedule="2>1", fixed=True)
+    assert (right.failed, right.text()) == (False, "nothing is found in 6 steps")
+    assert not SCENARIOS["windows"].call(names="reference", schedule="1>1").failed
+    with pytest.raises(InvalidRequestError, match="name the one window that it is for"):
+        SCENARIOS["windows"].call(schedule="1>1")

@@ -1,14 +1,15 @@
 """`LockProfile`: the tables of MUTEX_PROFILING and LOCK_PROFILING: where locks are taken, and how long they are held.
 
-A record belongs to a place in the source: file and line of the acquisition.  Times come from whoever calls, in simulated
-nanoseconds, are kept as such, and shown in microseconds by integer division, as in the kernel.  A lock that is taken again by
-its holder is not timed.  When the table is full, further places are only counted as rejected.
+A record belongs to a place in the source: the file and line of the acquisition.  Callers give times in simulated nanoseconds;
+they are kept so, and shown in microseconds by integer division, as in the kernel.  A lock that its holder takes again is not
+timed.  When the table is full, acquisitions at new places are only counted as rejected.
 
 The styles differ by data (:class:`ProfileStyle`): columns, widths, and what counts as contention.  MUTEX_PROFILING knows sleep
 mutexes only, and counts for each place both how often it found the lock taken (cnt_lock) and how often others did while it was
 held from here (cnt_hold); LOCK_PROFILING knows all locks, times the waiting, too, and leaves cnt_hold at 0.
 
-Source: facts/kernel.md section 4.5; B46.
+Source: MUTEX_PROFILING(9) and FreeBSD kern/kern_mutex.c of early 2006; LOCK_PROFILING(9) and kern/subr_lock.c of FreeBSD
+10; B46.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 import attrs
 
 from coalloc.errors import InvalidRequestError, PanicError
-from coalloc.kernel.locks import Lock, LockKind
+from coalloc.sched.locks import Lock, LockKind
 
 __all__ = ["LOCK_PROFILING", "MUTEX_PROFILING", "LockProfile", "ProfileRow", "ProfileStyle"]
 
@@ -104,7 +105,7 @@ class LockProfile:
     Args:
         style: Which kernel's table; :data:`MUTEX_PROFILING` or :data:`LOCK_PROFILING`.
 
-    >>> from coalloc.kernel.locks import Lock
+    >>> from coalloc.sched.locks import Lock
     >>> profile, lock = LockProfile(), Lock("pipe mutex")
     >>> profile.acquired(lock, "kern/sys_pipe.c", 500, now=1_000)
     >>> profile.released(lock, now=8_500)

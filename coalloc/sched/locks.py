@@ -1,4 +1,4 @@
-"""`Lock`: what a kernel lock is called and of which kind it is, as data; who holds it is the scheduler's business."""
+"""`Lock`: the name and the kind of a lock, as data; who holds it is known to the machine alone."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import enum
 
 import attrs
 
-__all__ = ["GIANT", "Lock", "LockKind"]
+__all__ = ["Lock", "LockKind"]
 
 
 class LockKind(enum.Enum):
     """The kinds of locks; the value is the class as the kernel prints it."""
 
     MUTEX = "sleep mutex"
-    """Its waiters block, but its holder may not sleep."""
+    """Threads that wait for it block, and its holder may not sleep."""
     SX = "sx"
     LOCKMGR = "lockmgr"
     SPIN = "spin mutex"
@@ -26,15 +26,17 @@ class LockKind(enum.Enum):
 
 @attrs.frozen(eq=False)
 class Lock:
-    """One lock; two locks are equal only if they are the same.
+    """One lock; two locks are equal only if they are the same object.
 
     Args:
-        name: What it is called.
-        kind: What it is.
-        type: The name of its type, which is what lock order is about; its own name if empty.
-        address: Where it lies, for reports.
+        name: The lock's name.
+        kind: Its kind.
+        type: The name of its type; lock order is kept between types.  The lock's own name if not given.
+        address: Its address, for reports.
         dupok: Whether a second lock of its type may be taken while one is held (LO_DUPOK).
         recursable: Whether its holder may take it again.
+        dropped_by_sleepers: Whether a holder that sleeps releases it meanwhile, as Giant's holders do.  Such a lock may come
+            before or after a sleepable lock, and comes before every other.
     """
 
     name: str
@@ -43,10 +45,7 @@ class Lock:
     address: int = 0
     dupok: bool = False
     recursable: bool = False
+    dropped_by_sleepers: bool = False
 
     def __str__(self) -> str:
         return f"{self.address:#x} {self.name} ({self.type})"
-
-
-GIANT = Lock("Giant", address=0xC0937960, recursable=True)
-"""The lock of all that has none of its own: before every other mutex, and dropped by whoever sleeps."""

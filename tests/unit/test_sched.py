@@ -10,6 +10,7 @@ from coalloc.errors import InvalidRequestError, Violation
 from coalloc.kernel import (
     GIANT,
     LOCK_PROFILING,
+    RULES,
     Acquire,
     Lock,
     LockKind,
@@ -18,17 +19,20 @@ from coalloc.kernel import (
     PctDriver,
     Preempt,
     RandomDriver,
-    Release,
     Schedule,
     SleepOn,
     Spend,
     TryAcquire,
+    Unlock,
     WakeUp,
     Witness,
     explore,
     search,
 )
-from coalloc.kernel.smp import Body, Driver
+from coalloc.sched.clock import SimClock
+from coalloc.sched.ops import Body
+from coalloc.sched.run import FindingKind
+from coalloc.sched.schedule import Driver
 
 
 def machine_of(*bodies: Body, **options: object) -> Machine:
@@ -50,14 +54,14 @@ def letters(log: list[str], letter: str, n: int = 3) -> Body:
 
 
 def test_without_a_schedule_each_thread_runs_until_it_cannot() -> None:
-    """Then the next one in turn."""
+    """A thread keeps the CPU until it ends, and then the next one in turn has it."""
     log: list[str] = []
     run = machine_of(letters(log, "a"), letters(log, "b")).run()
     assert ("".join(log), str(run.schedule), run.findings) == ("aaabbb", "-", ())
 
 
 def test_a_schedule_says_where_another_thread_goes_on() -> None:
-    """And a run's own schedule replays it to the letter."""
+    """A switch names the step and the thread, and the schedule of a run replays exactly that run."""
     log: list[str] = []
     run = machine_of(letters(log, "a"), letters(log, "b")).run(Schedule.parse("1>1 3>0"))
     assert "".join(log) == "abbaab"
@@ -67,7 +71,7 @@ def test_a_schedule_says_where_another_thread_goes_on() -> None:
 
 
 def test_a_choice_that_is_impossible_falls_back() -> None:
-    """So any list of switches is a schedule."""
+    """A switch to a thread that does not exist, or at a step that never comes, is ignored."""
     log: list[str] = []
     run = machine_of(letters(log, "a"), letters(log, "b")).run(Schedule.parse("0>7 99>1"))
     assert ("".join(log), str(run.schedule)) == ("aaabbb", "-")
@@ -75,13 +79,13 @@ def test_a_choice_that_is_impossible_falls_back() -> None:
 
 @pytest.mark.parametrize("text", ["1", "1>", ">1", "x>1", "1>x", "5>1 5>0", "5>1 3>0", "-1>0", "1>-1", "1>" + "9" * 40])
 def test_what_is_no_schedule_is_refused(text: str) -> None:
-    """With the word that is wrong."""
+    """The refusal names the schedule."""
     with pytest.raises(InvalidRequestError, match="schedule"):
         Schedule.parse(text)
 
 
 def test_schedules_are_read_as_they_are_written() -> None:
-    """The empty one is a dash."""
+    """Reading the text of a schedule and writing it again gives the same text; the empty schedule is a dash."""
     for text in ("-", "5>1", "5>1 9>0"):
         assert str(Schedule.parse(text)) == text
     assert Schedule.parse("") == Schedule()
@@ -89,7 +93,7 @@ def test_schedules_are_read_as_they_are_written() -> None:
 
 @pytest.mark.parametrize("driver", [RandomDriver, PctDriver])
 def test_a_seed_gives_one_run_and_its_schedule_replays_it(driver: type[RandomDriver] | type[PctDriver]) -> None:
-    """Whoever has chosen."""
+    """Two runs with one seed are equal, and so is the run of the schedule that they print."""
 
     def run_with(chooser: Driver | Schedule) -> tuple[str, Schedule]:
         log: list[str] = []
@@ -105,14 +109,14 @@ def test_a_seed_gives_one_run_and_its_schedule_replays_it(driver: type[RandomDri
 
 
 def test_a_random_driver_may_stay() -> None:
-    """With stay=1 it never chooses."""
+    """With stay=1 every step takes the default choice."""
     log: list[str] = []
     machine_of(letters(log, "a"), letters(log, "b")).run(RandomDriver(0, stay=1.0))
     assert "".join(log) == "aaabbb"
 
 
 def test_pct_runs_the_highest_priority_and_lowers_it_at_change_points() -> None:
-    """Without changes threads run one after the other; with them they are broken up."""
+    """Without changes threads run one after the other; with changes they take turns."""
     orders = set()
     for seed in range(30):
         log: list[str] = []
@@ -122,6 +126,18 @@ def test_pct_runs_the_highest_priority_and_lowers_it_at_change_points() -> None:
         machine_of(letters(log, "a", 5), letters(log, "b", 5)).run(PctDriver(seed, changes=2, steps=10))
         orders.add("".join(log))
     assert len(orders) > 4
+
+
+def test_the_clock_moves_forward_only() -> None:
+    """It moves by some nanoseconds or to a time, and refuses to go back or to start before 0."""
+    clock = SimClock(5)
+    clock.advance(10)
+    clock.advance_to(15)
+    assert clock.now == 15
+    for bad in (lambda: clock.advance(-1), lambda: clock.advance_to(14), lambda: SimClock(-1)):
+        with pytest.raises(InvalidRequestError):
+            bad()
+    assert clock.now == 15
 
 
 # --- time --------------------------------------------------------------------------------------------------
@@ -142,13 +158,13 @@ def test_cpus_run_in_parallel(cpus: int, time: int) -> None:
 
 
 def test_a_lock_makes_the_other_cpu_wait_and_the_profile_says_so() -> None:
-    """Held for 100 ns by one: the other gets it at 100."""
+    """One thread holds the lock for 100 us, and the other waits for as long."""
     lock, profile = Lock("m"), LockProfile(LOCK_PROFILING)
 
     def user() -> Body:
         yield Acquire(lock, "a.c", 1)
         yield Spend(100_000)
-        yield Release(lock)
+        yield Unlock(lock)
 
     machine = machine_of(user(), user(), profile=profile)
     machine.run(Schedule.parse("1>1"))
@@ -158,7 +174,7 @@ def test_a_lock_makes_the_other_cpu_wait_and_the_profile_says_so() -> None:
 
 
 def test_a_thread_may_be_added_by_a_running_one() -> None:
-    """It begins at the time of the one that added it."""
+    """The new thread begins at the time of the thread that added it."""
     machine = Machine(cpus=1)
 
     def parent() -> Body:
@@ -178,7 +194,7 @@ def test_a_thread_may_be_added_by_a_running_one() -> None:
 
 
 def test_a_try_gets_a_free_lock_and_none_that_is_taken() -> None:
-    """It never waits, and lock order does not concern it."""
+    """A try never waits, and its order is not checked."""
     lock, got = Lock("m"), []
 
     def taker() -> Body:
@@ -186,21 +202,21 @@ def test_a_try_gets_a_free_lock_and_none_that_is_taken() -> None:
         got.append(mine)
         yield Preempt()
         if mine:
-            yield Release(lock)
+            yield Unlock(lock)
 
     machine_of(taker(), taker(), witness=Witness()).run(Schedule.parse("1>1"))
     assert got == [False, True]  # the second one is told first
 
 
 def test_a_lock_that_may_be_taken_again_is_given_back_as_often() -> None:
-    """Giant, for one; others panic."""
+    """Giant may be taken twice and must be released twice; taking another lock twice is a panic."""
 
     def twice(lock: Lock) -> Body:
         yield Acquire(lock)
         yield Acquire(lock)
-        yield Release(lock)
+        yield Unlock(lock)
         yield Preempt()
-        yield Release(lock)
+        yield Unlock(lock)
 
     assert machine_of(twice(GIANT), twice(GIANT)).run(Schedule.parse("3>1")).findings == ()
     (finding,) = machine_of(twice(Lock("m"))).run().findings
@@ -208,11 +224,11 @@ def test_a_lock_that_may_be_taken_again_is_given_back_as_often() -> None:
 
 
 def test_mistakes_with_locks_are_findings() -> None:
-    """Giving back what one does not hold, ending with a lock, and yielding what nobody knows."""
+    """Releasing a lock that is not held, ending with a lock held, and yielding an unknown operation are findings."""
     lock = Lock("m")
 
     def gives() -> Body:
-        yield Release(lock)
+        yield Unlock(lock)
 
     def keeps() -> Body:
         yield Acquire(lock)
@@ -229,38 +245,38 @@ def test_mistakes_with_locks_are_findings() -> None:
 
 
 def test_a_deadlock_names_who_waits_for_what() -> None:
-    """Two locks in two orders; with reversals a finding, the reversal comes first."""
+    """Two threads that take two locks in two orders deadlock; where reversals are findings, the reversal is found first."""
     one, two = Lock("one"), Lock("two")
 
     def both(first: Lock, second: Lock) -> Body:
         yield Acquire(first, "a.c", 1)
         yield Acquire(second, "a.c", 2)
-        yield Release(second)
-        yield Release(first)
+        yield Unlock(second)
+        yield Unlock(first)
 
     run = machine_of(both(one, two), both(two, one)).run(Schedule.parse("1>1"))
     assert str(run.findings[0]) == "deadlock: a waits for two, held by b; b waits for one, held by a"
     found = explore(lambda: machine_of(both(one, two), both(two, one)), preemptions=1)
     assert found.finding is not None
-    assert found.finding.kind == "deadlock"
+    assert found.finding.kind is FindingKind.DEADLOCK
     run = machine_of(both(one, two), both(two, one), witness=Witness(), reversals=True).run()
-    assert run.findings[0].kind == "reversal"
+    assert run.findings[0].kind is FindingKind.REVERSAL
     assert run.findings[0].message.startswith("lock order reversal\n")
 
 
 def test_paths_are_those_of_the_generators() -> None:
-    """Innermost first; what is around the outermost function is no kernel function; the kind of lock tells its taker."""
+    """A path lists functions from the innermost to the outermost kernel function, and begins with that of the lock's kind."""
     witness = Witness(order=[("a", "b")])
     a, b = Lock("a", LockKind.SX), Lock("b", LockKind.SX)
 
     def fdalloc() -> Body:
         yield Acquire(a, "k.c", 2)
-        yield Release(a)
+        yield Unlock(a)
 
     def pipe() -> Body:
         yield Acquire(b, "k.c", 1)
         yield from fdalloc()
-        yield Release(b)
+        yield Unlock(b)
 
     def program() -> Body:
         yield from pipe()
@@ -278,7 +294,7 @@ def sleeper(lock: Lock | None = None) -> Body:
         yield Acquire(lock)
     yield SleepOn("c", lock)
     if lock is not None:
-        yield Release(lock)
+        yield Unlock(lock)
 
 
 def waker(*, one: bool = False, ns: int = 0) -> Body:
@@ -288,37 +304,65 @@ def waker(*, one: bool = False, ns: int = 0) -> Body:
 
 
 def test_a_sleeper_gives_its_lock_back_and_takes_it_again() -> None:
-    """Giant is dropped as well, however often it is held, and had again."""
+    """A sleeper also drops Giant, however often it holds it, and takes it again as often."""
     lock = Lock("m")
 
     def deep() -> Body:
         yield Acquire(GIANT)
         yield Acquire(GIANT)
         yield from sleeper(lock)
-        yield Release(GIANT)
-        yield Release(GIANT)
+        yield Unlock(GIANT)
+        yield Unlock(GIANT)
 
     def user() -> Body:
         yield Acquire(GIANT)
         yield Acquire(lock)
         yield WakeUp("c")
         yield Spend(10)
-        yield Release(lock)
-        yield Release(GIANT)
+        yield Unlock(lock)
+        yield Unlock(GIANT)
 
     machine = machine_of(deep(), user())
     assert machine.run().findings == ()
     assert machine.clock.now == 10
 
 
+def test_any_lock_can_be_one_that_sleepers_drop() -> None:
+    """A sleeper drops it and takes it again, and it may come before or after sleepable locks, but not after a mutex."""
+    big, sx = Lock("big", dropped_by_sleepers=True), Lock("x", LockKind.SX)
+    held: list[str] = []
+
+    def holder() -> Body:
+        yield Acquire(sx)
+        yield Acquire(big)
+        yield from sleeper()
+        held.append("sleeper")
+        yield Unlock(big)
+        yield Unlock(sx)
+
+    def taker() -> Body:
+        yield Acquire(big)
+        held.append("taker")
+        yield WakeUp("c")
+        yield Unlock(big)
+
+    witness = Witness(RULES["2006"])
+    assert machine_of(holder(), taker(), witness=witness).run().findings == ()
+    assert held == ["taker", "sleeper"]
+    assert witness.reports == []
+    with witness.held(Lock("m"), "a.c", 1), witness.held(big, "a.c", 2) as report:
+        assert report is not None
+        assert report.header == "lock order reversal: (big after non-sleepable)"
+
+
 def test_who_sleeps_with_a_mutex_held_panics_and_with_a_sleepable_lock_may() -> None:
-    """The one that is given back does not count."""
+    """A mutex that is held in sleep is a panic, and a sleepable lock is not."""
     mutex, sx = Lock("m"), Lock("x", LockKind.SX)
 
     def holder(lock: Lock) -> Body:
         yield Acquire(lock)
         yield from sleeper()
-        yield Release(lock)
+        yield Unlock(lock)
 
     run = machine_of(holder(mutex)).run()
     assert run.findings[0].message == "a: PanicError: a sleeps and holds m"
@@ -326,7 +370,7 @@ def test_who_sleeps_with_a_mutex_held_panics_and_with_a_sleepable_lock_may() -> 
 
 
 def test_those_who_slept_longest_are_woken_first() -> None:
-    """In order of their time, then of their turn; or all at once."""
+    """A wakeup for one wakes the thread that fell asleep first, by time and then by turn; any other wakes all."""
 
     def late() -> Body:
         yield Spend(5)
@@ -354,7 +398,7 @@ def test_a_wakeup_that_came_too_early_is_a_lost_one() -> None:
     ("code", "kind"), [("P1", "limit exceeded"), ("I9", "limit exceeded"), ("I1", "broken invariant")]
 )
 def test_a_broken_invariant_ends_the_run(code: str, kind: str) -> None:
-    """At the step that broke it; a limit has a name of its own."""
+    """The run ends at the step that broke the invariant, and a broken limit has a kind of its own."""
     broken: list[Violation] = []
 
     def breaks() -> Body:
@@ -368,7 +412,7 @@ def test_a_broken_invariant_ends_the_run(code: str, kind: str) -> None:
 
 
 def test_a_run_that_does_not_end_is_a_finding() -> None:
-    """After so many steps."""
+    """A run that takes all its steps ends with the finding that it does not end."""
 
     def loops() -> Body:
         while True:
@@ -401,7 +445,7 @@ def racers(n: int) -> Machine:
 
 
 def test_exploring_finds_the_least_preemptions_and_makes_the_schedule_short() -> None:
-    """One preemption; and its schedule replays."""
+    """A race that needs one preemption is found with one, and its schedule replays it."""
     assert explore(lambda: racers(2), preemptions=0).complete
     found = explore(lambda: racers(2), preemptions=2)
     assert found.run is not None
@@ -411,7 +455,7 @@ def test_exploring_finds_the_least_preemptions_and_makes_the_schedule_short() ->
 
 
 def test_searching_with_drivers_finds_it_as_well_and_shortens_it() -> None:
-    """Or runs out of drivers."""
+    """A search that runs out of drivers has found nothing, and does not claim to be complete."""
     found = search(lambda: racers(3), (RandomDriver(seed) for seed in range(100)))
     assert found.run is not None
     assert len(found.run.schedule.switches) <= 2
@@ -440,7 +484,7 @@ def test_exploring_every_schedule_means_every_order() -> None:
 
 
 def test_exploring_stops_when_told() -> None:
-    """It says that it is not complete."""
+    """A search that was stopped by its bound says that it is not complete."""
     done = explore(lambda: machine_of(letters([], "a"), letters([], "b")), preemptions=6, most=5)
     assert (done.schedules, done.complete, done.finding) == (5, False, None)
 

@@ -6,13 +6,14 @@ may be left: no descriptor, no buffer, no pair, no broken invariant.
 
 Tests that never sleep ask the pipe itself, without locks and threads, since they call it many thousand times.
 
-Source: facts/kernel.md section 7.
+Source: tools/regression/pipe of FreeBSD in early 2006, and tests/sys/kern/pipe of later years.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Final
 
 import attrs
@@ -21,10 +22,23 @@ from coalloc.errors import CoallocError, InvalidRequestError, PipeError
 from coalloc.kernel.config import KernelConfig
 from coalloc.kernel.process import Call, Kernel, Process, Xint0x80_syscall
 from coalloc.pipes.designs import DESIGNS, Design
-from coalloc.pipes.eras import BIG_PIPE_SIZE, PIPE_BUF
+from coalloc.pipes.eras import BIG_PIPE_SIZE, PIPE_BUF, Era
+from coalloc.scenarios.options import ERAS_OPTION, Int, Option, config_of, designs_option
+from coalloc.scenarios.progress import Progress
+from coalloc.scenarios.result import Column, Result, Table
+from coalloc.scenarios.scenario import Scenario
 from coalloc.units import KiB, MiB
 
-__all__ = ["TESTS", "PipeTest", "PipeTestFailure", "PipeTestResult", "run_test"]
+__all__ = [
+    "OFFERED",
+    "TESTS",
+    "PipeTest",
+    "PipeTestFailure",
+    "PipeTestReport",
+    "PipeTestResult",
+    "run_test",
+    "scenario_of",
+]
 
 _PAGE: Final = 4 * KiB
 _MOST_STEPS: Final = 10_000_000
@@ -309,3 +323,83 @@ TESTS: Final[Mapping[str, PipeTest]] = {
     )
 }
 """The tests by name."""
+
+
+# --- the scenarios -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class PipeTestReport(Result):
+    """What came of one test, over some eras and designs.
+
+    Args:
+        test: The test.
+        results: One result for each era and design.
+    """
+
+    test: PipeTest
+    results: tuple[PipeTestResult, ...]
+
+    def parts(self) -> Iterator[str | Table]:
+        """Yield a table of passes and failures, and what is known of the eras that fail."""
+        yield f"{self.test.name}: {self.test.title}\n"
+        yield Table(
+            (
+                Column("era", no_wrap=True),
+                Column("design", no_wrap=True),
+                Column("", no_wrap=True),
+                Column("what happened"),
+            ),
+            tuple((r.era, r.design, "pass" if r.passed else "fail", r.reason) for r in self.results),
+        )
+        for era, why in {r.era: r.known for r in self.results if r.known}.items():
+            yield f"\n{era} is known to fail: {why}"
+
+    def as_json(self) -> object:
+        """Return the results."""
+        return [attrs.asdict(r) | {"passed": r.passed, "expected": r.expected} for r in self.results]
+
+    @property
+    def failure(self) -> str:
+        """Which eras and designs did not do what is known of them."""
+        odd = [f"{r.era} {r.design}" for r in self.results if not r.expected]
+        return f"not as is known of the era: {', '.join(odd)}" if odd else ""
+
+
+def _run(
+    test: PipeTest, progress: Progress, *, era: tuple[Era, ...], designs: tuple[Design, ...], times: int
+) -> PipeTestReport:
+    if times < 0 or (times and not test.times):
+        why = "must be at least 1, or 0" if test.times else "this test repeats nothing"
+        raise InvalidRequestError("--times", times, why)
+    runs = [(config_of(chosen), design) for chosen in era for design in designs]
+    results: list[PipeTestResult] = []
+    with progress.task(test.name, len(runs)) as advance:
+        for config, design in runs:
+            results.append(run_test(test, config, design, times=times or None))
+            if advance is not None:
+                advance(len(results))
+    return PipeTestReport(test, tuple(results))
+
+
+def scenario_of(test: PipeTest) -> Scenario:
+    """Return the scenario that runs a test over eras and designs."""
+    repeated = f"{test.times:,} times" if test.times else "once"
+    return Scenario(
+        test.name,
+        f"""{test.title} ({repeated}).
+
+        Exit status 0 if each era does what is known of it, 1 if one does not.
+        """,
+        partial(_run, test),
+        (
+            ERAS_OPTION,
+            designs_option(freebsd=True),
+            Option("times", Int(), 0, "How often the test does what it repeats; 0: as FreeBSD has it."),
+        ),
+        rank=20,
+    )
+
+
+OFFERED: Final = tuple(scenario_of(test) for test in TESTS.values())
+"""A scenario for each test."""

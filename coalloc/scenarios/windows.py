@@ -1,4 +1,4 @@
-"""Windows that real kernels had between one step and the next, each in a wrong and a right version, for the explorer.
+"""The scenario ``windows``: windows that real kernels had between two steps, each in a wrong and a right version.
 
 A *window* is small enough for every schedule of a few preemptions to be run.  The wrong version has a bug that a kernel had
 (the mutant's number is that of the conformance kit's list); some schedule shows it, and the schedule's text replays it.  The
@@ -20,29 +20,26 @@ import attrs
 
 from coalloc.contract import EAGER, Fit
 from coalloc.errors import ExhaustionError, InvalidRequestError, Violation
-from coalloc.kernel.locks import GIANT, Lock
-from coalloc.kernel.smp import (
-    Acquire,
-    Body,
-    Driver,
-    Exploration,
-    Machine,
-    PctDriver,
-    RandomDriver,
-    Release,
-    SleepOn,
-    Spend,
-    WakeUp,
-    explore,
-    search,
-)
+from coalloc.kernel.giant import GIANT
 from coalloc.pipes.budget import Budget
 from coalloc.pipes.eras import ERAS, PIPE_SIZE
+from coalloc.scenarios.options import SEED, Flag, Int, Names, Option, Text
+from coalloc.scenarios.progress import Progress
+from coalloc.scenarios.result import Column, Result, Table
+from coalloc.scenarios.scenario import Scenario
+from coalloc.sched.explore import SearchResult, explore, search
+from coalloc.sched.locks import Lock
+from coalloc.sched.machine import Machine
+from coalloc.sched.ops import Acquire, Body, SleepOn, Spend, Unlock, WakeUp
+from coalloc.sched.pct_driver import PctDriver
+from coalloc.sched.random_driver import RandomDriver
+from coalloc.sched.run import FindingKind, Run
+from coalloc.sched.schedule import Driver, Schedule
 from coalloc.space.coalescing import CoalescingSpace
 from coalloc.units import PAGE_SIZE
 from coalloc.vm.kernelmap import KernelMap
 
-__all__ = ["DRIVERS", "WINDOWS", "Window", "look"]
+__all__ = ["DRIVERS", "OFFERED", "WINDOWS", "Replayed", "Searches", "Window", "look"]
 
 
 @attrs.frozen
@@ -53,14 +50,14 @@ class Window:
         name: Its key in ``WINDOWS``.
         title: What the wrong version does.
         mutant: The number of the bug in the conformance kit's list, such as M32; empty if it is not in it.
-        finds: The kind of finding that the wrong version leads to; empty if there is no wrong version.
+        finds: The kind of finding that the wrong version leads to; None if there is no wrong version.
         make: Makes a machine with its threads; of the right version, if its argument is true.
     """
 
     name: str
     title: str
     mutant: str
-    finds: str
+    finds: FindingKind | None
     make: Callable[[bool], Machine]
 
 
@@ -72,7 +69,7 @@ def look(
     preemptions: int = 2,
     most: int = 10_000,
     seed: int = 0,
-) -> Exploration:
+) -> SearchResult:
     """Look for a schedule that shows a window, and make it short.
 
     Args:
@@ -118,11 +115,11 @@ def _charge(right: bool) -> Machine:
         yield Acquire(lock)
         fits = budget.leaves_room(PIPE_SIZE)
         if not right:
-            yield Release(lock)  # the buffer is mapped meanwhile
+            yield Unlock(lock)  # the buffer is mapped meanwhile
             yield Acquire(lock)
         if fits:
             budget.add(PIPE_SIZE)
-        yield Release(lock)
+        yield Unlock(lock)
 
     def watch() -> Iterable[Violation]:
         if budget.kva_used > budget.maxpipekva:
@@ -147,7 +144,7 @@ class _Arenas:
     def alloc(self) -> Body:
         yield Acquire(self._lock)
         if not self._free:
-            yield Release(self._lock)  # mapping may sleep
+            yield Unlock(self._lock)  # mapping may sleep
             base = self._source.map(2 * PAGE_SIZE)
             yield Acquire(self._lock)
             if self._right and self._free:  # another thread was faster
@@ -156,7 +153,7 @@ class _Arenas:
                 self._arenas.append(base)
                 self._free = sorted([*self._free, base, base + PAGE_SIZE])
         self._free.pop(0)
-        yield Release(self._lock)
+        yield Unlock(self._lock)
 
     def violations(self) -> Iterable[Violation]:
         for base in self._arenas:
@@ -189,14 +186,14 @@ def _alloc(space: CoalescingSpace, lock: Lock, n_pages: int, *, gap: bool = Fals
             break
         except ExhaustionError:
             if gap:
-                yield Release(lock)  # and whatever is freed here wakes nobody
+                yield Unlock(lock)  # and whatever is freed here wakes nobody
                 yield SleepOn("space")
                 yield Acquire(lock)
             else:
                 yield SleepOn("space", lock)
     space.free(base)
     yield WakeUp("space")
-    yield Release(lock)
+    yield Unlock(lock)
 
 
 def _free(space: CoalescingSpace, lock: Lock, base: int, *, least: int = 0, one: bool = False) -> Body:
@@ -206,7 +203,7 @@ def _free(space: CoalescingSpace, lock: Lock, base: int, *, least: int = 0, one:
     space.free(base)
     if size >= least:
         yield WakeUp("space", one=one)
-    yield Release(lock)
+    yield Unlock(lock)
 
 
 def _exact(right: bool) -> Machine:
@@ -243,17 +240,17 @@ def _order(right: bool) -> Machine:
     def fdgrowtable() -> Body:
         yield Acquire(filedesc)
         if right:
-            yield Release(filedesc)
+            yield Unlock(filedesc)
         yield Acquire(GIANT)  # uma_large_free
-        yield Release(GIANT)
+        yield Unlock(GIANT)
         if not right:
-            yield Release(filedesc)
+            yield Unlock(filedesc)
 
     def under_giant() -> Body:
         yield Acquire(GIANT)
         yield Acquire(filedesc)
-        yield Release(filedesc)
-        yield Release(GIANT)
+        yield Unlock(filedesc)
+        yield Unlock(GIANT)
 
     return _machine(lambda: (), pipe=fdgrowtable(), giant=under_giant())
 
@@ -275,12 +272,12 @@ def _reference(_right: bool) -> Machine:
                 break
             except ExhaustionError:
                 yield SleepOn("space", lock)
-        yield Release(lock)
+        yield Unlock(lock)
         yield Spend(1)
         yield Acquire(lock)
         space.free(base)
         yield WakeUp("space")
-        yield Release(lock)
+        yield Unlock(lock)
 
     def watch() -> Iterable[Violation]:
         yield from space.violations()
@@ -299,13 +296,169 @@ def _machine(watch: Callable[[], Iterable[Violation]], **bodies: Body) -> Machin
 WINDOWS: Final[Mapping[str, Window]] = {
     window.name: window
     for window in (
-        Window("charge", "the limit is checked in one step and charged in another", "M32", "limit exceeded", _charge),
-        Window("import", "an arena is kept although another thread made room", "M41", "broken invariant", _import),
-        Window("exact", "only a free of the size waited for wakes the sleeper", "M61", "sleeps for ever", _exact),
-        Window("sleep", "the lock is given back before one goes to sleep", "M61", "lost wakeup", _sleep),
-        Window("wake-one", "one sleeper is woken, and it is the wrong one", "M62", "sleeps for ever", _wake_one),
-        Window("order", "Giant is taken under a descriptor table's lock", "", "deadlock", _order),
-        Window("reference", "the reference space under one lock, with sleepers", "", "", _reference),
+        Window(
+            "charge",
+            "the limit is checked in one step and charged in another",
+            "M32",
+            FindingKind.LIMIT_EXCEEDED,
+            _charge,
+        ),
+        Window(
+            "import", "an arena is kept although another thread made room", "M41", FindingKind.BROKEN_INVARIANT, _import
+        ),
+        Window(
+            "exact", "only a free of the size waited for wakes the sleeper", "M61", FindingKind.SLEEPS_FOR_EVER, _exact
+        ),
+        Window("sleep", "the lock is given back before one goes to sleep", "M61", FindingKind.LOST_WAKEUP, _sleep),
+        Window(
+            "wake-one", "one sleeper is woken, and it is the wrong one", "M62", FindingKind.SLEEPS_FOR_EVER, _wake_one
+        ),
+        Window("order", "Giant is taken under a descriptor table's lock", "", FindingKind.DEADLOCK, _order),
+        Window("reference", "the reference space under one lock, with sleepers", "", None, _reference),
     )
 }
 """The windows by name; the last one has a right version only."""
+
+# --- the scenario ------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Searches(Result):
+    """What looking for schedules came to.
+
+    Args:
+        rows: For each window, and for its wrong and its right version: whether it is the right one, and what was found.
+    """
+
+    rows: tuple[tuple[Window, bool, SearchResult], ...]
+
+    def parts(self) -> Iterator[Table]:
+        """Yield a table with a row for each version."""
+        yield Table(
+            (
+                *(Column(name, no_wrap=True) for name in ("window", "", "version")),
+                Column("schedules", right=True, no_wrap=True),
+                Column("schedule that shows it", no_wrap=True),
+                Column("found"),
+            ),
+            tuple(
+                (
+                    window.name,
+                    window.mutant,
+                    _version(right),
+                    f"{found.schedules:,}",
+                    "" if found.run is None else str(found.run.schedule),
+                    f"none, in {'all' if found.complete else 'so many'}"
+                    if found.finding is None
+                    else str(found.finding),
+                )
+                for window, right, found in self.rows
+            ),
+        )
+
+    def as_json(self) -> object:
+        """Return what was found, version by version."""
+        return [
+            {
+                "window": window.name,
+                "mutant": window.mutant,
+                "version": _version(right),
+                "schedules": found.schedules,
+                "complete": found.complete,
+                "finding": None if found.finding is None else str(found.finding),
+                "schedule": None if found.run is None else str(found.run.schedule),
+            }
+            for window, right, found in self.rows
+        ]
+
+    @property
+    def failure(self) -> str:
+        """The wrong versions without a finding, and the right ones with one."""
+        missed = [
+            f"{window.name} ({_version(right)})"
+            for window, right, found in self.rows
+            if (found.finding is None) is not right
+        ]
+        return f"not as it should be: {', '.join(missed)}" if missed else ""
+
+
+@attrs.frozen
+class Replayed(Result):
+    """What one schedule of one window leads to; it fails if there is a finding, and its text says which.
+
+    Args:
+        window: The window's name.
+        schedule: The schedule, as it was given.
+        run: The run.
+    """
+
+    window: str
+    schedule: str
+    run: Run
+
+    def parts(self) -> Iterator[str]:
+        """Yield the finding, or that there is none."""
+        yield "\n".join(map(str, self.run.findings)) or f"nothing is found in {self.run.steps} steps"
+
+    def as_json(self) -> object:
+        """Return the findings."""
+        return {"window": self.window, "schedule": self.schedule, "findings": [str(f) for f in self.run.findings]}
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is a finding."""
+        return bool(self.run.findings)
+
+
+def _version(right: bool) -> str:
+    return "right" if right else "wrong"
+
+
+def _run(
+    progress: Progress,
+    *,
+    names: tuple[str, ...],
+    driver: str,
+    preemptions: int,
+    most: int,
+    schedule: str,
+    fixed: bool,
+    seed: int,
+) -> Searches | Replayed:
+    chosen = [WINDOWS[name] for name in names]
+    if schedule:
+        if len(chosen) != 1:
+            raise InvalidRequestError("--schedule", schedule, "name the one window that it is for")
+        (window,) = chosen
+        run = window.make(fixed or window.finds is None).run(Schedule.parse(schedule))
+        return Replayed(window.name, schedule, run)
+    rows: list[tuple[Window, bool, SearchResult]] = []
+    for window in chosen:
+        for right in (False, True) if window.finds else (True,):
+            progress.say(f"{window.name}, {_version(right)}")
+            found = look(window, right=right, driver=driver, preemptions=preemptions, most=most, seed=seed)
+            rows.append((window, right, found))
+    return Searches(tuple(rows))
+
+
+OFFERED: Final = (
+    Scenario(
+        "windows",
+        """Look at every schedule of small configurations: windows that real kernels had, and the versions that are right.
+
+        Exit status 0 if each bug is found and each right version passes, 1 if not.  With --schedule: 1 if something is found.
+        """,
+        _run,
+        (
+            Option("names", Names(WINDOWS, "window"), None, f"Which; there are {', '.join(WINDOWS)}.", "[NAME]..."),
+            Option("driver", Text(), "exhaustive", f"Who chooses the schedules: {', '.join(DRIVERS)}."),
+            Option("preemptions", Int(), 2, "Most preemptions in a schedule."),
+            Option("most", Int(), 10_000, "Most schedules to run of each."),
+            Option("schedule", Text(), "", 'Run this schedule of one window only, such as "2>1".'),
+            Option("fixed", Flag(), False, "With --schedule: run the right version."),
+            SEED,
+        ),
+        rank=60,
+    ),
+)
+"""The scenario of this module."""

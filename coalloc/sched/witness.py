@@ -1,20 +1,21 @@
 """`Witness`: the lock-order checker, by the rules of 2004, 2006 and 2008; keeps L1 (the learned order is acyclic).
 
-Order is kept between *types* of locks, not between locks: whoever takes a lock of type B while holding one of type A teaches
-that A comes before B.  Later, taking A while holding B is a *reversal*: not a deadlock, but the proof that one is possible.
-A list of orders is known from the start (:data:`ORDER`).
+Order is kept between *types* of locks, not between locks.  A thread that takes a lock of type B while it holds one of type A
+teaches that A comes before B.  Taking A while holding B is then a *reversal*: not a deadlock yet, but proof that one is
+possible.  Some orders are known from the start (:data:`ORDER`).
 
-At each acquisition the rules are asked in the kernel's sequence (facts/kernel.md section 4.2): what is not checked at all (a
-try, the first lock); recursion; duplicates of a type; a known order; then every lock that the thread holds, the most recent
-first.  What comes after a report teaches nothing.
+An acquisition is checked in the order of the kernel's witness_checkorder(): first what is exempt (a try, a thread's first
+lock), then recursion, duplicates of a type, a known order, and at last every lock that the thread holds, the most recent first.
+An acquisition that was reported teaches no order.
 
-Giant is special: it is dropped by whoever sleeps, so it may come before or after a sleepable lock, and comes before all
-mutexes.  Sleepable locks come before those whose holder may not sleep.
+Giant is special.  A thread that sleeps drops it, so it may come before or after a sleepable lock; it comes before all mutexes.
+The same holds for every lock that is ``dropped_by_sleepers``.  Sleepable locks come before locks whose holder may not sleep.
 
-Eras differ by data (:class:`WitnessRules`): the header of a report, and what silences a second one.  Spin locks have lists of
-their own, as in the kernel, where they are held by a CPU.
+Eras differ by data (:class:`WitnessRules`): the header of a report, and what silences a second report.  Spin locks are listed
+apart from the others, as in the kernel, where a CPU holds them.
 
-Source: facts/kernel.md sections 4.1 to 4.4; B39 to B45.
+Source: FreeBSD kern/subr_witness.c of April-May 2004 and of early 2006, witness_checkorder() and witness_warn(); the report
+in the mail freebsd-current 2004-January/020191; B39 to B45.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Final
 import attrs
 
 from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, Violation
-from coalloc.kernel.locks import GIANT, Lock, LockKind
+from coalloc.sched.locks import Lock, LockKind
 
 __all__ = ["ORDER", "RULES", "Held", "OrderReport", "Witness", "WitnessRules"]
 
@@ -38,7 +39,7 @@ ORDER: Final[tuple[tuple[str, ...], ...]] = (
     ),
     ("system map", "vm page queue mutex", "vnode interlock", "cdev"),
 )  # fmt: skip
-"""The orders that matter here and that WITNESS knows from the start; each type comes before the next."""
+"""Of the orders that FreeBSD's WITNESS knows from the start, those that matter here; each type comes before the next."""
 
 
 @attrs.frozen
@@ -48,9 +49,9 @@ class WitnessRules:
     Args:
         name: Its key in ``RULES``.
         says_why: Whether the header says why an order is wrong, and ends in a colon.
-        giant_rule: Whether Giant after a lock that is not sleepable is wrong whatever has been learned.
-        per_pair: Whether a report silences further ones of its two types in both directions; if not, all those with the same
-            type held, whatever is wanted.
+        giant_rule: Whether it is wrong to take Giant while holding a lock that is not sleepable, whatever was learned.
+        per_pair: Whether a report silences later reports of its two types, in both directions.  If not, it silences all later
+            reports in which the same type is held.
         blessed: Pairs of types that may be taken in either order.
     """
 
@@ -94,8 +95,8 @@ class OrderReport:
 
     Args:
         header: The first line.
-        locks: The locks that it names, with file and line, in its order; the last one was wanted, the others held.
-        path: The calls that led to it, innermost first; empty where nobody told.
+        locks: The locks that it names, each with file and line, as printed: the last one was wanted, the others were held.
+        path: The calls that led to it, innermost first; empty if they are not known.
     """
 
     header: str
@@ -122,10 +123,10 @@ class Witness:
     """Watch which locks threads take in which order, and report what may deadlock.
 
     Args:
-        rules: Whose; see :data:`RULES`.
-        order: Orders known from the start.
+        rules: The rules of one of the years in :data:`RULES`.
+        order: The orders known from the start.
         trace: Whether reports end with the calls that led to them (debug.witness.trace).
-        on_report: Is told of each report as it is made.
+        on_report: Called with each report as it is made.
 
     Raises:
         InvalidRequestError: If the orders contradict each other.
@@ -133,7 +134,7 @@ class Witness:
     Complexity:
         A check takes O(held * (types + edges)) steps; nothing where at most one lock is held.
 
-    >>> from coalloc.kernel.locks import Lock
+    >>> from coalloc.sched.locks import Lock
     >>> witness, a, b = Witness(), Lock("a", address=16), Lock("b", address=32)
     >>> with witness.held(a, "x.c", 1), witness.held(b, "x.c", 2):
     ...     pass
@@ -257,7 +258,7 @@ class Witness:
             if earlier is not None:
                 named.insert(0, (earlier.lock, earlier.place))
             return self._report(self._header(reason), named, thread, path)
-        if not (latest.lock is GIANT and lock.kind.sleepable):
+        if not (latest.lock.dropped_by_sleepers and lock.kind.sleepable):
             self._learn(latest.lock.type, lock.type)
         return None
 
@@ -303,7 +304,7 @@ class Witness:
         items = [
             item
             for item in self.locks_held(thread)
-            if not sleeping or not (item.lock.kind.sleepable or item.lock is GIANT)
+            if not sleeping or not (item.lock.kind.sleepable or item.lock.dropped_by_sleepers)
         ]
         if not items:
             return ""
@@ -351,12 +352,12 @@ class Witness:
 
     def _wrong(self, held: Lock, wanted: Lock) -> str | None:
         """Return why one lock may not be taken under another, or None."""
-        if (held.kind.sleepable and wanted is GIANT) or (wanted.kind.sleepable and held is GIANT):
+        if (held.kind.sleepable and wanted.dropped_by_sleepers) or (wanted.kind.sleepable and held.dropped_by_sleepers):
             return None
         if wanted.kind.sleepable and not held.kind.sleepable:
             return "sleepable after non-sleepable"
-        if wanted is GIANT and self.rules.giant_rule:
-            return "Giant after non-sleepable"
+        if wanted.dropped_by_sleepers and self.rules.giant_rule:
+            return f"{wanted.name} after non-sleepable"
         return "" if self._leads(wanted.type, held.type) else None
 
     def _header(self, reason: str) -> str:

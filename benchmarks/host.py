@@ -1,4 +1,4 @@
-"""One line about the machine and the interpreter, for the head of every measurement."""
+"""One line about the host and the interpreter, for the head of every measurement."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["head"]
 
 
 def head(load: str, seed: int) -> str:
-    """Return the line: load, seed, machine, Python."""
+    """Return the line: load, seed, processor, Python."""
     return f"load: {load}; seed {seed}; {describe_machine()}, {os.cpu_count()} CPUs"
