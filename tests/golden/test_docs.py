@@ -108,6 +108,15 @@ def test_a_scenario_prints_what_the_page_shows(name: str, capsys: pytest.Capture
     assert capsys.readouterr().out == (ROOT / "docs" / "examples" / f"{name}.txt").read_text(encoding="utf-8")
 
 
+def test_every_word_of_the_glossary_is_used_in_the_package() -> None:
+    """What stands on the left of its tables, as a word of its own."""
+    lines = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
+    words = [word for line in lines if line.startswith("| `") for word in re.findall("`([^`]+)`", line.split("|")[1])]
+    sources = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "coalloc").rglob("*.py"))
+    assert {"arena", "space", "segment", "hole", "kva_limit", "Fit.CLASS_BEST"} <= {*words}
+    assert [word for word in words if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", sources)] == []
+
+
 def test_the_facade_exports_what_it_says_sorted_and_all_of_it() -> None:
     """``from coalloc import *`` has no surprises."""
     import coalloc
