@@ -23,7 +23,8 @@ MORE = {
     "check": ("--examples", "10"),
     "mutants": ("--timeout", "100"),
     "scalability": ("--count", "256"),
-    "mail": ("--limit", "4M"),
+    "mail": ("--limit", "2M"),
+    "locks": ("--pipes", "100"),
 }
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -71,6 +72,7 @@ def test_the_pages_commands_are_found() -> None:
     assert ["trace", "trace"] in [[arguments[0] for arguments in sequence] for sequence in SEQUENCES.values()]
 
 
+@pytest.mark.usefixtures("build_read_once")
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_a_command_of_the_pages_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
