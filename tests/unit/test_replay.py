@@ -91,15 +91,14 @@ def test_the_rest_of_a_large_write_is_not_atomic() -> None:
     assert (outcome.pipes.bytes_written, outcome.waits) == (4146, Waits(waits=1, stranded=1))
 
 
-def test_a_crowded_machine_loses_nothing_and_comes_to_an_end() -> None:
+@pytest.mark.parametrize(("era", "refuses"), [("2006", False), ("2004-01", True), ("current", True)])
+def test_a_crowded_machine_loses_nothing_and_comes_to_an_end(era: str, refuses: bool) -> None:
     """Eight builds at once within 128 KiB: what cannot be had is refused, what waits goes on."""
-    crowd = overlay(BUILD, 8, 30_000_000, 1)
-    for era, refuses in (("2006", False), ("2004-01", True), ("current", True)):
-        outcome = replay(crowd, DESIGNS["per-pipe"], era=ERAS[era], limit=1 << 17)
-        assert outcome.waits.waits > 10_000
-        assert (outcome.pipes.pipes_refused > 0) is refuses
-        assert outcome.pipes.pipes == 0
-        assert outcome.pipes.bytes_written >= outcome.pipes.bytes_read
+    outcome = replay(overlay(BUILD, 8, 30_000_000, 1), DESIGNS["per-pipe"], era=ERAS[era], limit=1 << 17)
+    assert outcome.waits.waits > 10_000
+    assert (outcome.pipes.pipes_refused > 0) is refuses
+    assert outcome.pipes.pipes == 0
+    assert outcome.pipes.bytes_written >= outcome.pipes.bytes_read
 
 
 def test_what_nobody_will_read_is_broken_and_what_still_waits_is_stranded() -> None:
