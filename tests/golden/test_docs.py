@@ -17,7 +17,7 @@ from coalloc import cli
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 ALLOCATORS = ROOT / "docs" / "examples" / "allocators"
-FEWER = {"--pipes": "300", "--copies": "3", "--pages": "4", "--ops": "2", "--examples": "20", "--times": "50"}
+FEWER = {"--pipes": "300", "--copies": "2", "--pages": "4", "--ops": "2", "--examples": "20", "--times": "50"}
 MORE = {
     "soak": ("--operations", "500"),
     "check": ("--examples", "10"),
