@@ -51,6 +51,7 @@ bench: $(VENV)/dev
 	$(BIN)/python -m pytest -q -p no:xdist benchmarks/test_calls.py --benchmark-only
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.replay
+	$(BIN)/python -m benchmarks.startup
 
 docs: $(VENV)/dev
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

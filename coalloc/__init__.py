@@ -8,63 +8,108 @@
 1
 """
 
-from coalloc.contract import (
-    EAGER,
-    NEVER,
-    RETAIN,
-    Coalescing,
-    Completeness,
-    Constraint,
-    Contract,
-    Fit,
-    Geometry,
-    Release,
-    Resize,
-    Tie,
-    Work,
-)
-from coalloc.errors import (
-    BadFreeError,
-    CoallocError,
-    ExhaustionError,
-    Explanation,
-    FreeFault,
-    InvalidRequestError,
-    InvariantViolation,
-    KvaLimitError,
-    MissingExtraError,
-    NoSpaceError,
-    PipeError,
-    ProgramError,
-    SpanOverlapError,
-    Violation,
-)
-from coalloc.extent import Extent
-from coalloc.pipes.budget import ROOT, Owner
-from coalloc.pipes.designs import DESIGNS, Design
-from coalloc.pipes.eras import ERAS, Era
-from coalloc.pipes.kernels import KERNELS
-from coalloc.pipes.linux import LinuxPipe, LinuxPipes
-from coalloc.pipes.pair import PipePair
-from coalloc.pipes.system import PipeCounters, PipeSystem
-from coalloc.sched.clock import SimClock
-from coalloc.space.buddy import BuddySpace
-from coalloc.space.cached import CachedSpace
-from coalloc.space.cells import CellSpace
-from coalloc.space.coalescing import CoalescingSpace
-from coalloc.space.permap import PerPipeSpace
-from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
-from coalloc.space.vmem import VmemSpace
-from coalloc.units import PAGE_SIZE, GiB, KiB, MiB, format_size, parse_size
-from coalloc.vm.costs import COSTS, CostModel, Estimate
-from coalloc.vm.kernelmap import KernelMap, MapCounters
-from coalloc.vm.source import Source
-from coalloc.workload.bundled import bundled_build
-from coalloc.workload.overlay import overlay
-from coalloc.workload.program import PipeOp, PipeOpKind, PipeProgram, SpaceOp, SpaceOpKind, SpaceProgram
-from coalloc.workload.replay import Outcome, replay
-from coalloc.workload.strace import import_strace
-from coalloc.workload.textformat import load, save
+from typing import TYPE_CHECKING
+
+from coalloc._imports import lazy_names
+
+if TYPE_CHECKING:
+    from coalloc.contract import (
+        EAGER,
+        NEVER,
+        RETAIN,
+        Coalescing,
+        Completeness,
+        Constraint,
+        Contract,
+        Fit,
+        Geometry,
+        Release,
+        Resize,
+        Tie,
+        Work,
+    )
+    from coalloc.errors import (
+        BadFreeError,
+        CoallocError,
+        ExhaustionError,
+        Explanation,
+        FreeFault,
+        InvalidRequestError,
+        InvariantViolation,
+        KvaLimitError,
+        MissingExtraError,
+        NoSpaceError,
+        PipeError,
+        ProgramError,
+        SpanOverlapError,
+        Violation,
+    )
+    from coalloc.extent import Extent
+    from coalloc.pipes.budget import ROOT, Owner
+    from coalloc.pipes.designs import DESIGNS, Design
+    from coalloc.pipes.eras import ERAS, Era
+    from coalloc.pipes.kernels import KERNELS
+    from coalloc.pipes.linux import LinuxPipe, LinuxPipes
+    from coalloc.pipes.pair import PipePair
+    from coalloc.pipes.system import PipeCounters, PipeSystem
+    from coalloc.sched.clock import SimClock
+    from coalloc.space.buddy import BuddySpace
+    from coalloc.space.cached import CachedSpace
+    from coalloc.space.cells import CellSpace
+    from coalloc.space.coalescing import CoalescingSpace
+    from coalloc.space.permap import PerPipeSpace
+    from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
+    from coalloc.space.vmem import VmemSpace
+    from coalloc.units import PAGE_SIZE, GiB, KiB, MiB, format_size, parse_size
+    from coalloc.vm.costs import COSTS, CostModel, Estimate
+    from coalloc.vm.kernelmap import KernelMap, MapCounters
+    from coalloc.vm.source import Source
+    from coalloc.workload.bundled import bundled_build
+    from coalloc.workload.overlay import overlay
+    from coalloc.workload.program import PipeOp, PipeOpKind, PipeProgram, SpaceOp, SpaceOpKind, SpaceProgram
+    from coalloc.workload.replay import Outcome, replay
+    from coalloc.workload.strace import import_strace
+    from coalloc.workload.textformat import load, save
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "coalloc.contract": (
+                "EAGER NEVER RETAIN Coalescing Completeness Constraint Contract Fit Geometry Release Resize Tie Work"
+            ),
+            "coalloc.errors": (
+                "BadFreeError CoallocError ExhaustionError Explanation FreeFault InvalidRequestError "
+                "InvariantViolation KvaLimitError MissingExtraError NoSpaceError PipeError ProgramError "
+                "SpanOverlapError Violation"
+            ),
+            "coalloc.extent": "Extent",
+            "coalloc.pipes.budget": "ROOT Owner",
+            "coalloc.sched.clock": "SimClock",
+            "coalloc.pipes.designs": "DESIGNS Design",
+            "coalloc.pipes.eras": "ERAS Era",
+            "coalloc.pipes.kernels": "KERNELS",
+            "coalloc.pipes.linux": "LinuxPipe LinuxPipes",
+            "coalloc.pipes.pair": "PipePair",
+            "coalloc.pipes.system": "PipeCounters PipeSystem",
+            "coalloc.space.buddy": "BuddySpace",
+            "coalloc.space.cached": "CachedSpace",
+            "coalloc.space.cells": "CellSpace",
+            "coalloc.space.coalescing": "CoalescingSpace",
+            "coalloc.space.permap": "PerPipeSpace",
+            "coalloc.space.protocol": "ConstrainedSpace Kind Segment Space SpaceStats",
+            "coalloc.space.vmem": "VmemSpace",
+            "coalloc.units": "PAGE_SIZE GiB KiB MiB format_size parse_size",
+            "coalloc.vm.costs": "COSTS CostModel Estimate",
+            "coalloc.vm.kernelmap": "KernelMap MapCounters",
+            "coalloc.vm.source": "Source",
+            "coalloc.workload.bundled": "bundled_build",
+            "coalloc.workload.overlay": "overlay",
+            "coalloc.workload.program": "PipeOp PipeOpKind PipeProgram SpaceOp SpaceOpKind SpaceProgram",
+            "coalloc.workload.replay": "Outcome replay",
+            "coalloc.workload.strace": "import_strace",
+            "coalloc.workload.textformat": "load save",
+        },
+    )
 
 __version__ = "0.1.0"
 

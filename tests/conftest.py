@@ -1,10 +1,17 @@
-"""Hypothesis profiles: dev (default), ci (fixed examples), nightly (random and long); choose with HYPOTHESIS_PROFILE."""
+"""Hypothesis profiles: dev (default), ci (fixed examples), nightly (random and long); choose with HYPOTHESIS_PROFILE.
+
+And the bundled build, read once for all command lines that are run in the process of the tests.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from coalloc import bundled_build
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 settings.register_profile("dev", max_examples=40, deadline=None, suppress_health_check=_SLOW, derandomize=True)
@@ -13,3 +20,12 @@ settings.register_profile(
 )
 settings.register_profile("nightly", max_examples=1000, deadline=None, suppress_health_check=_SLOW, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+_read_once = functools.cache(bundled_build)
+
+
+@pytest.fixture
+def build_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands share one reading of the bundled build, which takes longer than most of them; nobody changes it."""
+    monkeypatch.setattr("coalloc.cli.loads.bundled_build", _read_once)

@@ -1,7 +1,7 @@
 """The command line: ``coalloc compare``, ``map``, ``trace``; ``check``, ``soak``, ``explore``, ``mutants``; ``scenario``.
 
 Exit status 0 for success, 1 for a job that failed or an allocator that does not conform, 2 for bad usage.  Whatever goes
-wrong is one line on standard error.
+wrong is one line on standard error.  What a command line does not need is not imported; see :mod:`coalloc.cli.commands`.
 """
 
 from __future__ import annotations
@@ -9,50 +9,10 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Annotated
-
-import typer
 
 from coalloc import __version__
-from coalloc.cli import (
-    common,  # noqa: F401 (first: it says so if typer is missing)
-    kit,
-    loads,
-    scenario,
-)
-from coalloc.errors import CoallocError, InvalidRequestError
 
-__all__ = ["app", "run"]
-
-app = typer.Typer(
-    help="Compare ways of giving pipes their buffers; hold any allocator to what it declares; run the kernel around the pipe.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command()(loads.compare)
-app.command("map")(loads.draw_map)
-app.add_typer(loads.trace_app, name="trace")
-app.command()(kit.check)
-app.command()(kit.soak)
-app.command()(kit.explore)
-app.command()(kit.mutants)
-app.add_typer(scenario.scenario_app, name="scenario")
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"coalloc {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def main(
-    _version_wanted: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Compare ways of giving pipes their buffers; hold any allocator to what it declares."""
+__all__ = ["run"]
 
 
 def run(arguments: list[str] | None = None) -> None:
@@ -66,29 +26,39 @@ def _status(arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a title may hold what the terminal cannot show
     try:
-        command = typer.main.get_command(app)
-        with command.make_context("coalloc", list(arguments)) as context:
-            command.invoke(context)
+        if arguments == ["--version"]:
+            print(f"coalloc {__version__}")  # needs no extra, and no time
+        else:
+            from coalloc.cli.commands import run_command
+
+            run_command(arguments)
         sys.stdout.flush()
-    except InvalidRequestError as error:
-        return _fail(str(error), 2)
-    except (CoallocError, MemoryError) as error:
-        return _fail(str(error) or "out of memory", 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the final flush does not fail again
-        return _fail("standard output was closed before all was written", 1)
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except Exception as error:
-        # typer raises the exceptions of click, or of the copy of click that it brings; both kinds tell themselves.
-        if hasattr(error, "format_message"):
-            return _fail(f"{error.format_message()} (see --help)", 2)
-        if hasattr(error, "exit_code"):  # --help, for one
-            return int(error.exit_code)
-        raise
+        return _status_of(error)
     return 0
+
+
+def _status_of(error: Exception) -> int:
+    """Say what went wrong; raises the error itself if it is our own mistake."""
+    # typer raises the exceptions of click, or of the copy of click that it brings; both kinds tell themselves.
+    if hasattr(error, "format_message"):
+        return _fail(f"{error.format_message()} (see --help)", 2)
+    if hasattr(error, "exit_code"):  # --help, for one
+        return int(error.exit_code)
+    from coalloc.errors import CoallocError, InvalidRequestError
+
+    if isinstance(error, InvalidRequestError):
+        return _fail(str(error), 2)
+    if isinstance(error, CoallocError | MemoryError):
+        return _fail(str(error) or "out of memory", 1)
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the final flush does not fail again
+        return _fail("standard output was closed before all was written", 1)
+    if isinstance(error, OSError):
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    raise error
 
 
 def _fail(text: str, status: int) -> int:

@@ -8,19 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-from coalloc.errors import InvalidRequestError, MissingExtraError
+from coalloc._imports import needs_extra
+from coalloc.errors import InvalidRequestError
 from coalloc.pipes.designs import Design, find_designs
 from coalloc.pipes.eras import ERAS, Era
 from coalloc.units import PAGE_SIZE, parse_size
 
-try:
+with needs_extra("cli"):
     import typer
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
-except ImportError as error:  # pragma: no cover (needs an environment without the extra)
-    _MISSING: MissingExtraError | None = MissingExtraError(error.name or "typer", "cli")
-    raise SystemExit(f"coalloc: error: {_MISSING}") from None
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -1,13 +1,32 @@
 """FreeBSD's pipe policy over any space, as eras of data, beside the policies of other kernels."""
 
-from coalloc.pipes.budget import ROOT, Budget, Console, ConsoleLine, Owner
-from coalloc.pipes.designs import DESIGNS, Bench, Design, find_designs
-from coalloc.pipes.eras import ERAS, Backing, Era, Growth
-from coalloc.pipes.kernels import KERNELS
-from coalloc.pipes.linux import LinuxPipe, LinuxPipes
-from coalloc.pipes.pair import Half, PipePair, Present
-from coalloc.pipes.system import PipeCounters, PipeSystem
-from coalloc.sched.clock import SimClock
+from typing import TYPE_CHECKING
+
+from coalloc._imports import lazy_names
+
+if TYPE_CHECKING:
+    from coalloc.pipes.budget import ROOT, Budget, Console, ConsoleLine, Owner
+    from coalloc.pipes.designs import DESIGNS, Bench, Design, find_designs
+    from coalloc.pipes.eras import ERAS, Backing, Era, Growth
+    from coalloc.pipes.kernels import KERNELS
+    from coalloc.pipes.linux import LinuxPipe, LinuxPipes
+    from coalloc.pipes.pair import Half, PipePair, Present
+    from coalloc.pipes.system import PipeCounters, PipeSystem
+    from coalloc.sched.clock import SimClock
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "coalloc.pipes.budget": "ROOT Budget Console ConsoleLine Owner",
+            "coalloc.sched.clock": "SimClock",
+            "coalloc.pipes.designs": "DESIGNS Bench Design find_designs",
+            "coalloc.pipes.eras": "ERAS Backing Era Growth",
+            "coalloc.pipes.kernels": "KERNELS",
+            "coalloc.pipes.linux": "LinuxPipe LinuxPipes",
+            "coalloc.pipes.pair": "Half PipePair Present",
+            "coalloc.pipes.system": "PipeCounters PipeSystem",
+        },
+    )
 
 __all__ = [
     "DESIGNS",

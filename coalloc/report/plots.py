@@ -7,7 +7,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from coalloc.errors import InvalidRequestError, MissingExtraError
+from coalloc._imports import needs_extra
+from coalloc.errors import InvalidRequestError
 from coalloc.scenarios.curves import Curve
 from coalloc.units import PAGE_SIZE, format_size
 from coalloc.workload.replay import Outcome
@@ -15,6 +16,8 @@ from coalloc.workload.replay import Outcome
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from coalloc.kernel.scenarios.scalability import Curve  # loads the kernel around the pipe
 
 __all__ = ["FORMATS", "draw_comparison", "draw_curves", "require_format", "save_comparison", "save_curves"]
 
@@ -37,10 +40,8 @@ def require_format(path: str | PathLike[str]) -> None:
         raise InvalidRequestError("plot", fspath(path), f"the name must end in {' or '.join(FORMATS)}")
     if not name.parent.is_dir():
         raise InvalidRequestError("plot", fspath(path), "its folder does not exist")
-    try:
+    with needs_extra("plot"):
         import matplotlib.figure  # noqa: F401 (is it there?)
-    except ImportError:
-        raise MissingExtraError("matplotlib", "plot") from None
 
 
 def draw_comparison(outcomes: Sequence[Outcome], title: str) -> Figure:
@@ -49,10 +50,8 @@ def draw_comparison(outcomes: Sequence[Outcome], title: str) -> Figure:
     Raises:
         MissingExtraError: If matplotlib is not installed.
     """
-    try:
+    with needs_extra("plot"):
         from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("matplotlib", "plot") from None
     figure = Figure(figsize=(max(4.2 * len(outcomes), 7), 7.5), layout="constrained")
     figure.suptitle(title, fontsize=12, parse_math=False)
     grid = figure.add_gridspec(2, len(outcomes), height_ratios=(1.2, 1))
@@ -121,10 +120,8 @@ def draw_curves(curves: Sequence[Curve]) -> Figure:
     Raises:
         MissingExtraError: If matplotlib is not installed.
     """
-    try:
+    with needs_extra("plot"):
         from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("matplotlib", "plot") from None
     groups = [(what, load) for what in ("pipe", "descriptor") for load in _loads(curves, what)]
     figure = Figure(figsize=(12, 4.2 * -(-len(groups) // 2)), layout="constrained")
     figure.suptitle("counted work of the i-th call", fontsize=12)

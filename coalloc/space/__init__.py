@@ -1,12 +1,30 @@
 """Designs that hand out address ranges, all behind one `Space` protocol."""
 
-from coalloc.space.buddy import BuddySpace
-from coalloc.space.cached import CachedSpace
-from coalloc.space.cells import CellSpace
-from coalloc.space.coalescing import CACHE_DEPTH, CoalescingSpace
-from coalloc.space.permap import PerPipeSpace
-from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
-from coalloc.space.vmem import VmemSpace
+from typing import TYPE_CHECKING
+
+from coalloc._imports import lazy_names
+
+if TYPE_CHECKING:
+    from coalloc.space.buddy import BuddySpace
+    from coalloc.space.cached import CachedSpace
+    from coalloc.space.cells import CellSpace
+    from coalloc.space.coalescing import CACHE_DEPTH, CoalescingSpace
+    from coalloc.space.permap import PerPipeSpace
+    from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
+    from coalloc.space.vmem import VmemSpace
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "coalloc.space.buddy": "BuddySpace",
+            "coalloc.space.cached": "CachedSpace",
+            "coalloc.space.cells": "CellSpace",
+            "coalloc.space.coalescing": "CACHE_DEPTH CoalescingSpace",
+            "coalloc.space.permap": "PerPipeSpace",
+            "coalloc.space.protocol": "ConstrainedSpace Kind Segment Space SpaceStats",
+            "coalloc.space.vmem": "VmemSpace",
+        },
+    )
 
 __all__ = [
     "BuddySpace",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from coalloc.errors import InvalidRequestError, MissingExtraError
+from coalloc._imports import needs_extra
+from coalloc.errors import InvalidRequestError
 from coalloc.sched.schedule import Schedule
 
-try:
+with needs_extra("test"):
     from hypothesis import strategies as st
-except ImportError as error:  # pragma: no cover (needs an environment without the extra)
-    raise MissingExtraError("hypothesis", "test") from error
 
 __all__ = ["schedules"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import attrs
 
+from coalloc._imports import needs_extra
 from coalloc.contract import Constraint, Contract, Resize
-from coalloc.errors import MissingExtraError
 from coalloc.testing.directed import CHECKS, Check, CheckFailed, NotPromised
 from coalloc.testing.judge import Judge
 from coalloc.testing.lines import LINE_BOUND
@@ -24,7 +24,7 @@ from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import CheckProgram, Do, Setting, Step, dumps
 from coalloc.testing.subject import MakeSpace, Subject
 
-try:
+with needs_extra("test"):
     from hypothesis import settings as hypothesis_settings
     from hypothesis import strategies as st
     from hypothesis.stateful import (
@@ -34,8 +34,6 @@ try:
         rule,
         run_state_machine_as_test,
     )
-except ImportError as error:  # pragma: no cover (needs an environment without the extra)
-    raise MissingExtraError("hypothesis", "test") from error
 
 __all__ = ["conformance"]
 

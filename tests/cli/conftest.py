@@ -17,7 +17,7 @@ class Result:
 
 
 @pytest.fixture
-def coalloc(capfd: pytest.CaptureFixture[str]) -> Any:
+def coalloc(capfd: pytest.CaptureFixture[str], build_read_once: None) -> Any:  # noqa: ARG001 (patches)
     """Run a command line in this process (what the kit has under test runs in its own)."""
 
     def run(*arguments: str) -> Result:

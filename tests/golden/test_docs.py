@@ -17,13 +17,14 @@ from coalloc import cli
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 ALLOCATORS = ROOT / "docs" / "examples" / "allocators"
-FEWER = {"--pipes": "300", "--copies": "3", "--pages": "4", "--ops": "2", "--examples": "20", "--times": "50"}
+FEWER = {"--pipes": "300", "--copies": "2", "--pages": "4", "--ops": "2", "--examples": "20", "--times": "50"}
 MORE = {
     "soak": ("--operations", "500"),
     "check": ("--examples", "10"),
     "mutants": ("--timeout", "100"),
     "scalability": ("--count", "256"),
-    "mail": ("--limit", "4M"),
+    "mail": ("--limit", "2M"),
+    "locks": ("--pipes", "100"),
 }
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -37,6 +38,25 @@ def commands() -> list[list[str]]:
     return found
 
 
+def sequences() -> dict[str, list[tuple[str, ...]]]:
+    """The commands, each once, and behind each the later ones that read a file which it writes."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    writers: dict[str, list[tuple[str, ...]]] = {}
+    for arguments in dict.fromkeys(map(tuple, commands())):
+        if arguments[1:] in (("mail",), ("windows",)):
+            continue  # what these print is compared below
+        sequence = next((writers[word] for word in arguments if word in writers), None)
+        if sequence is None:
+            sequence = found[" ".join(arguments)] = []
+        sequence.append(arguments)
+        if "-o" in arguments:
+            writers[arguments[arguments.index("-o") + 1]] = sequence
+    return found
+
+
+SEQUENCES = sequences()
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_prints_what_the_page_shows(example: Path) -> None:
     """To the letter."""
@@ -44,16 +64,24 @@ def test_an_example_prints_what_the_page_shows(example: Path) -> None:
     assert result.stdout == example.with_suffix(".out").read_text(encoding="utf-8")
 
 
-def test_every_command_of_the_pages_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_pages_commands_are_found() -> None:
+    """All of them, and the one that reads what another writes is run behind it."""
+    ran = [arguments for sequence in SEQUENCES.values() for arguments in sequence]
+    assert len(ran) == len(set(ran)) > 10
+    assert set(ran) | {("scenario", "mail"), ("scenario", "windows")} == {*map(tuple, commands())}
+    assert ["trace", "trace"] in [[arguments[0] for arguments in sequence] for sequence in SEQUENCES.values()]
+
+
+@pytest.mark.usefixtures("build_read_once")
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_a_command_of_the_pages_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In an empty folder, in the order in which a reader meets them."""
+    """In a folder that holds nothing but the allocators of the page, as a reader types it."""
     monkeypatch.chdir(tmp_path)
     for allocator in ALLOCATORS.glob("*.py"):
         shutil.copy(allocator, tmp_path)
-    seen = commands()
-    assert len(seen) > 10
-    for arguments in {tuple(arguments): None for arguments in seen if arguments[1:] not in (["mail"], ["windows"])}:
+    for arguments in SEQUENCES[name]:
         few = [FEWER.get(before, word) for before, word in pairwise(["", *arguments])]  # enough to see it run
         with pytest.raises(SystemExit) as caught:
             cli.run([*few, *MORE.get(arguments[arguments[0] == "scenario"], ())])
@@ -80,6 +108,15 @@ def test_a_scenario_prints_what_the_page_shows(name: str, capsys: pytest.Capture
         cli.run(["scenario", name])
     assert caught.value.code == 0
     assert capsys.readouterr().out == (ROOT / "docs" / "examples" / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_every_word_of_the_glossary_is_used_in_the_package() -> None:
+    """What stands on the left of its tables, as a word of its own."""
+    lines = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
+    words = [word for line in lines if line.startswith("| `") for word in re.findall("`([^`]+)`", line.split("|")[1])]
+    sources = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "coalloc").rglob("*.py"))
+    assert {"arena", "space", "segment", "hole", "kva_limit", "Fit.CLASS_BEST"} <= {*words}
+    assert [word for word in words if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", sources)] == []
 
 
 def test_the_facade_exports_what_it_says_sorted_and_all_of_it() -> None:

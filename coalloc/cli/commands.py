@@ -1,0 +1,120 @@
+"""The commands by name: where each one is defined, and the line that ``coalloc --help`` shows for it.
+
+Only the command that runs is imported; of the others this table is all that is loaded.  A new command is a row here, and a
+function (or, for a group of commands, a typer application) in a module of this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, Final, NamedTuple
+
+from coalloc import __version__
+from coalloc._imports import needs_extra
+
+with needs_extra("cli"):
+    import typer
+    from typer.main import get_command
+
+__all__ = ["COMMANDS", "Entry", "run_command"]
+
+
+_HELP: Final = (
+    "Compare ways of giving pipes their buffers; hold any allocator to what it declares; "
+    "run the kernel around the pipe."
+)
+
+
+class Entry(NamedTuple):
+    """Where a command is defined, and its help in one line: the first line of the docstring, or the help of the group."""
+
+    module: str
+    name: str
+    help: str
+
+    def load(self) -> Callable[..., None] | typer.Typer:
+        """Import the function, or the group."""
+        command: Callable[..., None] | typer.Typer = getattr(import_module(self.module), self.name)
+        return command
+
+
+COMMANDS: Final = {
+    "compare": Entry(
+        "coalloc.cli.loads", "compare", "Replay a load against several designs, and show what each costs."
+    ),
+    "map": Entry("coalloc.cli.loads", "draw_map", "Draw the arenas after a program, or at some moment of it."),
+    "check": Entry(
+        "coalloc.cli.kit",
+        "check",
+        "Hold an allocator to what it declares: one line for each property, and the shortest program that breaks it.",
+    ),
+    "soak": Entry(
+        "coalloc.cli.kit",
+        "soak",
+        "Run random programs at full speed, and make the first that breaks something as short as it can be.",
+    ),
+    "explore": Entry(
+        "coalloc.cli.kit",
+        "explore",
+        "Run every program of so many operations on tiny arenas, one concern at a time.",
+    ),
+    "mutants": Entry(
+        "coalloc.cli.kit",
+        "mutants",
+        "Kill the planted bugs: which property finds each, after how many operations, and how short the program becomes.",
+    ),
+    "trace": Entry("coalloc.cli.loads", "trace_app", "Import, describe and generate programs."),
+    "scenario": Entry(
+        "coalloc.cli.scenario",
+        "scenario_app",
+        "Run the kernel around the pipe: the mail's stress run, FreeBSD's pipe tests, scalability, teardown, windows.",
+    ),
+}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"coalloc {__version__}")
+        raise typer.Exit
+
+
+def _main(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def _not_loaded() -> None:
+    raise AssertionError("a command that was not named has been run")
+
+
+def _app(named: str | None) -> typer.Typer:
+    """Return the command line with this command loaded, and of the others no more than their help."""
+    app = typer.Typer(
+        help=_HELP,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_main)
+    for name, entry in COMMANDS.items():
+        if name != named:
+            app.command(name, help=entry.help)(_not_loaded)
+            continue
+        command = entry.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def run_command(arguments: Sequence[str]) -> None:
+    """Run one command line; raises whatever goes wrong, and typer's own exceptions for help and bad usage."""
+    named = next((word for word in arguments if not word.startswith("-")), None)  # no option before it takes a value
+    command = get_command(_app(named))
+    with command.make_context("coalloc", list(arguments)) as context:
+        command.invoke(context)
