@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.machine import head
+from benchmarks.host import head
 
 HERE = Path(__file__).parents[1]
 STARTS = {

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from coalloc._imports import needs_extra
 from coalloc.errors import InvalidRequestError
-from coalloc.scenarios.curves import Curve
 from coalloc.units import PAGE_SIZE, format_size
 from coalloc.workload.replay import Outcome
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from coalloc.kernel.scenarios.scalability import Curve  # loads the kernel around the pipe
+    from coalloc.scenarios.curves import Curve
 
 __all__ = ["FORMATS", "draw_comparison", "draw_curves", "require_format", "save_comparison", "save_curves"]
 
