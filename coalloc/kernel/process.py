@@ -34,8 +34,10 @@ from coalloc.kernel.zone import Zone
 from coalloc.pipes.budget import ROOT, Owner
 from coalloc.pipes.clock import SimClock
 from coalloc.pipes.designs import DESIGNS, Design
-from coalloc.pipes.pair import PipePair, Present
+from coalloc.pipes.half import Present
+from coalloc.pipes.pair import PipePair
 from coalloc.pipes.system import PipeSystem
+from coalloc.space.protocol import PerCpu
 from coalloc.units import PAGE_SIZE, MiB
 from coalloc.vm.costs import COSTS, CostModel
 from coalloc.vm.kernelmap import COUNTED
@@ -297,7 +299,7 @@ class Kernel:
 
     def _do(self, call: Callable[[], R]) -> _Did[R]:
         """Make a call on the CPU of the running thread, and price what the map counted."""
-        if hasattr(self.space, "cpu"):
+        if isinstance(self.space, PerCpu):
             self.space.cpu = self.machine.cpu
         before = self.map.counters()
         results: list[R] = []

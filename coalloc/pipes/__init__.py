@@ -1,13 +1,16 @@
 """FreeBSD's pipe policy over any space, as eras of data, beside the policies of other kernels."""
 
 from coalloc.pipes.budget import ROOT, Budget, Console, ConsoleLine, Owner
+from coalloc.pipes.buffers import Buffers
 from coalloc.pipes.clock import SimClock
 from coalloc.pipes.designs import DESIGNS, Bench, Design, find_designs
 from coalloc.pipes.eras import ERAS, Backing, Era, Growth
+from coalloc.pipes.half import Half, Present
 from coalloc.pipes.kernels import KERNELS
 from coalloc.pipes.linux import LinuxPipe, LinuxPipes
-from coalloc.pipes.pair import Half, PipePair, Present
-from coalloc.pipes.system import PipeCounters, PipeSystem
+from coalloc.pipes.machine import Pipe, PipeCounters, PipeMachine
+from coalloc.pipes.pair import PipePair
+from coalloc.pipes.system import PipeSystem
 
 __all__ = [
     "DESIGNS",
@@ -17,6 +20,7 @@ __all__ = [
     "Backing",
     "Bench",
     "Budget",
+    "Buffers",
     "Console",
     "ConsoleLine",
     "Design",
@@ -26,7 +30,9 @@ __all__ = [
     "LinuxPipe",
     "LinuxPipes",
     "Owner",
+    "Pipe",
     "PipeCounters",
+    "PipeMachine",
     "PipePair",
     "PipeSystem",
     "Present",

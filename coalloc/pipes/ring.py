@@ -1,4 +1,4 @@
-"""`Ring`: the circular buffer of one half; keeps P2 (offsets in range, a drained ring has both 0) and P3 (bytes in order).
+"""`Ring`: the circular buffer of one half; keeps PI2 (offsets in range, a drained ring has both 0) and PI3 (bytes in order).
 
 Contents are optional: a ring that was only ever given byte counts holds counts, and no storage is made for it.
 """
@@ -50,14 +50,11 @@ class Ring:
 
     def put(self, n: int, data: bytes | None = None) -> int:
         """Add up to ``n`` bytes (as many as there is room for); return how many."""
-        n = min(n, self.size - self.cnt)
-        if data is not None and self.store is None:
-            self.store = bytearray(self.size)
-        if self.store is not None:
-            piece = bytes(n) if data is None else data[:n]
-            first = min(n, self.size - self.in_)
-            self.store[self.in_ : self.in_ + first] = piece[:first]
-            self.store[: n - first] = piece[first:]
+        room = self.size - self.cnt
+        if n > room:
+            n = room
+        if data is not None or self.store is not None:
+            self._store(n, data)
         if n:
             end = self.in_ + n
             self.in_ = end if end < self.size else end - self.size
@@ -65,18 +62,29 @@ class Ring:
             self.bytes_in += n
         return n
 
+    def _store(self, n: int, data: bytes | None) -> None:
+        """Write ``n`` bytes behind what is there; zeros stand for those of which only a number is known."""
+        if self.store is None:
+            self.store = bytearray(self.size)
+        piece = bytes(n) if data is None else data[:n]
+        first = min(n, self.size - self.in_)
+        self.store[self.in_ : self.in_ + first] = piece[:first]
+        self.store[: n - first] = piece[first:]
+
     def get(self, n: int, into: bytearray | None = None) -> int:
         """Take up to ``n`` bytes (as many as there are); append them to ``into``; return how many."""
-        n = min(n, self.cnt)
+        left = self.cnt - n
+        if left < 0:
+            n, left = self.cnt, 0
         if into is not None:
             into += self.peek(n)
-        self.cnt -= n
         self.bytes_out += n
-        if self.cnt == 0:
-            self.in_ = self.out = 0
-        else:
+        self.cnt = left
+        if left:
             end = self.out + n
             self.out = end if end < self.size else end - self.size
+        else:
+            self.in_ = self.out = 0
         return n
 
     def peek(self, n: int) -> bytes:
@@ -103,16 +111,16 @@ class Ring:
         self.store = None
 
     def violations(self) -> list[Violation]:
-        """Return every breach of P2 and P3."""
+        """Return every breach of PI2 and PI3."""
         found = []
         if not 0 <= self.cnt <= self.size:
-            found.append(Violation("P2", f"cnt is {self.cnt}, size {self.size}"))
+            found.append(Violation("PI2", f"cnt is {self.cnt}, size {self.size}"))
         if not (0 <= self.in_ <= self.size and 0 <= self.out <= max(self.size - 1, 0)):
-            found.append(Violation("P2", f"in {self.in_} or out {self.out} is outside a buffer of {self.size}"))
+            found.append(Violation("PI2", f"in {self.in_} or out {self.out} is outside a buffer of {self.size}"))
         elif self.size and self.cnt not in (0, self.size) and (self.in_ - self.out) % self.size != self.cnt:
-            found.append(Violation("P2", f"in {self.in_} and out {self.out} do not hold {self.cnt} bytes"))
+            found.append(Violation("PI2", f"in {self.in_} and out {self.out} do not hold {self.cnt} bytes"))
         if self.cnt == 0 and (self.in_ or self.out):
-            found.append(Violation("P2", f"a drained ring has in {self.in_}, out {self.out}"))
+            found.append(Violation("PI2", f"a drained ring has in {self.in_}, out {self.out}"))
         if self.bytes_in - self.bytes_out != self.cnt:
-            found.append(Violation("P3", f"{self.bytes_in} bytes in less {self.bytes_out} out do not make {self.cnt}"))
+            found.append(Violation("PI3", f"{self.bytes_in} bytes in less {self.bytes_out} out do not make {self.cnt}"))
         return found

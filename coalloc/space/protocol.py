@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -11,7 +11,7 @@ from coalloc.contract import Contract
 from coalloc.errors import BadFreeError, InvalidRequestError, Violation
 from coalloc.units import require_size
 
-__all__ = ["ConstrainedSpace", "Kind", "Segment", "Space", "SpaceStats", "SpaceSource"]
+__all__ = ["ConstrainedSpace", "Kind", "PerCpu", "Segment", "Space", "SpaceStats", "SpaceSource"]
 
 
 class Kind(enum.Enum):
@@ -170,6 +170,13 @@ class ConstrainedSpace(Space, Protocol):
         """
 
 
+@runtime_checkable
+class PerCpu(Protocol):
+    """A space that keeps something for each CPU: set ``cpu`` before a call to say on which it is made."""
+
+    cpu: int
+
+
 class SpaceSource:
     """What makes a space a source: ``map`` is alloc, ``unmap`` is free of a whole buffer."""
 
@@ -180,9 +187,8 @@ class SpaceSource:
         """The quantum."""
         return self.quantum
 
-    def map(self: _Sourceable, size: int, *, own_object: bool = False) -> int:
-        """Allocate; the range counts as mapped.  ``own_object`` is ignored."""
-        del own_object
+    def map(self: _Sourceable, size: int) -> int:
+        """Allocate; the range counts as mapped."""
         return self.alloc(size)
 
     def unmap(self: _Sourceable, base: int, size: int) -> None:

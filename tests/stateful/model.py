@@ -20,8 +20,8 @@ class RecordingMap(KernelMap):
         super().__init__(base=0, size=size)
         self.log: list[tuple[str, int, int]] = []
 
-    def map(self, size: int, *, own_object: bool = False) -> int:
-        base = super().map(size, own_object=own_object)
+    def map(self, size: int) -> int:
+        base = super().map(size)
         self.log.append(("map", base, size))
         return base
 
