@@ -142,7 +142,9 @@ class Zone(Generic[T]):
         counts = self.counters()
         found = []
         if counts.allocs - counts.frees != counts.live:
-            found.append(Violation("PI5", f"{counts.allocs} allocs and {counts.frees} frees leave {counts.live} in use"))
+            found.append(
+                Violation("PI5", f"{counts.allocs} allocs and {counts.frees} frees leave {counts.live} in use")
+            )
         if counts.inits - counts.finis != counts.live + counts.cached:
             found.append(
                 Violation("PI5", f"{counts.inits} inits and {counts.finis} finis leave {len(self._slab_of)} items")

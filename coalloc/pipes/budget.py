@@ -9,7 +9,7 @@ import attrs
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.clock import SimClock
 from coalloc.pipes.eras import Era
-from coalloc.units import require_size
+from coalloc.units import MAX_SIZE, require_size
 
 __all__ = ["ROOT", "Budget", "Console", "ConsoleLine", "Owner"]
 
@@ -86,7 +86,18 @@ class Budget:
     Comparisons are strict and in integers, as in FreeBSD's sys_pipe.c (pipe_create, pipe_write, pipe_read).
     """
 
-    __slots__ = ("_era", "_half", "_small_mark", "_three_quarters", "kva_used", "maxpipekva", "peak", "users")
+    __slots__ = (
+        "_ceiling",
+        "_era",
+        "_half",
+        "_small_mark",
+        "_three_quarters",
+        "kva_used",
+        "maxpipekva",
+        "peak",
+        "rations",
+        "users",
+    )
 
     def __init__(self, era: Era, maxpipekva: int) -> None:
         self._era = era
@@ -95,6 +106,9 @@ class Budget:
         self._small_mark = maxpipekva * mark.numerator // mark.denominator
         self._half = maxpipekva // 2
         self._three_quarters = maxpipekva * 3 // 4
+        self._ceiling = maxpipekva if era.maxpipekva_is_hard else MAX_SIZE
+        self.rations = era.charges_users or era.reserve_percent > 0
+        """Whether it matters who owns a buffer; where it does not, nobody need be charged or refunded."""
         self.kva_used = 0
         """kern.ipc.pipekva."""
         self.peak = 0
@@ -118,7 +132,7 @@ class Budget:
 
     def leaves_room(self, size: int) -> bool:
         """Tell whether another ``size`` bytes stay within a hard limit; the old buffer of a resize still counts (B9)."""
-        return not self._era.maxpipekva_is_hard or self.kva_used + size <= self.maxpipekva
+        return self.kva_used + size <= self._ceiling
 
     def reserve_allows(self, size: int, owner: Owner) -> bool:
         """Tell whether the share kept for the privileged is left alone (B15)."""

@@ -18,15 +18,22 @@ so a half remembers how far it has touched, and the space is asked only beyond t
 
 from __future__ import annotations
 
+from typing import Final
+
 from coalloc.errors import ExhaustionError, InvalidRequestError
 from coalloc.pipes.budget import Budget, Console
 from coalloc.pipes.clock import SimClock
 from coalloc.pipes.eras import BIG_PIPE_SIZE, LIMITBIGPIPES, PIPE_SIZE, SMALL_PIPE_SIZE, Backing, Era, Growth
 from coalloc.pipes.half import Half
 from coalloc.space.protocol import Space
-from coalloc.units import PAGE_SIZE, round_up
+from coalloc.units import PAGE_SIZE
 
 __all__ = ["Buffers"]
+
+# Names of their own, here and in what follows: looking up a member of an Enum takes 15 times as long.
+_RULE: Final = Backing.RULE
+_SMALL: Final = Backing.SMALL
+_BIG: Final = Growth.BIG
 
 
 class Buffers:
@@ -104,14 +111,19 @@ class Buffers:
 
     def first_size(self, backing: Backing) -> int:
         """Return the size of a half's buffer at creation, 0 for none (B1, B2)."""
-        if backing is Backing.RULE:
+        if backing is _RULE:
             return self.rule_size
-        return SMALL_PIPE_SIZE if backing is Backing.SMALL else 0
+        return SMALL_PIPE_SIZE if backing is _SMALL else 0
 
     @property
     def rule_size(self) -> int:
         """The size of a new buffer: PIPE_SIZE, or SMALL_PIPE_SIZE above the era's mark (B1)."""
         return SMALL_PIPE_SIZE if self.budget.wants_small else PIPE_SIZE
+
+    @property
+    def lean(self) -> bool:
+        """Whether buffers are to shrink; while they are not, a write that fits and a read change no buffer."""
+        return self.era.shrinks and self.budget.above_three_quarters
 
     def choose_size(self, half: Half, n: int) -> None:
         """Give a half the buffer that a write of ``n`` bytes calls for, if that can be had (B5, B6, B7, B10)."""
@@ -119,7 +131,7 @@ class Buffers:
         if not ring.size and half.lazy:
             self.get_buffer(half, self.rule_size)
         size, cnt = ring.size, ring.cnt
-        if self.era.growth is Growth.BIG:
+        if self.era.growth is _BIG:
             if n > PIPE_SIZE >= size and not cnt and self._bigpipes < LIMITBIGPIPES and half.direct is None:
                 self.get_buffer(half, BIG_PIPE_SIZE)
             return
@@ -139,11 +151,10 @@ class Buffers:
 
     def _should_shrink(self, half: Half) -> bool:
         return (
-            self.era.shrinks
+            self.lean
             and half.ring.size > SMALL_PIPE_SIZE
             and self.piperesizeallowed
             and half.ring.cnt <= SMALL_PIPE_SIZE
-            and self.budget.above_three_quarters
         )
 
     # --- pipespace_new and pipe_free_kmem -----------------------------------------------------------
@@ -161,43 +172,44 @@ class Buffers:
         Guarantees:
             If it could not be done, the half has the buffer and the contents that it had.
         """
-        ring, budget = half.ring, self.budget
-        size = round_up(max(size, ring.cnt), PAGE_SIZE)
-        old = ring.size
-        unbacked = not old
-        in_place = self.resize_in_place and not unbacked
+        ring, budget, owner = half.ring, self.budget, half.owner
+        old, rations = ring.size, budget.rations
+        in_place = self.resize_in_place and old > 0
+        size = -(-max(size, ring.cnt) // PAGE_SIZE) * PAGE_SIZE
         while True:
-            may_retry = unbacked and size > SMALL_PIPE_SIZE
             more = max(size - old, 0) if in_place else size  # the kernel has both buffers for a moment
-            if not budget.charge_user(more, half.owner):
-                if may_retry:
-                    size = SMALL_PIPE_SIZE
-                    continue
-                return False
-            if not budget.reserve_allows(more, half.owner):
-                budget.refund_user(more, half.owner)
-                if may_retry:
-                    self.pipefragretry += 1
-                    size = SMALL_PIPE_SIZE
-                    continue
-                return False
-            base = self._place(half, size, more, in_place=in_place)
-            if base >= 0:
-                budget.refund_user(max(old - size, 0) if in_place else old, half.owner)
-                self._move_in(half, base, size)
-                return True
-            budget.refund_user(more, half.owner)
-            if may_retry and self.era.retries_small:
+            retry = not old and size > SMALL_PIPE_SIZE
+            if rations and not budget.charge_user(more, owner):
+                if not retry:
+                    return False
+            elif rations and not budget.reserve_allows(more, owner):
+                budget.refund_user(more, owner)
+                if not retry:
+                    return False
                 self.pipefragretry += 1
-                size = SMALL_PIPE_SIZE
-                continue
-            if unbacked:
-                self.pipeallocfail += 1
             else:
-                self.piperesizefail += 1
-            if unbacked or self.era.resize_failure_prints:
-                self.console.print(self.era.message)
-            return False
+                base = self._place(half, size, more, in_place=in_place)
+                if base >= 0:
+                    if rations:
+                        budget.refund_user(max(old - size, 0) if in_place else old, owner)
+                    self._move_in(half, base, size)
+                    return True
+                if rations:
+                    budget.refund_user(more, owner)
+                if not (retry and self.era.retries_small):
+                    self._count_failure(backed=old > 0)
+                    return False
+                self.pipefragretry += 1
+            size = SMALL_PIPE_SIZE
+
+    def _count_failure(self, *, backed: bool) -> None:
+        """Count, and say on the console, that there was no place for a buffer."""
+        if backed:
+            self.piperesizefail += 1
+        else:
+            self.pipeallocfail += 1
+        if not backed or self.era.resize_failure_prints:
+            self.console.print(self.era.message)
 
     def _place(self, half: Half, size: int, more: int, *, in_place: bool) -> int:
         """Find a new buffer, the old one still allocated (PI4); return its base, or -1."""
@@ -212,22 +224,18 @@ class Buffers:
         """Make [base, base + size) the half's buffer: copy what is buffered, free the old one, count."""
         ring = half.ring
         old, old_base = ring.size, half.base
-        if old:
-            if base == old_base:
-                self.resized_in_place += 1
-            else:
+        if base == old_base:
+            self.resized_in_place += 1
+            half.touched = min(half.touched, size)
+        else:
+            half.base, half.touched = base, 0
+            if old:
                 self.resized_by_move += 1
-            if not self.resize_in_place:
-                self.space.free(old_base)
-            self.budget.add(-old)
-            self._bigpipes -= old == BIG_PIPE_SIZE
-        self._bigpipes += size == BIG_PIPE_SIZE
-        self.budget.add(size)
+                if not self.resize_in_place:
+                    self.space.free(old_base)
+        self.budget.add(size - old)
+        self._bigpipes += (size == BIG_PIPE_SIZE) - (old == BIG_PIPE_SIZE)
         ring.rebuild(size)
-        half.base = base
-        if base != old_base:
-            half.touched = 0
-        half.touched = min(half.touched, size)
         if ring.cnt > half.touched:
             self.touch(half, ring.cnt)
 
@@ -241,9 +249,12 @@ class Buffers:
         size = half.ring.size
         if size:
             self.space.free(half.base)
-            self.budget.add(-size)
-            self.budget.refund_user(size, half.owner)
-            self._bigpipes -= size == BIG_PIPE_SIZE
+            budget = self.budget
+            budget.kva_used -= size
+            if budget.rations:
+                budget.refund_user(size, half.owner)
+            if size == BIG_PIPE_SIZE:
+                self._bigpipes -= 1
             half.ring.drop()
             half.base = -1
             half.touched = 0

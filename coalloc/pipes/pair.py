@@ -37,8 +37,10 @@ from coalloc.units import PAGE_SIZE
 
 __all__ = ["KEvent", "Knote", "PipePair", "PipeStat", "PollState"]
 
-_ACTIVE: Final = Present.ACTIVE
+_ACTIVE: Final = Present.ACTIVE  # as in buffers
+_CLOSING: Final = Present.CLOSING
 _FINALIZED: Final = Present.FINALIZED
+_FIRST_WRITE: Final = Backing.FIRST_WRITE
 
 
 @attrs.frozen
@@ -117,8 +119,8 @@ class PipePair:
         self.number = number
         era = buffers.era
         self.halves = (
-            Half(owner, lazy=era.forward is Backing.FIRST_WRITE),
-            Half(owner, lazy=era.reverse is Backing.FIRST_WRITE),
+            Half(owner, lazy=era.forward is _FIRST_WRITE),
+            Half(owner, lazy=era.reverse is _FIRST_WRITE),
         )
 
     def __repr__(self) -> str:
@@ -281,7 +283,7 @@ class PipePair:
             InvalidRequestError: For an end other than 0 and 1.
         """
         half = self._open(end, "close", peer=False)
-        half.present = Present.CLOSING
+        half.present = _CLOSING
         half.eof = True
         if half.busy:
             return False
@@ -307,7 +309,7 @@ class PipePair:
             yield half
         finally:
             half.busy -= 1
-            if not half.busy and half.present is Present.CLOSING:
+            if not half.busy and half.present is _CLOSING:
                 self._finish(end)
 
     def _finish(self, end: int) -> None:
@@ -315,7 +317,7 @@ class PipePair:
         peer.eof = True
         self._buffers.free_buffer(half)
         half.direct = None
-        half.present = Present.FINALIZED
+        half.present = _FINALIZED
         if peer.present is _FINALIZED:
             del self._zone[self.number]
 

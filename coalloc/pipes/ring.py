@@ -23,13 +23,12 @@ class Ring:
     (3, 4, 7)
     """
 
-    __slots__ = ("bytes_in", "bytes_out", "cnt", "in_", "out", "size", "store")
+    __slots__ = ("bytes_in", "bytes_out", "cnt", "high", "in_", "out", "size", "store")
 
     def __init__(self) -> None:
-        self.size = 0
-        self.cnt = 0
-        self.in_ = 0
-        self.out = 0
+        self.size = self.cnt = self.in_ = self.out = 0
+        self.high = 0
+        """Offset behind the last byte that data have occupied since the ring was empty or rebuilt: 0 .. size."""
         self.store: bytearray | None = None
         self.bytes_in = 0
         """Bytes ever put in."""
@@ -41,13 +40,6 @@ class Ring:
         """Free bytes."""
         return self.size - self.cnt
 
-    @property
-    def high(self) -> int:
-        """Offset behind the last byte that data now in the ring occupy: 0 .. size."""
-        if not self.cnt:
-            return 0
-        return self.in_ if self.out < self.in_ else self.size
-
     def put(self, n: int, data: bytes | None = None) -> int:
         """Add up to ``n`` bytes (as many as there is room for); return how many."""
         room = self.size - self.cnt
@@ -57,7 +49,13 @@ class Ring:
             self._store(n, data)
         if n:
             end = self.in_ + n
-            self.in_ = end if end < self.size else end - self.size
+            if end < self.size:
+                self.in_ = end
+                if end > self.high:
+                    self.high = end
+            else:
+                self.in_ = end - self.size
+                self.high = self.size
             self.cnt += n
             self.bytes_in += n
         return n
@@ -84,7 +82,7 @@ class Ring:
             end = self.out + n
             self.out = end if end < self.size else end - self.size
         else:
-            self.in_ = self.out = 0
+            self.in_ = self.out = self.high = 0
         return n
 
     def peek(self, n: int) -> bytes:
@@ -102,12 +100,12 @@ class Ring:
             self.store[: self.cnt] = contents
         self.size = size
         self.out = 0
-        self.in_ = self.cnt  # may equal size; the next put, which needs room first, wraps it
+        self.in_ = self.high = self.cnt  # may equal size; the next put, which needs room first, wraps it
 
     def drop(self) -> None:
         """Lose buffer and contents."""
         self.bytes_out += self.cnt
-        self.size = self.cnt = self.in_ = self.out = 0
+        self.size = self.cnt = self.in_ = self.out = self.high = 0
         self.store = None
 
     def violations(self) -> list[Violation]:
@@ -121,6 +119,9 @@ class Ring:
             found.append(Violation("PI2", f"in {self.in_} and out {self.out} do not hold {self.cnt} bytes"))
         if self.cnt == 0 and (self.in_ or self.out):
             found.append(Violation("PI2", f"a drained ring has in {self.in_}, out {self.out}"))
+        reach = self.in_ if self.out < self.in_ or not self.cnt else self.size
+        if not reach <= self.high <= self.size:
+            found.append(Violation("PI2", f"data reach up to {reach} of {self.size}, high is {self.high}"))
         if self.bytes_in - self.bytes_out != self.cnt:
             found.append(Violation("PI3", f"{self.bytes_in} bytes in less {self.bytes_out} out do not make {self.cnt}"))
         return found

@@ -135,7 +135,9 @@ class PerPipeSpace(SpaceSource):
         Raises:
             BadFreeError: If ``base`` is not the base of a live buffer, with what it is instead.
         """
-        size = self.size_of(base)
+        size = self._buffers.get(base) if type(base) is int else None
+        if size is None:
+            raise bad_free(base, self._buffers.items(), self._freed)
         self._source.unmap(base, size)
         del self._buffers[base]
         self._freed.add(base)

@@ -96,22 +96,22 @@ class NodeTree(Generic[N]):
 
     # --- search ------------------------------------------------------------------------------------
 
-    def lowest(self, length: int) -> N | None:
+    def lowest(self, length: int, below: N | None = None) -> N | None:
         """Return the lowest node whose length is at least ``length`` (> 0), or None.
 
-        Complexity: O(log n) nodes, counted in ``visits``; a failure looks at the root alone.
+        Args:
+            length: Bytes.
+            below: Look at this node and its children only; None looks at all.
+
+        Complexity: O(log n) nodes, counted in ``visits``; a failure looks at one node alone.
         """
-        node = self._root
+        node = self._root if below is None else below
         if node is None:
             return None
-        if node.largest < length:
-            self.visits += 1
-            return None
-        return self._lowest_in(node, length)
-
-    def _lowest_in(self, node: N, length: int) -> N:
-        """Return the lowest node below ``node`` whose length suffices; there is one."""
         visits = 1
+        if node.largest < length:
+            self.visits += visits
+            return None
         while True:
             left = node.left
             if left is not None and left.largest >= length:
@@ -335,7 +335,7 @@ class FitTree(NodeTree[Node]):
             if at.length >= length:
                 return at
             if at.right is not None and at.right.largest >= length:
-                return self._lowest_in(at.right, length)
+                return self.lowest(length, at.right)
         return None
 
     def floor(self, key: int) -> int | None:

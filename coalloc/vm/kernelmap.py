@@ -339,17 +339,18 @@ class KernelMap:
         first, last = base >> shift, (base + size - 1) >> shift
         if first == last and first in resident:  # most calls touch one page, and touched it before
             return
+        before = len(resident)
         entry = self._require_mapped(first << shift, (last + 1) << shift)
-        missing = [page for page in range(first, last + 1) if page not in resident]
-        for page in missing:
-            while entry.end <= page << shift:
-                assert entry.behind is not None  # as in unmap
-                entry = entry.behind
-            if entry.object is None:
-                entry.object = self._new_object(entry.end - entry.key)
-        resident.update(missing)
+        for page in range(first, last + 1):
+            if page not in resident:
+                while entry.end <= page << shift:
+                    assert entry.behind is not None  # as in unmap
+                    entry = entry.behind
+                if entry.object is None:
+                    entry.object = self._new_object(entry.end - entry.key)
+                resident.add(page)
         if not self._direct:
-            self._faults += len(missing)
+            self._faults += len(resident) - before
         if len(resident) > self._peak_resident:
             self._peak_resident = len(resident)
 
@@ -540,7 +541,7 @@ class KernelMap:
             BadFreeError: If any byte of [base, end) is not mapped, with the lowest that is not.
         """
         entry = self._by_start.get(base) or self._gaps.at_or_below(base)
-        if entry is None or entry is self._head or entry.end <= base:
+        if entry is None or entry.end <= base or entry is self._head:
             raise BadFreeError(base, FreeFault.NOT_MAPPED)
         at = entry
         while at.end < end:
@@ -552,9 +553,11 @@ class KernelMap:
 
     def _require_range(self, base: int, size: int) -> _Entry:
         """Return the entry that maps the first byte of a page-aligned range, all of which is mapped."""
-        if type(base) is not int or base & (self.page_size - 1):
+        within = self.page_size - 1
+        if type(base) is not int or base & within:
             raise InvalidRequestError("base", base, f"must be a multiple of the page size {self.page_size}")
-        if require_size(size) & (self.page_size - 1):
+        if type(size) is not int or not 0 < size <= MAX_SIZE or size & within:
+            require_size(size)
             raise InvalidRequestError("size", size, f"must be a multiple of the page size {self.page_size}")
         return self._require_mapped(base, base + size)
 

@@ -25,9 +25,12 @@ import attrs
 
 from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError
 from coalloc.pipes.budget import ConsoleLine
+from coalloc.pipes.buffers import Buffers
 from coalloc.pipes.designs import Bench, Design
 from coalloc.pipes.eras import Era
+from coalloc.pipes.half import Half
 from coalloc.pipes.machine import Pipe, PipeCounters, PipeMachine
+from coalloc.pipes.pair import PipePair
 from coalloc.space.protocol import PerCpu, Space, SpaceStats
 from coalloc.vm.costs import CostModel, Estimate
 from coalloc.vm.kernelmap import MapCounters
@@ -215,6 +218,9 @@ class _PipeRunner:
     """Runs a pipe program; writers that wait, and readers that came early, are kept by the number of the writing end.
 
     End e of pipe p has the number 2p + e, and the other end the number that differs in the lowest bit.
+
+    While FreeBSD's buffers do not have to shrink, a write that fits and a read of what is there change no buffer.  Those are
+    most operations, and ``run`` does them on the half's ring itself; all others are the pipe's business.
     """
 
     allocs_refused = 0
@@ -224,7 +230,9 @@ class _PipeRunner:
         self._machine = machine
         self._cpus = cpus
         self._told = _told_cpus(space, cpus)
-        self._pipes: dict[int, Pipe] = {}  # those that are not finished, so that the memory of the others is used again
+        # Pipes and halves leave when they are closed, so that their memory is used again.
+        self._pipes: dict[int, Pipe] = {}
+        self._halves: dict[int, Half] = {}  # of FreeBSD's pipes, by the end that reads from it
         self._waiting: dict[int, deque[_Rest]] = {}
         self._early: dict[int, int] = {}  # bytes still to read of what that end writes
         self._waits = self._early_reads = self._skipped = self._broken = self._no_buffer = 0
@@ -232,62 +240,98 @@ class _PipeRunner:
 
     def run(self, n: int) -> None:
         """Run the next ``n`` operations, or those that are left."""
-        machine, pipes, waiting, early = self._machine, self._pipes, self._waiting, self._early
-        clock, told, cpus = machine.clock, self._told, self._cpus
+        halves, waiting, early, told, cpus = self._halves, self._waiting, self._early, self._told, self._cpus
+        clock = self._machine.clock
+        buffers = self._machine if isinstance(self._machine, Buffers) else None
+        plain = buffers is not None and not buffers.lean
+        writes = written = reads = read = 0
         time = self.time
         for time, kind, pipe, end, size in islice(self._rows, n):
-            clock.now = time * 1000
+            number = 2 * pipe + end
             if told is not None:
                 told.cpu = pipe % cpus
-            if kind == _CREATE:
-                try:
-                    pipes[pipe] = machine.pipe()
-                except PipeError:
-                    pass  # what is done to it will be passed over
-                continue
-            it = pipes.get(pipe)
-            number = 2 * pipe + end
-            if it is None:
-                self._skipped += 1
-            elif kind == _WRITE:
-                if number in waiting:
-                    waiting[number].append(_Rest(size, size))
-                    self._waits += 1
+            if plain and kind == _WRITE:
+                half = halves.get(number ^ 1)
+                if half is not None and number not in waiting and number not in early:
+                    ring = half.ring
+                    if ring.cnt + size <= ring.size:
+                        ring.put(size)
+                        if ring.high > half.touched:
+                            buffers.touch(half, ring.high)
+                        writes += 1
+                        written += size
+                        continue
+            elif plain and kind == _READ:
+                half = halves.get(number)
+                if half is not None and half.ring.cnt >= size and number ^ 1 not in waiting:
+                    half.ring.get(size)
+                    reads += 1
+                    read += size
                     continue
-                try:
-                    taken = it.write(end, size)
-                except PipeError as error:
-                    if error.errno == errno.EAGAIN:
-                        self._wait(number, size, size)
-                    elif error.errno == errno.ENOMEM:
-                        self._no_buffer += 1
-                    else:
-                        self._broken += 1
-                else:
-                    if taken < size:
-                        self._wait(number, size - taken, size)
-                if number in early:
-                    self._go_on(it, number)
-            elif kind == _READ:
-                number ^= 1
-                if it.buffered(end) >= size:
-                    it.read(end, size)
-                    if number in waiting:
-                        self._go_on(it, number)
-                else:
-                    self._early_reads += 1
-                    early[number] = early.get(number, 0) + size
-                    self._go_on(it, number)
-            elif number in waiting:
-                waiting[number].append(_CLOSED)
-            else:
-                self._close(it, number)
+            clock.now = time * 1000
+            self._run_one(kind, pipe, end, size)
+            plain = buffers is not None and not buffers.lean
         self.time = time
+        clock.now = time * 1000
+        if buffers is not None:
+            buffers.writes += writes
+            buffers.bytes_written += written
+            buffers.reads += reads
+            buffers.bytes_read += read
 
-    def _wait(self, number: int, rest: int, whole: int) -> None:
-        """Let the rest of a write wait."""
-        self._waits += 1
-        self._waiting[number] = deque([_Rest(rest, whole)])
+    def _run_one(self, kind: int, pipe: int, end: int, size: int) -> None:
+        """Run an operation by the calls of the pipe."""
+        number = 2 * pipe + end
+        if kind == _CREATE:
+            try:
+                made = self._machine.pipe()
+            except PipeError:
+                return  # what is done to it will be passed over
+            self._pipes[pipe] = made
+            if isinstance(made, PipePair):
+                self._halves[number], self._halves[number + 1] = made.halves
+            return
+        it = self._pipes.get(pipe)
+        if it is None:
+            self._skipped += 1
+        elif kind == _WRITE:
+            if number in self._waiting:
+                self._waiting[number].append(_Rest(size, size))
+                self._waits += 1
+                return
+            self._write(it, number, size)
+            if number in self._early:
+                self._go_on(it, number)
+        elif kind == _READ:
+            writer = number ^ 1
+            if it.buffered(end) >= size:
+                it.read(end, size)
+                if writer in self._waiting:
+                    self._go_on(it, writer)
+            else:
+                self._early_reads += 1
+                self._early[writer] = self._early.get(writer, 0) + size
+                self._go_on(it, writer)
+        elif number in self._waiting:
+            self._waiting[number].append(_CLOSED)
+        else:
+            self._close(it, number)
+
+    def _write(self, pipe: Pipe, number: int, size: int) -> None:
+        """Write, and let the rest wait."""
+        try:
+            taken = pipe.write(number & 1, size)
+        except PipeError as error:
+            if error.errno == errno.ENOMEM:
+                self._no_buffer += 1
+                return
+            if error.errno != errno.EAGAIN:
+                self._broken += 1
+                return
+            taken = 0
+        if taken < size:
+            self._waits += 1
+            self._waiting[number] = deque([_Rest(size - taken, size)])
 
     def _go_on(self, pipe: Pipe, number: int) -> None:
         """Let early reads have what was written at an end, and waiting writes store what there is room for, in turn."""
@@ -329,6 +373,7 @@ class _PipeRunner:
 
     def _close(self, pipe: Pipe, number: int) -> None:
         pipe.close(number & 1)
+        self._halves.pop(number, None)
         if pipe.finished:
             del self._pipes[number >> 1]
         writer = number ^ 1
