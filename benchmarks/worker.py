@@ -1,6 +1,7 @@
 """Replay for `benchmarks.replay`, with whatever tree of the package PYTHONPATH names; run as a process of its own.
 
-Reads names of designs from stdin, a line each, and answers with the seconds of processor time that the replay took and a digest of its outcome.
+Reads names of designs from stdin, a line each, and answers with the seconds of processor time that the replay took, and a
+digest of its outcome.
 """
 
 from __future__ import annotations

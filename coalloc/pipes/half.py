@@ -1,4 +1,4 @@
-"""`Half`: one end's state, as plain data: where its buffer is, what it holds, and who uses it (PI2 and PI3 through its ring)."""
+"""`Half`: one end's state as plain data: where its buffer is, what it holds, who uses it; its ring keeps PI2 and PI3."""
 
 from __future__ import annotations
 

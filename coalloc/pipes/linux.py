@@ -9,12 +9,11 @@ pipes; and PI2 and PI3.
 
 Not done: splice, packets, watch queues.
 
-Source: Linux fs/pipe.c of 2025 (alloc_pipe_info, pipe_write, pipe_read, pipe_set_size); its soft limit is of commit 759c01142a5d.
+Source: Linux fs/pipe.c of 2025 (alloc_pipe_info, pipe_write, pipe_read, pipe_set_size); the soft limit: commit 759c01142a5d.
 """
 
 from __future__ import annotations
 
-import enum
 import errno
 from collections import deque
 from collections.abc import Sequence
@@ -45,11 +44,6 @@ PIPE_MAX_SIZE = 1 << 20
 """Bytes that the unprivileged may set a pipe to (fs.pipe-max-size)."""
 PIPE_USER_PAGES_SOFT = PIPE_DEF_BUFFERS * 1024
 """Slots that a user's pipes may have together before new ones are made small (fs.pipe-user-pages-soft)."""
-
-
-class _State(enum.Enum):
-    OPEN = "open"
-    CLOSED = "closed"
 
 
 @attrs.define(eq=False)
@@ -83,7 +77,7 @@ class _End:
 
     def __init__(self) -> None:
         self.ring = _Ring()
-        self.state = _State.OPEN
+        self.closed = False
 
 
 class LinuxPipe:
@@ -128,7 +122,7 @@ class LinuxPipe:
         self._require(end, 1, "write")
         if not n:
             return 0
-        if self.halves[0].state is _State.CLOSED:
+        if self.halves[0].closed:
             raise PipeError(errno.EPIPE, "write")
         ring = self.halves[0].ring
         done = 0
@@ -173,7 +167,7 @@ class LinuxPipe:
         self._require(end, 0, "read")
         ring = self.halves[0].ring
         if n and not ring.cnt:
-            if self.halves[1].state is _State.CLOSED:
+            if self.halves[1].closed:
                 return 0
             raise PipeError(errno.EAGAIN, "read")
         left = n
@@ -239,7 +233,7 @@ class LinuxPipe:
             InvalidRequestError: For an end other than 0 and 1.
         """
         self._require(end, end, "close")
-        self.halves[end].state = _State.CLOSED
+        self.halves[end].closed = True
         if self.finished:
             ring = self.halves[0].ring
             for slot in ring.slots:
@@ -255,12 +249,12 @@ class LinuxPipe:
     @property
     def finished(self) -> bool:
         """Whether both ends are closed, and all pages given back."""
-        return self.halves[0].state is self.halves[1].state is _State.CLOSED
+        return self.halves[0].closed and self.halves[1].closed
 
     def _require(self, end: int, right: int, call: str) -> None:
         if end != 0 and end != 1:
             raise InvalidRequestError("end", end, "must be 0 or 1")
-        if end != right or self.halves[end].state is _State.CLOSED:
+        if end != right or self.halves[end].closed:
             raise PipeError(errno.EBADF, call)
 
     def _take_page(self) -> int:

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -36,11 +38,13 @@ from coalloc.vm.costs import CostModel, Estimate
 from coalloc.vm.kernelmap import MapCounters
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
 
-__all__ = ["Outcome", "Sample", "Waits", "replay"]
+__all__ = ["Outcome", "Sample", "Waits", "replay", "replay_all"]
 
 _CREATE: Final = int(PipeOpKind.CREATE)
 _WRITE: Final = int(PipeOpKind.WRITE)
 _READ: Final = int(PipeOpKind.READ)
+_ALLOC: Final = int(SpaceOpKind.ALLOC)
+_FREE: Final = int(SpaceOpKind.FREE)
 
 
 class _Rest(NamedTuple):
@@ -198,6 +202,42 @@ def replay(
     )
 
 
+def replay_all(
+    program: Program,
+    designs: Iterable[Design],
+    *,
+    era: Era,
+    limit: int,
+    samples: int = 400,
+    cpus: int = 1,
+    executor: Executor | None = None,
+) -> tuple[Outcome, ...]:
+    """Run a program against several designs, and return the outcomes in the order of the designs.
+
+    Args:
+        program: What to run; an executor of processes gets a copy for each design.
+        designs: What gives out the buffers.
+        era: Whose pipe policy and map search hold.
+        limit: maxpipekva in bytes.
+        samples: As in :func:`replay`.
+        cpus: As in :func:`replay`.
+        executor: Runs the replays, such as a ``ProcessPoolExecutor``; without one they run here, one after the other.
+
+    Raises:
+        InvalidRequestError: As :func:`replay`; what the first design that fails raises.
+
+    Guarantees:
+        The outcomes are the same whatever executor there is.
+
+    >>> from coalloc import DESIGNS, ERAS, bundled_build
+    >>> both = replay_all(bundled_build(), [DESIGNS["per-pipe"], DESIGNS["coalescing"]], era=ERAS["2006"], limit=1 << 24)
+    >>> [outcome.map.map_ops for outcome in both]
+    [2195, 1]
+    """
+    run = partial(replay, program, era=era, limit=limit, samples=samples, cpus=cpus)
+    return tuple(map(run, designs) if executor is None else executor.map(run, designs))
+
+
 def _sample(time: int, live: int, bench: Bench) -> Sample:
     kernel, space = bench.kernel, bench.space
     counters = kernel.counters()
@@ -228,6 +268,7 @@ class _PipeRunner:
     def __init__(self, program: PipeProgram, machine: PipeMachine, space: Space, cpus: int) -> None:
         self._rows = program.rows()
         self._machine = machine
+        self._buffers = machine if isinstance(machine, Buffers) else None
         self._cpus = cpus
         self._told = _told_cpus(space, cpus)
         # Pipes and halves leave when they are closed, so that their memory is used again.
@@ -242,26 +283,25 @@ class _PipeRunner:
         """Run the next ``n`` operations, or those that are left."""
         halves, waiting, early, told, cpus = self._halves, self._waiting, self._early, self._told, self._cpus
         clock = self._machine.clock
-        buffers = self._machine if isinstance(self._machine, Buffers) else None
-        plain = buffers is not None and not buffers.lean
+        plain = self._plain()
         writes = written = reads = read = 0
         time = self.time
         for time, kind, pipe, end, size in islice(self._rows, n):
             number = 2 * pipe + end
             if told is not None:
                 told.cpu = pipe % cpus
-            if plain and kind == _WRITE:
+            if plain is not None and kind == _WRITE:
                 half = halves.get(number ^ 1)
                 if half is not None and number not in waiting and number not in early:
                     ring = half.ring
                     if ring.cnt + size <= ring.size:
                         ring.put(size)
                         if ring.high > half.touched:
-                            buffers.touch(half, ring.high)
+                            plain.touch(half, ring.high)
                         writes += 1
                         written += size
                         continue
-            elif plain and kind == _READ:
+            elif plain is not None and kind == _READ:
                 half = halves.get(number)
                 if half is not None and half.ring.cnt >= size and number ^ 1 not in waiting:
                     half.ring.get(size)
@@ -270,14 +310,18 @@ class _PipeRunner:
                     continue
             clock.now = time * 1000
             self._run_one(kind, pipe, end, size)
-            plain = buffers is not None and not buffers.lean
+            plain = self._plain()
         self.time = time
         clock.now = time * 1000
-        if buffers is not None:
-            buffers.writes += writes
-            buffers.bytes_written += written
-            buffers.reads += reads
-            buffers.bytes_read += read
+        if self._buffers is not None:
+            self._buffers.writes += writes
+            self._buffers.bytes_written += written
+            self._buffers.reads += reads
+            self._buffers.bytes_read += read
+
+    def _plain(self) -> Buffers | None:
+        """Return the buffers if what fits, and what is there, can now be written and read without a look at them."""
+        return self._buffers if self._buffers is not None and not self._buffers.lean else None
 
     def _run_one(self, kind: int, pipe: int, end: int, size: int) -> None:
         """Run an operation by the calls of the pipe."""
@@ -443,15 +487,15 @@ class _SpaceRunner:
             self.time += 1
             if self._told is not None:
                 self._told.cpu = buffer % self._cpus
-            if kind != SpaceOpKind.ALLOC and buffer not in bases:
+            if kind != _ALLOC and buffer not in bases:
                 self._skipped += 1
                 continue
-            if kind == SpaceOpKind.FREE:
+            if kind == _FREE:
                 space.free(bases.pop(buffer))
                 self.live -= self._sizes.pop(buffer)
                 continue
             try:
-                base = space.alloc(size) if kind == SpaceOpKind.ALLOC else space.resize(bases[buffer], size)
+                base = space.alloc(size) if kind == _ALLOC else space.resize(bases[buffer], size)
             except ExhaustionError:
                 self.allocs_refused += 1
                 continue

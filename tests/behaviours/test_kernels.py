@@ -226,7 +226,7 @@ def test_b53_pages_come_with_the_data_and_a_small_write_goes_into_the_last_one()
     pipe.close(1)
     assert (pipe.read(0, 4 * PAGE), pipe.read(0, 1)) == (3 * PAGE, 0)
     pipe.close(0)
-    assert (system.kva_used, system.peak) == (0, 3 * PAGE)
+    assert (system.kva_used, system.peak_kva_used) == (0, 3 * PAGE)
     system.check()
 
 
