@@ -1,40 +1,90 @@
 """Time the replay of the bundled build: pipe operations per second, by design, interleaved in one run.
 
-python -m benchmarks.replay [--copies N] [--rounds N]
+python -m benchmarks.replay [--copies N] [--rounds N] [--era ERA] [--designs NAMES] [--against PATH]
+
+With --against, another tree of the package is timed in turn with this one, each in a process of its own; the ratio is that of
+the medians, and it is said whether the outcomes are equal.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
 import sys
-import time
+from pathlib import Path
 
 from benchmarks.host import head
-from coalloc import DESIGNS, ERAS, bundled_build, overlay, replay
+from coalloc import DESIGNS, ERAS
 
 SEED = 1
+HERE = Path(__file__).resolve().parent
+
+
+class Tree:
+    """A process that replays with the package of one tree."""
+
+    def __init__(self, root: Path, copies: int, era: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "worker.py"), str(copies), era, str(SEED)],
+            env=os.environ | {"PYTHONPATH": str(root)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.operations = int(self._answer())
+        self.seconds: dict[str, list[float]] = {}
+        self.digests: dict[str, str] = {}
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None  # it was asked for
+        return self._process.stdout.readline() or sys.exit("the tree cannot be replayed with")
+
+    def replay(self, design: str) -> None:
+        """Replay once, and note how long that took."""
+        assert self._process.stdin is not None  # it was asked for
+        self._process.stdin.write(design + "\n")
+        self._process.stdin.flush()
+        seconds, self.digests[design] = self._answer().split()
+        self.seconds.setdefault(design, []).append(float(seconds))
+
+    def rate(self, design: str) -> float:
+        """Return the median of the operations per second."""
+        return self.operations / statistics.median(self.seconds[design])
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None  # it was asked for
+        self._process.stdin.close()
+        self._process.wait()
 
 
 def main() -> int:
-    """Run every design in turn, and print the median."""
+    """Run every design in turn, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--copies", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--era", choices=ERAS, default="2004-01")
+    parser.add_argument("--designs", default=",".join(DESIGNS))
+    parser.add_argument("--against", type=Path, help="the root of another tree")
     arguments = parser.parse_args()
-    program = overlay(bundled_build(), arguments.copies, 88_000_000, SEED)
-    print(
-        head(f"bundled build, {arguments.copies} copies, {len(program):,} operations, era 2004-01, limit 64 MiB", SEED)
-    )
-    rates: dict[str, list[float]] = {name: [] for name in DESIGNS}
-    for _ in range(arguments.rounds):
-        for name, design in DESIGNS.items():
-            start = time.perf_counter()
-            replay(program, design, era=ERAS["2004-01"], limit=64 << 20)
-            rates[name].append(len(program) / (time.perf_counter() - start))
-    for name, figures in rates.items():
-        spread = f"slowest {min(figures):,.0f}, fastest {max(figures):,.0f}"
-        print(f"{name:18}{statistics.median(figures):10,.0f} operations/s  ({spread})")
+    roots = [HERE.parent, *([arguments.against] if arguments.against is not None else [])]
+    trees = [Tree(root, arguments.copies, arguments.era) for root in roots]
+    load = f"bundled build, {arguments.copies} copies, {trees[0].operations:,} operations, era {arguments.era}, limit 64 MiB"
+    print(head(load, SEED), flush=True)
+    for name in arguments.designs.split(","):
+        for _ in range(arguments.rounds):
+            for tree in trees:
+                tree.replay(name)
+        figures = sorted(trees[0].operations / seconds for seconds in trees[0].seconds[name])
+        line = f"{name:18}{trees[0].rate(name):10,.0f} operations/s  (slowest {figures[0]:,.0f}, fastest {figures[-1]:,.0f})"
+        if len(trees) > 1:
+            equal = "equal outcomes" if trees[0].digests[name] == trees[1].digests[name] else "OTHER OUTCOMES"
+            line += f"  {trees[0].rate(name) / trees[1].rate(name):5.2f} times the other's {trees[1].rate(name):,.0f}, {equal}"
+        print(line, flush=True)
+    for tree in trees:
+        tree.close()
     return 0
 
 

@@ -50,8 +50,9 @@ if TYPE_CHECKING:
     from coalloc.pipes.eras import ERAS, Era
     from coalloc.pipes.kernels import KERNELS
     from coalloc.pipes.linux import LinuxPipe, LinuxPipes
+    from coalloc.pipes.machine import PipeCounters
     from coalloc.pipes.pair import PipePair
-    from coalloc.pipes.system import PipeCounters, PipeSystem
+    from coalloc.pipes.system import PipeSystem
     from coalloc.sched.clock import SimClock
     from coalloc.space.buddy import BuddySpace
     from coalloc.space.cached import CachedSpace
@@ -90,7 +91,8 @@ else:
             "coalloc.pipes.kernels": "KERNELS",
             "coalloc.pipes.linux": "LinuxPipe LinuxPipes",
             "coalloc.pipes.pair": "PipePair",
-            "coalloc.pipes.system": "PipeCounters PipeSystem",
+            "coalloc.pipes.machine": "PipeCounters",
+            "coalloc.pipes.system": "PipeSystem",
             "coalloc.space.buddy": "BuddySpace",
             "coalloc.space.cached": "CachedSpace",
             "coalloc.space.cells": "CellSpace",

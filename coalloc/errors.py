@@ -325,7 +325,7 @@ class NoSpaceError(ExhaustionError):
 
 @attrs.frozen
 class Violation:
-    """One broken invariant: its code (I1 .. I13, P1 .. P5, M1) and what was seen."""
+    """One broken invariant: its code (I1 .. I13, PI1 .. PI5, MI1) and what was seen."""
 
     code: str
     message: str

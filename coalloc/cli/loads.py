@@ -24,6 +24,7 @@ from coalloc.cli.common import (
     print_table,
     size_given,
 )
+from coalloc.cli.jobs import cores, replay_each
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.designs import DESIGNS, Bench
 from coalloc.report.plots import require_format, save_comparison
@@ -98,6 +99,9 @@ def compare(
     ] = "per-pipe,coalescing,coalescing+cache",
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a picture: FILE.svg or FILE.png.")] = None,
     as_json: JsonOption = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", help="Replay against so many designs at once; as many as there are cores.")
+    ] = None,
     seed: SeedOption = 0,
 ) -> None:
     """Replay a load against several designs, and show what each costs.
@@ -110,10 +114,9 @@ def compare(
     bar = Bar()
     program, report = _read(source, bar)
     program = _copy(program, copies, spread, seed)
-    outcomes = []
-    for design in chosen:
-        with bar.task(design.name, len(program)) as advance:
-            outcomes.append(replay(program, design, era=policy, limit=size, progress=advance))
+    jobs = cores() if jobs is None else jobs
+    with bar.task(", ".join(design.name for design in chosen), len(program) * len(chosen)) as advance:
+        outcomes = replay_each(program, chosen, era=policy, limit=size, jobs=jobs, progress=advance)
     costs = COSTS["measured"]
     if plot is not None:
         save_comparison(outcomes, f"{program.title} — era {policy.name}, limit {size:,} bytes", plot)

@@ -33,7 +33,8 @@ from coalloc.kernel.giant import GIANT
 from coalloc.kernel.zone import Zone
 from coalloc.pipes.budget import ROOT, Owner
 from coalloc.pipes.designs import DESIGNS, Design
-from coalloc.pipes.pair import PipePair, Present
+from coalloc.pipes.half import Present
+from coalloc.pipes.pair import PipePair
 from coalloc.pipes.system import PipeSystem
 from coalloc.sched.clock import SimClock
 from coalloc.sched.lockprof import LockProfile

@@ -138,17 +138,19 @@ class Zone(Generic[T]):
         )
 
     def violations(self) -> tuple[Violation, ...]:
-        """Return every breach of P5: counts that do not balance, items in no slab."""
+        """Return every breach of PI5: counts that do not balance, items in no slab."""
         counts = self.counters()
         found = []
         if counts.allocs - counts.frees != counts.live:
-            found.append(Violation("P5", f"{counts.allocs} allocs and {counts.frees} frees leave {counts.live} in use"))
+            found.append(
+                Violation("PI5", f"{counts.allocs} allocs and {counts.frees} frees leave {counts.live} in use")
+            )
         if counts.inits - counts.finis != counts.live + counts.cached:
             found.append(
-                Violation("P5", f"{counts.inits} inits and {counts.finis} finis leave {len(self._slab_of)} items")
+                Violation("PI5", f"{counts.inits} inits and {counts.finis} finis leave {len(self._slab_of)} items")
             )
         if {id(item) for items in self._slabs.values() for item in items} != set(self._slab_of):
-            found.append(Violation("P5", "an item is in no slab, or a slab has an item that is none"))
+            found.append(Violation("PI5", "an item is in no slab, or a slab has an item that is none"))
         return tuple(found)
 
     def check(self) -> None:

@@ -6,12 +6,15 @@ from coalloc._imports import lazy_names
 
 if TYPE_CHECKING:
     from coalloc.pipes.budget import ROOT, Budget, Console, ConsoleLine, Owner
+    from coalloc.pipes.buffers import Buffers
     from coalloc.pipes.designs import DESIGNS, Bench, Design, find_designs
     from coalloc.pipes.eras import ERAS, Backing, Era, Growth
+    from coalloc.pipes.half import Half, Present
     from coalloc.pipes.kernels import KERNELS
     from coalloc.pipes.linux import LinuxPipe, LinuxPipes
-    from coalloc.pipes.pair import Half, PipePair, Present
-    from coalloc.pipes.system import PipeCounters, PipeSystem
+    from coalloc.pipes.machine import Pipe, PipeCounters, PipeMachine
+    from coalloc.pipes.pair import PipePair
+    from coalloc.pipes.system import PipeSystem
     from coalloc.sched.clock import SimClock
 else:
     __getattr__, __dir__ = lazy_names(
@@ -23,8 +26,11 @@ else:
             "coalloc.pipes.eras": "ERAS Backing Era Growth",
             "coalloc.pipes.kernels": "KERNELS",
             "coalloc.pipes.linux": "LinuxPipe LinuxPipes",
-            "coalloc.pipes.pair": "Half PipePair Present",
-            "coalloc.pipes.system": "PipeCounters PipeSystem",
+            "coalloc.pipes.buffers": "Buffers",
+            "coalloc.pipes.half": "Half Present",
+            "coalloc.pipes.machine": "Pipe PipeCounters PipeMachine",
+            "coalloc.pipes.pair": "PipePair",
+            "coalloc.pipes.system": "PipeSystem",
         },
     )
 
@@ -36,6 +42,7 @@ __all__ = [
     "Backing",
     "Bench",
     "Budget",
+    "Buffers",
     "Console",
     "ConsoleLine",
     "Design",
@@ -45,7 +52,9 @@ __all__ = [
     "LinuxPipe",
     "LinuxPipes",
     "Owner",
+    "Pipe",
     "PipeCounters",
+    "PipeMachine",
     "PipePair",
     "PipeSystem",
     "Present",

@@ -1,4 +1,4 @@
-"""`Budget`: how much pipe KVA is in use and who is charged for it (P1); `Console`: the one line a second about its limit."""
+"""`Budget`: how much pipe KVA is in use and who is charged for it (PI1); `Console`: the one line a second about its limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.eras import Era
 from coalloc.sched.clock import SimClock
-from coalloc.units import require_size
+from coalloc.units import MAX_SIZE, require_size
 
 __all__ = ["ROOT", "Budget", "Console", "ConsoleLine", "Owner"]
 
@@ -81,18 +81,36 @@ class Budget:
 
     Args:
         era: Whose limits hold.
-        maxpipekva: kern.ipc.maxpipekva in bytes (M in the facts), > 0.
+        maxpipekva: kern.ipc.maxpipekva in bytes, > 0; the marks of its shares are set when the budget is made.
 
-    Comparisons are strict and in integers, as the kernel's (facts/kernel.md section 1.3).
+    Comparisons are strict and in integers, as in FreeBSD's sys_pipe.c (pipe_create, pipe_write, pipe_read).
     """
 
-    __slots__ = ("_era", "kva_used", "maxpipekva", "peak", "users")
+    __slots__ = (
+        "_ceiling",
+        "_era",
+        "_half",
+        "_small_mark",
+        "_three_quarters",
+        "kva_used",
+        "maxpipekva",
+        "peak",
+        "rations",
+        "users",
+    )
 
     def __init__(self, era: Era, maxpipekva: int) -> None:
         self._era = era
         self.maxpipekva = require_size(maxpipekva, "maxpipekva")
+        mark = era.small_above
+        self._small_mark = maxpipekva * mark.numerator // mark.denominator
+        self._half = maxpipekva // 2
+        self._three_quarters = maxpipekva * 3 // 4
+        self._ceiling = maxpipekva if era.maxpipekva_is_hard else MAX_SIZE
+        self.rations = era.charges_users or era.reserve_percent > 0
+        """Whether it matters who owns a buffer; where it does not, nobody need be charged or refunded."""
         self.kva_used = 0
-        """kern.ipc.pipekva (U in the facts)."""
+        """kern.ipc.pipekva."""
         self.peak = 0
         self.users: dict[int, int] = {}
         """Bytes charged, by uid; empty in eras without a limit per user."""
@@ -100,22 +118,21 @@ class Budget:
     @property
     def wants_small(self) -> bool:
         """Whether new buffers are small (B1)."""
-        mark = self._era.small_above
-        return self.kva_used > self.maxpipekva * mark.numerator // mark.denominator
+        return self.kva_used > self._small_mark
 
     @property
     def above_half(self) -> bool:
         """Whether buffers no longer grow (B5)."""
-        return self.kva_used > self.maxpipekva // 2
+        return self.kva_used > self._half
 
     @property
     def above_three_quarters(self) -> bool:
         """Whether buffers shrink where they can (B7)."""
-        return self.kva_used > self.maxpipekva * 3 // 4
+        return self.kva_used > self._three_quarters
 
     def leaves_room(self, size: int) -> bool:
         """Tell whether another ``size`` bytes stay within a hard limit; the old buffer of a resize still counts (B9)."""
-        return not self._era.maxpipekva_is_hard or self.kva_used + size <= self.maxpipekva
+        return self.kva_used + size <= self._ceiling
 
     def reserve_allows(self, size: int, owner: Owner) -> bool:
         """Tell whether the share kept for the privileged is left alone (B15)."""

@@ -15,6 +15,7 @@ from coalloc.errors import InvalidRequestError
 from coalloc.pipes.eras import BIG_PIPE_SIZE, PIPE_SIZE, Era
 from coalloc.pipes.kernels import KERNELS
 from coalloc.pipes.linux import LinuxPipes
+from coalloc.pipes.machine import PipeMachine
 from coalloc.pipes.system import PipeSystem
 from coalloc.sched.clock import SimClock
 from coalloc.space.buddy import BuddySpace
@@ -60,7 +61,7 @@ class Design:
     make_space: Callable[[Era, KernelMap, int], Space]
     resize_in_place: bool = False
     kernel: Era | None = None
-    make_pipes: Callable[[Era, Space, int, SimClock], PipeSystem | LinuxPipes] | None = None
+    make_pipes: Callable[[Era, Space, int, SimClock], PipeMachine] | None = None
     direct: bool = False
     one_by_one: bool = False
 
@@ -79,10 +80,16 @@ class Design:
         policy = self.policy(era)
         whole = limit // PAGE_SIZE * PAGE_SIZE
         size = whole if policy.maxpipekva_is_hard else round_up(max(whole, KERNEL_MAP_SIZE), PAGE_SIZE)
-        kernel = KernelMap(size=size, findspace=policy.findspace, direct=self.direct, cpus=cpus)
+        kernel = KernelMap(
+            size=size,
+            cpus=cpus,
+            findspace=policy.findspace,
+            direct=self.direct,
+            own_objects=policy.own_object and self.one_by_one,
+        )
         return Bench(kernel, self.make_space(policy, kernel, size))
 
-    def pipes(self, era: Era, space: Space, limit: int, clock: SimClock | None = None) -> PipeSystem | LinuxPipes:
+    def pipes(self, era: Era, space: Space, limit: int, clock: SimClock | None = None) -> PipeMachine:
         """Build the pipe system over a space, with a clock of its own if there is none."""
         if clock is None:
             clock = SimClock()
@@ -91,8 +98,8 @@ class Design:
         return PipeSystem(space, self.policy(era), maxpipekva=limit, clock=clock, resize_in_place=self.resize_in_place)
 
 
-def _per_pipe(era: Era, kernel: KernelMap, limit: int) -> Space:
-    return PerPipeSpace(kernel, kva_limit=limit, own_object=era.own_object)
+def _per_pipe(_era: Era, kernel: KernelMap, limit: int) -> Space:
+    return PerPipeSpace(kernel, kva_limit=limit)
 
 
 def _coalescing(_era: Era, kernel: KernelMap, limit: int) -> Space:

@@ -1,6 +1,8 @@
 """FreeBSD's pipe policies as data: one frozen :class:`Era` for each state of the kernel; mechanisms read its fields.
 
-Source: facts/kernel.md sections 1.2 to 1.9.  Where the facts are silent on an era, the field says so beside its value.
+Source: FreeBSD sys/kern/sys_pipe.c, sys/sys/pipe.h and sys/kern/subr_param.c of the months named, the mails of January 2004 on
+freebsd-current, and commits 4795b82c13 (pairs, 1 February 2004) and 004248ee6494 (today's).  Where they are silent on an era,
+the field says so beside its value.
 """
 
 from __future__ import annotations
@@ -45,11 +47,12 @@ _EXCEEDED: Final = "kern.ipc.maxpipekva exceeded; see tuning(7)"
 
 
 class Backing(enum.Enum):
-    """How a half is backed when the pipe is created."""
+    """How, and when, a half gets its first buffer."""
 
     RULE = "PIPE_SIZE, or SMALL_PIPE_SIZE above the era's mark"
     SMALL = "SMALL_PIPE_SIZE"
-    NONE = "not before the first write"
+    FIRST_WRITE = "the same, but at the first write"
+    NONE = "only as a write makes it grow: at once by Growth.LADDER, beyond PIPE_SIZE by Growth.BIG"
 
 
 class Growth(enum.Enum):
@@ -66,7 +69,7 @@ class Era:
     Args:
         name: Its key in ``ERAS``.
         title: What it is, in words.
-        reverse: How the half that fildes[1] reads from is backed at creation; the forward half is always by rule.
+        reverse: How the half that fildes[1] reads from is backed.
         small_above: New buffers are small while kva_used is above this share of maxpipekva.
         maxpipekva_is_hard: Whether maxpipekva is the size of the map (pipe_map), rather than a mark for small buffers.
         create_errno: What pipe(2) fails with when a buffer cannot be had; None where it succeeds without.
@@ -77,12 +80,13 @@ class Era:
         message: The console line.
         reserve_percent: Percent of maxpipekva kept for the privileged (kern.ipc.pipebuf_reserv).
         charges_users: Whether buffers count against RLIMIT_PIPEBUF of the pipe's owner.
-        own_object: Whether every buffer has a VM object of its own, so that map entries never merge.
+        own_object: Whether every buffer that is mapped on its own has a VM object of its own, so that map entries never merge.
         findspace: How the map of this era is searched for free space.
         sysctls: Further names under kern.ipc that this era has, without the prefix.
         one_way: Whether fildes[0] can only be read and fildes[1] only be written.
         polls_unbacked: Whether a half without a buffer counts as writable.
         numbers_ends: Whether fstat(2) gives each end a number (st_ino) and both a device (st_dev); 0 otherwise.
+        forward: How the half that fildes[0] reads from is backed.
     """
 
     name: str
@@ -104,6 +108,7 @@ class Era:
     one_way: bool = False
     polls_unbacked: bool = False
     numbers_ends: bool = False
+    forward: Backing = Backing.RULE
 
 
 _JULY_2003: Final = Era(
@@ -132,7 +137,7 @@ _JANUARY_2004: Final = attrs.evolve(
     maxpipekva_is_hard=True,
     resize_failure_prints=True,  # the mail of 27 January complains of it
     message=_EXCEEDED,
-    own_object=False,  # a submap's buffers are mapped without an object (section 2.3)
+    own_object=False,  # a submap's buffers are mapped without an object
     sysctls=("pipes",),
 )
 _EARLY_2006: Final = attrs.evolve(
@@ -154,7 +159,7 @@ _TEN: Final = attrs.evolve(
     title="FreeBSD 10.2 to 10.4: pipe(2) succeeds without a buffer",
     create_errno=None,
     sysctls=(),
-    polls_unbacked=True,  # the facts are silent; the test that asks for it is in its tree
+    polls_unbacked=True,  # not seen in its source; the test that asks for it is in its tree
     numbers_ends=True,  # the same
 )
 _CURRENT: Final = attrs.evolve(

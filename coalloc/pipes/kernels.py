@@ -5,7 +5,7 @@ big pipes; NetBSD's own limits on KVA (8 MiB, 16 MiB for loans) are not modelled
 fall at close, is what stays mapped here.  Linux is no variant of this policy (see :mod:`coalloc.pipes.linux`): of its entry
 only what concerns the map is used.
 
-Source: facts/kernel.md section 6; B50 to B52.
+Source: sys_pipe.c of DragonFly (commit fc7d518197), of NetBSD (1.110) and of OpenBSD; B50 to B52.
 """
 
 from __future__ import annotations

@@ -4,25 +4,25 @@ A pipe has no buffer of its own: its ring has slots, and each slot that is in us
 is mapped for a pipe, and what is charged to its user is the number of slots.  A small write goes into the last page if it
 fits there whole; a page that has been read is kept for the next write, one for each pipe, and given back otherwise.
 
-Descriptors are one-way: end 1 writes, end 0 reads.  Keeps P1 in this sense: the bytes in use are those of the pages of all
-pipes; and P3.
+Descriptors are one-way: end 1 writes, end 0 reads.  Keeps PI1 in this sense: the bytes in use are those of the pages of all
+pipes; and PI2 and PI3.
 
 Not done: splice, packets, watch queues.
 
-Source: Linux fs/pipe.c (2025), by facts/kernel.md section 6.
+Source: Linux fs/pipe.c of 2025 (alloc_pipe_info, pipe_write, pipe_read, pipe_set_size); the soft limit: commit 759c01142a5d.
 """
 
 from __future__ import annotations
 
-import enum
 import errno
 from collections import deque
+from collections.abc import Sequence
 
 import attrs
 
 from coalloc.errors import ExhaustionError, InvalidRequestError, InvariantViolation, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
-from coalloc.pipes.system import PipeCounters
+from coalloc.pipes.machine import PipeCounters
 from coalloc.sched.clock import SimClock
 from coalloc.space.protocol import Space
 from coalloc.units import PAGE_SIZE
@@ -44,11 +44,6 @@ PIPE_MAX_SIZE = 1 << 20
 """Bytes that the unprivileged may set a pipe to (fs.pipe-max-size)."""
 PIPE_USER_PAGES_SOFT = PIPE_DEF_BUFFERS * 1024
 """Slots that a user's pipes may have together before new ones are made small (fs.pipe-user-pages-soft)."""
-
-
-class _State(enum.Enum):
-    OPEN = "open"
-    CLOSED = "closed"
 
 
 @attrs.define(eq=False)
@@ -82,7 +77,7 @@ class _End:
 
     def __init__(self) -> None:
         self.ring = _Ring()
-        self.state = _State.OPEN
+        self.closed = False
 
 
 class LinuxPipe:
@@ -127,7 +122,7 @@ class LinuxPipe:
         self._require(end, 1, "write")
         if not n:
             return 0
-        if self.halves[0].state is _State.CLOSED:
+        if self.halves[0].closed:
             raise PipeError(errno.EPIPE, "write")
         ring = self.halves[0].ring
         done = 0
@@ -172,7 +167,7 @@ class LinuxPipe:
         self._require(end, 0, "read")
         ring = self.halves[0].ring
         if n and not ring.cnt:
-            if self.halves[1].state is _State.CLOSED:
+            if self.halves[1].closed:
                 return 0
             raise PipeError(errno.EAGAIN, "read")
         left = n
@@ -195,6 +190,10 @@ class LinuxPipe:
         self._system.count_read(done)
         return done
 
+    def buffered(self, end: int) -> int:
+        """Return the bytes that ``end`` can read."""
+        return self.halves[end].ring.cnt
+
     def wakes_writer(self, end: int) -> bool:
         """Tell whether a writer that blocked would be woken: there is a free slot."""
         return end == 1 and len(self.halves[0].ring.slots) < self.max_slots
@@ -209,7 +208,7 @@ class LinuxPipe:
             PipeError: EBADF if both ends are closed, EINVAL above 2**31, EPERM if the unprivileged ask for more than
                 PIPE_MAX_SIZE or grow while their user is above a limit, EBUSY if more slots are in use.
         """
-        if all(half.state is _State.CLOSED for half in self.halves):
+        if self.finished:
             raise PipeError(errno.EBADF, "fcntl")
         if type(size) is not int or not 0 <= size <= 2**31:
             raise PipeError(errno.EINVAL, "fcntl")
@@ -234,8 +233,8 @@ class LinuxPipe:
             InvalidRequestError: For an end other than 0 and 1.
         """
         self._require(end, end, "close")
-        self.halves[end].state = _State.CLOSED
-        if self.halves[1 - end].state is _State.CLOSED:
+        self.halves[end].closed = True
+        if self.finished:
             ring = self.halves[0].ring
             for slot in ring.slots:
                 self._system.free_page(slot.page)
@@ -244,13 +243,18 @@ class LinuxPipe:
             if self.spare >= 0:
                 self._system.free_page(self.spare)
                 self.spare = -1
-            self._system.finished(self)
+            self._system.take_back(self)
         return True
+
+    @property
+    def finished(self) -> bool:
+        """Whether both ends are closed, and all pages given back."""
+        return self.halves[0].closed and self.halves[1].closed
 
     def _require(self, end: int, right: int, call: str) -> None:
         if end != 0 and end != 1:
             raise InvalidRequestError("end", end, "must be 0 or 1")
-        if end != right or self.halves[end].state is _State.CLOSED:
+        if end != right or self.halves[end].closed:
             raise PipeError(errno.EBADF, call)
 
     def _take_page(self) -> int:
@@ -308,29 +312,19 @@ class LinuxPipes:
         self._writes = self._reads = self._bytes_in = self._bytes_out = 0
 
     @property
-    def budget(self) -> LinuxPipes:
-        """Itself: it knows ``kva_used`` and ``peak``."""
-        return self
-
-    @property
-    def console(self) -> LinuxPipes:
-        """Itself: it prints nothing."""
-        return self
-
-    @property
-    def lines(self) -> tuple[ConsoleLine, ...]:
-        """What was printed on the console: nothing."""
-        return ()
-
-    @property
     def kva_used(self) -> int:
         """Bytes of the pages that pipes hold."""
         return self._pages * PAGE_SIZE
 
     @property
-    def peak(self) -> int:
+    def peak_kva_used(self) -> int:
         """Most bytes of pages held at any time."""
         return self._peak_pages * PAGE_SIZE
+
+    @property
+    def console_lines(self) -> Sequence[ConsoleLine]:
+        """What was printed on the console: nothing."""
+        return ()
 
     def pipe(self, owner: Owner = ROOT) -> LinuxPipe:
         """Create a pipe: 16 slots, or 2 if its user is above the soft limit, and unprivileged.
@@ -369,7 +363,7 @@ class LinuxPipes:
             bytes_written=self._bytes_in,
             bytes_read=self._bytes_out,
             kva_used=self.kva_used,
-            peak_kva_used=self.peak,
+            peak_kva_used=self.peak_kva_used,
         )
 
     # --- for pipes ---------------------------------------------------------------------------------
@@ -403,7 +397,7 @@ class LinuxPipes:
         self.space.free(page)
         self._pages -= 1
 
-    def finished(self, pipe: LinuxPipe) -> None:
+    def take_back(self, pipe: LinuxPipe) -> None:
         """Take back a pipe of which both ends are closed."""
         self.charge(pipe.owner, -pipe.max_slots)
         del self._pipes[pipe.number]
@@ -421,7 +415,7 @@ class LinuxPipes:
     # --- check -------------------------------------------------------------------------------------
 
     def violations(self) -> tuple[Violation, ...]:
-        """Return every broken invariant (P1, P2, P3), recomputed from the pipes."""
+        """Return every broken invariant (PI1, PI2, PI3), recomputed from the pipes."""
         found = []
         pages = 0
         by_user: dict[int, int] = {}
@@ -431,17 +425,17 @@ class LinuxPipes:
             by_user[pipe.owner.uid] = by_user.get(pipe.owner.uid, 0) + pipe.max_slots
             held = sum(slot.length for slot in ring.slots)
             if ring.cnt != held or len(ring.slots) > pipe.max_slots:
-                found.append(Violation("P2", f"pipe {pipe.number} counts {ring.cnt} bytes, its slots hold {held}"))
+                found.append(Violation("PI2", f"pipe {pipe.number} counts {ring.cnt} bytes, its slots hold {held}"))
             if any(not 0 < slot.length <= PAGE_SIZE - slot.start for slot in ring.slots):
-                found.append(Violation("P2", f"pipe {pipe.number} has a slot that is empty, or ends behind its page"))
+                found.append(Violation("PI2", f"pipe {pipe.number} has a slot that is empty, or ends behind its page"))
             if pipe.bytes_in - pipe.bytes_out != ring.cnt:
                 found.append(
-                    Violation("P3", f"pipe {pipe.number}: bytes in less bytes out are not those that it holds")
+                    Violation("PI3", f"pipe {pipe.number}: bytes in less bytes out are not those that it holds")
                 )
         if pages != self._pages:
-            found.append(Violation("P1", f"{self._pages} pages are counted, the pipes hold {pages}"))
+            found.append(Violation("PI1", f"{self._pages} pages are counted, the pipes hold {pages}"))
         if by_user != {uid: slots for uid, slots in self._slots.items() if slots}:
-            found.append(Violation("P1", "users are charged for other slots than their pipes have"))
+            found.append(Violation("PI1", "users are charged for other slots than their pipes have"))
         return tuple(found)
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""A pipe: two halves, each with a buffer of its own; keeps P2 to P5.
+"""`PipePair`: a pipe as its two descriptors see it: two halves, each with a buffer of its own; keeps PI2, PI3 and PI5.
 
 The pair.  ``pipe(2)`` makes a *pair* of *halves* (the kernel's ``struct pipe``), one for each descriptor.  ``halves[0]``
 belongs to fildes[0], the end that is usually read, ``halves[1]`` to fildes[1], the end that is usually written; both can be
@@ -6,24 +6,14 @@ read and written.  A half's buffer holds what will be *read* from its own end, s
 (B20): the *forward* buffer is that of half 0, the *reverse* buffer that of half 1.  Most pipes are used forward only, which
 is why eras differ most in what they do about the reverse half.
 
-Backing.  A half with a buffer is *backed*.  Depending on the era, a half is backed at creation or by the first write that
-needs it.  Where the buffer comes from is the space's business; how large it is, and when it grows or shrinks, is decided
-here, from the amount of pipe KVA in use (:mod:`coalloc.pipes.budget`) and the era's rules (:mod:`coalloc.pipes.eras`).
-
-Resizing.  The kernel finds the new buffer while the old one is still allocated, copies, and only then frees the old (P4),
-so a shrink fails in a map that is completely full (B9).  Data end up linear: ``out`` is 0, ``in`` is cnt (B8).  A failed
-resize is ignored, unless there is no buffer at all.  A space that can resize in place may be allowed to
-(``PipeSystem(resize_in_place=True)``): that is the change to the policy that arenas invite, and it is off by default.
+What buffer a half has is said elsewhere (:mod:`coalloc.pipes.buffers`): here are the calls.
 
 Closing.  Closing an end sets EOF on both halves, waits until nobody is busy in its own half (B23), and frees that half's
 buffer, whatever it holds.  Hence closing fildes[1] frees only the reverse buffer: the data written so far stay, until
-fildes[0] is closed, too (B21).  The pair is given back when both halves are finished (P5, B22).
+fildes[0] is closed, too (B21).  The pair is given back when both halves are finished (PI5, B22).
 
 Blocking.  Calls behave as on a non-blocking descriptor: what cannot be done now is EAGAIN.  A caller that models a blocked
 writer keeps the rest, and hands it in again with ``rest_of`` (no size is chosen then, as in the kernel's loop).
-
-Memory.  A write touches the pages that it stores to.  Data always occupy a prefix of the buffer as far as it was ever used,
-so a half remembers how far it has touched, and the space is asked only beyond that.
 
 Differences from the kernel: time stands still within a call; a direct write holds bytes, not pages, and is never copied
 into the ring by a signal; descriptors are numbers 0 and 1 here, the descriptor table is another room's.
@@ -31,67 +21,26 @@ into the ring by a signal; descriptors are numbers 0 and 1 here, the descriptor 
 
 from __future__ import annotations
 
-import enum
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import Final, Literal
 
 import attrs
 
 from coalloc.errors import InvalidRequestError, PipeError
 from coalloc.pipes.budget import Owner
-from coalloc.pipes.eras import MINPIPESIZE, PIPE_BUF, PIPE_MINDIRECT
-from coalloc.pipes.ring import Ring
+from coalloc.pipes.buffers import Buffers
+from coalloc.pipes.eras import MINPIPESIZE, PIPE_BUF, PIPE_MINDIRECT, Backing
+from coalloc.pipes.half import Half, Present
 from coalloc.units import PAGE_SIZE
 
-if TYPE_CHECKING:
-    from coalloc.pipes.system import PipeSystem
+__all__ = ["KEvent", "Knote", "PipePair", "PipeStat", "PollState"]
 
-__all__ = ["Half", "KEvent", "Knote", "PipePair", "PipeStat", "PollState", "Present"]
-
-
-class Present(enum.Enum):
-    """Whether a half is there (the kernel's pipe_present)."""
-
-    ACTIVE = 1
-    CLOSING = 2
-    """Closed by its owner; its buffer is not freed yet."""
-    FINALIZED = 3
-
-
-class Half:
-    """One end's state: where its buffer is, what it holds, and who uses it."""
-
-    __slots__ = ("base", "busy", "direct", "eof", "owner", "present", "ring", "touched")
-
-    def __init__(self, owner: Owner) -> None:
-        self.owner = owner
-        self.ring = Ring()
-        self.base = -1
-        self.present = Present.ACTIVE
-        self.eof = False
-        self.busy = 0
-        """Calls inside the half."""
-        self.direct: bytes | None = None
-        """What a direct write in progress still holds."""
-        self.touched = 0
-        """Bytes from the base that have been touched since the buffer was had."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the buffer, 0 if unbacked."""
-        return self.ring.size
-
-    @property
-    def cnt(self) -> int:
-        """Bytes buffered, those of a direct write not included."""
-        return self.ring.cnt
-
-    @property
-    def readable(self) -> int:
-        """Bytes that can be read: those of a direct write in progress, or those buffered."""
-        return self.ring.cnt if self.direct is None else len(self.direct)
+_ACTIVE: Final = Present.ACTIVE  # as in buffers
+_CLOSING: Final = Present.CLOSING
+_FINALIZED: Final = Present.FINALIZED
+_FIRST_WRITE: Final = Backing.FIRST_WRITE
 
 
 @attrs.frozen
@@ -154,14 +103,25 @@ class PipePair:
     """A pipe, as its two descriptors see it; made by :meth:`PipeSystem.pipe`.
 
     Every ``end`` is 0 or 1, the index in ``fildes``.
+
+    Args:
+        buffers: What gives the halves their buffers.
+        zone: The pairs that exist, by number; a pair leaves it when both halves are finished (PI5).
+        number: The pair's number.
+        owner: Who is charged for the buffers.
     """
 
-    __slots__ = ("_system", "halves", "number")
+    __slots__ = ("_buffers", "_zone", "halves", "number")
 
-    def __init__(self, system: PipeSystem, number: int, owner: Owner) -> None:
-        self._system = system
+    def __init__(self, buffers: Buffers, zone: dict[int, PipePair], number: int, owner: Owner) -> None:
+        self._buffers = buffers
+        self._zone = zone
         self.number = number
-        self.halves = (Half(owner), Half(owner))
+        era = buffers.era
+        self.halves = (
+            Half(owner, lazy=era.forward is _FIRST_WRITE),
+            Half(owner, lazy=era.reverse is _FIRST_WRITE),
+        )
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{half.present.name.lower()} {half.cnt}/{half.size}" for half in self.halves)
@@ -193,31 +153,29 @@ class PipePair:
             n, content = len(data), data
         else:
             raise InvalidRequestError("data", data, "bytes or an int are needed")
-        if self._system.era.one_way and end == 0:
+        if self._buffers.era.one_way and end == 0:
             raise PipeError(errno.EBADF, "write")
         half = self._open(end, "write", peer=True)
-        system = self._system
+        ring, buffers = half.ring, self._buffers
         if not rest_of:
-            system.choose_size(half, n)
-            if not half.ring.size:
+            buffers.choose_size(half, n)
+            if not ring.size:
                 raise PipeError(errno.ENOMEM, "write")
         if half.direct is not None:
             raise PipeError(errno.EAGAIN, "write")
-        ring = half.ring
         if direct and n >= PIPE_MINDIRECT and ring.size >= PIPE_MINDIRECT and not ring.cnt:
-            held = min(n, ring.size)
-            half.direct = bytes(held) if content is None else content[:held]
-            system.count_write(held)
-            return held
-        room = ring.size - ring.cnt
-        if n and (room == 0 or (room < n and (rest_of or n) <= PIPE_BUF)):
-            raise PipeError(errno.EAGAIN, "write")
-        taken = ring.put(n, content)
-        high = ring.high
-        if high > half.touched:
-            system.space.touch(half.base + half.touched, high - half.touched)
-            half.touched = high
-        system.count_write(taken)
+            taken = min(n, ring.size)
+            half.direct = bytes(taken) if content is None else content[:taken]
+        else:
+            room = ring.size - ring.cnt
+            if room < n and (room == 0 or (rest_of or n) <= PIPE_BUF):
+                raise PipeError(errno.EAGAIN, "write")
+            taken = ring.put(n, content)
+            high = ring.high
+            if high > half.touched:
+                buffers.touch(half, high)
+        buffers.writes += 1
+        buffers.bytes_written += taken
         return taken
 
     def read(self, end: int, n: int, *, into: bytearray | None = None, again: bool = False) -> int:
@@ -235,30 +193,41 @@ class PipePair:
         """
         if type(n) is not int or n < 0:
             raise InvalidRequestError("n", n, "must be an int >= 0")
-        if self._system.era.one_way and end == 1:
+        buffers = self._buffers
+        if buffers.era.one_way and end == 1:
             raise PipeError(errno.EBADF, "read")
         half = self._open(end, "read", peer=False)
         if not again:
-            self._system.shrink_on_read(half)
+            buffers.shrink_on_read(half)
         if half.direct is not None:
-            got = half.direct[:n]
-            half.direct = half.direct[len(got) :] or None
+            held = half.direct[:n]
+            half.direct = half.direct[len(held) :] or None
             if into is not None:
-                into += got
-            self._system.count_read(len(got))
-            return len(got)
-        if not half.ring.cnt and n:
-            if half.eof:
-                return 0
+                into += held
+            got = len(held)
+        elif half.ring.cnt or not n:
+            got = half.ring.get(n, into)
+        elif half.eof:
+            return 0
+        else:
             raise PipeError(errno.EAGAIN, "read")
-        got_n = half.ring.get(n, into)
-        self._system.count_read(got_n)
-        return got_n
+        buffers.reads += 1
+        buffers.bytes_read += got
+        return got
+
+    def buffered(self, end: int) -> int:
+        """Return the bytes in the buffer that ``end`` reads from, those of a direct write not included."""
+        return self.halves[end].ring.cnt
 
     def room(self, end: int) -> int:
-        """Return how many bytes a write at ``end`` could store now without another buffer, 0 if the other end is closed."""
+        """Return how many bytes a write at ``end`` could store now, 0 if the other end is closed.
+
+        A half whose first write backs it has the room of the buffer that it would get.
+        """
         half = self.halves[1 - end]
-        return half.ring.space if half.present is Present.ACTIVE and half.direct is None else 0
+        if half.present is not _ACTIVE or half.direct is not None:
+            return 0
+        return half.ring.space if half.ring.size or not half.lazy else self._buffers.rule_size
 
     def wakes_writer(self, end: int) -> bool:
         """Tell whether a writer at ``end`` that blocked would be woken: the buffer holds less than MINPIPESIZE."""
@@ -273,10 +242,10 @@ class PipePair:
         Raises:
             PipeError: EBADF if the end is closed.
 
-        Source: facts/kernel.md sections 1.7 and 7.
+        Source: FreeBSD sys_pipe.c, pipe_stat.
         """
         half = self._open(end, "fstat", peer=False)
-        numbered = self._system.era.numbers_ends
+        numbered = self._buffers.era.numbers_ends
         return PipeStat(half.readable, PAGE_SIZE, 2 * self.number + end + 1 if numbered else 0, 1 if numbered else 0)
 
     def poll(self, end: int) -> PollState:
@@ -285,10 +254,10 @@ class PipePair:
         Raises:
             PipeError: EBADF if the end is closed.
 
-        Source: facts/kernel.md section 1.7.
+        Source: FreeBSD sys_pipe.c, pipe_poll.
         """
         half, peer = self._open(end, "poll", peer=False), self.halves[1 - end]
-        unbacked = self._system.era.polls_unbacked and not peer.size
+        unbacked = self._buffers.era.polls_unbacked and not peer.size
         return PollState(bool(half.readable) or half.eof, half.eof or unbacked or self.room(end) >= PIPE_BUF)
 
     def knote(self, end: int, filter: Literal["read", "write"]) -> Knote:  # noqa: A002 (kqueue's word)
@@ -297,7 +266,7 @@ class PipePair:
         Raises:
             PipeError: EBADF if the end is closed; EPIPE for "write" if the other end is.
 
-        Source: facts/kernel.md section 7.
+        Source: FreeBSD sys_pipe.c, pipe_kqfilter, filt_piperead and filt_pipewrite.
         """
         if filter not in ("read", "write"):
             raise InvalidRequestError("filter", filter, "must be 'read' or 'write'")
@@ -314,12 +283,18 @@ class PipePair:
             InvalidRequestError: For an end other than 0 and 1.
         """
         half = self._open(end, "close", peer=False)
-        half.present = Present.CLOSING
+        half.present = _CLOSING
         half.eof = True
         if half.busy:
             return False
         self._finish(end)
         return True
+
+    @property
+    def finished(self) -> bool:
+        """Whether both halves are finished; the pair has left its zone then (PI5)."""
+        forward, reverse = self.halves
+        return forward.present is _FINALIZED and reverse.present is _FINALIZED
 
     @contextmanager
     def busy(self, end: int) -> Iterator[Half]:
@@ -334,30 +309,29 @@ class PipePair:
             yield half
         finally:
             half.busy -= 1
-            if not half.busy and half.present is Present.CLOSING:
+            if not half.busy and half.present is _CLOSING:
                 self._finish(end)
 
     def _finish(self, end: int) -> None:
         half, peer = self.halves[end], self.halves[1 - end]
         peer.eof = True
-        self._system.free_buffer(half)
+        self._buffers.free_buffer(half)
         half.direct = None
-        half.present = Present.FINALIZED
-        if peer.present is Present.FINALIZED:
-            self._system.pair_finished(self)
+        half.present = _FINALIZED
+        if peer.present is _FINALIZED:
+            del self._zone[self.number]
 
     def _open(self, end: int, call: str, *, peer: bool) -> Half:
         """Return the half that a call at ``end`` works on: its own, or its peer's."""
         if end != 0 and end != 1:
             raise InvalidRequestError("end", end, "must be 0 or 1")
         half = self.halves[end]
-        if half.present is not Present.ACTIVE and (half.present is Present.FINALIZED or call in ("close", "busy")):
-            raise PipeError(
-                errno.EBADF, call
-            )  # while it is closing, those who are busy inside still see the end of the file
+        # While a half is closing, those who are busy inside still see the end of the file.
+        if half.present is not _ACTIVE and (half.present is _FINALIZED or call in ("close", "busy")):
+            raise PipeError(errno.EBADF, call)
         if not peer:
             return half
         other = self.halves[1 - end]
-        if half.eof or other.present is not Present.ACTIVE:
+        if half.eof or other.present is not _ACTIVE:
             raise PipeError(errno.EPIPE, call)
         return other

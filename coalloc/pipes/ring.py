@@ -1,4 +1,4 @@
-"""`Ring`: the circular buffer of one half; keeps P2 (offsets in range, a drained ring has both 0) and P3 (bytes in order).
+"""`Ring`: the circular buffer of one half; keeps PI2 (offsets in range, a drained ring has both 0) and PI3 (bytes in order).
 
 Contents are optional: a ring that was only ever given byte counts holds counts, and no storage is made for it.
 """
@@ -23,13 +23,12 @@ class Ring:
     (3, 4, 7)
     """
 
-    __slots__ = ("bytes_in", "bytes_out", "cnt", "in_", "out", "size", "store")
+    __slots__ = ("bytes_in", "bytes_out", "cnt", "high", "in_", "out", "size", "store")
 
     def __init__(self) -> None:
-        self.size = 0
-        self.cnt = 0
-        self.in_ = 0
-        self.out = 0
+        self.size = self.cnt = self.in_ = self.out = 0
+        self.high = 0
+        """Offset behind the last byte that data have occupied since the ring was empty or rebuilt: 0 .. size."""
         self.store: bytearray | None = None
         self.bytes_in = 0
         """Bytes ever put in."""
@@ -41,42 +40,49 @@ class Ring:
         """Free bytes."""
         return self.size - self.cnt
 
-    @property
-    def high(self) -> int:
-        """Offset behind the last byte that data now in the ring occupy: 0 .. size."""
-        if not self.cnt:
-            return 0
-        return self.in_ if self.out < self.in_ else self.size
-
     def put(self, n: int, data: bytes | None = None) -> int:
         """Add up to ``n`` bytes (as many as there is room for); return how many."""
-        n = min(n, self.size - self.cnt)
-        if data is not None and self.store is None:
-            self.store = bytearray(self.size)
-        if self.store is not None:
-            piece = bytes(n) if data is None else data[:n]
-            first = min(n, self.size - self.in_)
-            self.store[self.in_ : self.in_ + first] = piece[:first]
-            self.store[: n - first] = piece[first:]
+        room = self.size - self.cnt
+        if n > room:
+            n = room
+        if data is not None or self.store is not None:
+            self._store(n, data)
         if n:
             end = self.in_ + n
-            self.in_ = end if end < self.size else end - self.size
+            if end < self.size:
+                self.in_ = end
+                if end > self.high:
+                    self.high = end
+            else:
+                self.in_ = end - self.size
+                self.high = self.size
             self.cnt += n
             self.bytes_in += n
         return n
 
+    def _store(self, n: int, data: bytes | None) -> None:
+        """Write ``n`` bytes behind what is there; zeros stand for those of which only a number is known."""
+        if self.store is None:
+            self.store = bytearray(self.size)
+        piece = bytes(n) if data is None else data[:n]
+        first = min(n, self.size - self.in_)
+        self.store[self.in_ : self.in_ + first] = piece[:first]
+        self.store[: n - first] = piece[first:]
+
     def get(self, n: int, into: bytearray | None = None) -> int:
         """Take up to ``n`` bytes (as many as there are); append them to ``into``; return how many."""
-        n = min(n, self.cnt)
+        left = self.cnt - n
+        if left < 0:
+            n, left = self.cnt, 0
         if into is not None:
             into += self.peek(n)
-        self.cnt -= n
         self.bytes_out += n
-        if self.cnt == 0:
-            self.in_ = self.out = 0
-        else:
+        self.cnt = left
+        if left:
             end = self.out + n
             self.out = end if end < self.size else end - self.size
+        else:
+            self.in_ = self.out = self.high = 0
         return n
 
     def peek(self, n: int) -> bytes:
@@ -94,25 +100,28 @@ class Ring:
             self.store[: self.cnt] = contents
         self.size = size
         self.out = 0
-        self.in_ = self.cnt  # may equal size; the next put, which needs room first, wraps it
+        self.in_ = self.high = self.cnt  # may equal size; the next put, which needs room first, wraps it
 
     def drop(self) -> None:
         """Lose buffer and contents."""
         self.bytes_out += self.cnt
-        self.size = self.cnt = self.in_ = self.out = 0
+        self.size = self.cnt = self.in_ = self.out = self.high = 0
         self.store = None
 
     def violations(self) -> list[Violation]:
-        """Return every breach of P2 and P3."""
+        """Return every breach of PI2 and PI3."""
         found = []
         if not 0 <= self.cnt <= self.size:
-            found.append(Violation("P2", f"cnt is {self.cnt}, size {self.size}"))
+            found.append(Violation("PI2", f"cnt is {self.cnt}, size {self.size}"))
         if not (0 <= self.in_ <= self.size and 0 <= self.out <= max(self.size - 1, 0)):
-            found.append(Violation("P2", f"in {self.in_} or out {self.out} is outside a buffer of {self.size}"))
+            found.append(Violation("PI2", f"in {self.in_} or out {self.out} is outside a buffer of {self.size}"))
         elif self.size and self.cnt not in (0, self.size) and (self.in_ - self.out) % self.size != self.cnt:
-            found.append(Violation("P2", f"in {self.in_} and out {self.out} do not hold {self.cnt} bytes"))
+            found.append(Violation("PI2", f"in {self.in_} and out {self.out} do not hold {self.cnt} bytes"))
         if self.cnt == 0 and (self.in_ or self.out):
-            found.append(Violation("P2", f"a drained ring has in {self.in_}, out {self.out}"))
+            found.append(Violation("PI2", f"a drained ring has in {self.in_}, out {self.out}"))
+        reach = self.in_ if self.out < self.in_ or not self.cnt else self.size
+        if not reach <= self.high <= self.size:
+            found.append(Violation("PI2", f"data reach up to {reach} of {self.size}, high is {self.high}"))
         if self.bytes_in - self.bytes_out != self.cnt:
-            found.append(Violation("P3", f"{self.bytes_in} bytes in less {self.bytes_out} out do not make {self.cnt}"))
+            found.append(Violation("PI3", f"{self.bytes_in} bytes in less {self.bytes_out} out do not make {self.cnt}"))
         return found

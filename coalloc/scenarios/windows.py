@@ -6,7 +6,7 @@ right version has none, and the explorer says that it has looked at all schedule
 
 >>> result = look(WINDOWS["charge"])
 >>> str(result.run.findings[0]), str(result.run.schedule)
-('limit exceeded: P1: 32768 bytes are charged, the limit is 16384', '2>1')
+('limit exceeded: PI1: 32768 bytes are charged, the limit is 16384', '2>1')
 >>> look(WINDOWS["charge"], right=True).complete
 True
 """
@@ -123,7 +123,7 @@ def _charge(right: bool) -> Machine:
 
     def watch() -> Iterable[Violation]:
         if budget.kva_used > budget.maxpipekva:
-            yield Violation("P1", f"{budget.kva_used} bytes are charged, the limit is {budget.maxpipekva}")
+            yield Violation("PI1", f"{budget.kva_used} bytes are charged, the limit is {budget.maxpipekva}")
 
     return _machine(watch, first=pipespace(), second=pipespace())
 

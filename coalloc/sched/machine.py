@@ -31,7 +31,7 @@ from coalloc.sched.witness import Witness
 
 __all__ = ["Machine"]
 
-_LIMITS: Final = ("I9", "P1")
+_LIMITS: Final = ("I9", "PI1")
 """The codes of the invariants that are about a limit."""
 
 

@@ -12,7 +12,6 @@ from typing import Final
 from coalloc.contract import EAGER, Coalescing, Completeness, Contract, Resize
 from coalloc.errors import (
     ExhaustionError,
-    InvalidRequestError,
     InvariantViolation,
     Violation,
 )
@@ -44,7 +43,6 @@ class PerPipeSpace(SpaceSource):
     Args:
         source: Where buffers are mapped.
         kva_limit: The most bytes that are ever mapped, > 0.
-        own_object: Give every mapping a VM object of its own, as FreeBSD did until 2003, so that entries never merge.
 
     Raises:
         InvalidRequestError: For an argument outside its range.
@@ -56,7 +54,7 @@ class PerPipeSpace(SpaceSource):
         ``alloc`` and ``free`` one map or unmap operation of the source each.
 
     Source:
-        FreeBSD pipespace, pipe_free_kmem; facts/kernel.md sections 1 and 2.
+        FreeBSD sys_pipe.c, pipespace and pipe_free_kmem.
 
     >>> from coalloc.vm import KernelMap
     >>> kernel = KernelMap()
@@ -74,20 +72,16 @@ class PerPipeSpace(SpaceSource):
         "_granule",
         "_kva_limit",
         "_mapped",
-        "_own_object",
         "_peak_mapped",
         "_refusals",
         "_resizes_moved",
         "_source",
     )
 
-    def __init__(self, source: Source, *, kva_limit: int, own_object: bool = False) -> None:
-        if type(own_object) is not bool:
-            raise InvalidRequestError("own_object", own_object, "must be a bool")
+    def __init__(self, source: Source, *, kva_limit: int) -> None:
         self._kva_limit = require_size(kva_limit, "kva_limit")
         self._source = source
         self._granule = source.granule
-        self._own_object = own_object
         self._buffers: dict[int, int] = {}
         self._freed: set[int] = set()
         self._mapped = 0
@@ -125,7 +119,7 @@ class PerPipeSpace(SpaceSource):
         if size > self._kva_limit - self._mapped:
             raise self._refusal(size)
         try:
-            base = self._source.map(size, own_object=self._own_object)
+            base = self._source.map(size)
         except ExhaustionError:
             raise self._refusal(size) from None
         self._buffers[base] = size
@@ -141,7 +135,9 @@ class PerPipeSpace(SpaceSource):
         Raises:
             BadFreeError: If ``base`` is not the base of a live buffer, with what it is instead.
         """
-        size = self.size_of(base)
+        size = self._buffers.get(base) if type(base) is int else None
+        if size is None:
+            raise bad_free(base, self._buffers.items(), self._freed)
         self._source.unmap(base, size)
         del self._buffers[base]
         self._freed.add(base)
@@ -149,7 +145,7 @@ class PerPipeSpace(SpaceSource):
         self._mapped -= size
 
     def resize(self, base: int, size: int) -> int:
-        """Change a buffer's size by mapping another one and unmapping the old, in this order (P4).
+        """Change a buffer's size by mapping another one and unmapping the old, in this order (PI4).
 
         Raises:
             BadFreeError, InvalidRequestError, KvaLimitError, NoSpaceError: As ``free`` and ``alloc``.

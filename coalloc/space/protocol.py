@@ -191,9 +191,8 @@ class SpaceSource:
         """The quantum."""
         return self.quantum
 
-    def map(self: _Sourceable, size: int, *, own_object: bool = False) -> int:
-        """Allocate; the range counts as mapped.  ``own_object`` is ignored."""
-        del own_object
+    def map(self: _Sourceable, size: int) -> int:
+        """Allocate; the range counts as mapped."""
         return self.alloc(size)
 
     def unmap(self: _Sourceable, base: int, size: int) -> None:

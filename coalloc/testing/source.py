@@ -64,14 +64,13 @@ class WatchedSource:
 
     # --- the source ----------------------------------------------------------------------------------
 
-    def map(self, size: int, *, own_object: bool = False) -> int:
+    def map(self, size: int) -> int:
         """Map at the lowest address where there is room.
 
         Raises:
             NoSpaceError: If there is no room, or the call was told to fail.
             Breach: If the size is no positive int, or one operation makes more than MAX_CALLS calls.
         """
-        del own_object
         self.map_calls += 1
         self.calls_left -= 1
         if self.calls_left < 0:

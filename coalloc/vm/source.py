@@ -17,10 +17,8 @@ class Source(Protocol):
     def granule(self) -> int:
         """Every range has a base and a size that are multiples of this power of two."""
 
-    def map(self, size: int, *, own_object: bool = False) -> int:
+    def map(self, size: int) -> int:
         """Map a range of ``size`` rounded up to the granule, and return its base.
-
-        A source without VM objects ignores ``own_object``.
 
         Raises:
             ExhaustionError: If there is no place; nothing was mapped.

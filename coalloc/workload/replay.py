@@ -7,6 +7,9 @@ recording a reader may be seen before the writer whose data it got.  Operations 
 (``skipped``); a write into a pipe that nobody reads any more, and what still waits there, is ``broken``; what waits when the
 program ends is ``stranded``.  A read that still waits when its end is closed is dropped.
 
+CPUs.  Where a space keeps something for each CPU (:class:`~coalloc.space.protocol.PerCpu`), it is told on which one an
+operation runs: programs do not say, so with ``cpus`` CPUs it is the number of the pipe, or of the buffer, modulo ``cpus``.
+
 Space programs.  Every buffer is touched in full when it is handed out or grows; a buffer that was refused is passed over.
 """
 
@@ -14,7 +17,9 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -22,21 +27,24 @@ import attrs
 
 from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError
 from coalloc.pipes.budget import ConsoleLine
+from coalloc.pipes.buffers import Buffers
 from coalloc.pipes.designs import Bench, Design
 from coalloc.pipes.eras import Era
-from coalloc.pipes.linux import LinuxPipe, LinuxPipes
+from coalloc.pipes.half import Half
+from coalloc.pipes.machine import Pipe, PipeCounters, PipeMachine
 from coalloc.pipes.pair import PipePair
-from coalloc.pipes.system import PipeCounters, PipeSystem
-from coalloc.space.protocol import Space, SpaceStats
+from coalloc.space.protocol import PerCpu, Space, SpaceStats
 from coalloc.vm.costs import CostModel, Estimate
 from coalloc.vm.kernelmap import MapCounters
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
 
-__all__ = ["Outcome", "Sample", "Waits", "replay"]
+__all__ = ["Outcome", "Sample", "Waits", "replay", "replay_all"]
 
 _CREATE: Final = int(PipeOpKind.CREATE)
 _WRITE: Final = int(PipeOpKind.WRITE)
 _READ: Final = int(PipeOpKind.READ)
+_ALLOC: Final = int(SpaceOpKind.ALLOC)
+_FREE: Final = int(SpaceOpKind.FREE)
 
 
 class _Rest(NamedTuple):
@@ -127,6 +135,7 @@ def replay(
     era: Era,
     limit: int,
     samples: int = 400,
+    cpus: int = 1,
     progress: Callable[[int], None] | None = None,
     watch: Watch | None = None,
 ) -> Outcome:
@@ -138,11 +147,12 @@ def replay(
         era: Whose pipe policy and map search hold.
         limit: maxpipekva in bytes, at least a page.
         samples: How many samples the series has at most, >= 1.
+        cpus: On how many CPUs the operations run, >= 1; the machine has at least two.
         progress: Is told at each sample how many operations are done.
         watch: Is called after every operation; it must change nothing.
 
     Raises:
-        InvalidRequestError: For a limit or a number of samples outside its range.
+        InvalidRequestError: For a limit, or a number of samples or CPUs, outside its range.
 
     Guarantees:
         Equal arguments give equal outcomes (I13).
@@ -154,12 +164,14 @@ def replay(
             )
     if type(samples) is not int or samples < 1:
         raise InvalidRequestError("samples", samples, "must be an int >= 1")
-    bench = design.build(era, limit)
+    if type(cpus) is not int or cpus < 1:
+        raise InvalidRequestError("cpus", cpus, "must be an int >= 1")
+    bench = design.build(era, limit, cpus=max(cpus, 2))
     runner: _PipeRunner | _SpaceRunner
     if isinstance(program, PipeProgram):
-        runner = _PipeRunner(program, design.pipes(era, bench.space, limit))
+        runner = _PipeRunner(program, design.pipes(era, bench.space, limit), bench.space, cpus)
     else:
-        runner = _SpaceRunner(program, bench.space)
+        runner = _SpaceRunner(program, bench.space, cpus)
     series: list[Sample] = []
     stride = max(-(-len(program) // samples), 1)
     for done in range(stride, len(program) + stride, stride):
@@ -190,6 +202,42 @@ def replay(
     )
 
 
+def replay_all(
+    program: Program,
+    designs: Iterable[Design],
+    *,
+    era: Era,
+    limit: int,
+    samples: int = 400,
+    cpus: int = 1,
+    executor: Executor | None = None,
+) -> tuple[Outcome, ...]:
+    """Run a program against several designs, and return the outcomes in the order of the designs.
+
+    Args:
+        program: What to run; an executor of processes gets a copy for each design.
+        designs: What gives out the buffers.
+        era: Whose pipe policy and map search hold.
+        limit: maxpipekva in bytes.
+        samples: As in :func:`replay`.
+        cpus: As in :func:`replay`.
+        executor: Runs the replays, such as a ``ProcessPoolExecutor``; without one they run here, one after the other.
+
+    Raises:
+        InvalidRequestError: As :func:`replay`; what the first design that fails raises.
+
+    Guarantees:
+        The outcomes are the same whatever executor there is.
+
+    >>> from coalloc import DESIGNS, ERAS, bundled_build
+    >>> both = replay_all(bundled_build(), [DESIGNS["per-pipe"], DESIGNS["coalescing"]], era=ERAS["2006"], limit=1 << 24)
+    >>> [outcome.map.map_ops for outcome in both]
+    [2195, 1]
+    """
+    run = partial(replay, program, era=era, limit=limit, samples=samples, cpus=cpus)
+    return tuple(map(run, designs) if executor is None else executor.map(run, designs))
+
+
 def _sample(time: int, live: int, bench: Bench) -> Sample:
     kernel, space = bench.kernel, bench.space
     counters = kernel.counters()
@@ -201,107 +249,162 @@ def _sample(time: int, live: int, bench: Bench) -> Sample:
     return Sample(time, live, counters.mapped, counters.resident, counters.map_ops, fragmentation)
 
 
+def _told_cpus(space: Space, cpus: int) -> PerCpu | None:
+    """Return the space if it is to be told on which CPU an operation runs."""
+    return space if cpus > 1 and isinstance(space, PerCpu) else None
+
+
 class _PipeRunner:
-    """Runs a pipe program; writers that wait, and readers that came early, are kept by pipe and writing end."""
+    """Runs a pipe program; writers that wait, and readers that came early, are kept by the number of the writing end.
+
+    End e of pipe p has the number 2p + e, and the other end the number that differs in the lowest bit.
+
+    While FreeBSD's buffers do not have to shrink, a write that fits and a read of what is there change no buffer.  Those are
+    most operations, and ``run`` does them on the half's ring itself; all others are the pipe's business.
+    """
 
     allocs_refused = 0
 
-    def __init__(self, program: PipeProgram, system: PipeSystem | LinuxPipes) -> None:
+    def __init__(self, program: PipeProgram, machine: PipeMachine, space: Space, cpus: int) -> None:
         self._rows = program.rows()
-        self._system = system
-        self._pairs: list[PipePair | LinuxPipe | None] = []
-        self._waiting: dict[tuple[int, int], deque[_Rest]] = {}
-        self._early: dict[tuple[int, int], int] = {}  # bytes still to read of what that end writes
+        self._machine = machine
+        self._buffers = machine if isinstance(machine, Buffers) else None
+        self._cpus = cpus
+        self._told = _told_cpus(space, cpus)
+        # Pipes and halves leave when they are closed, so that their memory is used again.
+        self._pipes: dict[int, Pipe] = {}
+        self._halves: dict[int, Half] = {}  # of FreeBSD's pipes, by the end that reads from it
+        self._waiting: dict[int, deque[_Rest]] = {}
+        self._early: dict[int, int] = {}  # bytes still to read of what that end writes
         self._waits = self._early_reads = self._skipped = self._broken = self._no_buffer = 0
         self.time = 0
 
     def run(self, n: int) -> None:
         """Run the next ``n`` operations, or those that are left."""
-        pairs, waiting, early = self._pairs, self._waiting, self._early
-        clock = self._system.clock
+        halves, waiting, early, told, cpus = self._halves, self._waiting, self._early, self._told, self._cpus
+        clock = self._machine.clock
+        plain = self._plain()
+        writes = written = reads = read = 0
         time = self.time
         for time, kind, pipe, end, size in islice(self._rows, n):
+            number = 2 * pipe + end
+            if told is not None:
+                told.cpu = pipe % cpus
+            if plain is not None and kind == _WRITE:
+                half = halves.get(number ^ 1)
+                if half is not None and number not in waiting and number not in early:
+                    ring = half.ring
+                    if ring.cnt + size <= ring.size:
+                        ring.put(size)
+                        if ring.high > half.touched:
+                            plain.touch(half, ring.high)
+                        writes += 1
+                        written += size
+                        continue
+            elif plain is not None and kind == _READ:
+                half = halves.get(number)
+                if half is not None and half.ring.cnt >= size and number ^ 1 not in waiting:
+                    half.ring.get(size)
+                    reads += 1
+                    read += size
+                    continue
             clock.now = time * 1000
-            if kind == _CREATE:
-                try:
-                    pairs.append(self._system.pipe())
-                except PipeError:
-                    pairs.append(None)
-                continue
-            pair = pairs[pipe]
-            if pair is None:
-                self._skipped += 1
-            elif kind == _WRITE:
-                if waiting and (pipe, end) in waiting:
-                    waiting[pipe, end].append(_Rest(size, size))
-                    self._waits += 1
-                else:
-                    self._write(pair, pipe, end, size)
-                    if early and (pipe, end) in early:
-                        self._go_on(pair, pipe, end)
-            elif kind == _READ:
-                half = pair.halves[end]
-                if half.ring.cnt >= size:
-                    pair.read(end, size)
-                else:
-                    self._early_reads += 1
-                    early[pipe, 1 - end] = early.get((pipe, 1 - end), 0) + size
-                    self._go_on(pair, pipe, 1 - end)
-                if waiting and (pipe, 1 - end) in waiting:
-                    self._go_on(pair, pipe, 1 - end)
-            elif waiting and (pipe, end) in waiting:
-                waiting[pipe, end].append(_CLOSED)
-            else:
-                self._close(pair, pipe, end)
+            self._run_one(kind, pipe, end, size)
+            plain = self._plain()
         self.time = time
+        clock.now = time * 1000
+        if self._buffers is not None:
+            self._buffers.writes += writes
+            self._buffers.bytes_written += written
+            self._buffers.reads += reads
+            self._buffers.bytes_read += read
 
-    def _write(self, pair: PipePair | LinuxPipe, pipe: int, end: int, size: int) -> None:
+    def _plain(self) -> Buffers | None:
+        """Return the buffers if what fits, and what is there, can now be written and read without a look at them."""
+        return self._buffers if self._buffers is not None and not self._buffers.lean else None
+
+    def _run_one(self, kind: int, pipe: int, end: int, size: int) -> None:
+        """Run an operation by the calls of the pipe."""
+        number = 2 * pipe + end
+        if kind == _CREATE:
+            try:
+                made = self._machine.pipe()
+            except PipeError:
+                return  # what is done to it will be passed over
+            self._pipes[pipe] = made
+            if isinstance(made, PipePair):
+                self._halves[number], self._halves[number + 1] = made.halves
+            return
+        it = self._pipes.get(pipe)
+        if it is None:
+            self._skipped += 1
+        elif kind == _WRITE:
+            if number in self._waiting:
+                self._waiting[number].append(_Rest(size, size))
+                self._waits += 1
+                return
+            self._write(it, number, size)
+            if number in self._early:
+                self._go_on(it, number)
+        elif kind == _READ:
+            writer = number ^ 1
+            if it.buffered(end) >= size:
+                it.read(end, size)
+                if writer in self._waiting:
+                    self._go_on(it, writer)
+            else:
+                self._early_reads += 1
+                self._early[writer] = self._early.get(writer, 0) + size
+                self._go_on(it, writer)
+        elif number in self._waiting:
+            self._waiting[number].append(_CLOSED)
+        else:
+            self._close(it, number)
+
+    def _write(self, pipe: Pipe, number: int, size: int) -> None:
         """Write, and let the rest wait."""
         try:
-            taken = pair.write(end, size)
+            taken = pipe.write(number & 1, size)
         except PipeError as error:
+            if error.errno == errno.ENOMEM:
+                self._no_buffer += 1
+                return
             if error.errno != errno.EAGAIN:
-                self._count_failure(error)
+                self._broken += 1
                 return
             taken = 0
         if taken < size:
             self._waits += 1
-            self._waiting[pipe, end] = deque([_Rest(size - taken, size)])
+            self._waiting[number] = deque([_Rest(size - taken, size)])
 
-    def _count_failure(self, error: PipeError) -> None:
-        if error.errno == errno.ENOMEM:
-            self._no_buffer += 1
-        else:
-            self._broken += 1
-
-    def _go_on(self, pair: PipePair | LinuxPipe, pipe: int, end: int) -> None:
-        """Let early reads have what was written at ``end``, and waiting writes store what there is room for, in turn."""
-        key = pipe, end
+    def _go_on(self, pipe: Pipe, number: int) -> None:
+        """Let early reads have what was written at an end, and waiting writes store what there is room for, in turn."""
+        end = number & 1
         while True:
-            wanted = self._early.get(key, 0)
-            ready = min(wanted, pair.halves[1 - end].ring.cnt)
+            wanted = self._early.get(number, 0)
+            ready = min(wanted, pipe.buffered(1 - end))
             if ready:
-                pair.read(1 - end, ready)
+                pipe.read(1 - end, ready)
                 if ready == wanted:
-                    del self._early[key]
+                    del self._early[number]
                 else:
-                    self._early[key] = wanted - ready
-            queue = self._waiting.get(key)
-            stored = bool(queue) and pair.wakes_writer(end) and self._resume(pair, pipe, end, self._waiting[key])
+                    self._early[number] = wanted - ready
+            stored = number in self._waiting and pipe.wakes_writer(end) and self._resume(pipe, number)
             if not stored and not ready:
                 return
 
-    def _resume(self, pair: PipePair | LinuxPipe, pipe: int, end: int, queue: deque[_Rest]) -> bool:
+    def _resume(self, pipe: Pipe, number: int) -> bool:
         """Store what waits first, and all that fits behind it; return whether anything was stored or closed."""
+        queue = self._waiting[number]
         stored = False
         while queue:
             rest = queue[0]
             if rest is _CLOSED:
-                del self._waiting[pipe, end]
-                self._close(pair, pipe, end)
+                del self._waiting[number]
+                self._close(pipe, number)
                 return True
             try:
-                taken = pair.write(end, rest.size, rest_of=rest.whole)
+                taken = pipe.write(number & 1, rest.size, rest_of=rest.whole)
             except PipeError:
                 return stored
             stored = True
@@ -309,37 +412,41 @@ class _PipeRunner:
                 queue[0] = _Rest(rest.size - taken, rest.whole)
                 return True
             queue.popleft()
-        del self._waiting[pipe, end]
+        del self._waiting[number]
         return stored
 
-    def _close(self, pair: PipePair | LinuxPipe, pipe: int, end: int) -> None:
-        pair.close(end)
-        self._early.pop((pipe, 1 - end), None)
-        waiting = self._waiting.pop((pipe, 1 - end), None)  # whoever waits to write here never can
+    def _close(self, pipe: Pipe, number: int) -> None:
+        pipe.close(number & 1)
+        self._halves.pop(number, None)
+        if pipe.finished:
+            del self._pipes[number >> 1]
+        writer = number ^ 1
+        self._early.pop(writer, None)
+        waiting = self._waiting.pop(writer, None)  # whoever waits to write here never can
         if waiting is not None:
             self._broken += sum(1 for rest in waiting if rest is not _CLOSED)
             if _CLOSED in waiting:
-                self._close(pair, pipe, 1 - end)
+                self._close(pipe, writer)
 
     @property
     def live(self) -> int:
         """Bytes of all buffers."""
-        return self._system.budget.kva_used
+        return self._machine.kva_used
 
     @property
     def peak_live(self) -> int:
         """Most bytes of all buffers at any time."""
-        return self._system.budget.peak
+        return self._machine.peak_kva_used
 
     @property
     def pipes(self) -> PipeCounters:
         """What the pipe system did."""
-        return self._system.counters()
+        return self._machine.counters()
 
     @property
     def console(self) -> tuple[ConsoleLine, ...]:
         """What was printed."""
-        return tuple(self._system.console.lines)
+        return tuple(self._machine.console_lines)
 
     @property
     def waits(self) -> Waits:
@@ -360,9 +467,11 @@ class _SpaceRunner:
     pipes = PipeCounters()
     console: tuple[ConsoleLine, ...] = ()
 
-    def __init__(self, program: SpaceProgram, space: Space) -> None:
+    def __init__(self, program: SpaceProgram, space: Space, cpus: int) -> None:
         self._rows = program.rows()
         self._space = space
+        self._cpus = cpus
+        self._told = _told_cpus(space, cpus)
         self._bases: dict[int, int] = {}
         self._sizes: dict[int, int] = {}
         self._skipped = 0
@@ -376,15 +485,17 @@ class _SpaceRunner:
         space, bases = self._space, self._bases
         for kind, buffer, size in islice(self._rows, n):
             self.time += 1
-            if kind != SpaceOpKind.ALLOC and buffer not in bases:
+            if self._told is not None:
+                self._told.cpu = buffer % self._cpus
+            if kind != _ALLOC and buffer not in bases:
                 self._skipped += 1
                 continue
-            if kind == SpaceOpKind.FREE:
+            if kind == _FREE:
                 space.free(bases.pop(buffer))
                 self.live -= self._sizes.pop(buffer)
                 continue
             try:
-                base = space.alloc(size) if kind == SpaceOpKind.ALLOC else space.resize(bases[buffer], size)
+                base = space.alloc(size) if kind == _ALLOC else space.resize(bases[buffer], size)
             except ExhaustionError:
                 self.allocs_refused += 1
                 continue

@@ -24,6 +24,17 @@ MAKERS: dict[str, Callable[[KernelMap, int], Space]] = {
     "coalescing": lambda kernel, limit: CoalescingSpace(kernel, kva_limit=limit),
     "cached": lambda kernel, limit: CoalescingSpace(kernel, kva_limit=limit, quantum_cache=65536),
 }
+
+
+def map_own(kernel: KernelMap, size: int) -> int:
+    """Map with an object of its own, whatever the other mappings have."""
+    kernel.own_objects = True
+    try:
+        return kernel.map(size)
+    finally:
+        kernel.own_objects = False
+
+
 USER = Owner(uid=1001, privileged=False)
 
 

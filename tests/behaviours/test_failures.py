@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from coalloc import ERAS, Era, KernelMap, Owner, PerPipeSpace, PipeError, PipeSystem
-from coalloc.pipes.pair import Half, PipePair
+from coalloc.pipes.half import Half
 from tests.behaviours.designs import MAKERS, PAGE, USER, close_all, fill, make
 
 ALL_ERAS = pytest.mark.parametrize("era", ERAS.values(), ids=lambda era: era.name)
@@ -94,14 +94,14 @@ def test_b14_free_space_may_suffice_in_total_and_still_not_do(era: Era) -> None:
     system = fragmented(era, 16)
     kernel_free = 64 * PAGE - system.space.stats().live
     assert kernel_free == 4 * FULL
-    assert not system._get_buffer(_backed_half(system), FULL)
+    assert not system.get_buffer(_backed_half(system), FULL)
     assert system.piperesizefail == 1
 
 
 def _backed_half(system: PipeSystem) -> Half:
-    pair = PipePair(system, 0, Owner())
-    assert system._get_buffer(pair.halves[0], SMALL)
-    return pair.halves[0]
+    half = Half(Owner())
+    assert system.get_buffer(half, SMALL)
+    return half
 
 
 @ALL_DESIGNS
@@ -129,13 +129,9 @@ def test_b15_above_the_reserve_a_user_falls_back_to_4k_and_that_is_counted() -> 
     while system.budget.kva_used <= 45 * PAGE:
         system.pipe(USER)
     system.budget.add(45 * PAGE)
-    half = _user_half(system)
-    assert system._get_buffer(half, FULL)
+    half = Half(USER)
+    assert system.get_buffer(half, FULL)
     assert (half.size, system.pipefragretry) == (SMALL, 1)
-
-
-def _user_half(system: PipeSystem, owner: Owner = USER) -> Half:
-    return PipePair(system, 10**6, owner).halves[0]
 
 
 @ALL_DESIGNS
@@ -213,7 +209,7 @@ def test_b17_if_the_reverse_half_cannot_be_had_the_forward_buffer_is_given_back(
     if era.reverse.name != "NONE":
         while (21 * PAGE - system.budget.kva_used) // PAGE > 1:
             if system.budget.kva_used + 8 * PAGE > 21 * PAGE:
-                system._get_buffer(_user_half(system, Owner()), SMALL)
+                system.get_buffer(Half(Owner()), SMALL)
             else:
                 system.pipe()
     before = system.budget.kva_used

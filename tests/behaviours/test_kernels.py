@@ -22,10 +22,8 @@ USER = Owner(uid=1001, privileged=False)
 
 def dragonfly(ncpus: int = 1) -> tuple[KernelMap, CachedSpace, PipeSystem]:
     """DragonFly's cache over one mapping per buffer."""
-    kernel = KernelMap(base=0, size=1 << 26)
-    space = CachedSpace(
-        PerPipeSpace(kernel, kva_limit=1 << 26, own_object=True), sizes=[16 * KIB], depth=16, ncpus=ncpus
-    )
+    kernel = KernelMap(base=0, size=1 << 26, own_objects=True)
+    space = CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 26), sizes=[16 * KIB], depth=16, ncpus=ncpus)
     return kernel, space, PipeSystem(space, KERNELS["dragonfly-2004"], maxpipekva=1 << 26)
 
 
@@ -80,8 +78,8 @@ def test_b50_only_halves_of_16k_are_kept() -> None:
 
 def test_b51_kva_stays_with_the_cached_object_and_a_big_buffer_goes_at_close() -> None:
     """What is mapped for pipes does not fall when they are closed, whatever their number, until memory is short."""
-    kernel = KernelMap(base=0, size=1 << 26)
-    space = CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 26, own_object=True), sizes=[16 * KIB], depth=None)
+    kernel = KernelMap(base=0, size=1 << 26, own_objects=True)
+    space = CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 26), sizes=[16 * KIB], depth=None)
     system = PipeSystem(space, KERNELS["netbsd-2009"], maxpipekva=1 << 26)
     pairs = [system.pipe() for _ in range(100)]
     assert kernel.counters().mapped == 100 * 16 * KIB  # the write side has none
@@ -102,7 +100,7 @@ def test_b51_kva_stays_with_the_cached_object_and_a_big_buffer_goes_at_close() -
 
 def test_b51_descriptors_are_one_way() -> None:
     """So the write side never has a buffer."""
-    space = PerPipeSpace(KernelMap(base=0, size=1 << 26), kva_limit=1 << 26)
+    space = PerPipeSpace(KernelMap(base=0, size=1 << 26, own_objects=True), kva_limit=1 << 26)
     system = PipeSystem(space, KERNELS["netbsd-2009"], maxpipekva=1 << 26)
     pair = system.pipe()
     with pytest.raises(PipeError) as caught:
@@ -119,8 +117,8 @@ def test_b51_descriptors_are_one_way() -> None:
 
 def test_b52_the_33rd_big_pipe_stays_at_16k_and_nothing_limits_kva() -> None:
     """32 big pipes at a time; closing one makes room for another; new pipes never become small."""
-    kernel = KernelMap(base=0, size=1 << 28)
-    space = PerPipeSpace(kernel, kva_limit=1 << 28, own_object=True)
+    kernel = KernelMap(base=0, size=1 << 28, own_objects=True)
+    space = PerPipeSpace(kernel, kva_limit=1 << 28)
     system = PipeSystem(space, KERNELS["openbsd"], maxpipekva=1 << 20)
     pairs = [system.pipe() for _ in range(500)]  # far above maxpipekva
     assert {half.size for pair in pairs for half in pair.halves} == {16 * KIB}
@@ -228,7 +226,7 @@ def test_b53_pages_come_with_the_data_and_a_small_write_goes_into_the_last_one()
     pipe.close(1)
     assert (pipe.read(0, 4 * PAGE), pipe.read(0, 1)) == (3 * PAGE, 0)
     pipe.close(0)
-    assert (system.kva_used, system.peak) == (0, 3 * PAGE)
+    assert (system.kva_used, system.peak_kva_used) == (0, 3 * PAGE)
     system.check()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from coalloc import ERAS, Era, PipeError, PipePair
-from coalloc.pipes.pair import Present
+from coalloc.pipes.half import Present
 from tests.behaviours.designs import MAKERS, make
 
 ALL_ERAS = pytest.mark.parametrize("era", ERAS.values(), ids=lambda era: era.name)

@@ -11,6 +11,7 @@ import pytest
 from coalloc import EAGER, NEVER, CoalescingSpace, Fit, KernelMap, NoSpaceError
 from coalloc.space.cells import CellSpace
 from coalloc.vm.kernelmap import Findspace
+from tests.behaviours.designs import map_own
 
 PAGE = 4096
 BOTH: tuple[Findspace, ...] = ("tree", "linear")
@@ -18,8 +19,8 @@ BOTH: tuple[Findspace, ...] = ("tree", "linear")
 
 def scattered(findspace: Findspace, live: int, seed: int = 1) -> KernelMap:
     """A map with many one-page gaps: buffers with objects of their own, every other one freed."""
-    kernel = KernelMap(base=0, size=16 * live * PAGE, findspace=findspace)
-    bases = [kernel.map(PAGE, own_object=True) for _ in range(2 * live)]
+    kernel = KernelMap(base=0, size=16 * live * PAGE, findspace=findspace, own_objects=True)
+    bases = [kernel.map(PAGE) for _ in range(2 * live)]
     order = bases[1::2]
     random.Random(seed).shuffle(order)
     for base in order:
@@ -68,12 +69,12 @@ def test_b27_a_linear_search_visits_entries_in_proportion_a_tree_their_logarithm
 
 def test_b27_a_linear_walk_starts_at_the_first_gap() -> None:
     """The kernel's first_free hint: entries below it are not visited."""
-    kernel = KernelMap(base=0, size=64 * PAGE, findspace="linear")
-    bases = [kernel.map(PAGE, own_object=True) for _ in range(20)]
+    kernel = KernelMap(base=0, size=64 * PAGE, findspace="linear", own_objects=True)
+    bases = [kernel.map(PAGE) for _ in range(20)]
     for probe in range(3):
         assert kernel.counters().findspace_probes == 20 + probe
         kernel.unmap(bases[10], PAGE)
-        assert kernel.map(PAGE, own_object=True) == bases[10]
+        assert kernel.map(PAGE) == bases[10]
     kernel.unmap(bases[10], PAGE)
     kernel.map(2 * PAGE)
     assert kernel.counters().findspace_probes == 23 + 10
@@ -92,9 +93,9 @@ def test_b28_entries_of_back_to_back_buffers() -> None:
     assert len({entry.object_id for entry in kernel.entries()}) == 1
     assert kernel.map(4 * PAGE) == bases[4]
     assert len(kernel.entries()) == 3
-    own = KernelMap(base=0)
+    own = KernelMap(base=0, own_objects=True)
     for _ in range(10):
-        own.map(4 * PAGE, own_object=True)
+        own.map(4 * PAGE)
     assert len(own.entries()) == 10
     assert own.counters().entry_merges == 0
 
@@ -107,7 +108,7 @@ def test_b29_merging_requires_adjacency_one_object_and_contiguous_offsets(change
     """Each condition alone prevents it (this map has no flags, protection, inheritance or wiring to differ in)."""
     kernel = KernelMap(base=0)
     kernel.map(PAGE)
-    wedge = kernel.map(PAGE, own_object=True)
+    wedge = map_own(kernel, PAGE)
     kernel.map(PAGE)
     low, high = kernel._by_start[0], kernel._by_start[2 * PAGE]
     kernel.touch(0, PAGE)
@@ -124,7 +125,7 @@ def test_b29_merging_requires_adjacency_one_object_and_contiguous_offsets(change
     kernel.unmap(wedge, PAGE)
     if change == "a gap":
         kernel.unmap(2 * PAGE, PAGE)
-        kernel.map(PAGE, own_object=True)
+        map_own(kernel, PAGE)
         kernel.unmap(PAGE, PAGE)
         low.object.references = 1
         assert len(kernel.entries()) == 1

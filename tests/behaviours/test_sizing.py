@@ -240,10 +240,10 @@ def test_b8_a_resize_keeps_the_bytes_and_leaves_them_linear(era: Era, wrapped: b
     pair.read(0, 40000, into=got)
     assert bytes(got) == buffered + b"x" * 16384
     pair.write(1, data[:9000])
-    assert system._get_buffer(pair.halves[0], SMALL)
+    assert system.get_buffer(pair.halves[0], SMALL)
     assert (ring.size, ring.out, ring.in_, ring.cnt) == (12288, 0, 9000, 9000)
     pair.write(1, data[:3288], rest_of=3288)
-    assert system._get_buffer(pair.halves[0], SMALL)
+    assert system.get_buffer(pair.halves[0], SMALL)
     assert (ring.size, ring.in_) == (12288, 12288)
     system.check()
 

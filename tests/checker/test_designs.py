@@ -221,10 +221,10 @@ def pipe_of(system: Any) -> Any:
 
 
 LINUX: list[tuple[str, Callable[[Any], None]]] = [
-    ("P1", set_("_pages", 9)),
-    ("P1", lambda system: system._slots.clear()),
-    ("P2", lambda system: setattr(pipe_of(system).halves[0].ring.slots[1], "start", 4000)),
-    ("P3", lambda system: setattr(pipe_of(system), "bytes_out", 7)),
+    ("PI1", set_("_pages", 9)),
+    ("PI1", lambda system: system._slots.clear()),
+    ("PI2", lambda system: setattr(pipe_of(system).halves[0].ring.slots[1], "start", 4000)),
+    ("PI3", lambda system: setattr(pipe_of(system), "bytes_out", 7)),
 ]
 
 
@@ -236,11 +236,11 @@ def test_each_corruption_of_linux_pipes_is_reported(code: str, corrupt: Callable
     assert codes(system) == (code,)
 
 
-def test_a_ring_that_counts_wrong_is_p2_and_p3() -> None:
+def test_a_ring_that_counts_wrong_breaks_pi2_and_pi3() -> None:
     """The count stands in both."""
     system = linux()
     pipe_of(system).halves[0].ring.cnt += 1
-    assert codes(system) == ("P2", "P3")
+    assert codes(system) == ("PI2", "PI3")
 
 
 def test_a_vmem_span_that_overlaps_and_a_segment_off_the_quantum_are_found() -> None:

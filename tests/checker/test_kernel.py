@@ -44,9 +44,9 @@ def stray_item(made: Zone[list[int]]) -> None:
 
 Checked = Zone[list[int]] | FdTable | Witness
 CORRUPTIONS: list[tuple[str, Callable[[], Checked], Callable[..., object], str]] = [
-    ("allocs", zone, lambda z: z._counts.update(allocs=9), "P5"),
-    ("inits", zone, lambda z: z._counts.update(inits=9), "P5"),
-    ("slab", zone, stray_item, "P5"),
+    ("allocs", zone, lambda z: z._counts.update(allocs=9), "PI5"),
+    ("inits", zone, lambda z: z._counts.update(inits=9), "PI5"),
+    ("slab", zone, stray_item, "PI5"),
     ("open", tree, lambda t: setattr(t, "_open", 7), "F1"),
     ("hint", tree, lambda t: setattr(t, "_hint", 30), "F1"),
     ("count", tree, lambda t: t._counts.__setitem__(7, 3), "F1"),

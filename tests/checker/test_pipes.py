@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from coalloc import InvariantViolation, Owner, PipeSystem
-from coalloc.pipes.pair import Present
+from coalloc.pipes.half import Present
 from tests.behaviours.designs import make
 
 
@@ -48,16 +48,16 @@ def shift_a_drained_ring(system: PipeSystem) -> None:
 
 
 CORRUPTIONS: list[tuple[str, Callable[[PipeSystem], None], str]] = [
-    ("kva_used", lambda s: s.budget.add(4096), "P1"),
-    ("limit", lambda s: setattr(s.budget, "maxpipekva", 4096), "P1"),
-    ("charge", overcharge, "P1"),
-    ("buffer moved in the space", move_a_buffer, "P1"),
-    ("count above size", lambda s: ring(s, cnt=20000, bytes_in=20000, bytes_out=0), "P2"),
-    ("in out of range", lambda s: ring(s, in_=99999), "P2"),
-    ("in and out", lambda s: ring(s, in_=101), "P2"),
-    ("drained offsets", shift_a_drained_ring, "P2"),
-    ("bytes in", lambda s: ring(s, bytes_in=99), "P3"),
-    ("finished pair", finish_both, "P5"),
+    ("kva_used", lambda s: s.budget.add(4096), "PI1"),
+    ("limit", lambda s: setattr(s.budget, "maxpipekva", 4096), "PI1"),
+    ("charge", overcharge, "PI1"),
+    ("buffer moved in the space", move_a_buffer, "PI1"),
+    ("count above size", lambda s: ring(s, cnt=20000, bytes_in=20000, bytes_out=0), "PI2"),
+    ("in out of range", lambda s: ring(s, in_=99999), "PI2"),
+    ("in and out", lambda s: ring(s, in_=101), "PI2"),
+    ("drained offsets", shift_a_drained_ring, "PI2"),
+    ("bytes in", lambda s: ring(s, bytes_in=99), "PI3"),
+    ("finished pair", finish_both, "PI5"),
 ]
 
 

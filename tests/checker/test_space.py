@@ -272,7 +272,7 @@ def corrupt_mapped(kernel: KernelMap) -> None:
 
 
 def corrupt_gap(kernel: KernelMap) -> None:
-    kernel._gaps.update(0, PAGE)
+    kernel._gaps.set_length(kernel._by_start[0], PAGE)
 
 
 def corrupt_tree(kernel: KernelMap) -> None:
@@ -287,6 +287,10 @@ def corrupt_order(kernel: KernelMap) -> None:
 
 def corrupt_link(kernel: KernelMap) -> None:
     kernel._by_start[4 * PAGE].before = None
+
+
+def corrupt_nodes(kernel: KernelMap) -> None:
+    kernel._gaps.drop(kernel._by_start[0])
 
 
 def corrupt_table(kernel: KernelMap) -> None:
@@ -313,6 +317,7 @@ MAP: list[tuple[Callable[[KernelMap], None], str]] = [
     (corrupt_tree, "stored largest"),
     (corrupt_order, "out of order or overlaps"),
     (corrupt_link, "not linked back"),
+    (corrupt_nodes, "entries in the tree"),
     (corrupt_table, "table of entries"),
     (corrupt_residency, "resident and not mapped"),
     (corrupt_peak, "a peak is below"),
@@ -321,7 +326,7 @@ MAP: list[tuple[Callable[[KernelMap], None], str]] = [
 
 
 @pytest.mark.parametrize(("corrupt", "words"), MAP, ids=[words for _, words in MAP])
-def test_the_maps_corruptions_are_m1_in_their_own_words(corrupt: Callable[[KernelMap], None], words: str) -> None:
+def test_the_maps_corruptions_are_mi1_in_their_own_words(corrupt: Callable[[KernelMap], None], words: str) -> None:
     """Every stored figure is recomputed from the list of entries."""
     kernel = KernelMap(base=0, size=64 * PAGE)
     for _ in range(4):
@@ -329,5 +334,5 @@ def test_the_maps_corruptions_are_m1_in_their_own_words(corrupt: Callable[[Kerne
     kernel.unmap(2 * PAGE, 2 * PAGE)
     kernel.check()
     corrupt(kernel)
-    assert codes(kernel) == ("M1",)
+    assert codes(kernel) == ("MI1",)
     assert any(words in violation.message for violation in kernel.violations())

@@ -1,4 +1,4 @@
-"""Pipes against a model of two byte queues, in every era and over every design: P1 to P5 after every step."""
+"""Pipes against a model of two byte queues, in every era and over every design: PI1 to PI5 after every step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = 4096
 
 
 class Ordered:
-    """A space that writes down the order of calls: P4 says that a resize allocates before it frees."""
+    """A space that writes down the order of calls: PI4 says that a resize allocates before it frees."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
@@ -111,7 +111,7 @@ class PipesAgainstQueues(RuleBasedStateMachine):
             assert taken == n or n > PIPE_BUF
             model.data[1 - end] += content[:taken]
         if self.ordered.calls and not self.system.resize_in_place:
-            assert self.ordered.calls in (["alloc"], ["alloc", "free"]), "P4"
+            assert self.ordered.calls in (["alloc"], ["alloc", "free"]), "PI4"
 
     @precondition(lambda self: self.pipes)
     @rule(data=st.data(), end=st.integers(0, 1), n=st.integers(0, 70000))

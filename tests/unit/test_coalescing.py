@@ -416,7 +416,7 @@ def test_spaces_nest() -> None:
     inner.reclaim()
     assert outer.stats().live == 0
     assert outer.maps(0, PAGE) is False
-    base = outer.map(PAGE, own_object=True)
+    base = outer.map(PAGE)
     assert outer.maps(base, PAGE)
     with pytest.raises(InvalidRequestError, match="has 4096 bytes"):
         outer.unmap(base, 2 * PAGE)
@@ -438,7 +438,7 @@ class Liar(KernelMap):
 
     answer = 0
 
-    def map(self, size: int, *, own_object: bool = False) -> int:  # noqa: ARG002 (it does not listen)
+    def map(self, size: int) -> int:  # noqa: ARG002 (it does not listen)
         return self.answer
 
 

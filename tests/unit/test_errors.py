@@ -50,7 +50,7 @@ SAMPLES: list[tuple[CoallocError, str]] = [
         "no place for 8 bytes: 0 free (largest hole 0), 0 mapped of at most 16",
     ),
     (InvariantViolation((Violation("I7", "a"), Violation("I1", "b")), "dump"), "I7: a\nI1: b\ndump"),
-    (InvariantViolation((Violation("M1", "a"),)), "M1: a"),
+    (InvariantViolation((Violation("MI1", "a"),)), "MI1: a"),
     (ProgramError("no", "f", 3), "f, line 3: no"),
     (ProgramError("no"), "no"),
     (PipeError(errno.EPIPE, "write"), "write: EPIPE: Broken pipe"),

@@ -33,12 +33,12 @@ class FailingMap(KernelMap):
         super().__init__(base=0, size=SIZE)
         self.left, self.more = nth, more
 
-    def map(self, size: int, *, own_object: bool = False) -> int:
+    def map(self, size: int) -> int:
         """Map, or fail."""
         self.left -= 1
         if -self.more <= self.left <= 0:
             raise NoSpaceError(size, free=0, largest_hole=0, mapped=0, kva_limit=SIZE)
-        return super().map(size, own_object=own_object)
+        return super().map(size)
 
 
 MAKERS: dict[str, Callable[[KernelMap], Space]] = {

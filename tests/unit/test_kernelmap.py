@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from coalloc import BadFreeError, InvalidRequestError, KernelMap, NoSpaceError
 from coalloc.errors import Remedy, Rule
+from tests.behaviours.designs import map_own
 
 PAGE = 4096
 
@@ -23,7 +24,7 @@ def pages(kernel: KernelMap) -> list[tuple[int, int]]:
     "arguments",
     [
         {"page_size": 3000}, {"page_size": 0}, {"base": 1}, {"base": -PAGE}, {"size": 100}, {"size": 0}, {"cpus": 0},
-        {"cpus": True}, {"direct": 1}, {"findspace": "hash"}, {"page_size": 4096.0}, {"base": 1.5},
+        {"cpus": True}, {"direct": 1}, {"own_objects": 1}, {"findspace": "hash"}, {"page_size": 4096.0}, {"base": 1.5},
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
@@ -104,7 +105,7 @@ def test_any_part_can_be_unmapped() -> None:
     """Clipping leaves the rest; a range may span entries."""
     kernel = KernelMap(base=0, size=32 * PAGE)
     for _ in range(3):
-        kernel.map(4 * PAGE, own_object=True)
+        map_own(kernel, 4 * PAGE)
     kernel.unmap(2 * PAGE, 8 * PAGE)
     assert pages(kernel) == [(0, 2), (10, 2)]
     kernel.check()
@@ -114,7 +115,7 @@ def test_any_part_can_be_unmapped() -> None:
 
 
 def test_freeing_the_last_buffer_shrinks_the_entry_and_the_next_one_extends_it() -> None:
-    """Still one entry: the object is referenced once again (facts section 2.3)."""
+    """Still one entry: the object is referenced once again."""
     kernel = KernelMap(base=0)
     for _ in range(3):
         kernel.map(PAGE)
@@ -129,7 +130,7 @@ def test_an_extended_entry_is_merged_with_the_one_behind_it() -> None:
     """Two entries without objects become one when the gap between them is filled by extending the first."""
     kernel = KernelMap(base=0)
     first = kernel.map(PAGE)
-    wedge = kernel.map(PAGE, own_object=True)
+    wedge = map_own(kernel, PAGE)
     kernel.map(PAGE)
     kernel.unmap(wedge, PAGE)
     before = kernel.counters()
@@ -148,7 +149,7 @@ def test_pieces_of_one_object_merge_again_where_offsets_run_on() -> None:
     entry = kernel._by_start[0]
     assert entry.object is not None
     # A second piece of the same object, with one page between, as if a page in the middle had been cut out.
-    kernel.map(PAGE, own_object=True)
+    map_own(kernel, PAGE)
     kernel.map(PAGE)
     other = kernel._by_start[2 * PAGE]
     other.object, other.offset = entry.object, 2 * PAGE
@@ -221,14 +222,16 @@ def test_tree_and_list_agree_and_the_model_of_pages_agrees_with_both(operations:
     resident: set[int] = set()
     for what, page, n in operations:
         wanted = set(range(page, page + n))
+        for kernel in (tree, linear):
+            kernel.own_objects = what == "own"
         if what in ("map", "own"):
             lowest = next((p for p in range(33 - n) if not mapped & set(range(p, p + n))), None)
             for kernel in (tree, linear):
                 if lowest is None:
                     with pytest.raises(NoSpaceError):
-                        kernel.map(n * PAGE, own_object=what == "own")
+                        kernel.map(n * PAGE)
                 else:
-                    assert kernel.map(n * PAGE, own_object=what == "own") == lowest * PAGE
+                    assert kernel.map(n * PAGE) == lowest * PAGE
             if lowest is not None:
                 mapped |= set(range(lowest, lowest + n))
         elif not wanted <= mapped:

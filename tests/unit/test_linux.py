@@ -101,7 +101,7 @@ def test_without_pages_a_write_takes_what_it_can() -> None:
     for pipe in (one, two):
         pipe.close(0)
         pipe.close(1)
-    assert (system.kva_used, system.counters().pipes, system.lines) == (0, 0, ())
+    assert (system.kva_used, system.counters().pipes, system.console_lines) == (0, 0, ())
     system.check()
 
 
@@ -113,10 +113,10 @@ def test_closing_both_ends_gives_back_what_was_not_read() -> None:
     pipe.read(0, PAGE)
     assert isinstance(pipe, LinuxPipe)
     assert repr(pipe) == "<LinuxPipe 0: 8192 bytes in 2/16 slots>"
-    assert system.budget.kva_used == 3 * PAGE
+    assert system.kva_used == 3 * PAGE
     pipe.close(1)
     pipe.close(0)
-    assert (system.kva_used, system.charged(pipe.owner), system.console.lines) == (0, 0, ())
+    assert (system.kva_used, system.charged(pipe.owner), system.console_lines) == (0, 0, ())
 
 
 def test_users_are_charged_by_their_number() -> None:

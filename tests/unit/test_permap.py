@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from coalloc import BadFreeError, FreeFault, InvalidRequestError, KernelMap, KvaLimitError, NoSpaceError, PerPipeSpace
@@ -13,10 +11,10 @@ from coalloc.errors import Remedy
 PAGE = 4096
 
 
-def make(pages: int = 8, limit: int = 8, **options: Any) -> tuple[KernelMap, PerPipeSpace]:
+def make(pages: int = 8, limit: int = 8) -> tuple[KernelMap, PerPipeSpace]:
     """A baseline over a small map at address 0."""
     kernel = KernelMap(base=0, size=pages * PAGE)
-    return kernel, PerPipeSpace(kernel, kva_limit=limit * PAGE, **options)
+    return kernel, PerPipeSpace(kernel, kva_limit=limit * PAGE)
 
 
 def test_one_map_and_one_unmap_per_buffer() -> None:
@@ -53,9 +51,8 @@ def test_bad_input_changes_nothing() -> None:
             space.free(odd)  # type: ignore[arg-type]
         with pytest.raises(InvalidRequestError):
             space.alloc(odd)  # type: ignore[arg-type]
-    for options in ({"kva_limit": 0}, {"kva_limit": 1, "own_object": 1}):
-        with pytest.raises(InvalidRequestError):
-            PerPipeSpace(kernel, **options)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError):
+        PerPipeSpace(kernel, kva_limit=0)
     assert (space.stats(), kernel.counters()) == before
 
 
@@ -92,12 +89,10 @@ def test_resize_always_moves() -> None:
     assert space.quantum == space.granule == PAGE
 
 
-def test_own_objects_reach_the_map() -> None:
-    """So entries do not merge."""
-    kernel, space = make(own_object=True)
+def test_pages_of_a_buffer_are_the_sources() -> None:
+    """A touch faults there, a discard frees there, and what is mapped is asked there."""
+    kernel, space = make()
     space.alloc(PAGE)
-    space.alloc(PAGE)
-    assert len(kernel.entries()) == 2
     space.touch(0, PAGE)
     space.discard(0, PAGE)
     assert kernel.counters().pages_freed == 1

@@ -395,7 +395,7 @@ def test_a_wakeup_that_came_too_early_is_a_lost_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [("P1", "limit exceeded"), ("I9", "limit exceeded"), ("I1", "broken invariant")]
+    ("code", "kind"), [("PI1", "limit exceeded"), ("I9", "limit exceeded"), ("I1", "broken invariant")]
 )
 def test_a_broken_invariant_ends_the_run(code: str, kind: str) -> None:
     """The run ends at the step that broke the invariant, and a broken limit has a kind of its own."""
@@ -439,7 +439,7 @@ def racers(n: int) -> Machine:
 
     def watch() -> Iterable[Violation]:
         if ended[0] == n > total[0]:
-            yield Violation("P3", f"{total[0]} of {n}")
+            yield Violation("PI3", f"{total[0]} of {n}")
 
     return machine_of(*(add() for _ in range(n)), watch=watch)
 
@@ -451,7 +451,7 @@ def test_exploring_finds_the_least_preemptions_and_makes_the_schedule_short() ->
     assert found.run is not None
     assert len(found.run.schedule.switches) == 1
     assert not found.complete
-    assert str(racers(2).run(Schedule.parse(str(found.run.schedule))).findings[0]) == "broken invariant: P3: 1 of 2"
+    assert str(racers(2).run(Schedule.parse(str(found.run.schedule))).findings[0]) == "broken invariant: PI3: 1 of 2"
 
 
 def test_searching_with_drivers_finds_it_as_well_and_shortens_it() -> None:

@@ -1,0 +1,129 @@
+"""`replay_each`: one program against several designs, in processes of their own where there are cores for them.
+
+The outcomes do not depend on the number of processes, and none is left when the call has ended, however it ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.pipes.designs import Design
+from coalloc.pipes.eras import Era
+from coalloc.workload.program import Program
+from coalloc.workload.replay import Outcome, replay
+
+__all__ = ["cores", "replay_each"]
+
+
+def cores() -> int:
+    """Return on how many cores this process may run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def replay_each(
+    program: Program,
+    designs: Sequence[Design],
+    *,
+    era: Era,
+    limit: int,
+    jobs: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[Outcome]:
+    """Replay a program against each design.
+
+    Args:
+        program: What to run.
+        designs: The designs.
+        era: Whose pipe policy and map search hold.
+        limit: maxpipekva in bytes.
+        jobs: How many processes run at once, >= 1; with 1, all is done in this one.
+        progress: Is told now and then how many operations are done, of all designs together.
+
+    Returns:
+        The outcomes, in the order of the designs.
+
+    Raises:
+        InvalidRequestError: For ``jobs`` outside its range, and as :func:`~coalloc.workload.replay.replay`.
+        CoallocError: What else a replay raised, or if its process ended without a word.
+    """
+    if type(jobs) is not int or jobs < 1:
+        raise InvalidRequestError("jobs", jobs, "must be an int >= 1")
+    done = dict.fromkeys(range(len(designs)), 0)
+
+    def tell(index: int, operations: int) -> None:
+        done[index] = operations
+        if progress is not None:
+            progress(sum(done.values()))
+
+    def one(index: int, tell: Callable[[int, int], None]) -> Outcome:
+        return replay(program, designs[index], era=era, limit=limit, progress=lambda n: tell(index, n))
+
+    if min(jobs, len(designs)) == 1:
+        return [one(index, tell) for index in range(len(designs))]
+    return _in_processes(one, len(designs), min(jobs, len(designs)), tell)
+
+
+def _in_processes(
+    one: Callable[[int, Callable[[int, int], None]], Outcome], n: int, jobs: int, tell: Callable[[int, int], None]
+) -> list[Outcome]:
+    """Let processes do the tasks 0 .. n - 1, each the next one as soon as it is free."""
+    context = multiprocessing.get_context("fork")  # so that the program is there, and need not be sent
+    outcomes: dict[int, Outcome] = {}
+    left = iter(range(n))
+    workers: dict[Connection, Any] = {}
+    try:
+        for _ in range(jobs):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, one), daemon=True)
+            process.start()
+            theirs.close()
+            workers[ours] = process
+            ours.send(next(left))
+        while len(outcomes) < n:
+            for connection in wait(list(workers)):
+                assert isinstance(connection, Connection)  # nothing else is waited for
+                try:
+                    word, *values = connection.recv()
+                except EOFError:
+                    raise CoallocError("the process of a replay was killed") from None
+                if word == "done":
+                    tell(*values)
+                elif word == "outcome":
+                    outcomes[values[0]] = values[1]
+                    connection.send(next(left, None))
+                elif word == "refused":
+                    raise InvalidRequestError(*values)
+                elif word == "failed":
+                    raise CoallocError(*values)
+                else:
+                    raise RuntimeError(*values)
+    finally:
+        for connection, process in workers.items():
+            process.terminate()
+            process.join()
+            connection.close()
+    return [outcomes[index] for index in range(n)]
+
+
+def _work(connection: Connection, one: Callable[[int, Callable[[int, int], None]], Outcome]) -> None:
+    """Do what the connection asks for, until it is closed; what is raised is told in words."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        while (index := connection.recv()) is not None:
+            connection.send(("outcome", index, one(index, lambda *values: connection.send(("done", *values)))))
+    except (EOFError, BrokenPipeError):
+        return  # the parent is gone
+    except InvalidRequestError as error:
+        connection.send(("refused", error.what, str(error.value), error.reason))
+    except (CoallocError, MemoryError) as error:
+        connection.send(("failed", str(error) or "out of memory"))
+    except Exception:
+        connection.send(("broken", traceback.format_exc()))

@@ -1,0 +1,260 @@
+"""`Buffers`: when a half's buffer is had, grown, shrunk and freed, over any space, in any era; keeps PI1 and PI4.
+
+This is the policy of the kernel's sys_pipe.c (pipe_create, pipespace_new, pipe_free_kmem, and what pipe_write and pipe_read ask
+for first).  It is written once; what differs between eras is read from the :class:`~coalloc.pipes.eras.Era`.
+
+Backing.  A half with a buffer is *backed*.  Depending on the era, a half is backed at creation or by the first write that
+needs it.  Where the buffer comes from is the space's business; how large it is, and when it grows or shrinks, is decided
+here, from the amount of pipe KVA in use (:mod:`coalloc.pipes.budget`) and the era's rules (:mod:`coalloc.pipes.eras`).
+
+Resizing.  The kernel finds the new buffer while the old one is still allocated, copies, and only then frees the old (PI4),
+so a shrink fails in a map that is completely full (B9).  Data end up linear: ``out`` is 0, ``in`` is cnt (B8).  A failed
+resize is ignored, unless there is no buffer at all.  A space that can resize in place may be allowed to
+(``resize_in_place``): that is the change to the policy that arenas invite, and it is off by default.
+
+Memory.  A write touches the pages that it stores to.  Data always occupy a prefix of the buffer as far as it was ever used,
+so a half remembers how far it has touched, and the space is asked only beyond that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from coalloc.errors import ExhaustionError, InvalidRequestError
+from coalloc.pipes.budget import Budget, Console
+from coalloc.pipes.eras import BIG_PIPE_SIZE, LIMITBIGPIPES, PIPE_SIZE, SMALL_PIPE_SIZE, Backing, Era, Growth
+from coalloc.pipes.half import Half
+from coalloc.sched.clock import SimClock
+from coalloc.space.protocol import Space
+from coalloc.units import PAGE_SIZE
+
+__all__ = ["Buffers"]
+
+# Names of their own, here and in what follows: looking up a member of an Enum takes 15 times as long.
+_RULE: Final = Backing.RULE
+_SMALL: Final = Backing.SMALL
+_BIG: Final = Growth.BIG
+
+
+class Buffers:
+    """Give halves their buffers from a space, and count what goes through them.
+
+    Args:
+        space: Where buffers come from.
+        era: Whose policy holds; see :data:`~coalloc.pipes.eras.ERAS`.
+        maxpipekva: kern.ipc.maxpipekva in bytes, > 0.
+        clock: Tells the simulated time, for the console; one of its own if None.
+        resize_in_place: Let the space change a buffer where it lies, if it can; the kernels always move (B9).
+        hz: Clock ticks a second.
+
+    Attributes:
+        piperesizeallowed: Whether buffers may grow and shrink (kern.ipc.piperesizeallowed); a first buffer is had anyway.
+        pipefragretry: Times that an unbacked half was tried again with SMALL_PIPE_SIZE.
+        pipeallocfail: Times that an unbacked half got none.
+        piperesizefail: Times that a backed half kept the buffer that it had.
+        resized_in_place: Changes of a buffer that stayed where it was, and
+        resized_by_move: of those that did not.
+        writes: Writes that stored something, and
+        bytes_written: what they stored; likewise
+        reads: and
+        bytes_read: for what was taken out.
+
+    Raises:
+        InvalidRequestError: For an argument outside its range.
+    """
+
+    __slots__ = (
+        "_bigpipes",
+        "budget",
+        "bytes_read",
+        "bytes_written",
+        "clock",
+        "console",
+        "era",
+        "pipeallocfail",
+        "pipefragretry",
+        "piperesizeallowed",
+        "piperesizefail",
+        "reads",
+        "resize_in_place",
+        "resized_by_move",
+        "resized_in_place",
+        "space",
+        "writes",
+    )
+
+    def __init__(
+        self,
+        space: Space,
+        era: Era,
+        *,
+        maxpipekva: int,
+        clock: SimClock | None = None,
+        resize_in_place: bool = False,
+        hz: int = 100,
+    ) -> None:
+        if not isinstance(era, Era):
+            raise InvalidRequestError("era", era, "must be an Era, such as ERAS['2004-01']")
+        self.space = space
+        self.era = era
+        self.budget = Budget(era, maxpipekva)
+        self.clock = SimClock() if clock is None else clock
+        self.console = Console(self.clock, hz)
+        self.resize_in_place = resize_in_place
+        self.piperesizeallowed = True
+        self.pipefragretry = self.pipeallocfail = self.piperesizefail = 0
+        self.resized_in_place = self.resized_by_move = 0
+        self.writes = self.bytes_written = self.reads = self.bytes_read = 0
+        self._bigpipes = 0
+
+    # --- how large ---------------------------------------------------------------------------------
+
+    def first_size(self, backing: Backing) -> int:
+        """Return the size of a half's buffer at creation, 0 for none (B1, B2)."""
+        if backing is _RULE:
+            return self.rule_size
+        return SMALL_PIPE_SIZE if backing is _SMALL else 0
+
+    @property
+    def rule_size(self) -> int:
+        """The size of a new buffer: PIPE_SIZE, or SMALL_PIPE_SIZE above the era's mark (B1)."""
+        return SMALL_PIPE_SIZE if self.budget.wants_small else PIPE_SIZE
+
+    @property
+    def lean(self) -> bool:
+        """Whether buffers are to shrink; while they are not, a write that fits and a read change no buffer."""
+        return self.era.shrinks and self.budget.above_three_quarters
+
+    def choose_size(self, half: Half, n: int) -> None:
+        """Give a half the buffer that a write of ``n`` bytes calls for, if that can be had (B5, B6, B7, B10)."""
+        ring = half.ring
+        if not ring.size and half.lazy:
+            self.get_buffer(half, self.rule_size)
+        size, cnt = ring.size, ring.cnt
+        if self.era.growth is _BIG:
+            if n > PIPE_SIZE >= size and not cnt and self._bigpipes < LIMITBIGPIPES and half.direct is None:
+                self.get_buffer(half, BIG_PIPE_SIZE)
+            return
+        wanted = size or SMALL_PIPE_SIZE
+        if wanted < cnt + n and self.piperesizeallowed and not self.budget.above_half:
+            while wanted < cnt + n and wanted != BIG_PIPE_SIZE:
+                wanted *= 2
+        if self._should_shrink(half):
+            wanted = SMALL_PIPE_SIZE
+        if wanted != size and half.direct is None:
+            self.get_buffer(half, wanted)
+
+    def shrink_on_read(self, half: Half) -> None:
+        """Shrink a half's buffer at the start of a read, if the rules ask for it (B7)."""
+        if self._should_shrink(half) and half.direct is None:
+            self.get_buffer(half, SMALL_PIPE_SIZE)
+
+    def _should_shrink(self, half: Half) -> bool:
+        return (
+            self.lean
+            and half.ring.size > SMALL_PIPE_SIZE
+            and self.piperesizeallowed
+            and half.ring.cnt <= SMALL_PIPE_SIZE
+        )
+
+    # --- pipespace_new and pipe_free_kmem -----------------------------------------------------------
+
+    def get_buffer(self, half: Half, size: int) -> bool:
+        """Give a half a buffer in place of the one it has, and return whether that could be done.
+
+        The steps and their order are those of pipespace_new: the owner is charged, then the reserve is asked, then the map.  An
+        unbacked half falls back to SMALL_PIPE_SIZE once.
+
+        Args:
+            half: The half.
+            size: Bytes, >= 1; rounded up to whole pages, and to what is buffered.
+
+        Guarantees:
+            If it could not be done, the half has the buffer and the contents that it had.
+        """
+        ring, budget, owner = half.ring, self.budget, half.owner
+        old, rations = ring.size, budget.rations
+        in_place = self.resize_in_place and old > 0
+        size = -(-max(size, ring.cnt) // PAGE_SIZE) * PAGE_SIZE
+        while True:
+            more = max(size - old, 0) if in_place else size  # the kernel has both buffers for a moment
+            retry = not old and size > SMALL_PIPE_SIZE
+            if rations and not budget.charge_user(more, owner):
+                if not retry:
+                    return False
+            elif rations and not budget.reserve_allows(more, owner):
+                budget.refund_user(more, owner)
+                if not retry:
+                    return False
+                self.pipefragretry += 1
+            else:
+                base = self._place(half, size, more, in_place=in_place)
+                if base >= 0:
+                    if rations:
+                        budget.refund_user(max(old - size, 0) if in_place else old, owner)
+                    self._move_in(half, base, size)
+                    return True
+                if rations:
+                    budget.refund_user(more, owner)
+                if not (retry and self.era.retries_small):
+                    self._count_failure(backed=old > 0)
+                    return False
+                self.pipefragretry += 1
+            size = SMALL_PIPE_SIZE
+
+    def _count_failure(self, *, backed: bool) -> None:
+        """Count, and say on the console, that there was no place for a buffer."""
+        if backed:
+            self.piperesizefail += 1
+        else:
+            self.pipeallocfail += 1
+        if not backed or self.era.resize_failure_prints:
+            self.console.print(self.era.message)
+
+    def _place(self, half: Half, size: int, more: int, *, in_place: bool) -> int:
+        """Find a new buffer, the old one still allocated (PI4); return its base, or -1."""
+        if not self.budget.leaves_room(more):
+            return -1
+        try:
+            return self.space.resize(half.base, size) if in_place else self.space.alloc(size)
+        except ExhaustionError:
+            return -1
+
+    def _move_in(self, half: Half, base: int, size: int) -> None:
+        """Make [base, base + size) the half's buffer: copy what is buffered, free the old one, count."""
+        ring = half.ring
+        old, old_base = ring.size, half.base
+        if base == old_base:
+            self.resized_in_place += 1
+            half.touched = min(half.touched, size)
+        else:
+            half.base, half.touched = base, 0
+            if old:
+                self.resized_by_move += 1
+                if not self.resize_in_place:
+                    self.space.free(old_base)
+        self.budget.add(size - old)
+        self._bigpipes += (size == BIG_PIPE_SIZE) - (old == BIG_PIPE_SIZE)
+        ring.rebuild(size)
+        if ring.cnt > half.touched:
+            self.touch(half, ring.cnt)
+
+    def touch(self, half: Half, high: int) -> None:
+        """Touch a half's buffer up to the offset ``high``, which lies beyond what is touched."""
+        self.space.touch(half.base + half.touched, high - half.touched)
+        half.touched = high
+
+    def free_buffer(self, half: Half) -> None:
+        """Free a half's buffer and what it holds, if it has one."""
+        size = half.ring.size
+        if size:
+            self.space.free(half.base)
+            budget = self.budget
+            budget.kva_used -= size
+            if budget.rations:
+                budget.refund_user(size, half.owner)
+            if size == BIG_PIPE_SIZE:
+                self._bigpipes -= 1
+            half.ring.drop()
+            half.base = -1
+            half.touched = 0
