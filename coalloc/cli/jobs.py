@@ -11,7 +11,6 @@ import signal
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.pipes.designs import Design
@@ -77,17 +76,19 @@ def _in_processes(
     context = multiprocessing.get_context("fork")  # so that the program is there, and need not be sent
     outcomes: dict[int, Outcome] = {}
     left = iter(range(n))
-    workers: dict[Connection, Any] = {}
+    processes = []
+    busy: list[Connection] = []
     try:
         for _ in range(jobs):
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(theirs, one), daemon=True)
             process.start()
             theirs.close()
-            workers[ours] = process
+            processes.append(process)
+            busy.append(ours)
             ours.send(next(left))
-        while len(outcomes) < n:
-            for connection in wait(list(workers)):
+        while busy:
+            for connection in wait(busy):
                 assert isinstance(connection, Connection)  # nothing else is waited for
                 try:
                     word, *values = connection.recv()
@@ -97,7 +98,10 @@ def _in_processes(
                     tell(*values)
                 elif word == "outcome":
                     outcomes[values[0]] = values[1]
-                    connection.send(next(left, None))
+                    following = next(left, None)
+                    connection.send(following)
+                    if following is None:
+                        busy.remove(connection)
                 elif word == "refused":
                     raise InvalidRequestError(*values)
                 elif word == "failed":
@@ -105,10 +109,10 @@ def _in_processes(
                 else:
                     raise RuntimeError(*values)
     finally:
-        for connection, process in workers.items():
+        for process in processes:
             process.terminate()
+        for process in processes:
             process.join()
-            connection.close()
     return [outcomes[index] for index in range(n)]
 
 
