@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Tie,
         Work,
     )
+    from coalloc.designs import DESIGNS
     from coalloc.errors import (
         BadFreeError,
         CoallocError,
@@ -46,12 +47,12 @@ if TYPE_CHECKING:
     )
     from coalloc.extent import Extent
     from coalloc.pipes.budget import ROOT, Owner
-    from coalloc.pipes.designs import DESIGNS, Design
-    from coalloc.pipes.eras import ERAS, Era
-    from coalloc.pipes.kernels import KERNELS
+    from coalloc.pipes.design import Design
+    from coalloc.pipes.eras import Era, KernelState
     from coalloc.pipes.linux import LinuxPipe, LinuxPipes
     from coalloc.pipes.machine import PipeCounters
     from coalloc.pipes.pair import PipePair
+    from coalloc.pipes.states import ERAS, KERNELS, STATES
     from coalloc.pipes.system import PipeSystem
     from coalloc.sched.clock import SimClock
     from coalloc.space.buddy import BuddySpace
@@ -86,9 +87,10 @@ else:
             "coalloc.extent": "Extent",
             "coalloc.pipes.budget": "ROOT Owner",
             "coalloc.sched.clock": "SimClock",
-            "coalloc.pipes.designs": "DESIGNS Design",
-            "coalloc.pipes.eras": "ERAS Era",
-            "coalloc.pipes.kernels": "KERNELS",
+            "coalloc.designs": "DESIGNS",
+            "coalloc.pipes.design": "Design",
+            "coalloc.pipes.eras": "Era KernelState",
+            "coalloc.pipes.states": "ERAS KERNELS STATES",
             "coalloc.pipes.linux": "LinuxPipe LinuxPipes",
             "coalloc.pipes.pair": "PipePair",
             "coalloc.pipes.machine": "PipeCounters",
@@ -148,6 +150,7 @@ __all__ = [
     "KernelMap",
     "KiB",
     "Kind",
+    "KernelState",
     "KvaLimitError",
     "LinuxPipe",
     "LinuxPipes",
@@ -172,6 +175,7 @@ __all__ = [
     "ROOT",
     "Release",
     "Resize",
+    "STATES",
     "Segment",
     "SimClock",
     "Source",

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from coalloc._imports import needs_extra
-from coalloc.errors import InvalidRequestError
-from coalloc.pipes.designs import Design, find_designs
-from coalloc.pipes.eras import ERAS, Era
-from coalloc.units import PAGE_SIZE, parse_size
+from coalloc.designs import find_designs
+from coalloc.pipes.design import Design
+from coalloc.pipes.eras import KernelState
+from coalloc.pipes.states import ERAS
+from coalloc.scenarios.options import EraName, Size
 
 with needs_extra("cli"):
     import typer
@@ -46,30 +47,19 @@ EraOption = Annotated[str, typer.Option("--era", help=f"Whose pipe policy: {', '
 LimitOption = Annotated[str, typer.Option("--limit", help="maxpipekva, such as 64M, 8704000 or 512KiB.")]
 
 
-def era_named(name: str) -> Era:
-    """Return the era of ``--era``."""
-    if name not in ERAS:
-        raise InvalidRequestError("--era", name, f"is no era; there are {', '.join(ERAS)}")
-    return ERAS[name]
+def era_named(name: str) -> KernelState:
+    """Return the kernel state of ``--era``."""
+    return EraName().read("--era", name)
 
 
 def size_given(option: str, text: str) -> int:
     """Return the size that an option gives, in bytes."""
-    try:
-        size = parse_size(text)
-    except InvalidRequestError as error:
-        raise InvalidRequestError(option, text, error.reason) from None
-    if size < PAGE_SIZE:
-        raise InvalidRequestError(option, text, f"must be at least a page, {PAGE_SIZE} bytes")
-    return size
+    return Size().read(option, text)
 
 
 def designs_named(option: str, names: str) -> tuple[Design, ...]:
-    """Return the designs that an option names."""
-    try:
-        return find_designs(names)
-    except InvalidRequestError as error:
-        raise InvalidRequestError(option, error.value, error.reason) from None
+    """Return the designs that an option names, by any TARGET."""
+    return find_designs(names, option)
 
 
 class Bar:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 
 from coalloc.errors import CoallocError, InvalidRequestError
-from coalloc.pipes.designs import Design
-from coalloc.pipes.eras import Era
+from coalloc.pipes.design import Design
+from coalloc.pipes.eras import KernelState
 from coalloc.workload.program import Program
 from coalloc.workload.replay import Outcome, replay
 
@@ -30,7 +30,7 @@ def replay_each(
     program: Program,
     designs: Sequence[Design],
     *,
-    era: Era,
+    era: KernelState,
     limit: int,
     jobs: int,
     progress: Callable[[int], None] | None = None,

@@ -25,8 +25,9 @@ from coalloc.cli.common import (
     size_given,
 )
 from coalloc.cli.jobs import cores, replay_each
+from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.designs import DESIGNS, Bench
+from coalloc.pipes.design import Bench
 from coalloc.report.plots import require_format, save_comparison
 from coalloc.report.tables import comparison_rows, design_figures, trace_figures
 from coalloc.space.picture import LEGEND
@@ -138,7 +139,7 @@ def compare(
     print(_describe(trace))
     print(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
     for design in chosen:
-        if design.kernel is not None:
+        if design.state is not None:
             print(f"{design.name}: {design.title}")
     if report is not None:
         print(f"log: {report}")

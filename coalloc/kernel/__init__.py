@@ -3,11 +3,12 @@
 The names of :mod:`coalloc.sched` that a program with such threads needs can be imported from here, too.
 """
 
-from coalloc.kernel.config import BEFORE_PAIRS, CONFIGS, FIXES, FiledescLock, KernelConfig
-from coalloc.kernel.fdtable import LAYOUTS, FdLayout, FdTable, FileTable, Grown, OldTable, Search
+from coalloc.kernel.fdtable import FdTable, FileTable, Grown
 from coalloc.kernel.giant import GIANT
 from coalloc.kernel.process import Allocations, Kernel, Process
 from coalloc.kernel.zone import Zone, ZoneCounters
+from coalloc.pipes.states import BEFORE_PAIRS, FIXES
+from coalloc.pipes.surroundings import LAYOUTS, FdLayout, FiledescLock, OldTable, Search, Surroundings
 from coalloc.sched.explore import SearchResult, explore, search
 from coalloc.sched.lockprof import LOCK_PROFILING, MUTEX_PROFILING, LockProfile, ProfileRow, ProfileStyle
 from coalloc.sched.locks import Lock, LockKind
@@ -21,7 +22,6 @@ from coalloc.sched.witness import RULES, OrderReport, Witness, WitnessRules
 
 __all__ = [
     "BEFORE_PAIRS",
-    "CONFIGS",
     "FIXES",
     "GIANT",
     "LAYOUTS",
@@ -38,7 +38,6 @@ __all__ = [
     "FindingKind",
     "Grown",
     "Kernel",
-    "KernelConfig",
     "Lock",
     "LockKind",
     "LockProfile",
@@ -57,6 +56,7 @@ __all__ = [
     "SearchResult",
     "SleepOn",
     "Spend",
+    "Surroundings",
     "TryAcquire",
     "Unlock",
     "WakeUp",

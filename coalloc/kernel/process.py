@@ -27,14 +27,15 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import attrs
 
 from coalloc.errors import InvalidRequestError, PipeError, Violation
-from coalloc.kernel.config import FiledescLock, KernelConfig
-from coalloc.kernel.fdtable import FdTable, FileTable, OldTable
+from coalloc.kernel.fdtable import FdTable, FileTable
 from coalloc.kernel.giant import GIANT
 from coalloc.kernel.zone import Zone
 from coalloc.pipes.budget import ROOT, Owner
-from coalloc.pipes.designs import DESIGNS, Design
+from coalloc.pipes.design import PER_PIPE, Design
+from coalloc.pipes.eras import KernelState
 from coalloc.pipes.half import Present
 from coalloc.pipes.pair import PipePair
+from coalloc.pipes.surroundings import FiledescLock, OldTable
 from coalloc.pipes.system import PipeSystem
 from coalloc.sched.clock import SimClock
 from coalloc.sched.lockprof import LockProfile
@@ -127,7 +128,7 @@ class Kernel:
     """A machine with a kernel in one state, and a design that gives pipes their buffers.
 
     Args:
-        config: The state; see :data:`~coalloc.kernel.config.CONFIGS`.
+        state: The state, with what surrounds its pipes; see :data:`~coalloc.pipes.states.STATES`.
         design: The design; one that follows FreeBSD's pipe policy.
         maxpipekva: kern.ipc.maxpipekva in bytes.
         cpus: CPUs of the machine.
@@ -137,13 +138,14 @@ class Kernel:
         profile: Records where locks are taken.
 
     Raises:
-        InvalidRequestError: If a number is out of range, or the design does not follow FreeBSD's pipe policy.
+        InvalidRequestError: If a number is out of range, the design does not follow FreeBSD's pipe policy, or nothing is
+            known of what surrounds the pipes in this state.
     """
 
     def __init__(
         self,
-        config: KernelConfig,
-        design: Design = DESIGNS["per-pipe"],
+        state: KernelState,
+        design: Design = PER_PIPE,
         *,
         maxpipekva: int = 64 * MiB,
         cpus: int = 2,
@@ -152,16 +154,17 @@ class Kernel:
         costs: CostModel = COSTS["measured"],
         profile: LockProfile | None = None,
     ) -> None:
-        self.config = config
+        self.state = state
+        self.around = state.surroundings
         self.clock = SimClock()
-        bench = design.build(config.era, maxpipekva, cpus=cpus)
+        bench = design.build(state, maxpipekva, cpus=cpus)
         self.map, self.space = bench.kernel, bench.space
         self._per_cpu = bench.space if isinstance(bench.space, PerCpu) else None
-        pipes = design.pipes(config.era, bench.space, maxpipekva, self.clock)
+        pipes = design.pipes(state, bench.space, maxpipekva, self.clock)
         if not isinstance(pipes, PipeSystem):
             raise InvalidRequestError("design", design.name, "has another kernel around its pipes")
         self.pipes = pipes
-        self.witness = Witness(config.witness)
+        self.witness = Witness(self.around.witness)
         self.profile = profile
         self.machine = Machine(
             cpus=cpus,
@@ -181,7 +184,7 @@ class Kernel:
         self._pids = itertools.count(1)
         self.zone: Zone[PairItem] = (
             Zone("PIPE", PairItem, init=self._init_mutex, fini=self._destroy_mutex, ctor=self._construct, per_slab=8)
-            if config.pair_zone
+            if self.around.pair_zone
             else Zone("PIPE", PairItem, ctor=self._construct, dtor=self._destroy_mutex, per_slab=8)
         )
         self._zone_lock = Lock("PIPE", type="UMA zone")
@@ -211,7 +214,7 @@ class Kernel:
         """Return what a pipe is made of."""
         item = yield from self._in_zone(self.zone.alloc)
         self._zone_items += self._items_each
-        if not self.config.pair_zone:
+        if not self.around.pair_zone:
             yield from self.malloc(1)
             self._mutex_mallocs += 1
             self._init_mutex(item)
@@ -224,7 +227,7 @@ class Kernel:
     @property
     def _items_each(self) -> int:
         """Items of the zone that a pipe takes: one for the pair, or one for each half."""
-        return 1 if self.config.pair_zone else 2
+        return 1 if self.around.pair_zone else 2
 
     def _in_zone(self, call: Callable[[], R]) -> Call[R]:
         yield Acquire(self._zone_lock, *_ZONE)
@@ -260,21 +263,21 @@ class Kernel:
 
     def uma_large_free(self) -> Call[None]:
         """Unmap pages, under Giant where the kernel needs it."""
-        if self.config.giant_frees:
+        if self.around.giant_frees:
             yield Acquire(GIANT, *_LARGE_FREE)
         yield Spend(self._price("unmap_ops"))
-        if self.config.giant_frees:
+        if self.around.giant_frees:
             yield Unlock(GIANT)
 
     def vm_fault(self) -> Call[None]:
         """Give a process a page."""
-        if self.config.giant_faults:
+        if self.around.giant_faults:
             yield Acquire(GIANT, *_FAULT)
         yield Acquire(self._page_queues, *_PAGE_QUEUES)
         self.pages += 1
         yield Unlock(self._page_queues)
         yield Spend(self._price("faults"))
-        if self.config.giant_faults:
+        if self.around.giant_faults:
             yield Unlock(GIANT)
 
     def pipespace(self, call: Callable[[], R]) -> Call[R]:
@@ -320,7 +323,7 @@ class Kernel:
         return _Did(results, failed, sum(prices.values()), fault_ns)
 
     def _lock_buffers(self) -> Call[None]:
-        if self.config.giant_pipespace:
+        if self.around.giant_pipespace:
             yield Acquire(GIANT, *_PIPESPACE)
         if self._one_by_one:
             yield Acquire(self._map_lock, *_MAP)
@@ -340,7 +343,7 @@ class Kernel:
             else:
                 yield Spend(self._price("space_ops"))
             yield Unlock(self._space_lock)
-        if self.config.giant_pipespace:
+        if self.around.giant_pipespace:
             yield Unlock(GIANT)
         if did.fault_ns:
             yield Spend(did.fault_ns)
@@ -387,9 +390,9 @@ class Process:
         self.kernel = kernel
         self.pid = pid
         self.owner = owner
-        self.fds = FdTable(kernel.config.fd, limit=kernel.maxfilesperproc)
+        self.fds = FdTable(kernel.around.fd, limit=kernel.maxfilesperproc)
         self._files: dict[int, _File] = {}
-        kind = LockKind.SX if kernel.config.filedesc_lock is FiledescLock.SX else LockKind.MUTEX
+        kind = LockKind.SX if kernel.around.filedesc_lock is FiledescLock.SX else LockKind.MUTEX
         self.lock = Lock("filedesc structure", kind, address=_FILEDESCS + (pid - 1) * _FILEDESC_BYTES)
         self._flagged = False
         self._outgrown: list[int] = []
@@ -400,14 +403,14 @@ class Process:
 
     def _lock_fds(self, place: tuple[str, int]) -> Iterator[Op]:
         yield Acquire(self.lock, *place)
-        if self.kernel.config.filedesc_lock is FiledescLock.FLAG:
+        if self.kernel.around.filedesc_lock is FiledescLock.FLAG:
             while self._flagged:
                 yield SleepOn(self.lock.address, self.lock)
             self._flagged = True
             yield Unlock(self.lock)
 
     def _unlock_fds(self) -> Iterator[Op]:
-        if self.kernel.config.filedesc_lock is FiledescLock.FLAG:
+        if self.kernel.around.filedesc_lock is FiledescLock.FLAG:
             yield Acquire(self.lock, *_FALLOC)
             self._flagged = False
             yield WakeUp(self.lock.address)

@@ -7,13 +7,14 @@ from coalloc._imports import lazy_names
 if TYPE_CHECKING:
     from coalloc.pipes.budget import ROOT, Budget, Console, ConsoleLine, Owner
     from coalloc.pipes.buffers import Buffers
-    from coalloc.pipes.designs import DESIGNS, Bench, Design, find_designs
-    from coalloc.pipes.eras import ERAS, Backing, Era, Growth
+    from coalloc.pipes.design import PER_PIPE, Bench, Design
+    from coalloc.pipes.eras import Backing, Era, Growth, KernelState, LinuxState
     from coalloc.pipes.half import Half, Present
-    from coalloc.pipes.kernels import KERNELS
     from coalloc.pipes.linux import LinuxPipe, LinuxPipes
     from coalloc.pipes.machine import Pipe, PipeCounters, PipeMachine
     from coalloc.pipes.pair import PipePair
+    from coalloc.pipes.states import ERAS, KERNELS, STATES
+    from coalloc.pipes.surroundings import Surroundings
     from coalloc.pipes.system import PipeSystem
     from coalloc.sched.clock import SimClock
 else:
@@ -22,23 +23,25 @@ else:
         {
             "coalloc.pipes.budget": "ROOT Budget Console ConsoleLine Owner",
             "coalloc.sched.clock": "SimClock",
-            "coalloc.pipes.designs": "DESIGNS Bench Design find_designs",
-            "coalloc.pipes.eras": "ERAS Backing Era Growth",
-            "coalloc.pipes.kernels": "KERNELS",
+            "coalloc.pipes.design": "PER_PIPE Bench Design",
+            "coalloc.pipes.eras": "Backing Era Growth KernelState LinuxState",
             "coalloc.pipes.linux": "LinuxPipe LinuxPipes",
             "coalloc.pipes.buffers": "Buffers",
             "coalloc.pipes.half": "Half Present",
             "coalloc.pipes.machine": "Pipe PipeCounters PipeMachine",
             "coalloc.pipes.pair": "PipePair",
+            "coalloc.pipes.states": "ERAS KERNELS STATES",
+            "coalloc.pipes.surroundings": "Surroundings",
             "coalloc.pipes.system": "PipeSystem",
         },
     )
 
 __all__ = [
-    "DESIGNS",
     "ERAS",
     "KERNELS",
+    "PER_PIPE",
     "ROOT",
+    "STATES",
     "Backing",
     "Bench",
     "Budget",
@@ -49,8 +52,10 @@ __all__ = [
     "Era",
     "Growth",
     "Half",
+    "KernelState",
     "LinuxPipe",
     "LinuxPipes",
+    "LinuxState",
     "Owner",
     "Pipe",
     "PipeCounters",
@@ -59,5 +64,5 @@ __all__ = [
     "PipeSystem",
     "Present",
     "SimClock",
-    "find_designs",
+    "Surroundings",
 ]

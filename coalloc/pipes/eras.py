@@ -1,4 +1,6 @@
-"""FreeBSD's pipe policies as data: one frozen :class:`Era` for each state of the kernel; mechanisms read its fields.
+"""`KernelState` and its kinds: the rules of a kernel's map, its pipe policy and what surrounds its pipes, as one record.
+
+The records themselves are in :mod:`coalloc.pipes.states`; mechanisms read the fields.
 
 Source: FreeBSD sys/kern/sys_pipe.c, sys/sys/pipe.h and sys/kern/subr_param.c of the months named, the mails of January 2004 on
 freebsd-current, and commits 4795b82c13 (pairs, 1 February 2004) and 004248ee6494 (today's).  Where they are silent on an era,
@@ -8,18 +10,17 @@ the field says so beside its value.
 from __future__ import annotations
 
 import enum
-import errno
-from collections.abc import Mapping
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import attrs
 
+from coalloc.errors import InvalidRequestError
+from coalloc.pipes.surroundings import Surroundings
 from coalloc.units import KiB
 
 __all__ = [
     "BIG_PIPE_SIZE",
-    "ERAS",
     "LIMITBIGPIPES",
     "MINPIPESIZE",
     "PIPE_BUF",
@@ -29,6 +30,8 @@ __all__ = [
     "Backing",
     "Era",
     "Growth",
+    "KernelState",
+    "LinuxState",
 ]
 
 PIPE_SIZE: Final = 16 * KiB
@@ -42,8 +45,6 @@ MINPIPESIZE: Final = PIPE_SIZE // 3
 """A blocked writer is woken when a read leaves less than this in the buffer."""
 LIMITBIGPIPES: Final = 32
 """At most so many buffers of BIG_PIPE_SIZE exist, where growth is to that size at once."""
-
-_EXCEEDED: Final = "kern.ipc.maxpipekva exceeded; see tuning(7)"
 
 
 class Backing(enum.Enum):
@@ -62,16 +63,59 @@ class Growth(enum.Enum):
     LADDER = "doubled until the data fit, up to BIG_PIPE_SIZE and half the limit"
 
 
-@attrs.frozen
-class Era:
-    """One state of FreeBSD's pipe code.
+@attrs.frozen(kw_only=True)
+class KernelState:
+    """One state of a kernel: what every kind of it has.
 
     Args:
-        name: Its key in ``ERAS``.
+        name: Its key in :data:`~coalloc.pipes.states.STATES`.
         title: What it is, in words.
+        kernel: Whose it is.
+        maxpipekva_is_hard: Whether maxpipekva is the size of the map (pipe_map), rather than a mark for small buffers.
+        own_object: Whether every buffer that is mapped on its own has a VM object of its own, so that map entries never merge.
+        findspace: How the kernel map is searched for free space.
+        direct: Whether pages come from a direct map, so that taking one is no fault and giving it back no shoot-down.
+        around: What surrounds the pipe; None where that is not known.
+    """
+
+    name: str
+    title: str
+    kernel: str = "FreeBSD"
+    maxpipekva_is_hard: bool
+    own_object: bool
+    findspace: Literal["tree", "linear"]
+    direct: bool = False
+    around: Surroundings | None = None
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What surrounds the pipe.
+
+        Raises:
+            InvalidRequestError: If that is not known.
+        """
+        if self.around is None:
+            raise InvalidRequestError(
+                "state", self.name, "has no kernel around its pipes: what surrounds them is not known"
+            )
+        return self.around
+
+    def with_around(self, **changes: object) -> Self:
+        """Return this state with some fields of what surrounds the pipe changed.
+
+        Raises:
+            InvalidRequestError: If what surrounds the pipe is not known.
+        """
+        return attrs.evolve(self, around=attrs.evolve(self.surroundings, **changes))  # type: ignore[arg-type]
+
+
+@attrs.frozen(kw_only=True)
+class Era(KernelState):
+    """One state of FreeBSD's pipe code, or of a kernel whose pipe code comes from it.
+
+    Args:
         reverse: How the half that fildes[1] reads from is backed.
         small_above: New buffers are small while kva_used is above this share of maxpipekva.
-        maxpipekva_is_hard: Whether maxpipekva is the size of the map (pipe_map), rather than a mark for small buffers.
         create_errno: What pipe(2) fails with when a buffer cannot be had; None where it succeeds without.
         retries_small: Whether an unbacked half that cannot have PIPE_SIZE tries SMALL_PIPE_SIZE (pipefragretry).
         growth: How a write makes a buffer larger.
@@ -80,8 +124,6 @@ class Era:
         message: The console line.
         reserve_percent: Percent of maxpipekva kept for the privileged (kern.ipc.pipebuf_reserv).
         charges_users: Whether buffers count against RLIMIT_PIPEBUF of the pipe's owner.
-        own_object: Whether every buffer that is mapped on its own has a VM object of its own, so that map entries never merge.
-        findspace: How the map of this era is searched for free space.
         sysctls: Further names under kern.ipc that this era has, without the prefix.
         one_way: Whether fildes[0] can only be read and fildes[1] only be written.
         polls_unbacked: Whether a half without a buffer counts as writable.
@@ -89,11 +131,8 @@ class Era:
         forward: How the half that fildes[0] reads from is backed.
     """
 
-    name: str
-    title: str
     reverse: Backing
     small_above: Fraction
-    maxpipekva_is_hard: bool
     create_errno: int | None
     retries_small: bool
     growth: Growth
@@ -102,8 +141,6 @@ class Era:
     message: str
     reserve_percent: int
     charges_users: bool
-    own_object: bool
-    findspace: Literal["tree", "linear"]
     sysctls: tuple[str, ...]
     one_way: bool = False
     polls_unbacked: bool = False
@@ -111,68 +148,14 @@ class Era:
     forward: Backing = Backing.RULE
 
 
-_JULY_2003: Final = Era(
-    name="2003-07",
-    title="FreeBSD 5-CURRENT of July 2003: three soft limits, an object for every buffer",
-    reverse=Backing.RULE,
-    small_above=Fraction(1),
-    maxpipekva_is_hard=False,
-    create_errno=errno.ENFILE,
-    retries_small=False,
-    growth=Growth.BIG,
-    shrinks=False,
-    resize_failure_prints=False,
-    message="kern.maxpipes exceeded, please see tuning(7).",
-    reserve_percent=0,
-    charges_users=False,
-    own_object=True,
-    findspace="linear",
-    sysctls=("pipes", "maxpipes"),
-)
-_JANUARY_2004: Final = attrs.evolve(
-    _JULY_2003,
-    name="2004-01",
-    title="FreeBSD 5-CURRENT of 31 January 2004: pipe_map is the hard limit, both halves backed",
-    small_above=Fraction(1, 2),
-    maxpipekva_is_hard=True,
-    resize_failure_prints=True,  # the mail of 27 January complains of it
-    message=_EXCEEDED,
-    own_object=False,  # a submap's buffers are mapped without an object
-    sysctls=("pipes",),
-)
-_EARLY_2006: Final = attrs.evolve(
-    _JANUARY_2004,
-    name="2006",
-    title="FreeBSD of early 2006: only the forward half backed, buffers grow and shrink",
-    reverse=Backing.NONE,
-    create_errno=errno.ENOMEM,
-    retries_small=True,
-    growth=Growth.LADDER,
-    shrinks=True,
-    resize_failure_prints=False,
-    findspace="tree",
-    sysctls=("pipes",),
-)
-_TEN: Final = attrs.evolve(
-    _EARLY_2006,
-    name="10.x",
-    title="FreeBSD 10.2 to 10.4: pipe(2) succeeds without a buffer",
-    create_errno=None,
-    sysctls=(),
-    polls_unbacked=True,  # not seen in its source; the test that asks for it is in its tree
-    numbers_ends=True,  # the same
-)
-_CURRENT: Final = attrs.evolve(
-    _EARLY_2006,
-    name="current",
-    title="FreeBSD of today: a small reverse half, a reserve for root, a limit per user",
-    reverse=Backing.SMALL,
-    reserve_percent=2,
-    charges_users=True,
-    sysctls=("pipebuf_reserv",),
-    polls_unbacked=True,
-    numbers_ends=True,
-)
+@attrs.frozen(kw_only=True)
+class LinuxState(KernelState):
+    """One state of Linux's pipe code.
 
-ERAS: Final[Mapping[str, Era]] = {era.name: era for era in (_JULY_2003, _JANUARY_2004, _EARLY_2006, _TEN, _CURRENT)}
-"""The eras by name, oldest first."""
+    Args:
+        pages_soft: Slots of a user above which new pipes are made small (fs.pipe-user-pages-soft); 0 is none.
+        pages_hard: Slots of a user above which pipe(2) fails (fs.pipe-user-pages-hard); 0 is none.
+    """
+
+    pages_soft: int
+    pages_hard: int

@@ -38,7 +38,7 @@ class PipeSystem(Buffers):
     Source:
         FreeBSD sys_pipe.c; B1 to B17, B19 to B23.
 
-    >>> from coalloc.pipes.eras import ERAS
+    >>> from coalloc.pipes.states import ERAS
     >>> from coalloc.space import PerPipeSpace
     >>> from coalloc.vm import KernelMap
     >>> space = PerPipeSpace(KernelMap(), kva_limit=1 << 20)

@@ -15,11 +15,10 @@ from typing import Final
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.kernel.config import KernelConfig
 from coalloc.kernel.process import Allocations, Call, Kernel, Xint0x80_syscall
-from coalloc.pipes.designs import DESIGNS, Design
-from coalloc.pipes.eras import Era
-from coalloc.scenarios.options import CPUS, ERA, SEED, STYLES, Choice, Int, Option, Text, config_of, designs_option
+from coalloc.pipes.design import PER_PIPE, Design
+from coalloc.pipes.eras import KernelState
+from coalloc.scenarios.options import CPUS, ERA, SEED, STYLES, Choice, Int, Option, Text, designs_option
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Result
 from coalloc.scenarios.scenario import Scenario
@@ -55,8 +54,8 @@ class Creation:
 
 
 def run_creation(
-    config: KernelConfig,
-    design: Design = DESIGNS["per-pipe"],
+    state: KernelState,
+    design: Design = PER_PIPE,
     *,
     pipes: int = 1000,
     processes: int = 2,
@@ -67,7 +66,7 @@ def run_creation(
     """Let each process make and close so many pipes, one after the other.
 
     Args:
-        config: The kernel's state.
+        state: The kernel's state.
         design: What gives pipes their buffers.
         pipes: Pipes for each process, >= 1.
         processes: Processes, >= 1.
@@ -82,7 +81,7 @@ def run_creation(
         if type(value) is not int or value < 1:
             raise InvalidRequestError(name, value, "must be an int >= 1")
     profile = LockProfile(style)
-    kernel = Kernel(config, design, maxpipekva=16 * MiB, cpus=cpus, profile=profile)
+    kernel = Kernel(state, design, maxpipekva=16 * MiB, cpus=cpus, profile=profile)
 
     def maker() -> Call[None]:
         process = kernel.fork()
@@ -95,7 +94,7 @@ def run_creation(
         kernel.machine.spawn(f"maker {number}", maker())
     run = kernel.machine.run(RandomDriver(seed), max_steps=_MOST_STEPS, record=False)
     assert not run.findings, run.findings
-    return Creation(design.name, config.name, pipes * processes, profile, kernel.allocations(), kernel.clock.now)
+    return Creation(design.name, state.name, pipes * processes, profile, kernel.allocations(), kernel.clock.now)
 
 
 # --- the scenario ------------------------------------------------------------------------------------------
@@ -148,7 +147,7 @@ class CreationResult(Result):
 def _run(
     _progress: Progress,
     *,
-    era: Era,
+    era: KernelState,
     designs: tuple[Design, ...],
     pipes: int,
     processes: int,
@@ -157,10 +156,10 @@ def _run(
     sort: str,
     seed: int,
 ) -> CreationResult:
-    config, kind = config_of(era), STYLES[style]
+    kind = STYLES[style]
     LockProfile(kind).rows(sort)  # refuses an unknown column before anything runs
     runs = tuple(
-        run_creation(config, design, pipes=pipes, processes=processes, cpus=cpus, style=kind, seed=seed)
+        run_creation(era, design, pipes=pipes, processes=processes, cpus=cpus, style=kind, seed=seed)
         for design in designs
     )
     return CreationResult(runs, processes, pipes, cpus, sort)

@@ -17,11 +17,11 @@ from typing import Final
 import attrs
 
 from coalloc.errors import InvalidRequestError, PipeError
-from coalloc.kernel.config import FIXES, KernelConfig
 from coalloc.kernel.process import Call, Kernel, Process, Xint0x80_syscall
-from coalloc.pipes.designs import DESIGNS, Design
-from coalloc.pipes.eras import Era
-from coalloc.scenarios.options import CPUS, ERA, LIMIT, SEED, STYLES, Choice, DesignName, Int, Option, config_of
+from coalloc.pipes.design import PER_PIPE, Design
+from coalloc.pipes.eras import KernelState
+from coalloc.pipes.states import FIXES
+from coalloc.scenarios.options import CPUS, ERA, LIMIT, SEED, STYLES, Choice, DesignName, Int, Option
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table
 from coalloc.scenarios.scenario import Scenario
@@ -98,8 +98,8 @@ class MailResult:
 
 
 def run_mail(
-    config: KernelConfig,
-    design: Design = DESIGNS["per-pipe"],
+    state: KernelState,
+    design: Design = PER_PIPE,
     *,
     pagers: int = 4,
     pipers: int = 3,
@@ -116,7 +116,7 @@ def run_mail(
     """Run it.
 
     Args:
-        config: The kernel's state.
+        state: The kernel's state.
         design: What gives pipes their buffers.
         pagers: Programs that touch fresh pages until the others have ended, >= 0.
         pipers: Programs that call pipe() until it fails, and exit, >= 1.
@@ -136,7 +136,7 @@ def run_mail(
     for name, value, least in (("pagers", pagers, 0), ("pipers", pipers, 1), ("rounds", rounds, 1)):
         if type(value) is not int or value < least:
             raise InvalidRequestError(name, value, f"must be an int >= {least}")
-    kernel = Kernel(config, design, maxpipekva=maxpipekva, cpus=cpus, maxfiles=maxfiles, costs=costs, profile=profile)
+    kernel = Kernel(state, design, maxpipekva=maxpipekva, cpus=cpus, maxfiles=maxfiles, costs=costs, profile=profile)
     run = _Run(kernel, pipers, rounds, progress)
     for number in range(pagers):
         kernel.machine.spawn(f"pager {number}", run.pager())
@@ -226,7 +226,7 @@ class MailReport(Result):
 
     Args:
         result: The outcome.
-        config: The kernel's state.
+        state: The kernel's state.
         fix: The name of the fix; empty for the kernel as it was.
         design: What gave pipes their buffers.
         machine: The numbers of pagers, pipers and CPUs, in words.
@@ -235,7 +235,7 @@ class MailReport(Result):
     """
 
     result: MailResult
-    config: KernelConfig
+    state: KernelState
     fix: str
     design: Design
     machine: str
@@ -244,7 +244,7 @@ class MailReport(Result):
 
     def parts(self) -> Iterator[str | Table]:
         """Yield the console, the programs, and what was left."""
-        result, era = self.result, self.config.era
+        result, era = self.result, self.state
         yield f"era {era.name}{f', fix {self.fix}' if self.fix else ''}: {era.title}"
         yield f"design {self.design.name}; {self.machine}, seed {self.seed}\n"
         yield from map(str, result.console)
@@ -278,7 +278,7 @@ class MailReport(Result):
         """Return the outcome by names."""
         result = self.result
         return {
-            "era": self.config.name,
+            "era": self.state.name,
             "fix": self.fix,
             "design": self.design.name,
             "seed": self.seed,
@@ -307,7 +307,7 @@ class MailReport(Result):
 def _run(
     progress: Progress,
     *,
-    era: Era,
+    era: KernelState,
     fix: str,
     design: Design,
     pagers: int,
@@ -318,15 +318,15 @@ def _run(
     profile: str,
     seed: int,
 ) -> MailReport:
-    config = config_of(era)
+    state = era
     if fix:
         if era.name != "2004-01":
             raise InvalidRequestError("--fix", fix, "fixes January 2004; leave --era out")
-        config = FIXES[fix]
+        state = FIXES[fix]
     table = LockProfile(STYLES[profile]) if profile else None
     with progress.task("pipes", None) as advance:
         result = run_mail(
-            config,
+            state,
             design,
             pagers=pagers,
             pipers=pipers,
@@ -338,7 +338,7 @@ def _run(
             progress=advance,
         )
     machine = f"{pagers} pagers, {pipers} pipers, {cpus} CPUs"
-    return MailReport(result, config, fix, design, machine, seed, table)
+    return MailReport(result, state, fix, design, machine, seed, table)
 
 
 OFFERED: Final = (

@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Final, Protocol
 
 import attrs
 
+from coalloc.designs import DESIGNS, find_designs
 from coalloc.errors import InvalidRequestError
-from coalloc.kernel.config import CONFIGS, KernelConfig
-from coalloc.pipes.designs import DESIGNS, Design, find_designs
-from coalloc.pipes.eras import ERAS, Era
+from coalloc.pipes.design import Design
+from coalloc.pipes.eras import KernelState
+from coalloc.pipes.states import ERAS, STATES
 from coalloc.sched.lockprof import LOCK_PROFILING, MUTEX_PROFILING, ProfileStyle
 from coalloc.units import PAGE_SIZE, parse_size
 
@@ -41,7 +42,6 @@ __all__ = [
     "PlotFile",
     "Size",
     "Text",
-    "config_of",
     "designs_option",
 ]
 
@@ -179,15 +179,17 @@ class Names:
 
 @attrs.frozen
 class EraName:
-    """The name of one era."""
+    """The name of one kernel state; most are eras of FreeBSD."""
 
     given: ClassVar[Any] = str
 
-    def read(self, option: str, given: object) -> Era:
-        """Return the era; one that is given as such is returned as it is."""
-        if isinstance(given, Era):
+    def read(self, option: str, given: object) -> KernelState:
+        """Return the state; one that is given as such is returned as it is."""
+        if isinstance(given, KernelState):
             return given
-        return ERAS[Choice(ERAS, "era").read(option, given)]
+        if given in STATES:
+            return STATES[str(given)]
+        raise InvalidRequestError(option, given, f"is no era; there are {', '.join(ERAS)}")
 
 
 @attrs.frozen
@@ -196,7 +198,7 @@ class EraNames:
 
     given: ClassVar[Any] = str
 
-    def read(self, option: str, given: object) -> tuple[Era, ...]:
+    def read(self, option: str, given: object) -> tuple[KernelState, ...]:
         """Return the eras; an era, or some, that are given as such are returned as they are."""
         if given == "all":
             return tuple(ERAS.values())
@@ -218,18 +220,12 @@ class DesignNames:
     def read(self, option: str, given: object) -> tuple[Design, ...]:
         """Return the designs; a design, or some, that are given as such are returned as they are."""
         chosen: tuple[Design, ...]
-        if isinstance(given, str):
-            try:
-                chosen = find_designs(given)
-            except InvalidRequestError as error:
-                raise InvalidRequestError(option, error.value, error.reason) from None
-        else:
-            chosen = tuple(_listed(option, given))
+        chosen = find_designs(given, option) if isinstance(given, str) else tuple(_listed(option, given))
         for design in chosen:
             if not isinstance(design, Design):
                 raise InvalidRequestError(option, design, "is no design")
-            if self.freebsd and design.kernel is not None:
-                offered = ", ".join(name for name, other in DESIGNS.items() if other.kernel is None)
+            if self.freebsd and design.state is not None:
+                offered = ", ".join(name for name, other in DESIGNS.items() if other.state is None)
                 raise InvalidRequestError(option, design.name, f"is another kernel's; there are {offered}")
         return chosen
 
@@ -299,22 +295,11 @@ def _listed(option: str, given: object) -> Iterable[Any]:
     """Return the members of a list: of names that are separated by commas, of values, or of one value."""
     if isinstance(given, str):
         return [name.strip() for name in given.split(",")]
-    if isinstance(given, Era | Design):
+    if isinstance(given, KernelState | Design):
         return [given]
     if not isinstance(given, Iterable):
         raise InvalidRequestError(option, given, "must be names separated by commas")
     return given
-
-
-def config_of(era: Era) -> KernelConfig:
-    """Return the kernel around an era's pipes.
-
-    Raises:
-        InvalidRequestError: If the era has none.
-    """
-    if era.name not in CONFIGS:
-        raise InvalidRequestError("era", era.name, f"has no kernel around its pipes; there are {', '.join(CONFIGS)}")
-    return CONFIGS[era.name]
 
 
 STYLES: Final[Mapping[str, ProfileStyle]] = {"lock": LOCK_PROFILING, "mutex": MUTEX_PROFILING}

@@ -19,11 +19,10 @@ from typing import Final
 import attrs
 
 from coalloc.errors import CoallocError, InvalidRequestError, PipeError
-from coalloc.kernel.config import KernelConfig
 from coalloc.kernel.process import Call, Kernel, Process, Xint0x80_syscall
-from coalloc.pipes.designs import DESIGNS, Design
-from coalloc.pipes.eras import BIG_PIPE_SIZE, PIPE_BUF, Era
-from coalloc.scenarios.options import ERAS_OPTION, Int, Option, config_of, designs_option
+from coalloc.pipes.design import PER_PIPE, Design
+from coalloc.pipes.eras import BIG_PIPE_SIZE, PIPE_BUF, KernelState
+from coalloc.scenarios.options import ERAS_OPTION, Int, Option, designs_option
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table
 from coalloc.scenarios.scenario import Scenario
@@ -92,8 +91,8 @@ class PipeTestResult:
 
 def run_test(
     test: PipeTest,
-    config: KernelConfig,
-    design: Design = DESIGNS["per-pipe"],
+    state: KernelState,
+    design: Design = PER_PIPE,
     *,
     times: int | None = None,
     maxpipekva: int = 16 * MiB,
@@ -102,7 +101,7 @@ def run_test(
 
     Args:
         test: Which; one of :data:`TESTS`, for instance.
-        config: The kernel's state.
+        state: The kernel's state.
         design: What gives pipes their buffers.
         times: How often it does what it does often, >= 1; as FreeBSD has it if None.
         maxpipekva: kern.ipc.maxpipekva in bytes.
@@ -112,7 +111,7 @@ def run_test(
     """
     if times is not None and (type(times) is not int or times < 1):
         raise InvalidRequestError("times", times, "must be an int >= 1")
-    kernel = Kernel(config, design, maxpipekva=maxpipekva, maxfilesperproc=test.maxfilesperproc)
+    kernel = Kernel(state, design, maxpipekva=maxpipekva, maxfilesperproc=test.maxfilesperproc)
     reasons: list[str] = []
 
     def thread() -> Call[None]:
@@ -129,7 +128,7 @@ def run_test(
     run = kernel.machine.run(max_steps=_MOST_STEPS, record=False)
     reasons += [str(finding) for finding in run.findings]
     reasons += map(repr, kernel.pipes.pairs) if run.findings else _left_behind(kernel)
-    return PipeTestResult(test.name, config.name, design.name, "; ".join(reasons), test.fails_in.get(config.name, ""))
+    return PipeTestResult(test.name, state.name, design.name, "; ".join(reasons), test.fails_in.get(state.name, ""))
 
 
 def _left_behind(kernel: Kernel) -> list[str]:
@@ -367,16 +366,16 @@ class PipeTestReport(Result):
 
 
 def _run(
-    test: PipeTest, progress: Progress, *, era: tuple[Era, ...], designs: tuple[Design, ...], times: int
+    test: PipeTest, progress: Progress, *, era: tuple[KernelState, ...], designs: tuple[Design, ...], times: int
 ) -> PipeTestReport:
     if times < 0 or (times and not test.times):
         why = "must be at least 1, or 0" if test.times else "this test repeats nothing"
         raise InvalidRequestError("--times", times, why)
-    runs = [(config_of(chosen), design) for chosen in era for design in designs]
+    runs = [(chosen, design) for chosen in era for design in designs]
     results: list[PipeTestResult] = []
     with progress.task(test.name, len(runs)) as advance:
-        for config, design in runs:
-            results.append(run_test(test, config, design, times=times or None))
+        for state, design in runs:
+            results.append(run_test(test, state, design, times=times or None))
             if advance is not None:
                 advance(len(results))
     return PipeTestReport(test, tuple(results))

@@ -24,10 +24,13 @@ from typing import Final
 
 import attrs
 
+from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
-from coalloc.kernel.fdtable import LAYOUTS, FdLayout, FdTable
-from coalloc.pipes.designs import DESIGNS, Bench, Design
-from coalloc.pipes.eras import ERAS, PIPE_SIZE, SMALL_PIPE_SIZE, Era
+from coalloc.kernel.fdtable import FdTable
+from coalloc.pipes.design import PER_PIPE, Bench, Design
+from coalloc.pipes.eras import PIPE_SIZE, SMALL_PIPE_SIZE, KernelState, LinuxState
+from coalloc.pipes.states import ERAS
+from coalloc.pipes.surroundings import LAYOUTS, FdLayout
 from coalloc.scenarios.curves import FIRST_MEAN, FLAT, Curve
 from coalloc.scenarios.options import ERAS_OPTION, Int, Option, PlotFile, designs_option
 from coalloc.scenarios.progress import Progress
@@ -52,8 +55,8 @@ def _require_count(count: int) -> None:
 def pipe_curves(
     count: int,
     *,
-    eras: Iterable[Era] = tuple(ERAS.values()),
-    designs: Iterable[Design] = (DESIGNS["per-pipe"], DESIGNS["coalescing"]),
+    eras: Iterable[KernelState] = tuple(ERAS.values()),
+    designs: Iterable[Design] = (PER_PIPE, DESIGNS["coalescing"]),
     progress: Callable[[str], None] | None = None,
 ) -> Iterator[Curve]:
     """Yield the curves of pipe(2): each design, in each era, under both loads.
@@ -69,16 +72,16 @@ def pipe_curves(
     """
     _require_count(count)
     for design in designs:
-        if design.make_pipes is not None:
+        if isinstance(design.state, LinuxState):
             raise InvalidRequestError("designs", design.name, "has no buffers of address space")
-        for era in eras if design.kernel is None else [design.kernel]:
+        for era in eras if design.state is None else [design.state]:
             for load, run in (("in sequence", _in_sequence), ("between holes", _between_holes)):
                 if progress is not None:
                     progress(f"{design.name}, {era.name}, {load}")
                 yield Curve("pipe", design.name, era.name, load, tuple(run(design, era, count)))
 
 
-def _in_sequence(design: Design, era: Era, count: int) -> Iterator[int]:
+def _in_sequence(design: Design, era: KernelState, count: int) -> Iterator[int]:
     bench = _bench(design, era, 2 * PIPE_SIZE * count)
     pipes = design.pipes(era, bench.space, 8 * PIPE_SIZE * count)
     for _ in range(count):
@@ -87,7 +90,7 @@ def _in_sequence(design: Design, era: Era, count: int) -> Iterator[int]:
         yield _work(bench) - before
 
 
-def _between_holes(design: Design, era: Era, count: int) -> Iterator[int]:
+def _between_holes(design: Design, era: KernelState, count: int) -> Iterator[int]:
     bench = _bench(design, era, (2 * PIPE_SIZE + SMALL_PIPE_SIZE) * count)
     pipes = design.pipes(era, bench.space, 8 * PIPE_SIZE * count)
     small = []
@@ -103,7 +106,7 @@ def _between_holes(design: Design, era: Era, count: int) -> Iterator[int]:
             pair.close(end)
 
 
-def _bench(design: Design, era: Era, size: int) -> Bench:
+def _bench(design: Design, era: KernelState, size: int) -> Bench:
     """Build map and space with room to spare; sizes of buffers must not change for want of it."""
     return design.build(era, 8 * max(size, 64 * KiB))
 
@@ -212,11 +215,11 @@ class Curves(Result):
 
 
 def _run(
-    progress: Progress, *, count: int, era: tuple[Era, ...], designs: tuple[Design, ...], plot: Path | None
+    progress: Progress, *, count: int, era: tuple[KernelState, ...], designs: tuple[Design, ...], plot: Path | None
 ) -> Curves:
     del plot  # whoever called draws the result's curves
     curves: list[Curve] = []
-    loads = 2 * sum(len(era) if design.kernel is None else 1 for design in designs)
+    loads = 2 * sum(len(era) if design.state is None else 1 for design in designs)
     with progress.task("curves", loads) as advance:
         for curve in pipe_curves(count, eras=era, designs=designs):
             curves.append(curve)

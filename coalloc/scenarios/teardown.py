@@ -18,9 +18,11 @@ from typing import Final
 
 import attrs
 
+from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.designs import DESIGNS, Design
-from coalloc.pipes.eras import ERAS, PIPE_SIZE, Era
+from coalloc.pipes.design import Design
+from coalloc.pipes.eras import PIPE_SIZE, KernelState
+from coalloc.pipes.states import ERAS
 from coalloc.pipes.system import PipeSystem
 from coalloc.scenarios.options import CPUS, ERA, Int, Option, designs_option
 from coalloc.scenarios.progress import Progress
@@ -65,7 +67,7 @@ def run_teardown(
     pipes: int,
     design: Design,
     *,
-    era: Era = ERAS["2004-01"],
+    era: KernelState = ERAS["2004-01"],
     cpus: int = 2,
     costs: CostModel = COSTS["measured"],
     progress: Callable[[int], None] | None = None,
@@ -112,7 +114,7 @@ def run_teardown(
     return Teardown(design.name, policy, pipes, made, closed, ended.mapped, estimate.ns)
 
 
-def _one_pipe(design: Design, era: Era) -> tuple[str, list[int]]:
+def _one_pipe(design: Design, era: KernelState) -> tuple[str, list[int]]:
     """Return the name of the policy that holds, and the sizes of a new pipe's buffers, the one that is written to first."""
     limit = 8 * PIPE_SIZE
     system = design.pipes(era, design.build(era, limit).space, limit)
@@ -144,7 +146,7 @@ class TeardownResult(Result):
         """Yield a table with a column for each design."""
         yield f"{self.pipes:,} pipes, a byte written to each, closed in order; {self.cpus} CPUs"
         for run, design in zip(self.runs, self.designs, strict=True):
-            yield f"{design.name}: {design.title}" if design.kernel else f"{design.name}: era {run.era}"
+            yield f"{design.name}: {design.title}" if design.state else f"{design.name}: era {run.era}"
         yield ""
         figures = [_figures(run) for run in self.runs]
         rows = []
@@ -173,7 +175,7 @@ def _figures(run: Teardown) -> dict[str, int | float]:
     }
 
 
-def _run(progress: Progress, *, pipes: int, era: Era, designs: tuple[Design, ...], cpus: int) -> TeardownResult:
+def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Design, ...], cpus: int) -> TeardownResult:
     """Run each design; where that takes long, two at a time, in processes of their own."""
     runs: list[Teardown] = []
     if pipes < _MANY:
@@ -189,7 +191,7 @@ def _run(progress: Progress, *, pipes: int, era: Era, designs: tuple[Design, ...
         ProcessPoolExecutor(2, context, initializer=gc.disable) as pool,
         progress.task("designs", len(designs)) as advance,
     ):
-        longest_first = sorted(designs, key=lambda design: (not design.one_by_one, design.kernel is None))
+        longest_first = sorted(designs, key=lambda design: (not design.one_by_one, design.state is None))
         jobs = {design.name: pool.submit(_job, design.name, pipes, era.name, cpus) for design in longest_first}
         for design in designs:
             runs.append(jobs[design.name].result())

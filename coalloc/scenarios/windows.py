@@ -22,7 +22,8 @@ from coalloc.contract import EAGER, Fit
 from coalloc.errors import ExhaustionError, InvalidRequestError, Violation
 from coalloc.kernel.giant import GIANT
 from coalloc.pipes.budget import Budget
-from coalloc.pipes.eras import ERAS, PIPE_SIZE
+from coalloc.pipes.eras import PIPE_SIZE
+from coalloc.pipes.states import ERAS
 from coalloc.scenarios.options import SEED, Flag, Int, Names, Option, Text
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table

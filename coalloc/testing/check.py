@@ -18,6 +18,7 @@ from coalloc.testing.programs import Found, random_program, run_program
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import Do, Setting, dumps
 from coalloc.testing.subject import MakeSpace, Subject, make
+from coalloc.testing.subjects import SUBJECTS
 
 __all__ = ["Report", "Verdict", "as_python", "check_space"]
 
@@ -266,7 +267,9 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
     elif where:
         lines.append(f"from {where} import {attribute.split('.')[0]}")
     else:
-        watched = f"from coalloc.testing import {'MUTANTS' if target in mutants else 'SUBJECTS'}, WatchedSource"
+        by_name = "MUTANTS, " if target in mutants else "SUBJECTS, " if target in SUBJECTS else ""
+        watched = f"from coalloc.testing import {by_name}WatchedSource"
+        lines += [] if by_name else ["from coalloc.designs import find"]
     options = {name: str(value).upper() for name, value in setting.options}
     names = {value.partition("(")[0] for name, value in options.items() if name == "release"}
     if any(step.do is Do.RESERVE for step in found.program.steps):
@@ -274,7 +277,11 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
     if names:
         lines.append(f"from coalloc import {', '.join(sorted(names))}")
     lines += [watched, ""]
-    called = attribute if where else mutants.get(target, f"SUBJECTS[{target!r}]")
+    called = (
+        attribute
+        if where
+        else mutants.get(target, f"SUBJECTS[{target!r}]" if target in SUBJECTS else f"find({target!r}).factory")
+    )
     size = setting.room * setting.granule
     lines.append(f"source = WatchedSource(base={setting.base:#x}, size={size}, granule={setting.granule})")
     keywords = [f"kva_limit={setting.kva_limit}"] if "kva_limit" in subject.accepted else []

@@ -18,8 +18,8 @@ import attrs
 
 from coalloc.contract import EAGER, NEVER, RETAIN, Constraint, Contract, Resize
 from coalloc.errors import CoallocError, InvalidRequestError, PipeError
-from coalloc.pipes.eras import ERAS
 from coalloc.pipes.pair import PipePair
+from coalloc.pipes.states import ERAS
 from coalloc.pipes.system import PipeSystem
 from coalloc.testing.judge import Judge
 from coalloc.testing.minimise import minimise

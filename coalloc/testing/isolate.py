@@ -31,15 +31,14 @@ from coalloc.testing.programs import Found, run_program
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.soak import SoakResult, soak
 from coalloc.testing.steps import CheckProgram, Setting, Step
-from coalloc.testing.subject import MakeSpace, Subject, load_target, make
-from coalloc.testing.subjects import SUBJECTS
+from coalloc.testing.subject import MakeSpace, Subject, make
+from coalloc.testing.targets import find_target
 
 __all__ = [
     "Hung",
     "check_target",
     "declared_by",
     "explore_target",
-    "find_target",
     "kill_target",
     "python_of",
     "replay_target",
@@ -59,19 +58,6 @@ _PROCESSES: Final = 100
 """How many processes making a program small may take that ends its own."""
 _PATIENCE: Final = 3.0
 """How many times as long as otherwise a program may take whose lines are counted."""
-
-
-def find_target(target: str) -> MakeSpace:
-    """Return the factory of a name: of a subject of this library, of a mutant (M3), or as :func:`load_target`.
-
-    Raises:
-        InvalidRequestError: If there is none.
-    """
-    if target in SUBJECTS:
-        return SUBJECTS[target]
-    if target[:1] == "M" and target[1:].isdecimal() and int(target[1:]) in MUTANTS:
-        return MUTANTS[int(target[1:])].make_space
-    return load_target(target)
 
 
 @attrs.frozen

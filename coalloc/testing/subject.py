@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -20,7 +16,7 @@ from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import WatchedSource
 from coalloc.testing.steps import Setting, Step
 
-__all__ = ["MakeSpace", "Subject", "accepted", "load_target", "make"]
+__all__ = ["MakeSpace", "Subject", "accepted", "make"]
 
 MakeSpace = Callable[..., Any]
 """Is called with a source, ``kva_limit=`` in bytes and, where it takes them, ``arena_size=`` in bytes and others."""
@@ -130,46 +126,3 @@ class Subject:
     def accepted(self) -> frozenset[str]:
         """The names of the keyword arguments that the factory leaves open."""
         return accepted(self.make_space)
-
-
-def load_target(text: str) -> MakeSpace:
-    """Find a factory by name: ``package.module:attribute``, or ``path/to/file.py:attribute``.
-
-    Raises:
-        InvalidRequestError: If there is no such thing, or it cannot be called.
-    """
-    where, colon, attribute = text.rpartition(":")
-    if not colon or not attribute:
-        raise InvalidRequestError("TARGET", text, "must be package.module:attribute, or file.py:attribute")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-    except FileNotFoundError:
-        raise InvalidRequestError("TARGET", text, f"there is no file {where}") from None
-    except ModuleNotFoundError as error:
-        raise InvalidRequestError("TARGET", text, str(error)) from None
-    except (Exception, SystemExit) as error:
-        raise InvalidRequestError(
-            "TARGET", text, f"{where} cannot be imported: {type(error).__name__}: {error}"
-        ) from None
-    found: Any = module
-    for part in attribute.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
-        raise InvalidRequestError("TARGET", text, f"{where} has no {attribute!r} that can be called")
-    return found  # type: ignore[no-any-return]
-
-
-def _module_of_file(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    if str(path.parent.resolve()) not in sys.path:
-        sys.path.insert(0, str(path.parent.resolve()))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
-    return module

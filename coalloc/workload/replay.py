@@ -28,8 +28,8 @@ import attrs
 from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError
 from coalloc.pipes.budget import ConsoleLine
 from coalloc.pipes.buffers import Buffers
-from coalloc.pipes.designs import Bench, Design
-from coalloc.pipes.eras import Era
+from coalloc.pipes.design import Bench, Design
+from coalloc.pipes.eras import KernelState
 from coalloc.pipes.half import Half
 from coalloc.pipes.machine import Pipe, PipeCounters, PipeMachine
 from coalloc.pipes.pair import PipePair
@@ -132,7 +132,7 @@ def replay(
     program: Program,
     design: Design,
     *,
-    era: Era,
+    era: KernelState,
     limit: int,
     samples: int = 400,
     cpus: int = 1,
@@ -157,7 +157,7 @@ def replay(
     Guarantees:
         Equal arguments give equal outcomes (I13).
     """
-    for what, value, kind in (("program", program, Program), ("design", design, Design), ("era", era, Era)):
+    for what, value, kind in (("program", program, Program), ("design", design, Design), ("era", era, KernelState)):
         if not isinstance(value, kind):
             raise InvalidRequestError(
                 what, value, f"must be a {getattr(kind, '__name__', 'PipeProgram or a SpaceProgram')}"
@@ -206,7 +206,7 @@ def replay_all(
     program: Program,
     designs: Iterable[Design],
     *,
-    era: Era,
+    era: KernelState,
     limit: int,
     samples: int = 400,
     cpus: int = 1,

@@ -1,10 +1,10 @@
 """Replay a load against a design of your own: larger arenas, first fit, nothing kept."""
 
-from coalloc import EAGER, ERAS, CoalescingSpace, Design, Era, Fit, KernelMap, MiB, Space, replay
+from coalloc import EAGER, ERAS, CoalescingSpace, Design, Fit, KernelMap, KernelState, MiB, Space, replay
 from coalloc.workload.generators import churn
 
 
-def make_space(_era: Era, kernel: KernelMap, limit: int) -> Space:
+def make_space(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
     """Build the space over a kernel map."""
     return CoalescingSpace(kernel, kva_limit=limit, arena_size=16 * MiB, fit=Fit.FIRST, release=EAGER)
 

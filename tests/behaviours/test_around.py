@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from coalloc import ERAS, MiB
-from coalloc.kernel import BEFORE_PAIRS, CONFIGS, FIXES, Allocations, Kernel, KernelConfig, RandomDriver
+from coalloc import ERAS, Era, MiB
+from coalloc.designs import DESIGNS
+from coalloc.kernel import BEFORE_PAIRS, FIXES, Allocations, Kernel, RandomDriver
 from coalloc.kernel.process import Call, Xint0x80_syscall
-from coalloc.pipes.designs import DESIGNS
 from coalloc.scenarios import MailResult, run_creation, run_mail
 from coalloc.vm.costs import EVENTS, CostModel, Price
 
@@ -23,7 +23,7 @@ def run(kernel: Kernel, body: Call[object]) -> None:
 @ALL_ERAS
 def test_b22_the_item_goes_back_to_its_zone_when_both_ends_are_closed(era: str) -> None:
     """Not before; whichever end comes first."""
-    kernel = Kernel(CONFIGS[era])
+    kernel = Kernel(ERAS[era])
     process = kernel.fork()
 
     def program() -> Call[None]:
@@ -41,7 +41,7 @@ def test_b22_the_item_goes_back_to_its_zone_when_both_ends_are_closed(era: str) 
 @ALL_ERAS
 def test_b24_a_pair_that_is_used_again_keeps_its_mutex(era: str) -> None:
     """Fewer initialisers than allocs, from the pair commit on; both halves are fresh, with equal times."""
-    kernel = Kernel(CONFIGS[era])
+    kernel = Kernel(ERAS[era])
     process = kernel.fork()
 
     def program() -> Call[None]:
@@ -55,7 +55,7 @@ def test_b24_a_pair_that_is_used_again_keeps_its_mutex(era: str) -> None:
 
     run(kernel, program())
     assert kernel.zone.counters().allocs == 20
-    assert (kernel.mutex_inits < 20) is CONFIGS[era].pair_zone
+    assert (kernel.mutex_inits < 20) is ERAS[era].surroundings.pair_zone
     item = kernel.zone.alloc()
     assert item.pair is None
     assert item.ctimes[0] == item.ctimes[1]
@@ -65,14 +65,14 @@ def test_b24_a_pair_that_is_used_again_keeps_its_mutex(era: str) -> None:
     ("config", "zone", "malloc", "mutex", "mappings"),
     [
         (BEFORE_PAIRS, 2, 1, 1, 2),
-        (CONFIGS["2004-01"], 1, 0, 0, 2),
-        (CONFIGS["2006"], 1, 0, 0, 1),
-        (CONFIGS["10.x"], 1, 0, 0, 1),
-        (CONFIGS["current"], 1, 0, 0, 2),
+        (ERAS["2004-01"], 1, 0, 0, 2),
+        (ERAS["2006"], 1, 0, 0, 1),
+        (ERAS["10.x"], 1, 0, 0, 1),
+        (ERAS["current"], 1, 0, 0, 2),
     ],
     ids=["before pairs", "2004-01", "2006", "10.x", "current"],
 )
-def test_b25_what_is_set_up_for_a_pipe(config: KernelConfig, zone: int, malloc: int, mutex: int, mappings: int) -> None:
+def test_b25_what_is_set_up_for_a_pipe(config: Era, zone: int, malloc: int, mutex: int, mappings: int) -> None:
     """Counted over 200 pipes that are made and closed; from the pair commit on mutexes come with slabs of eight."""
     made = run_creation(config, pipes=200, processes=1)
     assert made.allocations == Allocations(
@@ -82,7 +82,7 @@ def test_b25_what_is_set_up_for_a_pipe(config: KernelConfig, zone: int, malloc: 
 
 def test_b25_todays_second_mapping_is_of_4096_bytes() -> None:
     """The reverse half."""
-    kernel = Kernel(CONFIGS["current"])
+    kernel = Kernel(ERAS["current"])
     process = kernel.fork()
     run(kernel, process.pipe())
     pair, _ = process.pipe_of(0)
@@ -107,7 +107,7 @@ def consistent(result: MailResult, limit: int) -> None:
 def test_b54_pagers_beside_pipers_reach_exhaustion_and_stay_consistent(era: str, design: str) -> None:
     """The report is that of January 2004 only."""
     limit = 16 * MiB
-    result = run_mail(CONFIGS[era], DESIGNS[design], pagers=2, pipers=1, maxpipekva=limit, maxfiles=3000, seed=1)
+    result = run_mail(ERAS[era], DESIGNS[design], pagers=2, pipers=1, maxpipekva=limit, maxfiles=3000, seed=1)
     if era == "2003-07":  # maxpipekva is a mark for small buffers there, and the system's files run out
         limit = 1 << 30
     consistent(result, limit)
@@ -132,7 +132,7 @@ def test_b54_the_line_comes_at_most_once_a_simulated_second() -> None:
     slow = CostModel(
         "slow", {event: Price(60_000, "slow enough for seconds") for event in EVENTS}, "nothing was measured"
     )
-    result = run_mail(CONFIGS["2004-01"], pagers=1, pipers=2, rounds=20, maxpipekva=1 * MiB, seed=3, costs=slow)
+    result = run_mail(ERAS["2004-01"], pagers=1, pipers=2, rounds=20, maxpipekva=1 * MiB, seed=3, costs=slow)
     consistent(result, 1 * MiB)
     assert len(result.pipers) == result.suppressed + len(result.console) == 40
     assert 3 <= len(result.console) <= result.time // 10**9 + 1
@@ -140,6 +140,6 @@ def test_b54_the_line_comes_at_most_once_a_simulated_second() -> None:
 
 def test_b54_it_holds_under_other_schedules_too() -> None:
     """Threads that are switched rarely, instead of at each step."""
-    result = run_mail(CONFIGS["2004-01"], pagers=1, pipers=2, maxpipekva=24 * MiB, driver=RandomDriver(5, stay=0.95))
+    result = run_mail(ERAS["2004-01"], pagers=1, pipers=2, maxpipekva=24 * MiB, driver=RandomDriver(5, stay=0.95))
     consistent(result, 24 * MiB)
     assert result.reversal_at == (1024, 2048)

@@ -7,9 +7,9 @@ import errno
 import pytest
 
 from coalloc import ERAS, PipeError
-from coalloc.kernel import CONFIGS, LAYOUTS, FdTable, Kernel
+from coalloc.designs import DESIGNS
+from coalloc.kernel import LAYOUTS, FdTable, Kernel
 from coalloc.kernel.process import Call, Process, Xint0x80_syscall
-from coalloc.pipes.designs import DESIGNS
 
 ALL_ERAS = pytest.mark.parametrize("era", ERAS)
 BOTH_DESIGNS = pytest.mark.parametrize("design", ["per-pipe", "coalescing"])
@@ -38,7 +38,7 @@ def state(process: Process) -> tuple[object, ...]:
 @pytest.mark.parametrize("free", [0, 1])
 def test_b18_without_two_descriptors_pipe_is_emfile_and_leaves_nothing(era: str, design: str, free: int) -> None:
     """The first falloc fails, or the second: then the read descriptor is taken back, too."""
-    kernel = Kernel(CONFIGS[era], DESIGNS[design], maxfilesperproc=30)
+    kernel = Kernel(ERAS[era], DESIGNS[design], maxfilesperproc=30)
     process = kernel.fork()
 
     def program() -> Call[None]:
@@ -60,7 +60,7 @@ def test_b18_without_two_descriptors_pipe_is_emfile_and_leaves_nothing(era: str,
 @pytest.mark.parametrize("free", [0, 1])
 def test_b18_without_two_files_pipe_is_enfile_and_leaves_nothing(era: str, design: str, free: int) -> None:
     """The system's table is full, or has one place left."""
-    kernel = Kernel(CONFIGS[era], DESIGNS[design], maxfiles=40)
+    kernel = Kernel(ERAS[era], DESIGNS[design], maxfiles=40)
     first, second = kernel.fork(), kernel.fork()
 
     def program() -> Call[None]:

@@ -9,6 +9,7 @@ import pytest
 
 from coalloc import KernelMap, PerPipeSpace, PipeError, PipeSystem
 from coalloc.pipes import KERNELS, LinuxPipes, Owner
+from coalloc.pipes.eras import Era
 from coalloc.pipes.linux import PIPE_DEF_BUFFERS, PIPE_MIN_DEF_BUFFERS, PIPE_USER_PAGES_SOFT
 from coalloc.space import CachedSpace, CoalescingSpace
 
@@ -20,11 +21,18 @@ USER = Owner(uid=1001, privileged=False)
 # --- B50 ---------------------------------------------------------------------------------------------------
 
 
+def era_of(name: str) -> Era:
+    """The policy of another kernel whose pipe code comes from FreeBSD."""
+    state = KERNELS[name]
+    assert isinstance(state, Era)
+    return state
+
+
 def dragonfly(ncpus: int = 1) -> tuple[KernelMap, CachedSpace, PipeSystem]:
     """DragonFly's cache over one mapping per buffer."""
     kernel = KernelMap(base=0, size=1 << 26, own_objects=True)
     space = CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 26), sizes=[16 * KIB], depth=16, ncpus=ncpus)
-    return kernel, space, PipeSystem(space, KERNELS["dragonfly-2004"], maxpipekva=1 << 26)
+    return kernel, space, PipeSystem(space, era_of("dragonfly-2004"), maxpipekva=1 << 26)
 
 
 def test_b50_a_hit_needs_no_map_operation_and_no_shoot_down_and_keeps_the_address() -> None:
@@ -80,7 +88,7 @@ def test_b51_kva_stays_with_the_cached_object_and_a_big_buffer_goes_at_close() -
     """What is mapped for pipes does not fall when they are closed, whatever their number, until memory is short."""
     kernel = KernelMap(base=0, size=1 << 26, own_objects=True)
     space = CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 26), sizes=[16 * KIB], depth=None)
-    system = PipeSystem(space, KERNELS["netbsd-2009"], maxpipekva=1 << 26)
+    system = PipeSystem(space, era_of("netbsd-2009"), maxpipekva=1 << 26)
     pairs = [system.pipe() for _ in range(100)]
     assert kernel.counters().mapped == 100 * 16 * KIB  # the write side has none
     big = pairs[0]
@@ -101,7 +109,7 @@ def test_b51_kva_stays_with_the_cached_object_and_a_big_buffer_goes_at_close() -
 def test_b51_descriptors_are_one_way() -> None:
     """So the write side never has a buffer."""
     space = PerPipeSpace(KernelMap(base=0, size=1 << 26, own_objects=True), kva_limit=1 << 26)
-    system = PipeSystem(space, KERNELS["netbsd-2009"], maxpipekva=1 << 26)
+    system = PipeSystem(space, era_of("netbsd-2009"), maxpipekva=1 << 26)
     pair = system.pipe()
     with pytest.raises(PipeError) as caught:
         pair.write(0, 20_000)
@@ -119,7 +127,7 @@ def test_b52_the_33rd_big_pipe_stays_at_16k_and_nothing_limits_kva() -> None:
     """32 big pipes at a time; closing one makes room for another; new pipes never become small."""
     kernel = KernelMap(base=0, size=1 << 28, own_objects=True)
     space = PerPipeSpace(kernel, kva_limit=1 << 28)
-    system = PipeSystem(space, KERNELS["openbsd"], maxpipekva=1 << 20)
+    system = PipeSystem(space, era_of("openbsd"), maxpipekva=1 << 20)
     pairs = [system.pipe() for _ in range(500)]  # far above maxpipekva
     assert {half.size for pair in pairs for half in pair.halves} == {16 * KIB}
     for pair in pairs[:33]:
@@ -134,7 +142,7 @@ def test_b52_the_33rd_big_pipe_stays_at_16k_and_nothing_limits_kva() -> None:
 def test_b52_a_buffer_that_cannot_be_had_is_enomem() -> None:
     """Only the kernel map itself can run out."""
     space = PerPipeSpace(KernelMap(base=0, size=48 * KIB), kva_limit=48 * KIB)
-    system = PipeSystem(space, KERNELS["openbsd"], maxpipekva=1 << 20)
+    system = PipeSystem(space, era_of("openbsd"), maxpipekva=1 << 20)
     system.pipe()
     with pytest.raises(PipeError) as caught:
         system.pipe()

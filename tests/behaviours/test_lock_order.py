@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
+from coalloc import ERAS, Era
 from coalloc.kernel import (
-    CONFIGS,
     FIXES,
     GIANT,
     LAYOUTS,
@@ -15,7 +15,6 @@ from coalloc.kernel import (
     MUTEX_PROFILING,
     RULES,
     Kernel,
-    KernelConfig,
     Lock,
     LockKind,
     LockProfile,
@@ -67,7 +66,7 @@ def test_b39_giant_under_a_descriptor_tables_mutex_is_reported_once(year: str, h
     ]
 
 
-def grown(config: KernelConfig, descriptors: int) -> tuple[Kernel, Process]:
+def grown(config: Era, descriptors: int) -> tuple[Kernel, Process]:
     """A process of a kernel that has opened so many descriptors."""
     kernel = Kernel(config)
     process = kernel.fork()
@@ -86,8 +85,8 @@ def test_b40_the_reversal_comes_with_the_first_table_larger_than_a_page(layout: 
     """5 bytes a descriptor: when 1,024 grow to 2,048, with descriptor 1,024; 9 bytes: when 512 grow to 1,024; never before."""
     import attrs
 
-    old = CONFIGS["2004-01"]
-    config = attrs.evolve(old, fd=attrs.evolve(LAYOUTS[layout], old_table=old.fd.old_table))
+    old = ERAS["2004-01"]
+    config = old.with_around(fd=attrs.evolve(LAYOUTS[layout], old_table=old.surroundings.fd.old_table))
     kernel, process = grown(config, first_large)
     assert kernel.witness.reports == []
     kernel, process = grown(config, first_large + 1)
@@ -106,10 +105,10 @@ def test_b41_no_fix_leads_to_a_report(name: str) -> None:
     assert kernel.witness.reports == []
 
 
-@pytest.mark.parametrize("era", [name for name in CONFIGS if name != "2004-01"])
+@pytest.mark.parametrize("era", [name for name in ERAS if name != "2004-01"])
 def test_b41_no_other_era_has_the_report(era: str) -> None:
     """Before, another table; after, a fix."""
-    kernel, process = grown(CONFIGS[era], 6000)
+    kernel, process = grown(ERAS[era], 6000)
     assert process.fds.size >= 6000
     assert kernel.witness.reports == []
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from coalloc import ERAS, MiB, PipeSystem, SimClock
+from coalloc.designs import DESIGNS, find_designs
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.designs import DESIGNS, find_designs
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -24,7 +24,7 @@ def test_a_design_makes_pipes_over_its_own_space(name: str) -> None:
     assert pipes.clock is clock
     assert bench.space.stats().live > 0
     bench.space.check()
-    assert (design.kernel is None) is (isinstance(pipes, PipeSystem) and pipes.era is ERAS["current"])
+    assert (design.state is None) is (isinstance(pipes, PipeSystem) and pipes.era is ERAS["current"])
     assert design.one_by_one is (bench.space.stats().mapped == bench.space.stats().live)
 
 

@@ -8,14 +8,14 @@ import errno
 import attrs
 import pytest
 
-from coalloc import ERAS, MiB, PipeError
+from coalloc import ERAS, Era, MiB, PipeError
+from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
 from coalloc.kernel import (
-    CONFIGS,
     FIXES,
+    LAYOUTS,
     LOCK_PROFILING,
     Kernel,
-    KernelConfig,
     LockProfile,
     Machine,
     OldTable,
@@ -23,13 +23,12 @@ from coalloc.kernel import (
     explore,
 )
 from coalloc.kernel.process import Call, Process, Xint0x80_syscall
-from coalloc.pipes.designs import DESIGNS
 
 ALL_ERAS = pytest.mark.parametrize("era", ERAS)
-NEW = CONFIGS["current"]
+NEW = ERAS["current"]
 
 
-def make(config: KernelConfig = NEW, *, design: str = "per-pipe") -> tuple[Kernel, Process]:
+def make(config: Era = NEW, *, design: str = "per-pipe") -> tuple[Kernel, Process]:
     """A kernel and a process with one pipe, descriptors 0 and 1."""
     kernel = Kernel(config, DESIGNS[design])
     process = kernel.fork()
@@ -61,7 +60,7 @@ def test_a_writer_sleeps_until_there_is_room_and_a_reader_until_there_are_data(e
     """200,000 bytes through one pipe, in large writes and odd reads: they arrive as sent, whoever runs first."""
     sent = bytes(range(250)) * 800
     for schedule in ("-", "0>1"):
-        kernel, process = make(CONFIGS[era])
+        kernel, process = make(ERAS[era])
         got = bytearray()
 
         def write(process: Process = process) -> Call[int]:
@@ -178,8 +177,8 @@ def test_no_schedule_of_reader_writer_and_closer_breaks_anything() -> None:
 
 
 RACES = {
-    "2004-01": CONFIGS["2004-01"],
-    "flag": CONFIGS["2006"],
+    "2004-01": ERAS["2004-01"],
+    "flag": ERAS["2006"],
     "kept": FIXES["keep-old-tables"],
     "after": FIXES["free-after-unlock"],
     "current": NEW,
@@ -187,13 +186,15 @@ RACES = {
 
 
 @pytest.mark.parametrize("config", RACES.values(), ids=list(RACES))
-def test_three_threads_that_make_a_table_grow(config: KernelConfig) -> None:
+def test_three_threads_that_make_a_table_grow(config: Era) -> None:
     """The lock is given back for the allocation: whoever comes second frees its own table, and all get descriptors."""
     fds: set[tuple[int, ...]] = set()
 
     def two() -> Machine:
         kernel = Kernel(
-            attrs.evolve(config, fd=attrs.evolve(config.fd, first=1, next_size=lambda size: size + 1, word_bits=1))
+            config.with_around(
+                fd=attrs.evolve(config.surroundings.fd, first=1, next_size=lambda size: size + 1, word_bits=1)
+            )
         )
         process = kernel.fork()
         for name in "abc":
@@ -214,7 +215,7 @@ def test_three_threads_that_make_a_table_grow(config: KernelConfig) -> None:
 
 def test_old_tables_go_at_exit() -> None:
     """Kept ones and the current one; nothing was freed before."""
-    config = attrs.evolve(CONFIGS["2004-01"], fd=attrs.evolve(CONFIGS["2004-01"].fd, old_table=OldTable.KEPT))
+    config = ERAS["2004-01"].with_around(fd=attrs.evolve(LAYOUTS["bitmap"], old_table=OldTable.KEPT))
     kernel = Kernel(config)
     process = kernel.fork()
 
@@ -233,7 +234,7 @@ def test_old_tables_go_at_exit() -> None:
 @pytest.mark.parametrize("era", ["2003-07", "2004-01"])
 def test_a_pipe_without_a_buffer_leaves_nothing(era: str) -> None:
     """ENFILE; the item is back in its zone, and no descriptor was taken."""
-    kernel = Kernel(CONFIGS[era], maxpipekva=MiB)
+    kernel = Kernel(ERAS[era], maxpipekva=MiB)
     kernel.space.alloc(kernel.space.kva_limit)
     process = kernel.fork()
     run(kernel, failing(process.pipe(), errno.ENFILE))
@@ -267,7 +268,7 @@ def test_a_cache_for_each_cpu_is_asked_on_the_cpu_of_the_thread() -> None:
 def test_large_memory_and_page_faults_take_giant_where_the_era_has_it(era: str) -> None:
     """And elsewhere not."""
     profile = LockProfile(LOCK_PROFILING)
-    kernel = Kernel(CONFIGS[era], profile=profile)
+    kernel = Kernel(ERAS[era], profile=profile)
     process = kernel.fork()
     run(kernel, process.touch(), kernel.free(8192))
     giant = {row.name for row in profile.rows() if "Giant" in row.name}

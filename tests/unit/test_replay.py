@@ -18,7 +18,8 @@ from coalloc import (
     bundled_build,
     replay,
 )
-from coalloc.pipes.designs import Bench, find_designs
+from coalloc.designs import find_designs
+from coalloc.pipes.design import Bench
 from coalloc.vm.costs import EVENTS
 from coalloc.workload.generators import churn, exhaustion, hackbench
 from coalloc.workload.overlay import overlay
@@ -122,7 +123,7 @@ def test_operations_on_a_refused_pipe_are_passed_over() -> None:
 # Another kernel's design follows its own policy, whatever the era: one era shows all that it does.
 @pytest.mark.parametrize(
     ("design", "era"),
-    [(d.name, e) for d in DESIGNS.values() for e in (list(ERAS) if d.kernel is None else ["2004-01"])],
+    [(d.name, e) for d in DESIGNS.values() for e in (list(ERAS) if d.state is None else ["2004-01"])],
 )
 def test_the_real_build_loses_nothing(design: str, era: str) -> None:
     """Every byte that was written and read in the recording is, in every era, over every design."""

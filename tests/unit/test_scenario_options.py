@@ -7,10 +7,9 @@ from pathlib import Path
 import attrs
 import pytest
 
+from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
-from coalloc.kernel import CONFIGS
-from coalloc.pipes.designs import DESIGNS
-from coalloc.pipes.eras import ERAS
+from coalloc.pipes.states import ERAS
 from coalloc.scenarios.options import (
     Choice,
     DesignName,
@@ -26,7 +25,6 @@ from coalloc.scenarios.options import (
     PlotFile,
     Size,
     Text,
-    config_of,
 )
 
 FRUIT = {"apple": 1, "pear": 2}
@@ -119,6 +117,6 @@ def test_an_option_is_known_by_its_flag_or_its_metavar() -> None:
 
 def test_an_era_without_a_kernel_around_it_is_refused() -> None:
     """With the eras that have one, instead of a KeyError."""
-    assert config_of(NEW) is CONFIGS["current"]
+    assert NEW.surroundings is NEW.around
     with pytest.raises(InvalidRequestError, match="has no kernel around its pipes; there are 2003-07"):
-        config_of(attrs.evolve(NEW, name="tomorrow"))
+        attrs.evolve(NEW, name="tomorrow", around=None).surroundings  # noqa: B018

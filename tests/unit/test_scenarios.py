@@ -10,10 +10,10 @@ import attrs
 import pytest
 
 from coalloc import ERAS, MiB, PipeError
+from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
-from coalloc.kernel import CONFIGS, MUTEX_PROFILING, LockProfile
+from coalloc.kernel import MUTEX_PROFILING, LockProfile
 from coalloc.kernel.process import Call, Process, Xint0x80_syscall
-from coalloc.pipes.designs import DESIGNS
 from coalloc.scenarios import (
     SCENARIOS,
     TESTS,
@@ -77,15 +77,15 @@ REASONS = {
 def test_each_era_does_what_is_known_of_it(name: str, era: str, design: str) -> None:
     """Every test passes, or fails for its reason; what is repeated, is repeated less often here."""
     times = {"overcommit1": 500, "overcommit2": 50, "bigpipe": 50}.get(name)
-    result = run_test(TESTS[name], CONFIGS[era], DESIGNS[design], times=times, maxpipekva=4 * MiB)
+    result = run_test(TESTS[name], ERAS[era], DESIGNS[design], times=times, maxpipekva=4 * MiB)
     assert result.expected
     assert result.reason == (REASONS[name] if era in TESTS[name].fails_in else "")
 
 
 def with_process(**changes: object) -> Any:
     """Run the reverse2 test with fields of its kernel's state changed."""
-    config = CONFIGS["current"]
-    return run_test(TESTS["reverse2"], attrs.evolve(config, era=attrs.evolve(config.era, **changes)))  # type: ignore[arg-type]
+    config = ERAS["current"]
+    return run_test(TESTS["reverse2"], attrs.evolve(config, **changes))  # type: ignore[arg-type]
 
 
 def test_a_patch_that_breaks_a_test_is_unexpected() -> None:
@@ -125,7 +125,7 @@ def test_whatever_a_test_does_is_its_reason(body: str, reason: str) -> None:
         raise ValueError("boom")
 
     bodies = {"leaks": leaks, "raises": raises, "wrong": wrong, "dies": dies}
-    result = run_test(PipeTest("test", "a test", bodies[body], maxfilesperproc=10), CONFIGS["2006"])
+    result = run_test(PipeTest("test", "a test", bodies[body], maxfilesperproc=10), ERAS["2006"])
     assert result.reason.startswith(reason)
 
 
@@ -135,7 +135,7 @@ def test_leftovers_of_a_test_are_told() -> None:
     def hides(process: Process, _times: int) -> Call[None]:
         yield from Xint0x80_syscall(process.kernel.fork().pipe())
 
-    result = run_test(PipeTest("hides", "a test", hides), CONFIGS["2006"])
+    result = run_test(PipeTest("hides", "a test", hides), ERAS["2006"])
     assert (
         result.reason
         == "16384 bytes of pipe buffers are left; 2 open files are left; 1 pairs are left; 16384 bytes stay mapped"
@@ -147,7 +147,7 @@ def test_kernels_that_are_wrong_fail_the_tests(era: str, monkeypatch: pytest.Mon
     """Each test sees the bug that it is there for."""
     from coalloc.pipes.pair import Knote, PipePair, PipeStat, PollState
 
-    config = CONFIGS[era]
+    config = ERAS[era]
     read, write, stat = PipePair.read, PipePair.write, PipePair.stat
     wrongs: dict[str, tuple[object, str, object, str]] = {
         "fstat": (PipePair, "stat", lambda p, end: attrs.evolve(stat(p, end), st_size=0), "st_size is 0 after a write of 145"),
@@ -187,7 +187,7 @@ def test_kernels_that_are_wrong_fail_the_tests(era: str, monkeypatch: pytest.Mon
 def test_a_test_is_repeated_at_least_once() -> None:
     """The number is checked before anything runs."""
     with pytest.raises(InvalidRequestError, match="times"):
-        run_test(TESTS["bigpipe"], CONFIGS["2006"], times=0)
+        run_test(TESTS["bigpipe"], ERAS["2006"], times=0)
 
 
 # --- scalability -------------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def test_the_map_lock_is_where_pipe_creation_spends_its_time() -> None:
     """One mapping per buffer: more than nine tenths of what locks are held; with arenas a twentieth of that."""
     held = {}
     for design in ("per-pipe", "coalescing"):
-        made = run_creation(CONFIGS["2004-01"], DESIGNS[design], pipes=200)
+        made = run_creation(ERAS["2004-01"], DESIGNS[design], pipes=200)
         rows = made.profile.rows("total")
         held[design] = rows[0].total
         assert rows[0].name == (
@@ -306,7 +306,7 @@ def test_the_map_lock_is_where_pipe_creation_spends_its_time() -> None:
 
 def test_in_july_2003_the_mutex_profile_shows_giant() -> None:
     """It is held around each mapping."""
-    made = run_creation(CONFIGS["2003-07"], pipes=100, style=MUTEX_PROFILING)
+    made = run_creation(ERAS["2003-07"], pipes=100, style=MUTEX_PROFILING)
     assert made.profile.rows("total")[0].name == "kern/sys_pipe.c:412 (Giant)"
 
 
@@ -314,21 +314,21 @@ def test_in_july_2003_the_mutex_profile_shows_giant() -> None:
 def test_creation_needs_pipes_and_processes(bad: dict[str, Any]) -> None:
     """At least one of each."""
     with pytest.raises(InvalidRequestError):
-        run_creation(CONFIGS["2006"], **bad)
+        run_creation(ERAS["2006"], **bad)
 
 
 @pytest.mark.parametrize("bad", [{"pagers": -1}, {"pipers": 0}, {"rounds": 0}, {"cpus": 0}, {"maxpipekva": 1}])
 def test_the_mails_numbers_are_checked(bad: dict[str, Any]) -> None:
     """Before anything runs."""
     with pytest.raises(InvalidRequestError):
-        run_mail(CONFIGS["2006"], **bad)
+        run_mail(ERAS["2006"], **bad)
 
 
 def test_the_mails_run_tells_its_progress_and_fills_a_profile() -> None:
     """Without pagers, too; the console's lines have their time in front."""
     told: list[int] = []
     profile = LockProfile(MUTEX_PROFILING)
-    result = run_mail(CONFIGS["2004-01"], pagers=0, pipers=2, maxpipekva=4 * MiB, profile=profile, progress=told.append)
+    result = run_mail(ERAS["2004-01"], pagers=0, pipers=2, maxpipekva=4 * MiB, profile=profile, progress=told.append)
     assert told == sorted(told)
     assert told
     assert {row.name.split()[0] for row in profile.rows()} >= {"vm/uma_core.c:1410", "kern/kern_descrip.c:1204"}
@@ -339,14 +339,14 @@ def test_the_mails_run_tells_its_progress_and_fills_a_profile() -> None:
 
 def test_equal_seeds_give_equal_runs() -> None:
     """To the nanosecond."""
-    one, two = (run_mail(CONFIGS["2004-01"], pagers=1, pipers=2, maxpipekva=MiB, seed=7) for _ in range(2))
+    one, two = (run_mail(ERAS["2004-01"], pagers=1, pipers=2, maxpipekva=MiB, seed=7) for _ in range(2))
     assert one == two
-    assert run_mail(CONFIGS["2004-01"], pagers=1, pipers=2, maxpipekva=MiB, seed=8) != one
+    assert run_mail(ERAS["2004-01"], pagers=1, pipers=2, maxpipekva=MiB, seed=8) != one
 
 
 def test_errors_of_calls_have_their_names() -> None:
     """As errno has them."""
-    (piper,) = run_mail(CONFIGS["2006"], pagers=0, pipers=1, maxpipekva=MiB).pipers
+    (piper,) = run_mail(ERAS["2006"], pagers=0, pipers=1, maxpipekva=MiB).pipers
     assert (piper.error, piper.errno) == ("ENOMEM", PipeError(12, "pipe").errno)
 
 
@@ -355,7 +355,7 @@ def test_a_report_about_other_locks_is_no_reversal_of_a_table() -> None:
     from coalloc.kernel import GIANT, Kernel, Lock, OrderReport
     from coalloc.scenarios.mail import _Run
 
-    run = _Run(Kernel(CONFIGS["2006"]), pipers=1, rounds=1, progress=None)
+    run = _Run(Kernel(ERAS["2006"]), pipers=1, rounds=1, progress=None)
     run._note(OrderReport("lock order reversal", ((Lock("a"), "a.c:1"), (GIANT, "a.c:2"))))
     assert run.reversal_at is None
     assert len(run.reported) == 1
@@ -363,7 +363,7 @@ def test_a_report_about_other_locks_is_no_reversal_of_a_table() -> None:
 
 def test_a_single_piper_meets_the_reversal_without_pagers() -> None:
     """It is about one table's growth, not about contention."""
-    result = run_mail(CONFIGS["2004-01"], pagers=0, pipers=1, cpus=1, maxpipekva=16 * MiB)
+    result = run_mail(ERAS["2004-01"], pagers=0, pipers=1, cpus=1, maxpipekva=16 * MiB)
     assert result.reversal_at == (1024, 2048)
     assert result.pipers[0].pipes == 1278
 

@@ -1,0 +1,266 @@
+"""`DESIGNS`: the designs by name, and :func:`find`, which knows every TARGET that a command takes.
+
+A TARGET is a registered name (``vmem``), ``package.module:name``, ``file.py:name``, or what an installed package offers by the
+entry-point group ``coalloc.designs``: the conformance kit's further subjects (``next-fit``) and mutants (``M3``) come that way.
+What is named may be a :class:`~coalloc.pipes.design.Design`, or a factory ``make_space(source, *, kva_limit)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from coalloc.contract import NEVER, Fit
+from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.pipes.design import PER_PIPE, Design
+from coalloc.pipes.eras import BIG_PIPE_SIZE, PIPE_SIZE, KernelState
+from coalloc.pipes.states import KERNELS
+from coalloc.space.buddy import BuddySpace
+from coalloc.space.cached import CachedSpace
+from coalloc.space.coalescing import CoalescingSpace
+from coalloc.space.permap import PerPipeSpace
+from coalloc.space.protocol import Space
+from coalloc.space.vmem import VmemSpace
+from coalloc.vm.kernelmap import KernelMap
+
+__all__ = ["DESIGNS", "GROUP", "Registry", "find", "find_designs", "load", "of_factory"]
+
+GROUP: Final = "coalloc.designs"
+"""The group of entry points by which packages offer designs."""
+
+
+def _coalescing(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+    return CoalescingSpace(kernel, kva_limit=limit)
+
+
+def _cached(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+    return CoalescingSpace(kernel, kva_limit=limit, quantum_cache=BIG_PIPE_SIZE)
+
+
+def _first_fit(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+    return CoalescingSpace(kernel, kva_limit=limit, fit=Fit.FIRST)
+
+
+def _buddy(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+    return BuddySpace(kernel, kva_limit=limit)
+
+
+def _vmem(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+    return VmemSpace(kernel, kva_limit=limit, qcache_max=PIPE_SIZE)
+
+
+def _dragonfly(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+    return CachedSpace(PerPipeSpace(kernel, kva_limit=limit), sizes=[PIPE_SIZE], depth=16, ncpus=kernel.cpus)
+
+
+def _netbsd(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+    return CachedSpace(PerPipeSpace(kernel, kva_limit=limit), sizes=[PIPE_SIZE], depth=None)
+
+
+def _direct_map(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+    return CoalescingSpace(kernel, kva_limit=limit, arena_size=limit, fit=Fit.FIRST, release=NEVER)
+
+
+_BUILT_IN: Final = (
+    PER_PIPE,
+    Design("coalescing", "carved from 4 MiB arenas, best fit, coalesced at once", _coalescing, resize_in_place=True),
+    Design("coalescing+cache", "the same with a quantum cache up to 64 KiB", _cached, resize_in_place=True),
+    Design("first-fit", "carved from 4 MiB arenas, first fit, coalesced at once", _first_fit, resize_in_place=True),
+    Design("buddy", "blocks of a power of two, from 4 MiB arenas", _buddy),
+    Design("vmem", "FreeBSD's vmem: instant fit, quantum caches up to 16 KiB, 4 MiB imports", _vmem),
+    Design(
+        "dragonfly",
+        "DragonFly of 2004: one mapping per buffer, 16 kept with their KVA on each CPU",
+        _dragonfly,
+        state=KERNELS["dragonfly-2004"],
+        one_by_one=True,
+    ),
+    Design(
+        "netbsd",
+        "NetBSD of 2009: KVA kept with the cached object",
+        _netbsd,
+        state=KERNELS["netbsd-2009"],
+        one_by_one=True,
+    ),
+    Design(
+        "openbsd",
+        "OpenBSD: one mapping per buffer, no limit",
+        PER_PIPE.make_space,
+        state=KERNELS["openbsd"],
+        one_by_one=True,
+    ),
+    Design(
+        "linux",
+        "Linux: a ring of pages from the direct map, taken when written",
+        _direct_map,
+        state=KERNELS["linux"],
+    ),
+)
+
+
+class Registry(Mapping[str, Design]):
+    """Designs by name; the first is what the others are compared with.
+
+    Args:
+        designs: Those that are always there.
+    """
+
+    def __init__(self, designs: Iterable[Design]) -> None:
+        self._designs = {design.name: design for design in designs}
+        self._offered: dict[str, Design] | None = None
+
+    def __getitem__(self, name: str) -> Design:
+        return self._designs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._designs)
+
+    def __len__(self) -> int:
+        return len(self._designs)
+
+    def register(self, design: Design) -> Design:
+        """Add a design, and return it.
+
+        Raises:
+            InvalidRequestError: If its name is taken.
+        """
+        if design.name in self._designs:
+            raise InvalidRequestError("name", design.name, "there is a design of this name already")
+        self._designs[design.name] = design
+        return design
+
+    def unregister(self, name: str) -> None:
+        """Take back a design that :meth:`register` added."""
+        del self._designs[name]
+
+    def offered(self) -> Mapping[str, Design]:
+        """Return what installed packages offer, by name; it is looked for once."""
+        if self._offered is None:
+            from importlib.metadata import entry_points  # here, since it is slow to import and few need it
+
+            self._offered = {
+                design.name: design
+                for point in entry_points(group=GROUP)
+                for design in _several(point.name, point.load)
+            }
+        return self._offered
+
+
+def _several(name: str, load: Callable[[], Any]) -> tuple[Design, ...]:
+    """Load what an entry point offers: one design, a factory, or several designs."""
+    try:
+        offered = load()
+    except Exception as error:
+        raise CoallocError(f"the design {name} cannot be loaded: {error}") from error
+    if isinstance(offered, Design):
+        return (offered,)
+    return tuple(offered) if isinstance(offered, Iterable) else (of_factory(name, offered),)
+
+
+DESIGNS: Final = Registry(_BUILT_IN)
+"""The designs by name."""
+
+
+def of_factory(name: str, factory: Callable[..., Any]) -> Design:
+    """Return the design that a factory ``make_space(source, *, kva_limit)`` makes."""
+    first_line = ((factory.__doc__ or "").strip() or name).splitlines()[0]
+    return Design(name, first_line, lambda _state, kernel, limit: factory(kernel, kva_limit=limit), subject=factory)
+
+
+def find(text: str, option: str = "TARGET") -> Design:
+    """Return the design that a TARGET names.
+
+    Args:
+        text: The name.
+        option: What the name was given for, for errors.
+
+    Raises:
+        InvalidRequestError: If there is none; a name that is nearly right is suggested.
+
+    >>> find("vmem").name
+    'vmem'
+    """
+    if text in DESIGNS:
+        return DESIGNS[text]
+    if text.endswith((".so", ".c")):
+        raise InvalidRequestError(option, text, "allocators in C cannot be run yet")
+    if ":" in text:
+        loaded = load(text, option)
+        return loaded if isinstance(loaded, Design) else of_factory(text, loaded)
+    known = {**DESIGNS, **DESIGNS.offered()}
+    if text not in known:
+        near = get_close_matches(text, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(DESIGNS)}"
+        raise InvalidRequestError(option, text, f"is no design; {hint}")
+    return known[text]
+
+
+def find_designs(names: str, option: str = "designs") -> tuple[Design, ...]:
+    """Return the designs of a comma-separated list of targets.
+
+    Raises:
+        InvalidRequestError: For a name that is unknown or stands twice, or an empty list.
+
+    >>> [design.name for design in find_designs("per-pipe,coalescing")]
+    ['per-pipe', 'coalescing']
+    """
+    found: list[Design] = []
+    for name in (name.strip() for name in names.split(",")):
+        design = find(name, option)
+        if design.name in [other.name for other in found]:
+            raise InvalidRequestError(option, name, "stands twice")
+        found.append(design)
+    return tuple(found)
+
+
+def load(text: str, option: str = "TARGET") -> Design | Callable[..., Any]:
+    """Find a factory, or a Design, by name: ``package.module:attribute``, or ``path/to/file.py:attribute``.
+
+    Args:
+        text: The name.
+        option: What the name was given for, for errors.
+
+    Raises:
+        InvalidRequestError: If there is no such thing, or it cannot be called.
+    """
+    where, colon, attribute = text.rpartition(":")
+    if not colon or not attribute:
+        raise InvalidRequestError(option, text, "must be package.module:attribute, or file.py:attribute")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = _module_of_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    except FileNotFoundError:
+        raise InvalidRequestError(option, text, f"there is no file {where}") from None
+    except ModuleNotFoundError as error:
+        raise InvalidRequestError(option, text, str(error)) from None
+    except (Exception, SystemExit) as error:
+        raise InvalidRequestError(
+            "TARGET", text, f"{where} cannot be imported: {type(error).__name__}: {error}"
+        ) from None
+    found: Any = module
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not callable(found) and not isinstance(found, Design):
+        raise InvalidRequestError(option, text, f"{where} has no {attribute!r} that can be called")
+    return found  # type: ignore[no-any-return]
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    if str(path.parent.resolve()) not in sys.path:
+        sys.path.insert(0, str(path.parent.resolve()))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module

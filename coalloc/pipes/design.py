@@ -1,0 +1,129 @@
+"""`Design`: a way to give pipes their buffers; it builds a kernel map, the space over it and the pipes over that.
+
+Most designs follow the pipe policy of whatever kernel state is asked for; those that are another kernel's follow that kernel's
+own.  The designs that there are, by name, are in :mod:`coalloc.designs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+from coalloc.errors import InvalidRequestError
+from coalloc.pipes.eras import Era, KernelState, LinuxState
+from coalloc.pipes.linux import LinuxPipes
+from coalloc.pipes.machine import PipeMachine
+from coalloc.pipes.states import STATES
+from coalloc.pipes.system import PipeSystem
+from coalloc.sched.clock import SimClock
+from coalloc.space.adapter import adapted
+from coalloc.space.permap import PerPipeSpace
+from coalloc.space.protocol import Space
+from coalloc.units import PAGE_SIZE, GiB, require_size, round_up
+from coalloc.vm.kernelmap import KernelMap
+
+__all__ = ["PER_PIPE", "Bench", "Design", "pipes_of"]
+
+KERNEL_MAP_SIZE: Final = GiB
+"""Bytes of the kernel map, for states without a submap for pipes (i386: 1 GiB of kernel address space)."""
+
+
+@attrs.frozen
+class Bench:
+    """A kernel map and the space over it, ready for one replay."""
+
+    kernel: KernelMap
+    space: Space
+
+
+@attrs.frozen
+class Design:
+    """A way to give pipes their buffers.
+
+    Args:
+        name: What it is called.
+        title: What it is, in words.
+        make_space: Builds the space over a kernel map: state, map, limit in bytes.  What the space lacks of the protocol is
+            made up for (:mod:`coalloc.space.adapter`).
+        resize_in_place: Whether the pipe policy may let the space resize a buffer where it lies.
+        state: The kernel state that belongs to it, in place of the one that is asked for; None where that holds.
+        one_by_one: Whether buffers are mapped one by one, under the map's lock; a design with arenas has a lock of its own.
+        subject: How the conformance kit makes it in worlds of a few pages: ``subject(source, kva_limit=...)``; by
+            ``make_space`` if None.
+    """
+
+    name: str
+    title: str
+    make_space: Callable[[Any, KernelMap, int], Any]
+    resize_in_place: bool = False
+    state: KernelState | None = None
+    one_by_one: bool = False
+    subject: Callable[..., Any] | None = None
+
+    def policy(self, state: KernelState) -> KernelState:
+        """Return the state that holds where a state is asked for."""
+        return self.state or state
+
+    def build(self, state: KernelState, limit: int, *, cpus: int = 2) -> Bench:
+        """Build map and space on a machine of so many CPUs; a state with a submap for pipes has a map as large as the limit.
+
+        Raises:
+            InvalidRequestError: If the limit is less than a page.
+        """
+        if require_size(limit, "limit") < PAGE_SIZE:
+            raise InvalidRequestError("limit", limit, f"must be at least a page, {PAGE_SIZE} bytes")
+        policy = self.policy(state)
+        whole = limit // PAGE_SIZE * PAGE_SIZE
+        size = whole if policy.maxpipekva_is_hard else round_up(max(whole, KERNEL_MAP_SIZE), PAGE_SIZE)
+        kernel = KernelMap(
+            size=size,
+            cpus=cpus,
+            findspace=policy.findspace,
+            direct=policy.direct,
+            own_objects=policy.own_object and self.one_by_one,
+        )
+        return Bench(kernel, adapted(self.make_space(policy, kernel, size), kernel, limit=size))
+
+    def pipes(self, state: KernelState, space: Space, limit: int, clock: SimClock | None = None) -> PipeMachine:
+        """Build the pipe system over a space, with a clock of its own if there is none."""
+        return pipes_of(self.policy(state), space, limit, clock, resize_in_place=self.resize_in_place)
+
+    @property
+    def factory(self) -> Callable[..., Any]:
+        """What makes the space for the conformance kit: ``factory(source, kva_limit=...)``."""
+        if self.subject is not None:
+            return self.subject
+        state = self.state or STATES["current"]
+        return lambda source, *, kva_limit: self.make_space(state, source, kva_limit)
+
+
+def pipes_of(
+    state: KernelState, space: Space, limit: int, clock: SimClock | None = None, *, resize_in_place: bool = False
+) -> PipeMachine:
+    """Build the pipes of a kernel state over a space.
+
+    Args:
+        state: Whose pipes.
+        space: What gives them their buffers.
+        limit: maxpipekva in bytes; Linux has none.
+        clock: Tells the simulated time; one of its own if None.
+        resize_in_place: Whether the space may resize a buffer where it lies; Linux never asks for that.
+
+    Raises:
+        InvalidRequestError: If no pipes are known for a record of this kind.
+    """
+    if isinstance(state, LinuxState):
+        return LinuxPipes(space, clock=clock, pages_soft=state.pages_soft, pages_hard=state.pages_hard)
+    if isinstance(state, Era):
+        return PipeSystem(space, state, maxpipekva=limit, clock=clock, resize_in_place=resize_in_place)
+    raise InvalidRequestError("state", state, "is no kernel state whose pipes are known")
+
+
+def _per_pipe(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+    return PerPipeSpace(kernel, kva_limit=limit)
+
+
+PER_PIPE: Final = Design("per-pipe", "one mapping per buffer, as the kernels do", _per_pipe, one_by_one=True)
+"""The baseline: what the others are compared with."""

@@ -1,0 +1,243 @@
+"""The states of kernels: one record for each, with the rules of its map, its pipe policy and what surrounds its pipes.
+
+A new state is a record here, or a call of :func:`register`; every command and scenario then knows it.  Where the source of a
+value was not seen, the record says so beside it.
+
+FreeBSD's eras first, oldest first.  Then kernels whose pipe code comes from FreeBSD's: what they put in front of the map is a
+space of its own (:mod:`coalloc.space.cached`); what all three limit is the number of big pipes.  NetBSD's own limits on KVA
+(8 MiB, 16 MiB for loans) are not modelled, and what it counts as pipekva, which does not fall at close, is what stays mapped
+here.
+
+Source: FreeBSD kern/sys_pipe.c and what includes it, at the dates in the titles; B1 to B25, B39 to B49; sys_pipe.c of DragonFly
+(commit fc7d518197), of NetBSD (1.110) and of OpenBSD; Linux fs/pipe.c of 2025; B50 to B53.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from typing import Final, Generic, TypeVar, cast
+
+import attrs
+
+from coalloc.errors import InvalidRequestError
+from coalloc.pipes.eras import Backing, Era, Growth, KernelState, LinuxState
+from coalloc.pipes.surroundings import LAYOUTS, FiledescLock, OldTable, Surroundings
+from coalloc.sched.witness import RULES
+
+__all__ = ["BEFORE_PAIRS", "ERAS", "FIXES", "KERNELS", "STATES", "View", "register", "unregister"]
+
+_EXCEEDED: Final = "kern.ipc.maxpipekva exceeded; see tuning(7)"
+_BITMAP: Final = LAYOUTS["bitmap"]
+
+_AROUND_2004: Final = Surroundings(
+    fd=_BITMAP,
+    filedesc_lock=FiledescLock.MUTEX,
+    witness=RULES["2004"],
+    pair_zone=True,  # the commit of 31 January, 21:56 in California
+    giant_frees=True,
+    giant_faults=True,  # vm_fault_unwire needs Giant; that vm_fault does is assumed
+    giant_pipespace=False,
+)
+_AROUND_TEN: Final = attrs.evolve(
+    _AROUND_2004,
+    fd=attrs.evolve(LAYOUTS["bitmap-64"], old_table=OldTable.KEPT),
+    filedesc_lock=FiledescLock.SX,
+    witness=RULES["2008"],
+    giant_frees=False,
+    giant_faults=False,
+)
+
+# --- FreeBSD -------------------------------------------------------------------------------------------------
+
+_JULY_2003: Final = Era(
+    name="2003-07",
+    title="FreeBSD 5-CURRENT of July 2003: three soft limits, an object for every buffer",
+    reverse=Backing.RULE,
+    small_above=Fraction(1),
+    maxpipekva_is_hard=False,
+    create_errno=errno.ENFILE,
+    retries_small=False,
+    growth=Growth.BIG,
+    shrinks=False,
+    resize_failure_prints=False,
+    message="kern.maxpipes exceeded, please see tuning(7).",
+    reserve_percent=0,
+    charges_users=False,
+    own_object=True,
+    findspace="linear",
+    sysctls=("pipes", "maxpipes"),
+    around=attrs.evolve(
+        _AROUND_2004,
+        fd=LAYOUTS["4.4bsd"],  # frees the old table after the lock: its source was not seen, B54 asks for no report
+        pair_zone=False,
+        giant_pipespace=True,
+    ),
+)
+_JANUARY_2004: Final = attrs.evolve(
+    _JULY_2003,
+    name="2004-01",
+    title="FreeBSD 5-CURRENT of 31 January 2004: pipe_map is the hard limit, both halves backed",
+    small_above=Fraction(1, 2),
+    maxpipekva_is_hard=True,
+    resize_failure_prints=True,  # the mail of 27 January complains of it
+    message=_EXCEEDED,
+    own_object=False,  # a submap's buffers are mapped without an object
+    sysctls=("pipes",),
+    around=_AROUND_2004,
+)
+_EARLY_2006: Final = attrs.evolve(
+    _JANUARY_2004,
+    name="2006",
+    title="FreeBSD of early 2006: only the forward half backed, buffers grow and shrink",
+    reverse=Backing.NONE,
+    create_errno=errno.ENOMEM,
+    retries_small=True,
+    growth=Growth.LADDER,
+    shrinks=True,
+    resize_failure_prints=False,
+    findspace="tree",
+    sysctls=("pipes",),
+    around=attrs.evolve(
+        _AROUND_2004,
+        filedesc_lock=FiledescLock.FLAG,
+        witness=RULES["2006"],
+        giant_faults=False,  # not seen in its source; nothing here rests on it
+    ),
+)
+_TEN: Final = attrs.evolve(
+    _EARLY_2006,
+    name="10.x",
+    title="FreeBSD 10.2 to 10.4: pipe(2) succeeds without a buffer",
+    create_errno=None,
+    sysctls=(),
+    polls_unbacked=True,  # not seen in its source; the test that asks for it is in its tree
+    numbers_ends=True,  # the same
+    around=_AROUND_TEN,
+)
+_CURRENT: Final = attrs.evolve(
+    _EARLY_2006,
+    name="current",
+    title="FreeBSD of today: a small reverse half, a reserve for root, a limit per user",
+    reverse=Backing.SMALL,
+    reserve_percent=2,
+    charges_users=True,
+    sysctls=("pipebuf_reserv",),
+    polls_unbacked=True,
+    numbers_ends=True,
+    around=_AROUND_TEN,
+)
+
+# --- other kernels -------------------------------------------------------------------------------------------
+
+_NO_MARK: Final = Fraction(2**40)
+"""Buffers are never made small for want of address space."""
+
+_DRAGONFLY: Final = attrs.evolve(
+    _JULY_2003,
+    name="dragonfly-2004",
+    title="DragonFly of February 2004: both halves backed, 32 big pipes, KVA cached on each CPU",
+    small_above=_NO_MARK,
+    message="",
+    sysctls=(),
+    kernel="DragonFly",
+    around=None,
+)
+_NETBSD: Final = attrs.evolve(
+    _DRAGONFLY,
+    name="netbsd-2009",
+    title="NetBSD of 2009: one direction, 32 big pipes, KVA kept with the cached object",
+    reverse=Backing.NONE,
+    one_way=True,  # so the write side never has a buffer
+    findspace="tree",
+    kernel="NetBSD",
+)
+_OPENBSD: Final = attrs.evolve(
+    _DRAGONFLY,
+    name="openbsd",
+    title="OpenBSD: both halves backed, 32 big pipes, no limit on KVA",
+    create_errno=errno.ENOMEM,
+    findspace="tree",
+    kernel="OpenBSD",
+)
+_LINUX: Final = LinuxState(
+    name="linux",
+    title="Linux: a ring of pages, charged to the user",
+    kernel="Linux",
+    maxpipekva_is_hard=False,
+    own_object=False,
+    findspace="tree",
+    direct=True,
+    pages_soft=16 * 1024,
+    pages_hard=0,
+)
+
+# --- the registry --------------------------------------------------------------------------------------------
+
+S = TypeVar("S", bound=KernelState)
+
+
+class View(Mapping[str, S], Generic[S]):
+    """States by name, in the order in which they were added: all of them, or those that a rule admits."""
+
+    def __init__(self, states: dict[str, KernelState], admits: Callable[[KernelState], bool]) -> None:
+        self._states = states
+        self._admits = admits
+
+    def __getitem__(self, name: str) -> S:
+        state = self._states[name]
+        if not self._admits(state):
+            raise KeyError(name)
+        return cast("S", state)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, state in self._states.items() if self._admits(state))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+_STATES: Final[dict[str, KernelState]] = {
+    state.name: state
+    for state in (_JULY_2003, _JANUARY_2004, _EARLY_2006, _TEN, _CURRENT, _DRAGONFLY, _NETBSD, _OPENBSD, _LINUX)
+}
+
+STATES: Final[Mapping[str, KernelState]] = View(_STATES, lambda _: True)
+"""Every state by its name."""
+ERAS: Final[Mapping[str, Era]] = View(_STATES, lambda state: state.kernel == "FreeBSD")
+"""FreeBSD's states by name, oldest first."""
+KERNELS: Final[Mapping[str, KernelState]] = View(_STATES, lambda state: state.kernel != "FreeBSD")
+"""The states of other kernels by name."""
+
+
+def register(state: KernelState) -> KernelState:
+    """Add a state, and return it; every command, scenario and table then knows it.
+
+    Raises:
+        InvalidRequestError: If its name is taken, or it says that it is FreeBSD's and is no Era.
+    """
+    if state.name in _STATES:
+        raise InvalidRequestError("name", state.name, "there is a kernel state of this name already")
+    if state.kernel == "FreeBSD" and not isinstance(state, Era):
+        raise InvalidRequestError("kernel", state.kernel, "a state of FreeBSD is an Era")
+    _STATES[state.name] = state
+    return state
+
+
+def unregister(name: str) -> None:
+    """Take back a state that :func:`register` added."""
+    del _STATES[name]
+
+
+# --- January 2004, otherwise ---------------------------------------------------------------------------------
+
+BEFORE_PAIRS: Final = _JANUARY_2004.with_around(pair_zone=False)
+"""January 2004 before the commit that made a pair one item of one zone."""
+
+FIXES: Final[Mapping[str, Era]] = {
+    "free-after-unlock": _JANUARY_2004.with_around(fd=attrs.evolve(_BITMAP, old_table=OldTable.FREED_AFTER)),
+    "keep-old-tables": _JANUARY_2004.with_around(fd=attrs.evolve(_BITMAP, old_table=OldTable.KEPT)),
+    "long-term-flag": _JANUARY_2004.with_around(filedesc_lock=FiledescLock.FLAG),
+}
+"""January 2004 with each of the ways in which the reversal could have been avoided (B41)."""

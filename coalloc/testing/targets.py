@@ -1,0 +1,37 @@
+"""What the conformance kit offers by name beside the designs: its further subjects, and the mutants."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from coalloc.designs import DESIGNS, find, of_factory
+from coalloc.pipes.design import Design
+from coalloc.testing.mutants import MUTANTS
+from coalloc.testing.subject import MakeSpace
+from coalloc.testing.subjects import SUBJECTS
+
+__all__ = ["OFFERED", "find_design", "find_target"]
+
+_MUTANTS: Final = {f"M{number}": of_factory(f"M{number}", mutant.make_space) for number, mutant in MUTANTS.items()}
+_FURTHER: Final = {name: of_factory(name, make_space) for name, make_space in SUBJECTS.items() if name not in DESIGNS}
+
+OFFERED: Final = (*_FURTHER.values(), *_MUTANTS.values())
+"""The kit's own designs, for the entry point by which every command finds them."""
+
+
+def find_design(text: str, option: str = "TARGET") -> Design:
+    """Return the design that a TARGET names, whether the package is installed or not.
+
+    Raises:
+        InvalidRequestError: As :func:`coalloc.designs.find`.
+    """
+    return _FURTHER.get(text) or _MUTANTS.get(text) or find(text, option)
+
+
+def find_target(text: str) -> MakeSpace:
+    """Return the factory by which the kit makes what a TARGET names; caches are made so small that tiny programs fill them.
+
+    Raises:
+        InvalidRequestError: As :func:`coalloc.designs.find`.
+    """
+    return SUBJECTS[text] if text in SUBJECTS else find_design(text).factory
