@@ -50,6 +50,7 @@ class FdTable:
     Complexity:
         A call looks at ``looked_at`` slots, words or nodes: O(n) for a scan, O(n / word) for a bitmap, O(log n) for a tree.
 
+    >>> from coalloc.pipes.surroundings import LAYOUTS
     >>> table = FdTable(LAYOUTS["bitmap"], limit=100)
     >>> [table.alloc() for _ in range(21)][-1], table.size
     (20, 64)

@@ -82,13 +82,13 @@ _FORMATS: Final[dict[str, Callable[[float], str]]] = {
 }
 
 
-def format_ratio(value: float, reference: float) -> str:
-    """Write ``value / reference`` for people: 1.00, 0.25, 1/4300, or - where there is none.
+def format_ratio(value: float | None, reference: float | None) -> str:
+    """Write ``value / reference`` for people: 1.00, 0.25, 1/4300, or - where there is none, or one is not known.
 
     >>> [format_ratio(value, 4300) for value in (4300, 1075, 1, 0)], format_ratio(1, 0)
     (['1.00', '0.25', '1/4300', '0'], '-')
     """
-    if not reference:
+    if not reference or value is None:
         return "-"
     if not value:
         return "0"
@@ -107,7 +107,8 @@ def comparison_rows(program: Program, outcomes: Sequence[Outcome], costs: CostMo
         values = [design[name] for design in figures]
         write = _FORMATS.get(name, lambda value: f"{value:,}")
         ratios = [format_ratio(value, values[0]) for value in values]
-        rows.append(Row(label, tuple(map(write, values)), tuple(ratios)))
+        written = tuple("not known" if value is None else write(value) for value in values)
+        rows.append(Row(label, written, tuple(ratios)))
     return rows
 
 

@@ -115,7 +115,7 @@ def test_pictures_need_the_plot_extra(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert not picture.exists()
 
 
-@pytest.mark.parametrize("module", ["coalloc.testing.machine", "coalloc.testing.schedules"])
+@pytest.mark.parametrize("module", ["coalloc.testing.statemachine", "coalloc.testing.schedules"])
 def test_what_needs_hypothesis_says_so(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest of the kit works without it."""
     monkeypatch.delitem(sys.modules, module, raising=False)
@@ -126,7 +126,7 @@ def test_what_needs_hypothesis_says_so(module: str, monkeypatch: pytest.MonkeyPa
 
 def test_conformance_needs_the_test_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The face of the kit passes the error on."""
-    monkeypatch.delitem(sys.modules, "coalloc.testing.machine", raising=False)
+    monkeypatch.delitem(sys.modules, "coalloc.testing.statemachine", raising=False)
     monkeypatch.setitem(sys.modules, "hypothesis", None)
     with pytest.raises(MissingExtraError, match=r"coalloc\[test\]"):
         from coalloc.testing import conformance  # noqa: F401 (must fail)

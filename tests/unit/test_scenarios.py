@@ -549,7 +549,7 @@ def test_a_schedule_of_a_window_is_replayed() -> None:
     """A finding is a failure that the text has told already; the right version has none."""
     wrong = SCENARIOS["windows"].call(names="charge", schedule="2>1")
     assert (wrong.failed, wrong.failure) == (True, "")
-    assert wrong.text() == "limit exceeded: P1: 32768 bytes are charged, the limit is 16384"
+    assert wrong.text() == "limit exceeded: PI1: 32768 bytes are charged, the limit is 16384"
     assert json_of(wrong) == {"window": "charge", "schedule": "2>1", "findings": [wrong.text()]}
     right = SCENARIOS["windows"].call(names="charge", schedule="2>1", fixed=True)
     assert (right.failed, right.text()) == (False, "nothing is found in 6 steps")
