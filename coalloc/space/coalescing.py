@@ -226,7 +226,7 @@ class CoalescingSpace(SpaceSource):
                 return tag.base
             if not size & self._low_bits and 0 < size <= MAX_SIZE:
                 return (self._holes.take(size) or self._take_harder(Placement(size, self._quantum, self._quantum))).base
-        return self.alloc(round_up(require_size(size), self._quantum))
+        return CoalescingSpace.alloc(self, round_up(require_size(size), self._quantum))
 
     def free(self, base: int) -> None:
         """Take a buffer back: park it in the cache, or join it with the holes on either side.
