@@ -210,7 +210,7 @@ def test_the_judge_reports_a_misuse_that_the_allocator_swallows() -> None:
     class Swallows(Lying):
         def alloc(self, size: int) -> int:
             try:
-                self._source.unmap(12345, PAGE)
+                self._arenas.source.unmap(12345, PAGE)
             except Exception:
                 return super().alloc(size)
             raise AssertionError
