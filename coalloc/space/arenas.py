@@ -122,9 +122,7 @@ class Arenas:
     def surplus(self, keep: int) -> list[int]:
         """Return the bases of the wholly free arenas but for the ``keep`` lowest."""
         self.idle = [base for base in self.size_at if self._is_idle(base)]
-        surplus = self.idle[keep:]
-        del self.idle[keep:]
-        return surplus
+        return self.idle[keep:]  # they stay listed until they are gone: the source may refuse to take one back
 
     def violations(self) -> Iterator[Violation]:
         """Yield the broken invariants that concern arenas alone: I2, I7, I9, I10."""

@@ -37,6 +37,7 @@ frees into a cache are its hits plus what it holds plus what was drained.  The c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from coalloc.contract import (
@@ -63,7 +64,7 @@ from coalloc.errors import (
 from coalloc.extent import Extent
 from coalloc.space.arenas import Arenas
 from coalloc.space.handles import bad_free, require_multiple, require_quantum
-from coalloc.space.holes import BUSY, CACHED, FREED, Holes, SizeHoles, Tag, make_holes
+from coalloc.space.holes import BUSY, CACHED, FREED, HOLE, WALL, Holes, SizeHoles, Tag, make_holes
 from coalloc.space.picture import draw
 from coalloc.space.placement import Placement
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats
@@ -227,7 +228,7 @@ class CoalescingSpace(SpaceSource):
                 return tag.base
             if not size & self._low_bits and 0 < size <= MAX_SIZE:
                 return (self._holes.take(size) or self._take_harder(Placement(size, self._quantum, self._quantum))).base
-        return self.alloc(round_up(require_size(size), self._quantum))
+        return CoalescingSpace.alloc(self, round_up(require_size(size), self._quantum))
 
     def free(self, base: int) -> None:
         """Take a buffer back: park it in the cache, or join it with the holes on either side.
@@ -475,11 +476,7 @@ class CoalescingSpace(SpaceSource):
 
         Complexity: O(n) for n segments.
         """
-        return tuple(
-            Segment(tag.base, tag.size, _KINDS.get(tag.state, Kind.FREE), arena)
-            for arena, _ in self._arenas
-            for tag in self._holes.arena(arena)
-        )
+        return tuple(_segment(tag, arena) for arena, _ in self._arenas for tag in self._holes.arena(arena))
 
     def stats(self) -> SpaceStats:
         """Return the figures as a frozen value; all exact.
@@ -529,37 +526,53 @@ class CoalescingSpace(SpaceSource):
     # --- check -------------------------------------------------------------------------------------
 
     def violations(self) -> tuple[Violation, ...]:
-        """Return every broken invariant (I1 to I10), recomputed by following the tags from the base of each arena."""
+        """Return every broken invariant (I1 to I10), recomputed by following the links of the tags; no index is trusted."""
         return tuple(self._violations())
 
     def _violations(self) -> Iterator[Violation]:
-        segments = self.segments()
+        holes = self._holes
         yield from self._arenas.violations()
-        yield from tiling_violations(self._arenas, segments, self._quantum)
-        walked = [tag for arena, _ in self._arenas for tag in self._holes.arena(arena)]
-        for tag in walked:
-            if tag.state > 0 and tag.after.state > 0:
+        walked, faults = holes.linked(base for base, _ in self._arenas)
+        yield from tiling_violations(self._arenas, (_segment(tag, arena) for tag, arena in walked), self._quantum)
+        for (tag, arena), (behind, other) in pairwise(walked):
+            if tag.state > 0 and behind.state > 0 and arena == other:
                 yield Violation("I3", f"{tag.base:#x}+{tag.size} and what follows are both free")
-            if tag.after is not self._holes.wall and tag.after.before is not tag:
-                yield Violation("I5", f"the tag behind {tag.base:#x} is not linked back")
-        if self._at != {tag.base: tag for tag in walked}:
+        if holes.wall.state != WALL:
+            yield Violation("I4", "the wall between arenas has the state of a segment")
+        tags = {tag for tag, _ in walked}
+        of_state = {state: {tag for tag in tags if tag.state == state} for state in (BUSY, CACHED, HOLE, FREED)}
+        odd = tags.difference(*of_state.values())
+        listed = list(holes)
+        if len(listed) != len(set(listed)) or set(listed) - odd != of_state[HOLE] | of_state[FREED]:
+            faults.append("the index holds other holes than the arenas")
+        for fault in faults + holes.index_faults():
+            yield Violation("I5", fault)
+        yield from (Violation("I6", f"the tag of {tag.base:#x} has the state {tag.state}") for tag in odd)
+        if self._at != {tag.base: tag for tag in tags}:
             yield Violation("I6", "the table of tags holds other segments than the arenas")
-        cached = [tag for stack in self._cache.values() for tag in stack]
-        if len(cached) != len(set(cached)) or set(cached) != {tag for tag in walked if tag.state == CACHED}:
+        stacked = [tag for stack in self._cache.values() for tag in stack]
+        if len(stacked) != len(set(stacked)) or set(stacked) - odd != of_state[CACHED]:
             yield Violation("I6", "the stacks hold other buffers than those that are cached")
         if any(tag.size != size for size, stack in self._cache.items() for tag in stack):
             yield Violation("I6", "a buffer is on the stack of another size")
-        listed = list(self._holes)
-        if len(listed) != len(set(listed)) or set(listed) != {tag for tag in walked if tag.state > 0}:
-            yield Violation("I5", "the index holds other holes than the arenas")
-        for fault in self._holes.index_faults():
-            yield Violation("I5", fault)
+        if any(len(stack) > CACHE_DEPTH or size > self._quantum_cache for size, stack in self._cache.items()):
+            yield Violation("I6", "more is cached than a cache may hold")
+        handed_out = holes.freed.union(tag.base for state in (BUSY, CACHED, FREED) for tag in of_state[state])
+        if self._n_allocs < len(handed_out):
+            yield Violation("I6", f"{self._n_allocs} allocs have handed out {len(handed_out)} different bases")
+        for base in holes.freed:
+            if base % self._quantum:
+                yield Violation("I8", f"the freed base {base:#x} is no multiple of the quantum {self._quantum}")
 
     def check(self) -> None:
         """Raise InvariantViolation if ``violations()`` finds any."""
         found = self.violations()
         if found:
             raise InvariantViolation(found, self.render())
+
+
+def _segment(tag: Tag, arena: int) -> Segment:
+    return Segment(tag.base, tag.size, _KINDS.get(tag.state, Kind.FREE), arena)
 
 
 _KINDS: Final = {BUSY: Kind.BUSY, CACHED: Kind.CACHED}

@@ -22,8 +22,8 @@ Sizes are bytes, multiples of the quantum.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from bisect import bisect_left, insort
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
 
@@ -220,14 +220,56 @@ class Holes(ABC):
         self._absorb(tag, behind)
         return True
 
+    # --- what it holds -----------------------------------------------------------------------------------
+
     def arena(self, base: int) -> Iterator[Tag]:
-        """Yield the segments of an arena by following the links; a loop of links ends with the segment that closes it."""
-        seen: set[int] = set()
-        tag = self.at.get(base, self.wall)
-        while tag is not self.wall and id(tag) not in seen:
-            seen.add(id(tag))
+        """Yield the segments of an arena by following the links."""
+        return self._follow(self.at.get(base, self.wall), set())
+
+    def _follow(self, tag: Tag, seen: set[Tag]) -> Iterator[Tag]:
+        """Yield a tag and those after it up to the wall, or to one that was seen: a loop of links comes to an end."""
+        while tag is not self.wall and tag not in seen:
+            seen.add(tag)
             yield tag
             tag = tag.after
+
+    def linked(self, bases: Iterable[int]) -> tuple[list[tuple[Tag, int]], list[str]]:
+        """Return the tags, each with the base of its arena, and what is wrong with the links.
+
+        The tags are those that the links lead to from the first tag of each arena, whether or not the table has that one.
+        Where links are wrong they are those of the table, by address, each in the nearest arena below it.
+
+        Args:
+            bases: Those of the arenas, in ascending order.
+        """
+        arenas = list(bases)
+        known: set[Tag] = set()
+        ahead = list(self.at.values())
+        while ahead:
+            tag = ahead.pop()
+            if tag is not self.wall and tag not in known:
+                known.add(tag)
+                ahead += (tag.before, tag.after)
+        first = self.at | {tag.base: tag for tag in known if tag.before is self.wall}
+        inside: set[Tag] = set()
+        tags = [(tag, base) for base in arenas for tag in self._follow(first.get(base, self.wall), inside)]
+        faults = [
+            f"the tag {side} {tag.base:#x} is not linked back"
+            for tag, _ in tags
+            for side, other, back in (
+                ("before", tag.before, tag.before.after),
+                ("behind", tag.after, tag.after.before),
+            )
+            if other is not self.wall and back is not tag
+        ] + [
+            f"the tag of {tag.base:#x} is left out by its neighbours"
+            for tag in known - inside
+            if tag.before in inside or tag.after in inside
+        ]
+        if faults:
+            table = sorted(set(self.at.values()), key=lambda tag: tag.base)
+            tags = [(tag, arenas[max(bisect_right(arenas, tag.base) - 1, 0)]) for tag in table if arenas]
+        return tags, faults
 
 
 class SizeHoles(Holes):

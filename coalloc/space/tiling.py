@@ -11,30 +11,33 @@ from coalloc.space.protocol import Segment
 __all__ = ["tiling_violations"]
 
 
+def _union(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join ranges (base, size) that touch or overlap; return them as (base, end), in address order."""
+    joined: list[tuple[int, int]] = []
+    for base, size in sorted(ranges):
+        if joined and base <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], base + size))
+        else:
+            joined.append((base, base + size))
+    return joined
+
+
 def tiling_violations(
     arenas: Iterable[tuple[int, int]], segments: Iterable[Segment], quantum: int
 ) -> Iterator[Violation]:
-    """Yield what keeps segments, in address order, from tiling arenas (base, size)."""
-    inside = list(segments)
+    """Yield what keeps segments, in address order, from tiling arenas (base, size), each in the arena that it tells."""
+    inside, size_at = list(segments), dict(arenas)
     for before, behind in pairwise(inside):
         if before.end > behind.base:
             yield Violation("I1", f"segment {before.base:#x}+{before.size} overlaps segment {behind.base:#x}")
-    total = 0
-    for base, size in arenas:
-        total += size
-        mine = [segment for segment in inside if base <= segment.base < base + size]
-        for segment in mine:
-            if segment.end > base + size:
-                yield Violation(
-                    "I4", f"segment {segment.base:#x}+{segment.size} crosses the end of the arena {base:#x}"
-                )
-            if segment.arena != base:
-                yield Violation("I4", f"segment {segment.base:#x} is told to lie in the arena {segment.arena:#x}")
-        if sum(segment.size for segment in mine) != size:
-            yield Violation("I1", f"the segments do not cover the arena {base:#x}+{size}")
-    if total != sum(segment.size for segment in inside):
+    if _union((segment.base, segment.size) for segment in inside) != _union(size_at.items()):
         yield Violation("I1", "the segments do not cover the arenas exactly")
     for segment in inside:
+        arena, size = segment.arena, size_at.get(segment.arena, 0)
+        if not arena <= segment.base or segment.end > arena + size:
+            yield Violation(
+                "I4", f"segment {segment.base:#x}+{segment.size} crosses the boundary of the arena {arena:#x}"
+            )
         if segment.base % quantum or segment.size % quantum or segment.size <= 0:
             yield Violation(
                 "I8", f"{segment.base:#x}+{segment.size} is not a positive multiple of the quantum {quantum}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -20,7 +21,7 @@ from coalloc.contract import RETAIN, Contract, Fit
 from coalloc.errors import ExhaustionError, NoSpaceError
 from coalloc.extent import Extent
 from coalloc.space.coalescing import CoalescingSpace
-from coalloc.space.holes import AddressHoles, ClassHoles, SizeHoles, size_class
+from coalloc.space.holes import BUSY, CACHED, FREED, AddressHoles, ClassHoles, Holes, SizeHoles, Tag, size_class
 from coalloc.space.placement import Placement
 from coalloc.space.protocol import SpaceStats
 from coalloc.space.vmem import VmemSpace
@@ -91,6 +92,7 @@ def _make(kind: type[Any], source: Source, *, kva_limit: int, arena_size: int = 
     fit = Fit.NEXT if fixed.get("fit") is Fit.NEXT else _FITS[next(base for base in kind.__mro__ if base in _FITS)]
     space = CoalescingSpace(source, kva_limit=kva_limit, arena_size=arena_size, fit=fixed.get("fit", fit))
     space._holes.__class__ = kind
+    space._exact = {}  # without the fast paths of the reference, every call comes by the changed free list
     return _Unchecked(space)
 
 
@@ -100,39 +102,66 @@ _FITS: Final[Mapping[type, Fit]] = {SizeHoles: Fit.BEST, ClassHoles: Fit.INSTANT
 # --- coalescing and carving ------------------------------------------------------------------------------
 
 
-class _General(SizeHoles):
-    """BEST with the general carve, give and take of the base class, which are shorter to change."""
+_LOST: Final = -3
+"""The state of a segment that a bug has forgotten; like every state that is not positive, no neighbour joins with it."""
+
+
+class _Leaky(SizeHoles):
+    """BEST, and a segment can be lost: it is found by no address and shown by no walk, but its neighbours stay apart."""
 
     __slots__ = ()
 
-    def take(self, size: int) -> int:
+    def lose(self, tag: Tag) -> None:
+        """Forget a segment that is in no bin."""
+        self._forget(tag)
+        tag.state = _LOST
+
+    def arena(self, base: int) -> Iterator[Tag]:
+        known = self.at.get(base) or next((tag for tag in self.at.values() if self.first(tag).base == base), None)
+        tag = self.first(known) if known else self.wall
+        while tag is not self.wall:
+            if tag.state != _LOST:
+                yield tag
+            tag = tag.after
+
+    def first(self, tag: Tag) -> Tag:
+        """Return the first segment of a segment's arena."""
+        while tag.before is not self.wall:
+            tag = tag.before
+        return tag
+
+
+class _General(_Leaky):
+    """BEST with the general carve, give and take of the base class, which are shorter to change."""
+
+    __slots__ = ()
+    give = Holes.give
+
+    def take(self, size: int) -> Tag | None:
         return self.place(Placement(size, 1, 1))
 
-    def place(self, request: Placement) -> int:
-        for base, hole in self.candidates(request.size):
-            start = self.start(request, base, hole)
+    def place(self, request: Placement) -> Tag | None:
+        for hole in self.candidates(request.size):
+            start = self.start(request, hole)
             if start >= 0:
-                self.carve(base, hole, start, request.size)
+                tag = self.carve(hole, start, request.size)
                 self.takes += 1
-                return start
-        return -1
+                return tag
+        return None
 
-    def start(self, request: Placement, base: int, hole: int) -> int:
+    def start(self, request: Placement, hole: Tag) -> int:
         """Return the place in a hole that admits a request, or -1."""
-        return request.start_in(base, hole)
+        return request.start_in(hole.base, hole.size)
 
-    def give(self, base: int, size: int) -> int:
-        end = base + size
-        behind = self.size_at.get(end)
-        if behind is not None and end not in self.walls:
-            self.remove(end, behind)
-            end += behind
-        before = self.start_of.get(base)
-        if before is not None and base not in self.walls:
-            self.remove(before, base - before)
-            base = before
-        self.insert(base, end - base)
-        return end - base
+
+class _LeakySpace(CoalescingSpace):
+    """The reference, and a segment can be lost."""
+
+    _holes: _Leaky
+
+    def __init__(self, source: Source, **keywords: Any) -> None:
+        super().__init__(source, **keywords)
+        self._holes.__class__ = _Leaky
 
 
 @_mutant(1)
@@ -141,13 +170,15 @@ class _CoalescesOnOneSide(_General):
 
     __slots__ = ()
 
-    def give(self, base: int, size: int) -> int:
-        before = self.start_of.get(base)
-        if before is not None and base not in self.walls:
-            self.remove(before, base - before)
-            base, size = before, base + size - before
-        self.insert(base, size)
-        return size
+    def give(self, tag: Tag) -> Tag:
+        tag.state = FREED
+        before = tag.before
+        if before.state > 0:
+            self.remove(before)
+            self._absorb(before, tag)
+            tag = before
+        self.insert(tag)
+        return tag
 
 
 @_mutant(2)
@@ -156,15 +187,12 @@ class _ForgetsOneSideOfAThreeWayMerge(_General):
 
     __slots__ = ()
 
-    def give(self, base: int, size: int) -> int:
-        before = self.start_of.get(base)
-        if before is None or base + size not in self.size_at or base in self.walls or base + size in self.walls:
-            return super().give(base, size)
-        whole = super().give(base, size)
-        self.bins.setdefault(base - before, {})[before] = None
-        if base - before not in self.sizes:
-            self.sizes.append(base - before)
-            self.sizes.sort()
+    def give(self, tag: Tag) -> Tag:
+        before, size = tag.before, tag.before.size
+        if before.state <= 0 or tag.after.state <= 0:
+            return super().give(tag)
+        whole = super().give(tag)
+        self.bins[size][before] = None
         return whole
 
 
@@ -174,12 +202,28 @@ class _MergesAcrossArenas(_General):
 
     __slots__ = ()
 
-    def give(self, base: int, size: int) -> int:
-        walls, self.walls = self.walls, ()
-        try:
-            return super().give(base, size)
-        finally:
-            self.walls = walls
+    def give(self, tag: Tag) -> Tag:
+        hole = super().give(tag)
+        behind = self.at.get(hole.end)
+        if hole.after is self.wall and behind is not None and behind.state > 0:
+            hole = self.bridge(hole, behind)
+        for before in list(self) if hole.before is self.wall else ():
+            if before.end == hole.base:
+                hole = self.bridge(before, hole)
+        return hole
+
+    def bridge(self, low: Tag, high: Tag) -> Tag:
+        """Join two holes with a wall between them."""
+        self.remove(low)
+        self.remove(high)
+        self._absorb(low, high)
+        self.insert(low)
+        return low
+
+    def arena(self, base: int) -> Iterator[Tag]:
+        """Yield nothing for an arena whose first segment continues one of the arena before: it was shown there."""
+        tag = self.at.get(base)
+        return super().arena(base) if tag is not None and tag.before is self.wall else iter(())
 
 
 @_mutant(4)
@@ -188,11 +232,11 @@ class _KeepsItsStartWhenJoined(_General):
 
     __slots__ = ()
 
-    def give(self, base: int, size: int) -> int:
-        before = self.start_of.get(base)
-        if before is not None and base not in self.walls:
-            self.remove(before, base - before)
-        return super().give(base, size)
+    def give(self, tag: Tag) -> Tag:
+        if tag.before.state > 0:
+            self.remove(tag.before)
+            self.lose(tag.before)
+        return super().give(tag)
 
 
 @_mutant(5)
@@ -201,8 +245,8 @@ class _ComparesTheRequest(_General):
 
     __slots__ = ()
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
-        yield from sorted(((b, s) for b, s in self.size_at.items() if s >= size), reverse=True)
+    def candidates(self, size: int) -> Iterator[Tag]:
+        yield from sorted((hole for hole in self if hole.size >= size), key=lambda hole: hole.base, reverse=True)
 
 
 @_mutant(6, fit=Fit.CLASS_BEST)
@@ -220,13 +264,12 @@ class _SearchesFromTheNextClass(ClassHoles):
 
     __slots__ = ()
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+    def candidates(self, size: int) -> Iterator[Tag]:
         quanta = size >> self._shift
         sure = size_class(quanta) + (quanta > 32 and quanta & (quanta - 1) != 0)
         for index in sorted(self.bins):
             if index >= sure:
-                base = next(reversed(self.bins[index]))
-                yield base, self.size_at[base]
+                yield next(reversed(self.bins[index]))
 
 
 @_mutant(8)
@@ -235,14 +278,18 @@ class _AcceptsItsWholeClass(ClassHoles):
 
     __slots__ = ()
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+    def candidates(self, size: int) -> Iterator[Tag]:
         for index in sorted(self.bins):
             if index >= size_class(size >> self._shift):
-                base = next(reversed(self.bins[index]))
-                yield base, self.size_at[base]
+                yield next(reversed(self.bins[index]))
 
-    def place(self, request: Placement) -> int:
+    def place(self, request: Placement) -> Tag | None:
         return self.take(request.size)
+
+    def carve(self, hole: Tag, start: int, size: int) -> Tag:
+        tag = super().carve(hole, start, size)
+        tag.size = size
+        return tag
 
 
 @_mutant(9)
@@ -251,10 +298,21 @@ class _LosesSmallRemainders(_General):
 
     __slots__ = ()
 
-    def carve(self, base: int, hole: int, start: int, size: int) -> None:
-        super().carve(base, hole, start, size)
-        if base + hole - start - size == 4096:
-            self.remove(start + size, 4096)
+    def carve(self, hole: Tag, start: int, size: int) -> Tag:
+        left = hole.end - start - size
+        tag = super().carve(hole, start, size)
+        if left == 4096:
+            self.remove(tag.after)
+            self.lose(tag.after)
+        return tag
+
+    def grow(self, tag: Tag, size: int) -> bool:
+        left = tag.after.size - (size - tag.size)
+        grown = super().grow(tag, size)
+        if grown and left == 4096:
+            self.remove(tag.after)
+            self.lose(tag.after)
+        return grown
 
 
 @_mutant(10)
@@ -264,11 +322,7 @@ class _SplitsBelowTheQuantum(CoalescingSpace):
     def alloc(self, size: int) -> int:
         if not 0 < size <= 1 << 40:
             return super().alloc(size)
-        base = self._holes.take(size)
-        if base < 0:
-            base = self._take_harder(Placement(size, 1, 1))
-        self._busy[base] = size
-        return base
+        return (self._holes.take(size) or self._take_harder(Placement(size, 1, 1))).base
 
 
 # --- constraints ------------------------------------------------------------------------------------------
@@ -280,11 +334,11 @@ class _AlignsFromTheArenasBase(_General):
 
     __slots__ = ()
 
-    def start(self, request: Placement, base: int, hole: int) -> int:
-        arena = max((wall for wall in self.walls if wall <= base), default=0)  # type: ignore[attr-defined]
+    def start(self, request: Placement, hole: Tag) -> int:
         if request.align <= 4096 or request.nocross or request.lo or request.hi < MAX_ADDRESS:
-            return request.start_in(base, hole)
-        start = request.start_in(base - arena, hole)
+            return request.start_in(hole.base, hole.size)
+        arena = self.first(hole).base
+        start = request.start_in(hole.base - arena, hole.size)
         return start + arena if start >= 0 else -1
 
 
@@ -294,10 +348,12 @@ class _AlignsAsItsNeighbour(_General):
 
     __slots__ = ()
 
-    def start(self, request: Placement, base: int, hole: int) -> int:
-        left = self.start_of.get(base, base)
-        align = min(request.align, max(left & -left, 4096)) if request.align > 4096 else request.align
-        return attrs.evolve(request, align=align, phase=request.phase % align).start_in(base, hole)
+    def start(self, request: Placement, hole: Tag) -> int:
+        if request.align <= 4096:
+            return super().start(request, hole)
+        left = next((other.base for other in self if other.end == hole.base), hole.base)
+        align = min(request.align, max(left & -left, 4096))
+        return attrs.evolve(request, align=align, phase=request.phase % align).start_in(hole.base, hole.size)
 
 
 @_mutant(13)
@@ -306,9 +362,9 @@ class _AlignsTheSize(_General):
 
     __slots__ = ()
 
-    def start(self, request: Placement, base: int, hole: int) -> int:
+    def start(self, request: Placement, hole: Tag) -> int:
         rounded = round_up(request.size, request.align)
-        return attrs.evolve(request, align=1, phase=0).start_in(base, hole) if rounded <= hole else -1
+        return attrs.evolve(request, align=1, phase=0).start_in(hole.base, hole.size) if rounded <= hole.size else -1
 
 
 @_mutant(14)
@@ -317,10 +373,12 @@ class _DropsThePadding(_General):
 
     __slots__ = ()
 
-    def carve(self, base: int, hole: int, start: int, size: int) -> None:
-        super().carve(base, hole, start, size)
-        if start > base:
-            self.remove(base, start - base)
+    def carve(self, hole: Tag, start: int, size: int) -> Tag:
+        tag = super().carve(hole, start, size)
+        if tag is not hole:
+            self.remove(hole)
+            self.lose(hole)
+        return tag
 
 
 @_mutant(15)
@@ -329,9 +387,14 @@ class _IgnoresTheLossByAlignment(_General):
 
     __slots__ = ()
 
-    def start(self, request: Placement, base: int, hole: int) -> int:
-        wide = request.start_in(base, hole + request.align)
-        return wide if hole >= request.size else -1
+    def start(self, request: Placement, hole: Tag) -> int:
+        wide = request.start_in(hole.base, hole.size + request.align)
+        return wide if hole.size >= request.size else -1
+
+    def carve(self, hole: Tag, start: int, size: int) -> Tag:
+        tag = super().carve(hole, start, size)
+        tag.size = size
+        return tag
 
 
 @_mutant(16)
@@ -340,8 +403,9 @@ class _OvercountsTheAlignment(_General):
 
     __slots__ = ()
 
-    def start(self, request: Placement, base: int, hole: int) -> int:
-        return request.start_in(base, hole) if hole >= request.size + request.align - 4096 else -1
+    def start(self, request: Placement, hole: Tag) -> int:
+        wanted = request.size + request.align - 4096
+        return request.start_in(hole.base, hole.size) if hole.size >= wanted else -1
 
 
 @_mutant(17)
@@ -350,8 +414,8 @@ class _LosesThePhaseAtABoundary(_General):
 
     __slots__ = ()
 
-    def start(self, request: Placement, base: int, hole: int) -> int:
-        start = attrs.evolve(request, nocross=0).start_in(base, hole)
+    def start(self, request: Placement, hole: Tag) -> int:
+        start = attrs.evolve(request, nocross=0).start_in(hole.base, hole.size)
         if (
             start < 0
             or not request.nocross
@@ -359,7 +423,7 @@ class _LosesThePhaseAtABoundary(_General):
         ):
             return start
         start = round_up(start, request.nocross)
-        return start if start + request.size <= base + hole and start + request.size - 1 <= request.hi else -1
+        return start if start + request.size <= hole.end and start + request.size - 1 <= request.hi else -1
 
 
 @_mutant(18)
@@ -368,8 +432,8 @@ class _TakesHiAsExclusive(_General):
 
     __slots__ = ()
 
-    def start(self, request: Placement, base: int, hole: int) -> int:
-        start = request.start_in(base, hole)
+    def start(self, request: Placement, hole: Tag) -> int:
+        start = request.start_in(hole.base, hole.size)
         return start if start + request.size - 1 < request.hi else -1
 
 
@@ -382,10 +446,8 @@ class _WrapsAtTheTop(_General):
 
     __slots__ = ()
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
-        for base, hole in super().candidates(size):
-            if base < (base + hole) % 2**64:
-                yield base, hole
+    def candidates(self, size: int) -> Iterator[Tag]:
+        return (hole for hole in super().candidates(size) if hole.base < hole.end % 2**64)
 
 
 @_mutant(20)
@@ -404,18 +466,18 @@ class _TruncatesTo32Bits(_General):
 
     __slots__ = ()
 
-    def give(self, base: int, size: int) -> int:
-        before = self.start_of.get(base % 2**32)
-        if before is not None and base not in self.walls:
-            self.remove(before, base - before)
-            base, size = before, base + size - before
-        self.insert(base, size)
-        behind = self.size_at.get((base + size) % 2**32)
-        if behind is not None and base + size not in self.walls:
-            self.remove(base, size)
-            self.remove(base + size, behind)
-            self.insert(base, size + behind)
-        return self.size_at[base]
+    def give(self, tag: Tag) -> Tag:
+        tag.state = FREED
+        before, behind = tag.before, tag.after
+        if before.state > 0 and before.end == tag.base % 2**32:
+            self.remove(before)
+            self._absorb(before, tag)
+            tag = before
+        if behind.state > 0 and behind.base == tag.end % 2**32:
+            self.remove(behind)
+            self._absorb(tag, behind)
+        self.insert(tag)
+        return tag
 
 
 @_mutant(22)
@@ -423,7 +485,7 @@ class _GrantsNothing(CoalescingSpace):
     """Answers a request for 0 bytes with an address that it also gives to the next."""
 
     def alloc(self, size: int) -> int:
-        return min(self._holes.size_at, default=0) if size == 0 else super().alloc(size)
+        return min((hole.base for hole in self._holes), default=0) if size == 0 else super().alloc(size)
 
 
 @_mutant(23)
@@ -445,21 +507,24 @@ class _FreesTwice(CoalescingSpace):
     """Takes a buffer back a second time."""
 
     def free(self, base: int) -> None:
-        if self._busy.get(base) == 0:
-            self._frees += 1
-            self._holes.insert(base, 4096)
+        tag = self._at.get(base)
+        if tag.state in (FREED, CACHED) if tag else base in self._holes.freed:
+            self._holes.insert(Tag(base, 4096, FREED))
             return
         super().free(base)
 
 
 @_mutant(25)
-class _FreesFromInside(CoalescingSpace):
+class _FreesFromInside(_LeakySpace):
     """Takes an address inside a buffer for its base, and frees the tail."""
 
     def free(self, base: int) -> None:
-        for start, size in self._busy.items() if type(base) is int and not self._busy.get(base) else ():
-            if start < base < start + size:
-                self._busy[start] = round_up(base - start, 4096)
+        known = self._at.get(base) if type(base) is int else self._holes.wall
+        for tag in self._at.values() if known is None or known.state > 0 else ():
+            if tag.state == BUSY and tag.base < base < tag.end:
+                kept = round_up(base - tag.base, 4096)
+                if kept < tag.size:
+                    self._holes.lose(self._holes._cut(tag, kept))
                 return
         super().free(base)
 
@@ -473,22 +538,26 @@ class _RunsOutOfTags(_General):
 
     __slots__ = ()
 
-    def insert(self, base: int, size: int) -> None:
-        if len(self.size_at) >= 4:
-            raise NoSpaceError(size, free=0, largest_hole=0, mapped=0, kva_limit=1)
-        super().insert(base, size)
+    def insert(self, hole: Tag) -> None:
+        listed = set(self)
+        if len(listed) >= 4:
+            for tag in [tag for tag in self.at.values() if tag.state > 0 and tag not in listed]:
+                self.lose(tag)
+            raise NoSpaceError(hole.size, free=0, largest_hole=0, mapped=0, kva_limit=1)
+        super().insert(hole)
 
 
 @_mutant(28)
-class _DoesNotRollBack(CoalescingSpace):
+class _DoesNotRollBack(_LeakySpace):
     """Loses a hole on the way to a refusal."""
 
     def alloc(self, size: int) -> int:
         try:
             return super().alloc(size)
         except ExhaustionError:
-            for base, hole in list(self._holes.size_at.items())[:1]:
-                self._holes.remove(base, hole)
+            for hole in list(self._holes)[:1]:
+                self._holes.remove(hole)
+                self._holes.lose(hole)
             raise
 
 
@@ -496,36 +565,36 @@ class _DoesNotRollBack(CoalescingSpace):
 class _ForgetsOneRefund(CoalescingSpace):
     """Charges an arena before it is mapped, and does not refund it when the source refuses (sys_pipe needs two refunds)."""
 
-    def _import_for(self, request: Placement) -> int:
-        base = super()._import_for(request)
-        if base < 0 and self._mapped + request.size <= self._kva_limit:
-            self._mapped += request.size
-        return base
+    def _import_for(self, request: Placement) -> Tag | None:
+        tag = super()._import_for(request)
+        if tag is None and self._arenas.mapped + request.size <= self._arenas.kva_limit:
+            self._arenas.mapped += request.size
+        return tag
 
 
 @_mutant(30)
 class _ChargesUnrounded(CoalescingSpace):
     """Compares the unrounded size with the limit, and maps the rounded one."""
 
-    def _import_for(self, request: Placement) -> int:
-        limit = self._kva_limit
-        self._kva_limit = round_up(limit, self._granule)
+    def _import_for(self, request: Placement) -> Tag | None:
+        limit = self._arenas.kva_limit
+        self._arenas.kva_limit = round_up(limit, self._arenas.granule)
         try:
             return super()._import_for(request)
         finally:
-            self._kva_limit = limit
+            self._arenas.kva_limit = limit
 
 
 @_mutant(31)
 class _StopsOneShortOfTheLimit(CoalescingSpace):
     """Asks for less than the limit where at most would do."""
 
-    def _import_for(self, request: Placement) -> int:
-        self._kva_limit -= 1
+    def _import_for(self, request: Placement) -> Tag | None:
+        self._arenas.kva_limit -= 1
         try:
             return super()._import_for(request)
         finally:
-            self._kva_limit += 1
+            self._arenas.kva_limit += 1
 
 
 # --- arenas ---------------------------------------------------------------------------------------------------
@@ -536,14 +605,12 @@ class _ReleasesWhatIsInUse(CoalescingSpace):
     """Takes an arena for free if it begins with a hole of more than half its size."""
 
     def _is_idle(self, arena: int) -> bool:
-        return arena in self._arenas and 2 * self._holes.size_at.get(arena, 0) > self._arenas[arena]
+        hole = self._at.get(arena)
+        return hole is not None and hole.state > 0 and 2 * hole.size > self._arenas.size_at[arena]
 
     def _release_arena(self, arena: int) -> None:
-        size = self._arenas.pop(arena)
-        self._source.unmap(arena, size)
-        self._holes.remove(arena, self._holes.size_at[arena])
-        self._mapped -= size
-        self._releases += 1
+        self._at[arena].after.before = self._holes.wall
+        super()._release_arena(arena)
 
 
 @_mutant(36)
@@ -551,7 +618,8 @@ class _ReleasesByTheSizeAlone(CoalescingSpace):
     """Never finds an arena free that has been carved: the test compares with a hole that a guard has shortened (bpo-32759)."""
 
     def _is_idle(self, arena: int) -> bool:
-        return arena in self._arenas and self._holes.size_at.get(arena) == self._arenas[arena] - 4096
+        hole = self._at.get(arena)
+        return hole is not None and hole.state > 0 and hole.size == self._arenas.size_at[arena] - 4096
 
 
 @_mutant(37)
@@ -565,8 +633,8 @@ class _ReleasesTheHole(CoalescingSpace):
         super().free(base)
 
     def _release_arena(self, arena: int) -> None:
-        size = self._arenas[arena]
-        self._source.unmap(arena, min(getattr(self, "last", size), size))
+        size = self._arenas.size_at[arena]
+        self._arenas.source.unmap(arena, min(getattr(self, "last", size), size))
         super()._release_arena(arena)
 
 
@@ -578,8 +646,8 @@ class _HasNoHysteresis(CoalescingSpace):
     def contract(self) -> Contract:
         return attrs.evolve(super().contract, release=RETAIN(1))
 
-    def _settle(self, address: int) -> None:
-        if self._is_idle(self._arenas.peekitem(self._arenas.bisect_right(address) - 1)[0]):
+    def _settle(self, arena: int) -> None:
+        if self._is_idle(arena):
             self._release_idle(keep=0)
 
 
@@ -587,7 +655,7 @@ class _HasNoHysteresis(CoalescingSpace):
 class _KeepsAnArenaForEachSize(CoalescingSpace):
     """Keeps idle arenas without bound (RMM issue 845)."""
 
-    def _settle(self, address: int) -> None:
+    def _settle(self, arena: int) -> None:
         pass
 
 
@@ -595,14 +663,13 @@ class _KeepsAnArenaForEachSize(CoalescingSpace):
 class _ImportsForEver(CoalescingSpace):
     """Imports again and again for a constraint that no arena meets (vmem M_WAITOK)."""
 
-    def _take_harder(self, request: Placement) -> int:
+    def _take_harder(self, request: Placement) -> Tag:
+        tag = None
         while request.lo or request.nocross or request.hi < MAX_ADDRESS:
-            base = self._import_for(request)
-            if base >= 0 or request.size > self._kva_limit - self._mapped:
+            tag = self._import_for(request)
+            if tag is not None or request.size > self._arenas.kva_limit - self._arenas.mapped:
                 break
-        else:
-            base = -1
-        return base if base >= 0 else super()._take_harder(request)
+        return tag or super()._take_harder(request)
 
 
 @_mutant(42)
@@ -611,9 +678,9 @@ class _IgnoresLaterPrefixes(AddressHoles):
 
     __slots__ = ()
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
-        lowest = min(self.size_at, default=0)
-        return ((b, s) for b, s in super().candidates(size) if b == lowest or b not in self.walls)
+    def candidates(self, size: int) -> Iterator[Tag]:
+        lowest = next(iter(self.tree), 0)
+        return (hole for hole in super().candidates(size) if hole.base == lowest or hole.before is not self.wall)
 
 
 # --- next fit ---------------------------------------------------------------------------------------------------
@@ -625,9 +692,9 @@ class _CursorPointsIntoAHole(AddressHoles):
 
     __slots__ = ()
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+    def candidates(self, size: int) -> Iterator[Tag]:
         cursor = self._cursor or 0
-        return ((b, s) for b, s in super().candidates(size) if not b < cursor < b + s)
+        return (hole for hole in super().candidates(size) if not hole.base < cursor < hole.end)
 
 
 @_mutant(44, fit=Fit.NEXT)
@@ -636,8 +703,8 @@ class _DoesNotWrap(AddressHoles):
 
     __slots__ = ()
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
-        return ((b, s) for b, s in super().candidates(size) if b >= (self._cursor or 0))
+    def candidates(self, size: int) -> Iterator[Tag]:
+        return (hole for hole in super().candidates(size) if hole.base >= (self._cursor or 0))
 
 
 @_mutant(45, fit=Fit.NEXT)
@@ -646,10 +713,9 @@ class _SkipsRounding(CoalescingSpace):
 
     def alloc(self, size: int) -> int:
         if type(size) is int and 0 < size <= 1 << 40:
-            base = self._holes.take(size)
-            if base >= 0:
-                self._busy[base] = size
-                return base
+            tag = self._holes.take(size)
+            if tag is not None:
+                return tag.base
         return super().alloc(size)
 
 
@@ -675,9 +741,9 @@ class _StoresAStaleMaximum(AddressHoles):
 
     __slots__ = ()
 
-    def insert(self, base: int, size: int) -> None:
+    def insert(self, hole: Tag) -> None:
         self.tree.__class__ = _StaleTree
-        super().insert(base, size)
+        super().insert(hole)
 
 
 @_mutant(47)
@@ -686,15 +752,14 @@ class _LeavesEmptyBins(ClassHoles):
 
     __slots__ = ()
 
-    def remove(self, base: int, size: int) -> None:
-        super().remove(base, size)
-        self.bins.setdefault(size_class(size >> self._shift), {})
+    def remove(self, hole: Tag) -> None:
+        super().remove(hole)
+        self.bins.setdefault(size_class(hole.size >> self._shift), {})
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+    def candidates(self, size: int) -> Iterator[Tag]:
         for index in sorted(self.bins):
             if index > size_class(size >> self._shift):
-                base = list(self.bins[index])[-1]
-                yield base, self.size_at[base]
+                yield list(self.bins[index])[-1]
         yield from super().candidates(size)
 
 
@@ -704,41 +769,35 @@ class _LeavesTheOldKey(_General):
 
     __slots__ = ()
 
-    def carve(self, base: int, hole: int, start: int, size: int) -> None:
-        if start > base or size == hole:
-            super().carve(base, hole, start, size)
-            return
-        del self.size_at[base]
-        self.size_at[base + size] = hole - size
-        self.start_of[base + hole] = base + size
-        bin_ = self.bins[hole]
-        del bin_[base]
-        bin_[base + size] = None
+    def carve(self, hole: Tag, start: int, size: int) -> Tag:
+        if start > hole.base or size == hole.size:
+            return super().carve(hole, start, size)
+        bin_ = self.bins[hole.size]
+        del bin_[hole]
+        bin_[self._cut(hole, size)] = None
+        hole.state = BUSY
+        return hole
 
-    def candidates(self, size: int) -> Iterator[tuple[int, int]]:
-        for base, _ in super().candidates(size):
-            if self.size_at[base] >= size:
-                yield base, self.size_at[base]
+    def candidates(self, size: int) -> Iterator[Tag]:
+        return (hole for hole in super().candidates(size) if hole.size >= size)
 
-    def remove(self, base: int, size: int) -> None:
-        del self.size_at[base]
-        del self.start_of[base + size]
-        for key, bin_ in list(self.bins.items()):
-            if bin_.pop(base, 0) is None and not bin_:
-                self._drop(key)
+    def remove(self, hole: Tag) -> None:
+        for bin_ in self.bins.values():
+            bin_.pop(hole, None)
 
 
 # --- resize and reserve -------------------------------------------------------------------------------------------
 
 
 @_mutant(52)
-class _LeavesAStaleSize(CoalescingSpace):
+class _LeavesAStaleSize(_LeakySpace):
     """Grows a buffer in place, and does not write down its new size."""
 
-    def _grow(self, base: int, old: int, size: int) -> bool:
-        grown = super()._grow(base, old, size)
+    def _grow(self, tag: Tag, size: int) -> bool:
+        old = tag.size
+        grown = super()._grow(tag, size)
         if grown:
-            self._busy[base] = old
+            self._holes.lose(self._holes._cut(tag, old))
         return grown
 
 
@@ -754,14 +813,15 @@ class _FreesBeforeItHas(CoalescingSpace):
 
 
 @_mutant(55)
-class _LosesOneSideOfAReserve(CoalescingSpace):
+class _LosesOneSideOfAReserve(_LeakySpace):
     """Reserves in the middle of a hole, and forgets what lies behind (supercollider issue 6586)."""
 
     def reserve(self, extent: Extent) -> None:
         super().reserve(extent)
-        behind = self._holes.size_at.get(extent.end)
-        if behind is not None:
-            self._holes.remove(extent.end, behind)
+        behind = self._at.get(extent.end)
+        if behind is not None and behind.state > 0:
+            self._holes.remove(behind)
+            self._holes.lose(behind)
 
 
 @_mutant(56)
@@ -769,10 +829,10 @@ class _ReservesBeyondItsHole(CoalescingSpace):
     """Looks at the start of a reserved range only, since start + size may have wrapped."""
 
     def reserve(self, extent: Extent) -> None:
-        for base, size in self._holes.size_at.items():
-            if base <= extent.base < base + size:
-                self._holes.carve(base, size, extent.base, min(extent.size, base + size - extent.base))
-                self._busy[extent.base] = extent.size
+        for hole in self._holes:
+            if hole.base <= extent.base < hole.end:
+                tag = self._holes.carve(hole, extent.base, min(extent.size, hole.end - extent.base))
+                tag.size = extent.size
                 self._reserves += 1
                 return
         super().reserve(extent)
@@ -788,10 +848,11 @@ class _MixesItsClasses(CoalescingSpace):
     def alloc(self, size: int) -> int:
         stack = self._cache.get(round_down(size, 4096)) if type(size) is int and 4096 < size <= 8192 else None
         if stack:
-            base = stack.pop()
+            tag = stack.pop()
             self._cache_hits += 1
-            self._busy[base] = round_up(size, 4096)
-            return base
+            tag.state = BUSY
+            tag.size = round_up(size, 4096)
+            return tag.base
         return super().alloc(size)
 
 
@@ -808,10 +869,10 @@ class _ReusesBeforeTheFlush(CoalescingSpace):
     """Has a freed buffer in its cache and in a hole at the same time."""
 
     def free(self, base: int) -> None:
-        size = self.size_of(base)
+        tag = self._tag_of(base)
         super().free(base)
-        if base in self._cache.get(size, ()):
-            self._holes.give(base, size)
+        if tag.state == CACHED:
+            self._holes.give(tag)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -871,8 +932,8 @@ class _OrderLeaks(CoalescingSpace):
 
     def alloc(self, size: int) -> int:
         for bin_ in self._holes.bins.values() if self.odd else ():  # type: ignore[attr-defined]
-            for base in sorted(bin_, reverse=True):
-                bin_[base] = bin_.pop(base)
+            for hole in sorted(bin_, key=operator.attrgetter("base"), reverse=True):
+                bin_[hole] = bin_.pop(hole)
         return super().alloc(size)
 
 
@@ -885,13 +946,13 @@ class _AlwaysRefuses(CoalescingSpace):
 
 
 @_mutant(68)
-class _NeverReuses(CoalescingSpace):
+class _NeverReuses(_LeakySpace):
     """Forgets what is freed, so that nothing overlaps, and it dies early."""
 
     def free(self, base: int) -> None:
-        self.size_of(base)
-        self._busy[base] = 0
-        self._frees += 1
+        tag = self._tag_of(base)
+        tag.state = FREED
+        self._holes.lose(tag)
 
 
 @_mutant(69)
@@ -913,9 +974,9 @@ class _WalksAllHoles(CoalescingSpace):
 
     def alloc(self, size: int) -> int:
         lowest = -1
-        for base, hole in self._holes.size_at.items():
-            if hole >= size:
-                lowest = base
+        for hole in self._holes:
+            if hole.size >= size:
+                lowest = hole.base
         del lowest
         return super().alloc(size)
 

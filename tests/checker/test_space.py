@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from coalloc import EAGER, NEVER, CellSpace, CoalescingSpace, Fit, InvariantViolation, KernelMap, PerPipeSpace
+from coalloc.space.holes import BUSY, CACHED, FREED, HOLE, WALL, Tag
 
 PAGE = 4096
 
@@ -33,90 +34,203 @@ def codes(space: Any) -> tuple[str, ...]:
     return caught.value.codes
 
 
+def tag_at(space: CoalescingSpace, page: int) -> Tag:
+    """The tag of the segment that begins at a page."""
+    return space._at[page * PAGE]
+
+
 def shrink_a_buffer(space: CoalescingSpace) -> None:
-    space._busy[0] = PAGE
+    tag_at(space, 0).size = PAGE
 
 
 def grow_a_buffer(space: CoalescingSpace) -> None:
-    space._busy[4 * PAGE] = 3 * PAGE
+    tag_at(space, 4).size = 3 * PAGE
+
+
+def cut_a_segment_out(space: CoalescingSpace) -> None:
+    # Links, table and bins agree that there is no hole from page 2 to page 4.
+    hole = tag_at(space, 2)
+    space._holes.remove(hole)
+    del space._at[2 * PAGE]
+    hole.before.after, hole.after.before = hole.after, hole.before
 
 
 def unmap_an_arena(space: CoalescingSpace) -> None:
-    space._source.unmap(16 * PAGE, 8 * PAGE)
+    space._arenas.source.unmap(16 * PAGE, 8 * PAGE)
 
 
 def overlap_arenas(space: CoalescingSpace) -> None:
     # The third arena, moved down onto the second: every other figure is kept in step.
-    holes = space._holes
-    holes.remove(16 * PAGE, 8 * PAGE)
-    del space._arenas[16 * PAGE]
-    space._arenas[14 * PAGE] = 2 * PAGE
-    space._mapped -= 6 * PAGE
-    space._smallest_arena = 2 * PAGE
+    space._holes.drop(tag_at(space, 16))
+    del space._arenas.size_at[16 * PAGE]
+    space._arenas.size_at[14 * PAGE] = 2 * PAGE
+    space._arenas.mapped -= 6 * PAGE
 
 
 def leave_holes_apart(space: CoalescingSpace) -> None:
-    space._holes.remove(16 * PAGE, 8 * PAGE)
-    space._holes.insert(16 * PAGE, 4 * PAGE)
-    space._holes.insert(20 * PAGE, 4 * PAGE)
+    hole = tag_at(space, 16)
+    space._holes.remove(hole)
+    space._holes.insert(space._holes._cut(hole, 4 * PAGE))
+    space._holes.insert(hole)
 
 
 def join_across_arenas(space: CoalescingSpace) -> None:
-    for base in (12 * PAGE, 14 * PAGE):
-        space.free(base)
-    space._holes.remove(10 * PAGE, 6 * PAGE)
-    space._holes.remove(16 * PAGE, 8 * PAGE)
-    space._holes.insert(10 * PAGE, 14 * PAGE)
+    for page in (12, 14):
+        space.free(page * PAGE)
+    low, high = tag_at(space, 10), tag_at(space, 16)
+    space._holes.remove(low)
+    space._holes.remove(high)
+    space._holes._absorb(low, high)
+    space._holes.insert(low)
 
 
-def forget_a_hole_by_end(space: CoalescingSpace) -> None:
-    del space._holes.start_of[4 * PAGE]
+def open_the_wall(space: CoalescingSpace) -> None:
+    space._holes.wall.state = HOLE
+
+
+def leave_out_what_follows(space: CoalescingSpace) -> None:
+    tag_at(space, 0).after = tag_at(space, 4)
+
+
+def end_an_arena_early(space: CoalescingSpace) -> None:
+    tag_at(space, 2).after = space._holes.wall
+
+
+def go_round_for_ever(space: CoalescingSpace) -> None:
+    tag_at(space, 6).after = tag_at(space, 0)
+
+
+def follow_itself(space: CoalescingSpace) -> None:
+    tag_at(space, 12).after = tag_at(space, 12)
+
+
+def go_on_in_the_next_arena(space: CoalescingSpace) -> None:
+    tag_at(space, 6).after = tag_at(space, 8)
+
+
+def forget_what_is_before(space: CoalescingSpace) -> None:
+    tag_at(space, 4).before = space._holes.wall
+
+
+def begin_an_arena_behind_its_end(space: CoalescingSpace) -> None:
+    tag_at(space, 8).before = tag_at(space, 6)
+
+
+def precede_itself(space: CoalescingSpace) -> None:
+    tag_at(space, 16).before = tag_at(space, 16)
+
+
+def free_a_buffer_in_its_tag_alone(space: CoalescingSpace) -> None:
+    tag_at(space, 6).state = FREED
+
+
+def take_a_hole_in_its_tag_alone(space: CoalescingSpace) -> None:
+    tag_at(space, 2).state = BUSY
+
+
+def give_a_buffer_no_state(space: CoalescingSpace) -> None:
+    tag_at(space, 0).state = WALL
+
+
+def give_a_hole_no_state(space: CoalescingSpace) -> None:
+    tag_at(space, 2).state = 7
+
+
+def cache_a_buffer_in_its_tag_alone(space: CoalescingSpace) -> None:
+    tag_at(space, 0).state = CACHED
 
 
 def add_a_phantom_buffer(space: CoalescingSpace) -> None:
-    space._busy[17 * PAGE] = PAGE
+    space._at[17 * PAGE] = Tag(17 * PAGE, PAGE, BUSY)
 
 
 def add_a_buffer_nowhere(space: CoalescingSpace) -> None:
-    space._busy[60 * PAGE] = PAGE
+    space._at[60 * PAGE] = Tag(60 * PAGE, PAGE, BUSY, space._holes.wall, space._holes.wall)
 
 
-def lose_a_free(space: CoalescingSpace) -> None:
-    space._frees -= 1
+def forget_a_tag(space: CoalescingSpace) -> None:
+    del space._at[4 * PAGE]
+
+
+def forget_the_first_tag(space: CoalescingSpace) -> None:
+    del space._at[8 * PAGE]
+
+
+def find_a_tag_under_another_base(space: CoalescingSpace) -> None:
+    space._at[3 * PAGE] = tag_at(space, 4)
+
+
+def find_another_tag_under_a_base(space: CoalescingSpace) -> None:
+    space._at[0] = tag_at(space, 4)
+
+
+def lose_an_alloc(space: CoalescingSpace) -> None:
+    space._holes.takes -= 1
+
+
+def remember_a_free_that_never_was(space: CoalescingSpace) -> None:
+    space._holes.freed.add(40 * PAGE)
 
 
 def miscount_mapped(space: CoalescingSpace) -> None:
-    space._mapped += PAGE
+    space._arenas.mapped += PAGE
+    space._arenas.peak += PAGE
 
 
 def shift_by_a_byte(space: CoalescingSpace) -> None:
     # Two neighbouring buffers, with the boundary between them off the quantum; both sums stay.
-    size = space._busy.pop(6 * PAGE)
-    space._busy[4 * PAGE] += 1
-    space._busy[6 * PAGE + 1] = size - 1
+    low, high = tag_at(space, 4), tag_at(space, 6)
+    low.size, high.base, high.size = low.size + 1, high.base + 1, high.size - 1
+    del space._at[6 * PAGE]
+    space._at[high.base] = high
+
+
+def remember_a_free_off_the_quantum(space: CoalescingSpace) -> None:
+    space.free(space.alloc(2 * PAGE))  # the same buffer as before, so that there is one alloc more than bases
+    space._holes.freed.add(PAGE + 1)
 
 
 def lower_the_limit(space: CoalescingSpace) -> None:
-    space._kva_limit = PAGE
+    space._arenas.kva_limit = PAGE
 
 
 def keep_too_many(space: CoalescingSpace) -> None:
-    space._release = EAGER
+    space._arenas.release = EAGER
 
 
 CORRUPTIONS: list[tuple[Callable[[CoalescingSpace], None], str]] = [
     (shrink_a_buffer, "I1"),
     (grow_a_buffer, "I1"),
+    (cut_a_segment_out, "I1"),
     (unmap_an_arena, "I2"),
     (overlap_arenas, "I2"),
     (leave_holes_apart, "I3"),
     (join_across_arenas, "I4"),
-    (forget_a_hole_by_end, "I5"),
+    (open_the_wall, "I4"),
+    (leave_out_what_follows, "I5"),
+    (end_an_arena_early, "I5"),
+    (go_round_for_ever, "I5"),
+    (follow_itself, "I5"),
+    (go_on_in_the_next_arena, "I5"),
+    (forget_what_is_before, "I5"),
+    (begin_an_arena_behind_its_end, "I5"),
+    (precede_itself, "I5"),
+    (free_a_buffer_in_its_tag_alone, "I5"),
+    (take_a_hole_in_its_tag_alone, "I5"),
+    (give_a_buffer_no_state, "I6"),
+    (give_a_hole_no_state, "I6"),
+    (cache_a_buffer_in_its_tag_alone, "I6"),
     (add_a_phantom_buffer, "I6"),
     (add_a_buffer_nowhere, "I6"),
-    (lose_a_free, "I6"),
+    (forget_a_tag, "I6"),
+    (forget_the_first_tag, "I6"),
+    (find_a_tag_under_another_base, "I6"),
+    (find_another_tag_under_a_base, "I6"),
+    (lose_an_alloc, "I6"),
+    (remember_a_free_that_never_was, "I6"),
     (miscount_mapped, "I7"),
     (shift_by_a_byte, "I8"),
+    (remember_a_free_off_the_quantum, "I8"),
     (lower_the_limit, "I9"),
     (keep_too_many, "I10"),
 ]
@@ -133,43 +247,129 @@ def test_each_corruption_is_reported_with_its_code_and_no_other(
     assert all(violation.message for violation in space.violations())
 
 
+@pytest.mark.parametrize("link", ["before", "after"])
+def test_every_wrong_link_is_found(link: str) -> None:
+    """Whichever tag a link leads to instead of the neighbour, that is I5 and nothing else, and the walk comes to an end."""
+    space = make()
+    tags = list(space._at.values())
+    for tag in tags:
+        right = getattr(tag, link)
+        for wrong in [*tags, space._holes.wall, Tag(2 * PAGE, 2 * PAGE, HOLE)]:
+            if wrong is not right:
+                setattr(tag, link, wrong)
+                assert codes(space) == ("I5",), (hex(tag.base), hex(wrong.base))
+        setattr(tag, link, right)
+    space.check()
+
+
+def test_every_wrong_state_is_found() -> None:
+    """Both states of a hole are as good as each other for the checker; any other state breaks an index (I5, I6)."""
+    space = make(cache=1)
+    space.free(space.alloc(PAGE))
+    for tag in list(space._at.values()):
+        right = tag.state
+        for wrong in {BUSY, CACHED, HOLE, FREED, WALL, 7} - {right}:
+            tag.state = wrong
+            if {right, wrong} == {HOLE, FREED}:
+                space.check()
+            else:
+                assert {"I5", "I6"} & set(codes(space)), (hex(tag.base), right, wrong)
+        tag.state = right
+    space.check()
+
+
 @pytest.mark.parametrize("fit", Fit, ids=lambda fit: fit.value)
-def test_every_index_by_size_is_compared(fit: Fit) -> None:
-    """A hole that only the index by size has lost, or has elsewhere, is I5 for every fit."""
+def test_every_index_is_compared(fit: Fit) -> None:
+    """A hole that only the index has lost, or has elsewhere, is I5 for every fit."""
     space = make(fit)
     holes: Any = space._holes
     if hasattr(holes, "tree"):
         holes.tree.remove(2 * PAGE)
         holes.tree.insert(2 * PAGE, PAGE)
     else:
-        bins = holes.bins
-        key = next(key for key, bin_ in bins.items() if 2 * PAGE in bin_)
-        del bins[key][2 * PAGE]
+        hole = tag_at(space, 2)
+        del next(bin_ for bin_ in holes.bins.values() if hole in bin_)[hole]
     assert codes(space) == ("I5",)
 
 
-def test_a_hole_in_a_wrong_class_is_found() -> None:
-    """The class index says which holes it holds, and must be right about the class."""
-    space = make(Fit.INSTANT)
-    bins = space._holes.bins  # type: ignore[attr-defined]
-    del bins[1][2 * PAGE]
-    bins[0] = {2 * PAGE: None}
-    assert codes(space) == ("I5",)
+def test_a_hole_in_the_tree_that_is_none_is_found() -> None:
+    """The tree knows addresses only: one at which nothing begins, or a buffer does, is no hole."""
+    for page in (3, 4):
+        space = make(Fit.FIRST)
+        space._holes.tree.insert(page * PAGE, 2 * PAGE)  # type: ignore[attr-defined]
+        assert codes(space) == ("I5",)
 
 
-def test_a_wrong_largest_hole_is_found() -> None:
-    """It is a figure that callers rely on."""
+def test_a_hole_in_a_wrong_bin_is_found() -> None:
+    """The classes and the exact sizes say which holes they hold, and must be right about them."""
+    classes = make(Fit.INSTANT)
+    bins = classes._holes.bins  # type: ignore[attr-defined]
+    del bins[1][tag_at(classes, 2)]
+    bins[0] = {tag_at(classes, 2): None}
+    assert codes(classes) == ("I5",)
+    sizes = make()
+    bins = sizes._holes.bins  # type: ignore[attr-defined]
+    del bins[2 * PAGE][tag_at(sizes, 2)]
+    bins[8 * PAGE][tag_at(sizes, 2)] = None
+    assert codes(sizes) == ("I5",)
+
+
+def test_a_list_of_sizes_that_is_not_that_of_the_bins_is_found() -> None:
+    """A search would stumble over a size without a bin, and pass over a bin without its size."""
     space = make()
     space._holes.sizes.append(100 * PAGE)  # type: ignore[attr-defined]
+    assert codes(space) == ("I5",)
     space._holes.bins[100 * PAGE] = {}  # type: ignore[attr-defined]
+    space.check()  # a bin may be empty
+    del space._holes.sizes[0]  # type: ignore[attr-defined]
     assert codes(space) == ("I5",)
 
 
-def test_an_address_cached_twice_is_found() -> None:
-    """It would be handed out twice."""
-    space = make(cache=2)
+def cache_twice(space: CoalescingSpace) -> None:
     space._cache[2 * PAGE].append(space._cache[2 * PAGE][0])
-    assert "I6" in codes(space)
+
+
+def lose_what_is_cached(space: CoalescingSpace) -> None:
+    space._cache[2 * PAGE].pop()
+
+
+def cache_under_another_size(space: CoalescingSpace) -> None:
+    space._cache[PAGE] = [space._cache[2 * PAGE].pop()]
+
+
+def cache_what_is_live(space: CoalescingSpace) -> None:
+    space._cache[2 * PAGE].append(tag_at(space, 0))
+
+
+def cache_a_tag_of_no_arena(space: CoalescingSpace) -> None:
+    space._cache[2 * PAGE].append(Tag(60 * PAGE, 2 * PAGE, CACHED))
+
+
+def cache_too_much(space: CoalescingSpace) -> None:
+    space._quantum_cache = PAGE
+
+
+def revive_what_is_cached(space: CoalescingSpace) -> None:
+    tag_at(space, 2).state = BUSY
+
+
+@pytest.mark.parametrize(
+    "corrupt",
+    [
+        cache_twice,
+        lose_what_is_cached,
+        cache_under_another_size,
+        cache_what_is_live,
+        cache_a_tag_of_no_arena,
+        cache_too_much,
+        revive_what_is_cached,
+    ],
+)
+def test_the_stacks_hold_what_is_cached_and_nothing_else(corrupt: Callable[[CoalescingSpace], None]) -> None:
+    """What is on a stack twice or wrongly would be handed out wrongly, and what is on none never again."""
+    space = make(cache=2)
+    corrupt(space)
+    assert codes(space) == ("I6",)
 
 
 PER_PIPE: list[tuple[Callable[[PerPipeSpace, KernelMap], None], str]] = [
@@ -228,9 +428,9 @@ def test_a_broken_search_tree_is_found(corrupt: str) -> None:
 
 
 def test_a_hole_in_two_bins_and_bins_that_are_empty_are_found() -> None:
-    """The bins must hold each hole once, and the list of sizes must be that of the bins."""
+    """The bins must hold each hole once, and nothing else; a class without holes has no bin."""
     twice = make()
-    twice._holes.bins[8 * PAGE][2 * PAGE] = None  # type: ignore[attr-defined]
+    twice._holes.bins[8 * PAGE][tag_at(twice, 2)] = None  # type: ignore[attr-defined]
     assert codes(twice) == ("I5",)
     listed = make()
     listed._holes.sizes.insert(0, listed._holes.sizes[0])  # type: ignore[attr-defined]
@@ -239,23 +439,24 @@ def test_a_hole_in_two_bins_and_bins_that_are_empty_are_found() -> None:
     classes._holes.bins[77] = {}  # type: ignore[attr-defined]
     assert codes(classes) == ("I5",)
     stray = make(Fit.CLASS_BEST)
-    stray._holes.bins[1][100 * PAGE] = None  # type: ignore[attr-defined]
+    stray._holes.bins[1][Tag(100 * PAGE, 2 * PAGE, HOLE)] = None  # type: ignore[attr-defined]
     assert codes(stray) == ("I5",)
 
 
-@pytest.mark.parametrize(("name", "value"), [("_peak_mapped", 0), ("_imports", 9), ("_smallest_arena", 1 << 40)])
+@pytest.mark.parametrize(("name", "value"), [("peak", 0), ("imports", 9), ("releases", 9)])
 def test_figures_about_arenas_are_recomputed(name: str, value: int) -> None:
     """They are I7."""
     space = make()
-    setattr(space, name, value)
+    setattr(space._arenas, name, value)
     assert codes(space) == ("I7",)
 
 
 def test_a_space_without_its_arenas_is_reported_not_a_crash() -> None:
     """Even the picture can be drawn."""
     space = make()
-    space._arenas.clear()
-    assert {"I1", "I4", "I6", "I7"} <= set(codes(space))
+    space._arenas.size_at.clear()
+    assert codes(space) == ("I5", "I6", "I7")
+    assert space.render() == "no arena is mapped"
 
 
 def test_the_oracle_checks_itself() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from coalloc import RETAIN, CoalescingSpace, Fit, InvariantViolation, NoSpaceError
 from coalloc.errors import CoallocError
+from coalloc.space.holes import FREED, WALL
 from tests.stateful.model import PAGE, Twin
 
 
@@ -18,11 +19,12 @@ class ForgetsTheHoleBehind(CoalescingSpace):
     __slots__ = ()
 
     def free(self, base: int) -> None:
-        end = base + self.size_of(base)
-        behind = self._holes.size_at.pop(end, None)
+        behind = self._tag_of(base).after
+        state = behind.state
+        if state > 0:
+            behind.state = WALL
         super().free(base)
-        if behind is not None:
-            self._holes.size_at[end] = behind
+        behind.state = state
 
 
 class TakesTheOldest(CoalescingSpace):
@@ -32,7 +34,7 @@ class TakesTheOldest(CoalescingSpace):
 
     def alloc(self, size: int) -> int:
         for bin_ in getattr(self._holes, "bins", {}).values():
-            bin_.update({base: bin_.pop(base) for base in reversed(list(bin_))})
+            bin_.update({hole: bin_.pop(hole) for hole in reversed(list(bin_))})
         return super().alloc(size)
 
 
@@ -42,10 +44,9 @@ class NeverCoalesces(CoalescingSpace):
     __slots__ = ()
 
     def free(self, base: int) -> None:
-        size = self.size_of(base)
-        self._busy[base] = 0
-        self._frees += 1
-        self._holes.insert(base, size)
+        tag = self._tag_of(base)
+        tag.state = FREED
+        self._holes.insert(tag)
 
 
 class AlwaysRefuses(CoalescingSpace):
@@ -63,8 +64,8 @@ class NeverReuses(CoalescingSpace):
     __slots__ = ()
 
     def free(self, base: int) -> None:
-        self._busy[base] = 0
-        self._frees += 1
+        tag = self._at.pop(base)
+        tag.before.after, tag.after.before = tag.after, tag.before
 
 
 class DoesNotDrain(CoalescingSpace):
@@ -85,8 +86,8 @@ class LosesAHoleWhenItRefuses(CoalescingSpace):
         try:
             return super().alloc(size)
         except CoallocError:
-            for base, hole in list(self._holes.size_at.items())[:1]:
-                self._holes.remove(base, hole)
+            for hole in list(self._holes)[:1]:
+                self._holes.remove(hole)
             raise
 
 
@@ -99,7 +100,7 @@ class ChargesBeforeItKnows(CoalescingSpace):
         try:
             return super().alloc(size)
         except CoallocError:
-            self._mapped += PAGE
+            self._arenas.mapped += PAGE
             raise
 
 
@@ -109,11 +110,12 @@ class MapsBeyondTheLimit(CoalescingSpace):
     __slots__ = ()
 
     def alloc(self, size: int) -> int:
-        limit, self._kva_limit = self._kva_limit, self._kva_limit + PAGE
+        limit = self._arenas.kva_limit
+        self._arenas.kva_limit += PAGE
         try:
             return super().alloc(size)
         finally:
-            self._kva_limit = limit
+            self._arenas.kva_limit = limit
 
 
 class KeepsEveryArena(CoalescingSpace):
@@ -121,7 +123,7 @@ class KeepsEveryArena(CoalescingSpace):
 
     __slots__ = ()
 
-    def _settle(self, address: int) -> None:
+    def _settle(self, arena: int) -> None:
         pass
 
 
@@ -157,9 +159,15 @@ class MergesAcrossArenas(CoalescingSpace):
     __slots__ = ()
 
     def free(self, base: int) -> None:
-        self._holes.walls = ()
         super().free(base)
-        self._holes.walls = self._arenas
+        for hole in list(self._holes):
+            behind = self._at.get(hole.end)
+            if hole.after is self._holes.wall and behind is not None and behind.state > 0:
+                self._holes.remove(hole)
+                self._holes.remove(behind)
+                self._holes._absorb(hole, behind)
+                self._holes.insert(hole)
+                break
 
 
 PLANTED: list[type[CoalescingSpace]] = [

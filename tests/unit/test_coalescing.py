@@ -454,6 +454,32 @@ def test_a_source_that_lies_is_found_out() -> None:
         odd.alloc(PAGE)
 
 
+class Stubborn(KernelMap):
+    """A source that takes nothing back while it is told not to."""
+
+    stubborn = False
+
+    def unmap(self, base: int, size: int) -> None:
+        if self.stubborn:
+            raise RuntimeError("not now")
+        super().unmap(base, size)
+
+
+def test_an_arena_that_the_source_does_not_take_back_stays_among_the_idle_ones() -> None:
+    """After a reclaim that fails halfway, the next free still keeps no more idle arenas than the rule allows (I10)."""
+    source = Stubborn(size=8 * PAGE)
+    space = CoalescingSpace(source, kva_limit=8 * PAGE, arena_size=4 * PAGE)
+    first, second = space.alloc(4 * PAGE), space.alloc(4 * PAGE)
+    space.free(second)
+    source.stubborn = True
+    with pytest.raises(RuntimeError):
+        space.reclaim()
+    source.stubborn = False
+    space.free(first)
+    space.check()
+    assert space.stats().mapped == 4 * PAGE
+
+
 def test_render_draws_every_kind_of_segment() -> None:
     """One line an arena, one character an equal share."""
     space = make(pages=8, arena=8, quantum_cache=PAGE)
