@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from coalloc.pipes.design import Design
     from coalloc.pipes.eras import Era, KernelState
     from coalloc.pipes.linux import LinuxPipe, LinuxPipes
-    from coalloc.pipes.machine import PipeCounters
     from coalloc.pipes.pair import PipePair
+    from coalloc.pipes.protocol import PipeCounters
     from coalloc.pipes.states import ERAS, KERNELS, STATES
     from coalloc.pipes.system import PipeSystem
     from coalloc.sched.clock import SimClock
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from coalloc.space.cached import CachedSpace
     from coalloc.space.cells import CellSpace
     from coalloc.space.coalescing import CoalescingSpace
-    from coalloc.space.permap import PerPipeSpace
+    from coalloc.space.perpipe import PerPipeSpace
     from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
     from coalloc.space.vmem import VmemSpace
     from coalloc.units import PAGE_SIZE, GiB, KiB, MiB, format_size, parse_size
@@ -93,13 +93,13 @@ else:
             "coalloc.pipes.states": "ERAS KERNELS STATES",
             "coalloc.pipes.linux": "LinuxPipe LinuxPipes",
             "coalloc.pipes.pair": "PipePair",
-            "coalloc.pipes.machine": "PipeCounters",
+            "coalloc.pipes.protocol": "PipeCounters",
             "coalloc.pipes.system": "PipeSystem",
             "coalloc.space.buddy": "BuddySpace",
             "coalloc.space.cached": "CachedSpace",
             "coalloc.space.cells": "CellSpace",
             "coalloc.space.coalescing": "CoalescingSpace",
-            "coalloc.space.permap": "PerPipeSpace",
+            "coalloc.space.perpipe": "PerPipeSpace",
             "coalloc.space.protocol": "ConstrainedSpace Kind Segment Space SpaceStats",
             "coalloc.space.vmem": "VmemSpace",
             "coalloc.units": "PAGE_SIZE GiB KiB MiB format_size parse_size",

@@ -24,7 +24,7 @@ from coalloc.pipes.states import KERNELS
 from coalloc.space.buddy import BuddySpace
 from coalloc.space.cached import CachedSpace
 from coalloc.space.coalescing import CoalescingSpace
-from coalloc.space.permap import PerPipeSpace
+from coalloc.space.perpipe import PerPipeSpace
 from coalloc.space.protocol import Space
 from coalloc.space.vmem import VmemSpace
 from coalloc.vm.kernelmap import KernelMap

@@ -15,6 +15,7 @@ import attrs
 
 __all__ = [
     "BadFreeError",
+    "Change",
     "CoallocError",
     "ExhaustionError",
     "Explanation",
@@ -203,21 +204,32 @@ class HoleVerdict:
         return f"{self.base:#x}+{self.size}: {self.rule.value}"
 
 
+class Change(enum.StrEnum):
+    """What a remedy changes: the size asked for, the limit, or a constraint."""
+
+    SIZE = "size"
+    KVA_LIMIT = "kva_limit"
+    ALIGN = "align"
+    NOCROSS = "nocross"
+    LO = "lo"
+    HI = "hi"
+
+
 @attrs.frozen
 class Remedy:
     """The smallest change of one quantity that would make the refused request succeed.
 
-    ``what`` is ``"size"``, ``"kva_limit"`` or the name of a constraint; ``value`` is what it would have to be.  Each was tried
+    ``what`` is the quantity (its name will do); ``value`` is what it would have to be.  Each was tried
     on the state that refused, and the next smaller change fails there.  Two things it cannot know: where the source would
     put an arena (a constrained request's limit is one that suffices wherever that is), and what a source that is a space
     itself could give after draining its caches (there may then be a better remedy).
     """
 
-    what: str
+    what: Change = attrs.field(converter=Change)
     value: int
 
     def __str__(self) -> str:
-        verb = {"size": "ask for at most", "kva_limit": "raise kva_limit to"}.get(self.what)
+        verb = {Change.SIZE: "ask for at most", Change.KVA_LIMIT: "raise kva_limit to"}.get(self.what)
         return f"{verb} {self.value}" if verb else f"set {self.what} to {self.value}"
 
 

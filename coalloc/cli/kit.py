@@ -12,7 +12,7 @@ import typer
 from coalloc.cli.common import Bar, JsonOption, SeedOption, new_table, note, print_json, print_table
 from coalloc.contract import Contract
 from coalloc.errors import CoallocError, InvalidRequestError, ProgramError
-from coalloc.testing.check import Report
+from coalloc.testing.check import Report, Ruling
 from coalloc.testing.contracts import describe_contract, parse_contract
 from coalloc.testing.explore import Exploration
 from coalloc.testing.isolate import (
@@ -26,7 +26,7 @@ from coalloc.testing.isolate import (
 )
 from coalloc.testing.matrix import Kill, matrix_text, not_applicable_text
 from coalloc.testing.mutants import MUTANTS, NOT_APPLICABLE
-from coalloc.testing.programs import Found
+from coalloc.testing.programs import Counterexample
 from coalloc.testing.steps import CheckProgram, dumps, loads
 
 __all__ = ["check", "explore", "mutants", "soak"]
@@ -135,13 +135,13 @@ def _print_report(target: str, report: Report) -> None:
     print(f"{report.programs:,} programs, {report.operations:,} operations, seed {report.seed}\n")
     table = new_table()
     table.show_header = False
-    styles = {"broken": "bold red", "held": "green"}
+    styles = {Ruling.BROKEN: "bold red", Ruling.HELD: "green"}
     for verdict in report.verdicts:
-        shown = verdict.note if verdict.state != "broken" else ""
-        style = styles.get(verdict.state, "dim")
-        table.add_row(verdict.property.name, verdict.property.value, f"[{style}]{verdict.state}[/]", shown)
+        shown = verdict.note if verdict.ruling is not Ruling.BROKEN else ""
+        style = styles.get(verdict.ruling, "dim")
+        table.add_row(verdict.property.name, verdict.property.value, f"[{style}]{verdict.ruling.value}[/]", shown)
     print_table(table)
-    broken = [verdict for verdict in report.verdicts if verdict.state == "broken"]
+    broken = [verdict for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
     for verdict in broken:
         print(f"\n{verdict.property.name} is broken: {verdict.note}")
         if verdict.found is not None:
@@ -149,7 +149,7 @@ def _print_report(target: str, report: Report) -> None:
     print("\nconforms" if not broken else f"\ndoes not conform: {', '.join(v.property.name for v in broken)}")
 
 
-def _print_program(target: str, contract: Contract | None, found: Found) -> None:
+def _print_program(target: str, contract: Contract | None, found: Counterexample) -> None:
     """Print a program as text, and as Python."""
     print("\n  as a check program (coalloc check --program FILE):\n")
     print(_indented(dumps(found.program)))
@@ -327,7 +327,7 @@ def _explored(target: str, pages: int, ops: int, explorations: list[Exploration]
     }
 
 
-def _counterexample(found: Found) -> dict[str, str]:
+def _counterexample(found: Counterexample) -> dict[str, str]:
     program: CheckProgram = found.program
     return {"property": found.breach.property.name, "message": found.breach.message, "program": dumps(program)}
 

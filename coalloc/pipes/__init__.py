@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from coalloc.pipes.eras import Backing, Era, Growth, KernelState, LinuxState
     from coalloc.pipes.half import Half, Present
     from coalloc.pipes.linux import LinuxPipe, LinuxPipes
-    from coalloc.pipes.machine import Pipe, PipeCounters, PipeMachine
     from coalloc.pipes.pair import PipePair
+    from coalloc.pipes.protocol import Pipe, PipeCounters, Pipes
     from coalloc.pipes.states import ERAS, KERNELS, STATES
     from coalloc.pipes.surroundings import Surroundings
     from coalloc.pipes.system import PipeSystem
@@ -28,7 +28,7 @@ else:
             "coalloc.pipes.linux": "LinuxPipe LinuxPipes",
             "coalloc.pipes.buffers": "Buffers",
             "coalloc.pipes.half": "Half Present",
-            "coalloc.pipes.machine": "Pipe PipeCounters PipeMachine",
+            "coalloc.pipes.protocol": "Pipe PipeCounters Pipes",
             "coalloc.pipes.pair": "PipePair",
             "coalloc.pipes.states": "ERAS KERNELS STATES",
             "coalloc.pipes.surroundings": "Surroundings",
@@ -59,7 +59,7 @@ __all__ = [
     "Owner",
     "Pipe",
     "PipeCounters",
-    "PipeMachine",
+    "Pipes",
     "PipePair",
     "PipeSystem",
     "Present",

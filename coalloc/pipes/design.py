@@ -14,12 +14,12 @@ import attrs
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.eras import Era, KernelState, LinuxState
 from coalloc.pipes.linux import LinuxPipes
-from coalloc.pipes.machine import PipeMachine
+from coalloc.pipes.protocol import Pipes
 from coalloc.pipes.states import STATES
 from coalloc.pipes.system import PipeSystem
 from coalloc.sched.clock import SimClock
 from coalloc.space.adapter import adapted
-from coalloc.space.permap import PerPipeSpace
+from coalloc.space.perpipe import PerPipeSpace
 from coalloc.space.protocol import Space
 from coalloc.units import PAGE_SIZE, GiB, require_size, round_up
 from coalloc.vm.kernelmap import KernelMap
@@ -86,7 +86,7 @@ class Design:
         )
         return Bench(kernel, adapted(self.make_space(policy, kernel, size), kernel, limit=size))
 
-    def pipes(self, state: KernelState, space: Space, limit: int, clock: SimClock | None = None) -> PipeMachine:
+    def pipes(self, state: KernelState, space: Space, limit: int, clock: SimClock | None = None) -> Pipes:
         """Build the pipe system over a space, with a clock of its own if there is none."""
         return pipes_of(self.policy(state), space, limit, clock, resize_in_place=self.resize_in_place)
 
@@ -101,7 +101,7 @@ class Design:
 
 def pipes_of(
     state: KernelState, space: Space, limit: int, clock: SimClock | None = None, *, resize_in_place: bool = False
-) -> PipeMachine:
+) -> Pipes:
     """Build the pipes of a kernel state over a space.
 
     Args:

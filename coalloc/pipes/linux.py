@@ -22,7 +22,7 @@ import attrs
 
 from coalloc.errors import ExhaustionError, InvalidRequestError, InvariantViolation, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
-from coalloc.pipes.machine import PipeCounters
+from coalloc.pipes.protocol import PipeCounters
 from coalloc.sched.clock import SimClock
 from coalloc.space.protocol import Space
 from coalloc.units import PAGE_SIZE

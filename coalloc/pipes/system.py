@@ -10,8 +10,8 @@ from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.buffers import Buffers
 from coalloc.pipes.eras import Era
 from coalloc.pipes.half import Half
-from coalloc.pipes.machine import PipeCounters
 from coalloc.pipes.pair import PipePair
+from coalloc.pipes.protocol import PipeCounters
 from coalloc.sched.clock import SimClock
 from coalloc.space.protocol import Space
 

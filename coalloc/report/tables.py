@@ -23,7 +23,7 @@ class Row:
     ratios: tuple[str, ...]
 
 
-def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float]:
+def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float | None]:
     """Return the figures of one design by name; sizes in bytes, costs in nanoseconds.
 
     ``estimated_cost_ns`` is an estimate from counts and prices, everything else is exact.
@@ -74,6 +74,12 @@ _LABELS: Final = {
     "blocked_writes": "writes that had to wait",
     "estimated_cost_ns": "estimated cost, ms",
 }
+
+
+def _whole(value: float) -> str:
+    return f"{value:,}"
+
+
 _PIPES_ONLY: Final = frozenset({"pipes_created", "pipes_refused", "blocked_writes"})
 _SPACES_ONLY: Final = frozenset({"allocs_refused"})
 _FORMATS: Final[dict[str, Callable[[float], str]]] = {
@@ -105,7 +111,7 @@ def comparison_rows(program: Program, outcomes: Sequence[Outcome], costs: CostMo
         if name in left_out:
             continue
         values = [design[name] for design in figures]
-        write = _FORMATS.get(name, lambda value: f"{value:,}")
+        write = _FORMATS.get(name, _whole)
         ratios = [format_ratio(value, values[0]) for value in values]
         written = tuple("not known" if value is None else write(value) for value in values)
         rows.append(Row(label, written, tuple(ratios)))

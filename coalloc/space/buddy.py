@@ -21,7 +21,7 @@ from coalloc.errors import (
     Violation,
 )
 from coalloc.space.arenas import Arenas
-from coalloc.space.handles import bad_free, require_multiple, require_quantum
+from coalloc.space.checks import bad_free, require_multiple, require_quantum
 from coalloc.space.picture import draw
 from coalloc.space.placement import Placement, rounded
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats

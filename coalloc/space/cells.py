@@ -24,6 +24,7 @@ from coalloc.contract import (
 )
 from coalloc.errors import (
     BadFreeError,
+    Change,
     Explanation,
     FreeFault,
     HoleVerdict,
@@ -314,7 +315,7 @@ class CellSpace:
             size,
             tuple(HoleVerdict(*hole, spec.rule_against(self.state, hole, size, bounds)) for hole in holes),
             "the oracle's range is fixed",
-            (Remedy("size", largest),) if 0 < largest < size else (),
+            (Remedy(Change.SIZE, largest),) if 0 < largest < size else (),
         )
         return NoSpaceError(
             size,

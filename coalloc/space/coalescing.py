@@ -63,7 +63,7 @@ from coalloc.errors import (
 )
 from coalloc.extent import Extent
 from coalloc.space.arenas import Arenas
-from coalloc.space.handles import bad_free, require_multiple, require_quantum
+from coalloc.space.checks import bad_free, require_multiple, require_quantum
 from coalloc.space.holes import BUSY, CACHED, FREED, HOLE, WALL, Holes, SizeHoles, Tag, make_holes
 from coalloc.space.picture import draw
 from coalloc.space.placement import Placement

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from coalloc.contract import Geometry
-from coalloc.errors import ExhaustionError, Explanation, HoleVerdict, KvaLimitError, NoSpaceError, Remedy
+from coalloc.errors import Change, ExhaustionError, Explanation, HoleVerdict, KvaLimitError, NoSpaceError, Remedy
 from coalloc.space.placement import Placement, rounded
 from coalloc.units import MAX_ADDRESS, round_down, round_up
 
@@ -84,28 +84,28 @@ class Refusal:
 
         smaller = _last(fits_smaller, request.size // quantum - 1)
         if smaller:
-            yield Remedy("size", smaller * quantum)
+            yield Remedy(Change.SIZE, smaller * quantum)
         sure = round_up(request.sure_size, self.granule)
         unbounded = request.lo == 0 and request.hi == MAX_ADDRESS
         if request.possible and unbounded and self._headroom < sure <= self.available:
-            yield Remedy("kva_limit", self.mapped + sure)
+            yield Remedy(Change.KVA_LIMIT, self.mapped + sure)
         align = request.align // 2
         while align >= max(quantum, request.phase + 1):
             if self._fits(attrs.evolve(request, align=align)):
-                yield Remedy("align", align)
+                yield Remedy(Change.ALIGN, align)
                 break
             align //= 2
         if request.nocross:
             wider = [1 << bit for bit in range(request.nocross.bit_length(), 64)]
             for nocross in (*wider, 0):
                 if self._fits(attrs.evolve(request, nocross=nocross)):
-                    yield Remedy("nocross", nocross)
+                    yield Remedy(Change.NOCROSS, nocross)
                     break
         if request.lo and self._fits(attrs.evolve(request, lo=0)):
-            yield Remedy("lo", _last(lambda lo: self._fits(attrs.evolve(request, lo=lo)), request.lo - 1))
+            yield Remedy(Change.LO, _last(lambda lo: self._fits(attrs.evolve(request, lo=lo)), request.lo - 1))
         if request.hi < MAX_ADDRESS and self._fits(attrs.evolve(request, hi=MAX_ADDRESS)):
             lower = _last(lambda n: self._fits(attrs.evolve(request, hi=MAX_ADDRESS - n)), MAX_ADDRESS - request.hi - 1)
-            yield Remedy("hi", MAX_ADDRESS - lower)
+            yield Remedy(Change.HI, MAX_ADDRESS - lower)
 
     def _fits(self, request: Placement) -> bool:
         """Tell whether a hole admits the request, or an arena that may be imported is sure to."""

@@ -36,7 +36,7 @@ from coalloc.errors import (
 )
 from coalloc.extent import Extent
 from coalloc.space.arenas import Arenas
-from coalloc.space.handles import bad_free, require_multiple, require_quantum
+from coalloc.space.checks import bad_free, require_multiple, require_quantum
 from coalloc.space.holes import size_class
 from coalloc.space.picture import draw
 from coalloc.space.placement import Placement

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coalloc.testing.check import Report, Verdict, check_space
+from coalloc.testing.check import Report, Ruling, Verdict, check_space
 from coalloc.testing.explore import Exploration, explore, explore_pipes
 from coalloc.testing.judge import Judge
 from coalloc.testing.matrix import Kill, kill, matrix_text
 from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import MUTANTS, NOT_APPLICABLE, Mutant
-from coalloc.testing.programs import Found, random_program, run_program
+from coalloc.testing.programs import Counterexample, random_program, run_program
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.soak import SoakResult, soak
 from coalloc.testing.source import WatchedSource
-from coalloc.testing.steps import CheckProgram, Do, Setting, Step, dumps, loads
+from coalloc.testing.steps import Action, CheckProgram, Step, World, dumps, loads
 from coalloc.testing.subject import Subject
 from coalloc.testing.subjects import SUBJECTS
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from coalloc.testing.statemachine import conformance
 
 __all__ = [
+    "Action",
     "Breach",
     "CheckProgram",
-    "Do",
     "Exploration",
-    "Found",
+    "Counterexample",
     "Judge",
     "Kill",
     "MUTANTS",
@@ -37,13 +37,14 @@ __all__ = [
     "NOT_APPLICABLE",
     "Property",
     "Report",
+    "Ruling",
     "SUBJECTS",
-    "Setting",
     "SoakResult",
     "Step",
     "Subject",
     "Verdict",
     "WatchedSource",
+    "World",
     "check_space",
     "conformance",
     "dumps",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import textwrap
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -14,13 +15,13 @@ from coalloc.testing.contracts import describe_contract
 from coalloc.testing.directed import CHECKS, CheckFailed, NotPromised
 from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import MUTANTS
-from coalloc.testing.programs import Found, random_program, run_program
+from coalloc.testing.programs import Counterexample, random_program, run_program
 from coalloc.testing.properties import Breach, Property
-from coalloc.testing.steps import Do, Setting, dumps
+from coalloc.testing.steps import Action, World, dumps
 from coalloc.testing.subject import MakeSpace, Subject, make
 from coalloc.testing.subjects import SUBJECTS
 
-__all__ = ["Report", "Verdict", "as_python", "check_space"]
+__all__ = ["Report", "Ruling", "Verdict", "as_python", "check_space"]
 
 UNJUDGED: Final[Mapping[Capability, str]] = {
     Capability.SIZE_OF: "no size of a live buffer is compared",
@@ -42,14 +43,23 @@ _DEEP_EVERY: Final = 10
 """In a long one, all that can be seen is compared after so many steps."""
 
 
+class Ruling(enum.Enum):
+    """What became of a property."""
+
+    HELD = "held"
+    BROKEN = "broken"
+    NOT_PROMISED = "not promised"
+    NOT_CHECKED = "not checked"
+
+
 @attrs.frozen
 class Verdict:
-    """What became of one property: held, broken or not promised; ``note`` says why, or on what it rests."""
+    """What became of one property; ``note`` says why, or on what it rests."""
 
     property: Property
-    state: str
+    ruling: Ruling
     note: str = ""
-    found: Found | None = None
+    found: Counterexample | None = None
 
 
 @attrs.frozen
@@ -83,7 +93,7 @@ class Report:
     @property
     def conforms(self) -> bool:
         """Whether nothing is broken."""
-        return all(verdict.state != "broken" for verdict in self.verdicts)
+        return all(verdict.ruling is not Ruling.BROKEN for verdict in self.verdicts)
 
     def as_dict(self) -> dict[str, object]:
         """Return the report as plain data, for JSON."""
@@ -97,7 +107,7 @@ class Report:
             "properties": {
                 verdict.property.name: {
                     "title": verdict.property.value,
-                    "state": verdict.state,
+                    "state": verdict.ruling.value,
                     "note": verdict.note,
                     "program": dumps(verdict.found.program) if verdict.found is not None else None,
                 }
@@ -134,15 +144,15 @@ def check_space(
     if type(examples) is not int or examples < 1:
         raise InvalidRequestError("examples", examples, "must be an int >= 1")
     under_test = subject or Subject(make_space, contract)
-    broken: dict[Property, Found | Breach] = {}
+    broken: dict[Property, Counterexample | Breach] = {}
     try:
         declared = under_test.declared
     except Breach as breach:
         declared = contract or Contract(fit=None)
         verdicts = tuple(
-            Verdict(item, "broken", breach.message)
+            Verdict(item, Ruling.BROKEN, breach.message)
             if item is breach.property
-            else Verdict(item, "not checked", "the allocator cannot be made")
+            else Verdict(item, Ruling.NOT_CHECKED, "the allocator cannot be made")
             for item in Property
         )
         return Report(declared, verdicts, 0, 0, seed)
@@ -175,7 +185,7 @@ def check_space(
             pass
         except CheckFailed as failed:
             if failed.property not in broken:
-                found = Found(failed.program, Breach(failed.property, failed.message))
+                found = Counterexample(failed.program, Breach(failed.property, failed.message))
                 broken[failed.property] = minimise(under_test, found, run=failed.again)
         except Breach as breach:
             broken.setdefault(breach.property, breach)
@@ -189,7 +199,7 @@ def check_space(
 def _verdicts(
     can: frozenset[Capability],
     contract: Contract,
-    broken: dict[Property, Found | Breach],
+    broken: dict[Property, Counterexample | Breach],
     notes: dict[Property, list[str]],
 ) -> tuple[Verdict, ...]:
     excuses = _not_promised(can, contract)
@@ -197,21 +207,21 @@ def _verdicts(
     for item in Property:
         if item in broken:
             found = broken[item]
-            if isinstance(found, Found):
-                verdicts.append(Verdict(item, "broken", found.breach.message, found))
+            if isinstance(found, Counterexample):
+                verdicts.append(Verdict(item, Ruling.BROKEN, found.breach.message, found))
             else:
-                verdicts.append(Verdict(item, "broken", found.message))
+                verdicts.append(Verdict(item, Ruling.BROKEN, found.message))
         elif item in excuses:
-            verdicts.append(Verdict(item, "not promised", excuses[item]))
+            verdicts.append(Verdict(item, Ruling.NOT_PROMISED, excuses[item]))
         else:
-            verdicts.append(Verdict(item, "held", ", ".join(notes.get(item, []))))
+            verdicts.append(Verdict(item, Ruling.HELD, ", ".join(notes.get(item, []))))
     return tuple(verdicts)
 
 
 def _capabilities(subject: Subject) -> frozenset[Capability]:
     """Return what an allocator made in a usual world can do; nothing, if it cannot be made."""
     try:
-        return capabilities_of(make(subject.make_space, Setting())[1])
+        return capabilities_of(make(subject.make_space, World())[1])
     except Breach:
         return frozenset()
 
@@ -246,7 +256,7 @@ def _not_promised(can: frozenset[Capability], contract: Contract) -> dict[Proper
     return excuses
 
 
-def as_python(target: str, subject: Subject, found: Found) -> str:
+def as_python(target: str, subject: Subject, found: Counterexample) -> str:
     """Return a program as Python that makes the same calls.
 
     Args:
@@ -258,7 +268,7 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
 
     where, _, attribute = target.rpartition(":")
     mutants = {f"M{number}": f"MUTANTS[{number}].make_space" for number in MUTANTS}
-    setting = found.program.setting
+    world = found.program.world
     lines, watched = [], "from coalloc.testing import WatchedSource"
     if where.endswith(".py"):
         folder, _, stem = where.removesuffix(".py").rpartition("/")
@@ -270,9 +280,9 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
         by_name = "MUTANTS, " if target in mutants else "SUBJECTS, " if target in SUBJECTS else ""
         watched = f"from coalloc.testing import {by_name}WatchedSource"
         lines += [] if by_name else ["from coalloc.designs import find"]
-    options = {name: str(value).upper() for name, value in setting.options}
+    options = {name: str(value).upper() for name, value in world.options}
     names = {value.partition("(")[0] for name, value in options.items() if name == "release"}
-    if any(step.do is Do.RESERVE for step in found.program.steps):
+    if any(step.action is Action.RESERVE for step in found.program.steps):
         names.add("Extent")
     if names:
         lines.append(f"from coalloc import {', '.join(sorted(names))}")
@@ -282,16 +292,16 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
         if where
         else mutants.get(target, f"SUBJECTS[{target!r}]" if target in SUBJECTS else f"find({target!r}).factory")
     )
-    size = setting.room * setting.granule
-    lines.append(f"source = WatchedSource(base={setting.base:#x}, size={size}, granule={setting.granule})")
-    keywords = [f"kva_limit={setting.kva_limit}"] if "kva_limit" in subject.accepted else []
-    if setting.arena and "arena_size" in subject.accepted:
-        keywords.append(f"arena_size={setting.arena * setting.granule}")
+    size = world.room * world.granule
+    lines.append(f"source = WatchedSource(base={world.base:#x}, size={size}, granule={world.granule})")
+    keywords = [f"kva_limit={world.kva_limit}"] if "kva_limit" in subject.accepted else []
+    if world.arena and "arena_size" in subject.accepted:
+        keywords.append(f"arena_size={world.arena * world.granule}")
     keywords += [f"{name}={value}" for name, value in options.items()]
     lines.append(f"space = {called}({', '.join(['source', *keywords])})")
     outcomes: list[str] = []
     try:
-        judge = Judge(subject, setting)
+        judge = Judge(subject, world)
         outcomes = judge.outcomes
         for step in found.program.steps:
             judge.do(step)
@@ -300,7 +310,7 @@ def as_python(target: str, subject: Subject, found: Found) -> str:
     for number, step in enumerate(found.program.steps):
         outcome = outcomes[number] if number < len(outcomes) else ""
         last = number == len(found.program.steps) - 1
-        call = _call_of(step.do.value, step.buffer, step.size, step.at, step.bounds)
+        call = _call_of(step.action.value, step.buffer, step.size, step.at, step.bounds)
         if call is None or outcome == "passed over":
             continue
         if outcome == "refused" and not last:

@@ -23,7 +23,7 @@ from coalloc.testing.judge import Judge
 from coalloc.testing.lines import count_lines
 from coalloc.testing.programs import random_program, run_program
 from coalloc.testing.properties import Breach, Property
-from coalloc.testing.steps import CheckProgram, Do, Setting, Step
+from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject, make
 from coalloc.workload.generators import play_robson
 
@@ -75,13 +75,13 @@ def _play(judge: Judge, steps: Iterable[Step]) -> None:
         for step in steps:
             judge.do(step)
     except Breach as breach:
-        raise CheckFailed(breach, CheckProgram(judge.setting, tuple(judge.steps))) from None
+        raise CheckFailed(breach, CheckProgram(judge.world, tuple(judge.steps))) from None
 
 
-def _roomy(subject: Subject, quanta: int, *, base: int = 0, granule: int = 4096) -> Setting:
-    """Return a setting whose one arena holds so many granules."""
+def _roomy(subject: Subject, quanta: int, *, base: int = 0, granule: int = 4096) -> World:
+    """Return a world whose one arena holds so many granules."""
     arena = quanta if "arena_size" in subject.accepted else 0
-    return Setting(limit=quanta, room=quanta, base=base, arena=arena, granule=granule)
+    return World(limit=quanta, room=quanta, base=base, arena=arena, granule=granule)
 
 
 # --- P14: the ends -----------------------------------------------------------------------------------------
@@ -90,9 +90,9 @@ def _roomy(subject: Subject, quanta: int, *, base: int = 0, granule: int = 4096)
 def _refuses_nonsense(subject: Subject) -> None:
     """Sizes and addresses that are none are refused with a ValueError or TypeError, and change nothing."""
     contract = subject.declared
-    judge = Judge(subject, Setting())
+    judge = Judge(subject, World())
     quantum = judge.quantum
-    _play(judge, (Step(Do.ALLOC, 0, quantum), Step(Do.ALLOC, 1, 2 * quantum), Step(Do.FREE, 0)))
+    _play(judge, (Step(Action.ALLOC, 0, quantum), Step(Action.ALLOC, 1, 2 * quantum), Step(Action.FREE, 0)))
     (base, _), dead = judge.live[1], judge.gone[0]
 
     def refuses(call: str, *arguments: object, **named: object) -> None:
@@ -140,44 +140,44 @@ def _deals_with_the_ends(subject: Subject) -> None:
     """The least and the greatest sizes, and arenas at the bottom and at the top of the address space."""
     for base in (0, 2**32 - 4 * 4096, 2**64 - 8 * 4096):
         for arena in (8, 4, 1):
-            setting = Setting(limit=8, room=8, base=base, arena=arena)
+            world = World(limit=8, room=8, base=base, arena=arena)
             sizes = (0, 1, 4095, 4096, 4097, 2**31, 2**32, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1)
-            steps = [Step(Do.ALLOC, number, size) for number, size in enumerate(sizes)]
-            steps += [Step(Do.ALLOC, 20 + number, 4096) for number in range(8)]
-            steps += [Step(Do.FREE, 20 + number) for number in (0, 2, 1, 7, 6, 3)]
-            steps += [Step(Do.ALLOC, 40, 3 * 4096), Step(Do.ALLOC, 41, 2 * 4096), Step(Do.FINISH)]
-            _judged(subject, CheckProgram(setting, tuple(steps)))
+            steps = [Step(Action.ALLOC, number, size) for number, size in enumerate(sizes)]
+            steps += [Step(Action.ALLOC, 20 + number, 4096) for number in range(8)]
+            steps += [Step(Action.FREE, 20 + number) for number in (0, 2, 1, 7, 6, 3)]
+            steps += [Step(Action.ALLOC, 40, 3 * 4096), Step(Action.ALLOC, 41, 2 * 4096), Step(Action.FINISH)]
+            _judged(subject, CheckProgram(world, tuple(steps)))
 
 
 def _deals_with_powers_of_two(subject: Subject) -> None:
     """Sizes of 2**k, and one more and one less, ascending, descending and freed from both ends."""
-    setting = _roomy(subject, 160)
+    world = _roomy(subject, 160)
     sizes = [size for k in range(1, 6) for size in (2**k - 1, 2**k, 2**k + 1)]
     for order in (sizes, sizes[::-1]):
-        steps = [Step(Do.ALLOC, number, size * 4096) for number, size in enumerate(order)]
-        steps += [Step(Do.FREE, number) for number in range(0, len(order), 2)]
-        steps += [Step(Do.ALLOC, 100 + number, size * 4096) for number, size in enumerate(order)]
-        _judged(subject, CheckProgram(setting, (*steps, Step(Do.FINISH))))
+        steps = [Step(Action.ALLOC, number, size * 4096) for number, size in enumerate(order)]
+        steps += [Step(Action.FREE, number) for number in range(0, len(order), 2)]
+        steps += [Step(Action.ALLOC, 100 + number, size * 4096) for number, size in enumerate(order)]
+        _judged(subject, CheckProgram(world, (*steps, Step(Action.FINISH))))
 
 
 def _climbs_the_ladder(subject: Subject) -> None:
     """Doubling: each buffer is replaced by one of twice its size, as a growing pipe's is."""
-    setting = _roomy(subject, 128)
-    steps = [Step(Do.ALLOC, 0, 4096)]
+    world = _roomy(subject, 128)
+    steps = [Step(Action.ALLOC, 0, 4096)]
     for k in range(1, 6):
-        steps += [Step(Do.ALLOC, k, 4096 << k), Step(Do.FREE, k - 1)]
-    _judged(subject, CheckProgram(setting, (*steps, Step(Do.FINISH))))
+        steps += [Step(Action.ALLOC, k, 4096 << k), Step(Action.FREE, k - 1)]
+    _judged(subject, CheckProgram(world, (*steps, Step(Action.FINISH))))
 
 
 def _survives_the_comb(subject: Subject) -> None:
     """Every other buffer is freed: only single quanta fit, until the teeth go, too."""
     teeth = 32
-    setting = _roomy(subject, teeth)
-    steps = [Step(Do.ALLOC, number, 4096) for number in range(teeth)]
-    steps += [Step(Do.FREE, number) for number in range(0, teeth, 2)]
-    steps += [Step(Do.ALLOC, 100, 2 * 4096), Step(Do.ALLOC, 101, 4096)]
-    steps += [Step(Do.FREE, number) for number in range(1, teeth, 2)]
-    _judged(subject, CheckProgram(setting, (*steps, Step(Do.FINISH))))
+    world = _roomy(subject, teeth)
+    steps = [Step(Action.ALLOC, number, 4096) for number in range(teeth)]
+    steps += [Step(Action.FREE, number) for number in range(0, teeth, 2)]
+    steps += [Step(Action.ALLOC, 100, 2 * 4096), Step(Action.ALLOC, 101, 4096)]
+    steps += [Step(Action.FREE, number) for number in range(1, teeth, 2)]
+    _judged(subject, CheckProgram(world, (*steps, Step(Action.FINISH))))
 
 
 # --- P18: resizing ------------------------------------------------------------------------------------------
@@ -193,11 +193,11 @@ def _resizes_beside_anything(subject: Subject) -> None:
             steps = []
             for new in sizes:
                 first = 10 * new
-                steps += [Step(Do.ALLOC, first, old * 4096), Step(Do.ALLOC, first + 1, max(hole, 1) * 4096)]
-                steps += [Step(Do.ALLOC, first + 2, 4096)]
-                steps += [Step(Do.FREE, first + 1)] if hole else []
-                steps += [Step(Do.RESIZE, first, new * 4096)]
-            _judged(subject, CheckProgram(_roomy(subject, 160), (*steps, Step(Do.FINISH))))
+                steps += [Step(Action.ALLOC, first, old * 4096), Step(Action.ALLOC, first + 1, max(hole, 1) * 4096)]
+                steps += [Step(Action.ALLOC, first + 2, 4096)]
+                steps += [Step(Action.FREE, first + 1)] if hole else []
+                steps += [Step(Action.RESIZE, first, new * 4096)]
+            _judged(subject, CheckProgram(_roomy(subject, 160), (*steps, Step(Action.FINISH))))
 
 
 # --- P9: failing calls of the source -----------------------------------------------------------------------
@@ -206,14 +206,14 @@ def _resizes_beside_anything(subject: Subject) -> None:
 def _survives_every_failure(subject: Subject) -> None:
     """Every map call of a program is made to fail in turn; what was asked for is then had otherwise, or refused cleanly."""
     for seed in range(3):
-        setting = Setting(limit=12, room=14, arena=3)
-        judge, found = random_program(subject, seed, steps=30, setting=setting)
+        world = World(limit=12, room=14, arena=3)
+        judge, found = random_program(subject, seed, steps=30, world=world)
         if found is not None:
             raise CheckFailed(found.breach, found.program)
         assert judge is not None  # nothing was found
         steps = tuple(judge.steps)
         for call in range(1, judge.source.map_calls + 1):
-            _judged(subject, CheckProgram(setting, (Step(Do.STARVE, size=call), *steps)))
+            _judged(subject, CheckProgram(world, (Step(Action.STARVE, size=call), *steps)))
 
 
 # --- P15: determinism ----------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def _is_deterministic(subject: Subject) -> None:
     for seed in range(8):
         judge, found = random_program(subject, seed)
         if found is None and judge is not None:  # else another check tells of it
-            program = CheckProgram(judge.setting, tuple(judge.steps))
+            program = CheckProgram(judge.world, tuple(judge.steps))
             breach = _run_again(subject, program)
             if breach is not None:
                 raise CheckFailed(breach, program, functools.partial(_run_again, subject))
@@ -245,7 +245,7 @@ def _outcomes(subject: Subject, program: CheckProgram) -> list[str]:
     """Run a program and tell what became of each step; a breach ends the list.  Only the answers are looked at."""
     judge = None
     try:
-        judge = Judge(attrs.evolve(subject, deep_every=len(program.steps) + 1), program.setting)
+        judge = Judge(attrs.evolve(subject, deep_every=len(program.steps) + 1), program.world)
         for step in program.steps:
             judge.do(step)
     except Breach:
@@ -280,9 +280,9 @@ def _grows_as_declared(subject: Subject) -> None:
 
 def _work_with(subject: Subject, holes: int) -> int:
     """Return the most lines of an alloc or free in a comb with so many holes."""
-    setting = _roomy(subject, 2 * holes + 64)
-    source, space = make(subject.make_space, setting)
-    quantum = getattr(space, "quantum", setting.granule)
+    world = _roomy(subject, 2 * holes + 64)
+    source, space = make(subject.make_space, world)
+    quantum = getattr(space, "quantum", world.granule)
     source.calls_left = 1 << 30
     buffers = []
     for _ in range(2 * holes):
@@ -307,13 +307,13 @@ def _work_with(subject: Subject, holes: int) -> int:
 # --- P21: metamorphic laws -----------------------------------------------------------------------------------
 
 
-def _program_for(subject: Subject, seed: int, setting: Setting) -> CheckProgram | None:
+def _program_for(subject: Subject, seed: int, world: World) -> CheckProgram | None:
     """Return a program without address constraints, if it runs without a breach."""
     plain = attrs.evolve(subject, contract=attrs.evolve(subject.declared, constraints=frozenset()))
-    judge, found = random_program(plain, seed, steps=40, setting=setting)
+    judge, found = random_program(plain, seed, steps=40, world=world)
     if found is not None or judge is None:
         return None
-    return CheckProgram(setting, tuple(step for step in judge.steps if step.do in _MOVABLE))
+    return CheckProgram(world, tuple(step for step in judge.steps if step.action in _MOVABLE))
 
 
 def _addresses(subject: Subject, program: CheckProgram) -> list[int | None]:
@@ -326,24 +326,24 @@ _SHIFT: Final = 2**40
 
 def _run_elsewhere(subject: Subject, program: CheckProgram) -> Breach | None:
     """Look whether a program gives another layout where the address space begins elsewhere."""
-    moved = attrs.evolve(program, setting=attrs.evolve(program.setting, base=program.setting.base + _SHIFT))
+    moved = attrs.evolve(program, world=attrs.evolve(program.world, base=program.world.base + _SHIFT))
     here, there = (_addresses(subject, p) for p in (program, moved))
     return _difference(program, here, [None if a is None else a - _SHIFT for a in there], "with addresses 2**40 higher")
 
 
 def _run_larger(subject: Subject, program: CheckProgram) -> Breach | None:
     """Look whether a program gives another layout with four times the granule, the quantum and all sizes."""
-    setting = _larger(subject, program.setting)
-    if getattr(make(subject.make_space, setting)[1], "quantum", setting.granule) != setting.granule:
+    world = _larger(subject, program.world)
+    if getattr(make(subject.make_space, world)[1], "quantum", world.granule) != world.granule:
         raise NotPromised("its quantum cannot be set")
-    scaled = CheckProgram(setting, tuple(step._replace(size=4 * step.size) for step in program.steps))
+    scaled = CheckProgram(world, tuple(step._replace(size=4 * step.size) for step in program.steps))
     here, there = (_addresses(subject, p) for p in (program, scaled))
     return _difference(program, here, [None if a is None else a // 4 for a in there], "with all four times as large")
 
 
-def _larger(subject: Subject, setting: Setting) -> Setting:
+def _larger(subject: Subject, world: World) -> World:
     options: tuple[tuple[str, object], ...] = (("quantum", 4 * 4096),) if "quantum" in subject.accepted else ()
-    return attrs.evolve(setting, granule=4 * 4096, base=4 * setting.base, options=options)
+    return attrs.evolve(world, granule=4 * 4096, base=4 * world.base, options=options)
 
 
 def _is_shift_free(subject: Subject) -> None:
@@ -356,8 +356,8 @@ def _is_scale_free(subject: Subject) -> None:
     _hold_for_programs(subject, functools.partial(_run_larger, subject))
 
 
-_PLAIN: Final = Setting(limit=16, room=18, arena=4)
-_MOVABLE: Final = (Do.ALLOC, Do.FREE, Do.RESIZE, Do.RECLAIM)
+_PLAIN: Final = World(limit=16, room=18, arena=4)
+_MOVABLE: Final = (Action.ALLOC, Action.FREE, Action.RESIZE, Action.RECLAIM)
 """Steps without an address, so that they mean the same elsewhere."""
 
 
@@ -376,8 +376,8 @@ def run_thoroughly(subject: Subject, program: CheckProgram) -> Breach | None:
     So a program that any check reported shows its breach again.
     """
     breach = run_program(subject, program) or _run_again(subject, program)
-    plain = attrs.evolve(_PLAIN, limit=program.setting.limit, room=program.setting.room, arena=program.setting.arena)
-    if breach is None and program.setting == plain and all(step.do in _MOVABLE for step in program.steps):
+    plain = attrs.evolve(_PLAIN, limit=program.world.limit, room=program.world.room, arena=program.world.arena)
+    if breach is None and program.world == plain and all(step.action in _MOVABLE for step in program.steps):
         breach = _run_elsewhere(subject, program)
         with contextlib.suppress(NotPromised):
             breach = breach or _run_larger(subject, program)
@@ -397,18 +397,18 @@ def _frees_commute(subject: Subject) -> None:
     contract = subject.declared
     if contract.coalescing is Coalescing.DEFERRED:
         raise NotPromised("coalescing is deferred")
-    _, probe = make(subject.make_space, Setting())
+    _, probe = make(subject.make_space, World())
     if not hasattr(probe, "segments"):
         raise NotPromised("there is no segments()")
-    setting = _roomy(subject, 16)
+    world = _roomy(subject, 16)
     for seed in range(6):
         generator = random.Random(seed)
-        allocs = [Step(Do.ALLOC, number, generator.randint(1, 3) * 4096) for number in range(8)]
+        allocs = [Step(Action.ALLOC, number, generator.randint(1, 3) * 4096) for number in range(8)]
         chosen = generator.sample(range(8), 5)
         seen = None
         for order in (chosen, chosen[::-1], sorted(chosen)):
-            program = CheckProgram(setting, (*allocs, *(Step(Do.FREE, number) for number in order)))
-            judge = Judge(subject, setting)
+            program = CheckProgram(world, (*allocs, *(Step(Action.FREE, number) for number in order)))
+            judge = Judge(subject, world)
             _play(judge, allocs)
             arenas = dict(judge.source.ranges)
             _play(judge, program.steps[len(allocs) :])
@@ -427,20 +427,20 @@ def _alloc_and_free_cancel(subject: Subject) -> None:
     if contract.coalescing is Coalescing.DEFERRED or contract.fit is None:
         raise NotPromised("coalescing is deferred, or there are no holes")
     for seed in range(6):
-        setting = _roomy(subject, 16)
+        world = _roomy(subject, 16)
         generator = random.Random(seed)
-        judge = Judge(subject, setting)
+        judge = Judge(subject, world)
         if not hasattr(judge.space, "segments"):
             raise NotPromised("there is no segments()")
-        _play(judge, [Step(Do.ALLOC, number, generator.randint(1, 3) * 4096) for number in range(8)])
-        _play(judge, [Step(Do.FREE, number) for number in generator.sample(range(8), 4)])
+        _play(judge, [Step(Action.ALLOC, number, generator.randint(1, 3) * 4096) for number in range(8)])
+        _play(judge, [Step(Action.FREE, number) for number in generator.sample(range(8), 4)])
         before = judge.space.segments()
         for size in (1, 2, 3):
             if spec.places(judge.books.state, judge.books.footprint(size * 4096)):
-                _play(judge, (Step(Do.ALLOC, 50 + size, size * 4096), Step(Do.FREE, 50 + size)))
+                _play(judge, (Step(Action.ALLOC, 50 + size, size * 4096), Step(Action.FREE, 50 + size)))
                 if judge.space.segments() != before:
                     breach = Breach(Property.P21, f"alloc({size * 4096}) and its free leave other segments")
-                    raise CheckFailed(breach, CheckProgram(setting, tuple(judge.steps)))
+                    raise CheckFailed(breach, CheckProgram(world, tuple(judge.steps)))
 
 
 def _snapshots_replay(subject: Subject) -> None:
@@ -451,7 +451,7 @@ def _snapshots_replay(subject: Subject) -> None:
         if program is None:
             continue
         half = len(program.steps) // 2
-        judge = Judge(subject, program.setting)
+        judge = Judge(subject, program.world)
         _play(judge, program.steps[:half])
         try:
             twin = copy.deepcopy(judge)
@@ -480,10 +480,10 @@ def _meets_robsons_bound(subject: Subject) -> None:
     exact = contract.fit in (Fit.FIRST, Fit.BEST, Fit.NEXT)
     for live, largest in _ROBSON if exact else _ROBSON[:2]:
         bound = live + live * (largest.bit_length() - 1) // 2 - largest + 1
-        setting = _roomy(subject, live * (largest.bit_length() + 1))
-        source, space = make(subject.make_space, setting)
+        world = _roomy(subject, live * (largest.bit_length() + 1))
+        source, space = make(subject.make_space, world)
         source.calls_left = 1 << 30
-        quantum = getattr(space, "quantum", setting.granule)
+        quantum = getattr(space, "quantum", world.granule)
         top = 0
 
         def allocate(n: int, space: Any = space, quantum: int = quantum) -> int:
@@ -518,11 +518,11 @@ def _obeys_the_fifty_percent_rule(subject: Subject) -> None:
     if contract.geometry is not Geometry.ANY or "arena_size" not in subject.accepted:
         raise NotPromised("it needs one arena of a size to choose")
     live, generator = 200, random.Random(1)
-    setting = _roomy(subject, 64 * live)
-    source, space = make(subject.make_space, setting)
+    world = _roomy(subject, 64 * live)
+    source, space = make(subject.make_space, world)
     if not hasattr(space, "segments"):
         raise NotPromised("there is no segments()")
-    quantum = getattr(space, "quantum", setting.granule)
+    quantum = getattr(space, "quantum", world.granule)
     source.calls_left = 1 << 30
     buffers = [space.alloc(generator.randint(1, 40) * quantum) for _ in range(live)]
     ratios = []

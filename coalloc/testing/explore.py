@@ -23,9 +23,9 @@ from coalloc.pipes.states import ERAS
 from coalloc.pipes.system import PipeSystem
 from coalloc.testing.judge import Judge
 from coalloc.testing.minimise import minimise
-from coalloc.testing.programs import Found
+from coalloc.testing.programs import Counterexample
 from coalloc.testing.properties import Breach, Property
-from coalloc.testing.steps import CheckProgram, Do, Setting, Step
+from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import MakeSpace, Subject, make
 
 __all__ = ["Concern", "Exploration", "concerns", "explore", "explore_pipes"]
@@ -40,14 +40,14 @@ class Concern:
 
     Args:
         name: What it is about.
-        setting: The world.
+        world: The world.
         requests: The sizes and bounds that are asked for.
         others: Further steps that are tried everywhere.
         resizes: Sizes that live buffers are resized to.
     """
 
     name: str
-    setting: Setting
+    world: World
     requests: tuple[tuple[int, tuple[tuple[str, int], ...]], ...]
     others: tuple[Step, ...] = ()
     resizes: tuple[int, ...] = ()
@@ -62,7 +62,7 @@ class Exploration:
     depth: int
     states: int
     transitions: int
-    found: Found | None = None
+    found: Counterexample | None = None
 
 
 def concerns(subject: Subject, pages: int) -> Iterator[Concern]:
@@ -79,13 +79,13 @@ def concerns(subject: Subject, pages: int) -> Iterator[Concern]:
         raise InvalidRequestError("pages", pages, "must be an int in 2 .. 64")
     contract, accepted = subject.declared, subject.accepted
     plain: tuple[tuple[int, tuple[tuple[str, int], ...]], ...] = ((_PAGE, ()), (2 * _PAGE, ()), (3 * _PAGE, ()))
-    whole = Setting(limit=pages, room=pages, arena=pages)
-    yield Concern("one arena", whole, plain, (Step(Do.RECLAIM),))
+    whole = World(limit=pages, room=pages, arena=pages)
+    yield Concern("one arena", whole, plain, (Step(Action.RECLAIM),))
     if "arena_size" in accepted:
         halves = attrs.evolve(whole, arena=-(-pages // 2))
         yield Concern("two arenas", halves, plain)
-        yield Concern("limit", Setting(limit=pages, room=pages + 2, arena=1, slack=2048), plain[:2])
-    yield Concern("failing source", attrs.evolve(whole, arena=2), plain[:2], (Step(Do.STARVE, size=1),))
+        yield Concern("limit", World(limit=pages, room=pages + 2, arena=1, slack=2048), plain[:2])
+    yield Concern("failing source", attrs.evolve(whole, arena=2), plain[:2], (Step(Action.STARVE, size=1),))
     if Constraint.ALIGN in contract.constraints:
         aligned = (("align", 2 * _PAGE),)
         phased = (("align", 2 * _PAGE), ("phase", _PAGE))
@@ -97,11 +97,11 @@ def concerns(subject: Subject, pages: int) -> Iterator[Concern]:
         yield Concern("nocross", attrs.evolve(whole, base=_PAGE), requests)
     if "quantum_cache" in accepted and subject.contract is None:  # it changes what is declared
         cached = attrs.evolve(whole, options=(("quantum_cache", 2 * _PAGE),))
-        yield Concern("quantum cache", cached, plain, (Step(Do.RECLAIM),))
+        yield Concern("quantum cache", cached, plain, (Step(Action.RECLAIM),))
     if "release" in accepted and subject.contract is None:
         for rule in (EAGER, RETAIN(1), NEVER):
             small = attrs.evolve(whole, arena=2, options=(("release", rule),))
-            yield Concern(f"release {rule}", small, plain[:2], (Step(Do.RECLAIM),))
+            yield Concern(f"release {rule}", small, plain[:2], (Step(Action.RECLAIM),))
     if contract.resize is not Resize.NONE:
         yield Concern("resize", whole, plain[:2], resizes=(_PAGE, 2 * _PAGE, 4 * _PAGE))
 
@@ -138,7 +138,7 @@ def explore(
     path: tuple[Step, ...] = ()
 
     def at(steps: tuple[Step, ...]) -> Judge:
-        judge = Judge(quiet, concern.setting)
+        judge = Judge(quiet, concern.world)
         for step in steps:
             judge.do(step)
         return judge
@@ -164,34 +164,34 @@ def explore(
                 if progress is not None and states % 64 == 0:
                     progress(states, transitions)
     except Breach as breach:
-        found = _in_full(subject, concern.setting, path) or Found(CheckProgram(concern.setting, path), breach)
-        return Exploration(concern.name, concern.setting.limit, depth, states, transitions, minimise(subject, found))
-    return Exploration(concern.name, concern.setting.limit, depth, states + 1, transitions)
+        found = _in_full(subject, concern.world, path) or Counterexample(CheckProgram(concern.world, path), breach)
+        return Exploration(concern.name, concern.world.limit, depth, states, transitions, minimise(subject, found))
+    return Exploration(concern.name, concern.world.limit, depth, states + 1, transitions)
 
 
-def _in_full(subject: Subject, setting: Setting, path: tuple[Step, ...]) -> Found | None:
+def _in_full(subject: Subject, world: World, path: tuple[Step, ...]) -> Counterexample | None:
     """Run a program that failed once more, with every step of its end written out, looking at everything on the way."""
     judge = None
     try:
-        judge = Judge(subject, setting)
+        judge = Judge(subject, world)
         for step in path:
             judge.do(step)
         judge.finish()
     except Breach as breach:
-        return Found(CheckProgram(setting, tuple(judge.steps) if judge is not None else ()), breach)
+        return Counterexample(CheckProgram(world, tuple(judge.steps) if judge is not None else ()), breach)
     return None
 
 
 def _steps(concern: Concern, judge: Judge) -> Iterator[Step]:
     """Yield the steps that can be taken in a state; the next buffer has the next number."""
-    number = sum(1 for step in judge.steps if step.do in (Do.ALLOC, Do.XALLOC))
+    number = sum(1 for step in judge.steps if step.action in (Action.ALLOC, Action.XALLOC))
     for size, bounds in concern.requests:
-        yield Step(Do.XALLOC if bounds else Do.ALLOC, number, size, bounds=bounds)
+        yield Step(Action.XALLOC if bounds else Action.ALLOC, number, size, bounds=bounds)
     for buffer in sorted(judge.live):
-        yield Step(Do.FREE, buffer)
+        yield Step(Action.FREE, buffer)
         for size in concern.resizes:
             if size != judge.live[buffer][1]:
-                yield Step(Do.RESIZE, buffer, size)
+                yield Step(Action.RESIZE, buffer, size)
     yield from concern.others
 
 
@@ -229,7 +229,7 @@ def explore_pipes(
     """
     if type(pages) is not int or not 1 <= pages <= 64:
         raise InvalidRequestError("pages", pages, "must be an int in 1 .. 64")
-    setting = Setting(limit=pages, room=pages, arena=pages)
+    world = World(limit=pages, room=pages, arena=pages)
     subject = Subject(make_space, contract)
     seen: set[Hashable] = set()
     queue: deque[tuple[str, ...]] = deque([()])
@@ -241,7 +241,7 @@ def explore_pipes(
             for call in _CALLS:
                 path = (*start, call)
                 transitions += 1
-                trial = _PipeTrial(subject, setting)
+                trial = _PipeTrial(subject, world)
                 for word in path:
                     trial.call(word)
                 trial.look()
@@ -257,7 +257,7 @@ def explore_pipes(
                     progress(states, transitions)
     except Breach as breach:
         breach.add_note("pipe calls: " + ", ".join(path))
-        found = Found(CheckProgram(setting, (), title=", ".join(path)), breach)
+        found = Counterexample(CheckProgram(world, (), title=", ".join(path)), breach)
         return Exploration("pipe pair", pages, depth, states, transitions, found)
     return Exploration("pipe pair", pages, depth, states, transitions)
 
@@ -279,9 +279,9 @@ _CALLS: Final = (
 class _PipeTrial:
     """One pipe beside two queues of bytes."""
 
-    def __init__(self, subject: Subject, setting: Setting) -> None:
-        self.source, self.space = make(subject.make_space, setting)
-        self.system = PipeSystem(self.space, ERAS["2006"], maxpipekva=setting.kva_limit)
+    def __init__(self, subject: Subject, world: World) -> None:
+        self.source, self.space = make(subject.make_space, world)
+        self.system = PipeSystem(self.space, ERAS["2006"], maxpipekva=world.kva_limit)
         self.pair: PipePair | None = None
         self.sent: list[bytearray] = [bytearray(), bytearray()]  # by the end that reads
         self.next_byte = 0

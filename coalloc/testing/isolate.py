@@ -20,17 +20,17 @@ import attrs
 
 from coalloc.contract import Contract
 from coalloc.errors import CoallocError, InvalidRequestError
-from coalloc.testing.check import Report, Verdict, as_python, check_space
+from coalloc.testing.check import Report, Ruling, Verdict, as_python, check_space
 from coalloc.testing.directed import run_thoroughly
 from coalloc.testing.explore import Exploration, concerns, explore, explore_pipes
 from coalloc.testing.lines import LINE_BOUND
 from coalloc.testing.matrix import Kill, kill
 from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import MUTANTS
-from coalloc.testing.programs import Found, run_program
+from coalloc.testing.programs import Counterexample, run_program
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.soak import SoakResult, soak
-from coalloc.testing.steps import CheckProgram, Setting, Step
+from coalloc.testing.steps import CheckProgram, Step, World
 from coalloc.testing.subject import MakeSpace, Subject, make
 from coalloc.testing.targets import find_target
 
@@ -75,8 +75,8 @@ class _Reporter:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def setting(self, setting: Setting) -> None:
-        self._connection.send(("setting", setting))
+    def world(self, world: World) -> None:
+        self._connection.send(("world", world))
 
     def step(self, step: Step) -> None:
         self._connection.send(("step", step))
@@ -125,14 +125,14 @@ def _run(
     child = _CONTEXT.Process(target=_child, args=(there, list(sys.path), work, target, arguments), daemon=True)
     child.start()
     there.close()
-    setting = Setting()
+    world = World()
     steps: list[Step] = []
     found = False
 
     def hung(what: str, *, died: bool = False) -> Hung:
         if not found:
             raise InvalidRequestError("TARGET", target, f"cannot be imported: {what}")
-        return attrs.evolve(_hung(setting, steps, what), died=died)
+        return attrs.evolve(_hung(world, steps, what), died=died)
 
     try:
         while True:
@@ -148,8 +148,8 @@ def _run(
                 found = True
             elif kind == "call":
                 pass  # a sign of life
-            elif kind == "setting":
-                setting, steps = value, []
+            elif kind == "world":
+                world, steps = value, []
             elif kind == "step":
                 steps.append(value)
             elif kind == "progress":
@@ -167,26 +167,24 @@ def _run(
         here.close()
 
 
-def _hung(setting: Setting, steps: list[Step], what: str) -> Hung:
+def _hung(world: World, steps: list[Step], what: str) -> Hung:
     last = f"after {steps[-1]}, " if steps else ""
-    return Hung(CheckProgram(setting, tuple(steps)), Breach(Property.P17, last + what))
+    return Hung(CheckProgram(world, tuple(steps)), Breach(Property.P17, last + what))
 
 
 def _shrink(
     make_space: MakeSpace, report: _Reporter, *, program: CheckProgram, contract: Contract | None
-) -> Found | None:
-    subject = Subject(
-        make_space, contract, line_bound=LINE_BOUND, on_setting=report.setting
-    )  # each run: a sign of life
+) -> Counterexample | None:
+    subject = Subject(make_space, contract, line_bound=LINE_BOUND, on_world=report.world)  # each run: a sign of life
     breach = run_program(subject, program)
-    return minimise(subject, Found(program, breach)) if breach is not None else None
+    return minimise(subject, Counterexample(program, breach)) if breach is not None else None
 
 
 def _run_once(make_space: MakeSpace, report: _Reporter, *, program: CheckProgram, contract: Contract | None) -> None:
-    run_program(Subject(make_space, contract, on_setting=report.setting, on_step=report.step), program)
+    run_program(Subject(make_space, contract, on_world=report.world, on_step=report.step), program)
 
 
-def _smallest(target: str, hung: Hung, contract: Contract | None, timeout: float) -> Found:
+def _smallest(target: str, hung: Hung, contract: Contract | None, timeout: float) -> Counterexample:
     """Make the program that hung small, if the interpreter's lines can tell that it does."""
     arguments: dict[str, object] = {"program": hung.program, "contract": contract}
     if hung.died:  # each run takes a process, so only some are made
@@ -195,15 +193,15 @@ def _smallest(target: str, hung: Hung, contract: Contract | None, timeout: float
             again = _run(_run_once, target, {"program": program, "contract": contract}, timeout=timeout)
             return again.breach if isinstance(again, Hung) else None
 
-        return minimise(None, Found(hung.program, hung.breach), run=run, most=_PROCESSES)
+        return minimise(None, Counterexample(hung.program, hung.breach), run=run, most=_PROCESSES)
     found = _run(_shrink, target, arguments, timeout=_PATIENCE * timeout)
-    if isinstance(found, Found) and found.breach.property is Property.P17:
+    if isinstance(found, Counterexample) and found.breach.property is Property.P17:
         return found
-    return Found(hung.program.renumbered(), hung.breach)
+    return Counterexample(hung.program.renumbered(), hung.breach)
 
 
 def _declared(make_space: MakeSpace, _report: _Reporter) -> Contract | None:
-    contract = getattr(make(make_space, Setting())[1], "contract", None)
+    contract = getattr(make(make_space, World())[1], "contract", None)
     if contract is not None and not isinstance(contract, Contract):
         raise InvalidRequestError("contract", repr(contract), "what the allocator declares is no coalloc.Contract")
     return contract
@@ -239,7 +237,7 @@ def kill_target(number: int, *, timeout: float = 60.0) -> Kill:
 
 
 def _check(make_space: MakeSpace, report: _Reporter, *, contract: Contract | None, examples: int, seed: int) -> Report:
-    subject = Subject(make_space, contract, on_setting=report.setting, on_step=report.step, on_call=report.call)
+    subject = Subject(make_space, contract, on_world=report.world, on_step=report.step, on_call=report.call)
     return check_space(make_space, contract, examples=examples, seed=seed, progress=report.progress, subject=subject)
 
 
@@ -271,9 +269,9 @@ def check_target(
         return result
     found = _smallest(target, result, contract, timeout)
     verdicts = tuple(
-        Verdict(item, "broken", found.breach.message, found)
+        Verdict(item, Ruling.BROKEN, found.breach.message, found)
         if item is Property.P17
-        else Verdict(item, "not checked", "the allocator did not come back")
+        else Verdict(item, Ruling.NOT_CHECKED, "the allocator did not come back")
         for item in Property
     )
     return Report(contract or Contract(fit=None), verdicts, 0, 0, seed)
@@ -281,31 +279,31 @@ def check_target(
 
 def _replay(
     make_space: MakeSpace, report: _Reporter, *, contract: Contract | None, program: CheckProgram
-) -> Found | None:
-    subject = Subject(make_space, contract, on_setting=report.setting, on_step=report.step)
+) -> Counterexample | None:
+    subject = Subject(make_space, contract, on_world=report.world, on_step=report.step)
     breach = run_thoroughly(subject, program)
-    return Found(program, breach) if breach is not None else None
+    return Counterexample(program, breach) if breach is not None else None
 
 
 def replay_target(
     target: str, program: CheckProgram, *, contract: Contract | None = None, timeout: float = 10.0
-) -> Found | None:
+) -> Counterexample | None:
     """Run one program on an allocator in a process of its own, and return what it breaks.
 
     Raises:
         InvalidRequestError: As :func:`check_target`.
     """
     result = _run(_replay, target, {"contract": contract, "program": program}, timeout=timeout)
-    return Found(result.program, result.breach) if isinstance(result, Hung) else result
+    return Counterexample(result.program, result.breach) if isinstance(result, Hung) else result
 
 
 def _as_python(
-    make_space: MakeSpace, report: _Reporter, *, target: str, contract: Contract | None, found: Found
+    make_space: MakeSpace, report: _Reporter, *, target: str, contract: Contract | None, found: Counterexample
 ) -> str:
     return as_python(target, Subject(make_space, contract, on_step=report.step), found)
 
 
-def python_of(target: str, found: Found, *, contract: Contract | None = None, timeout: float = 10.0) -> str:
+def python_of(target: str, found: Counterexample, *, contract: Contract | None = None, timeout: float = 10.0) -> str:
     """Return a program as Python; it is run in a process of its own, to see which calls are refused.
 
     Raises:
@@ -331,7 +329,7 @@ def _soak(
 ) -> SoakResult:
     subject = Subject(make_space, contract)
     if watch:
-        subject = Subject(make_space, contract, on_setting=report.setting, on_step=report.step)
+        subject = Subject(make_space, contract, on_world=report.world, on_step=report.step)
 
     def enough(n_programs: int, operations: int) -> bool:
         report.progress(n_programs, operations)
@@ -404,7 +402,7 @@ def _explore(
         return explore_pipes(make_space, depth=min(depth, _PIPE_DEPTH), contract=contract, progress=report.progress)
     for concern in concerns(subject, pages):
         if concern.name == name:
-            watched = attrs.evolve(subject, on_setting=report.setting, on_step=report.step)
+            watched = attrs.evolve(subject, on_world=report.world, on_step=report.step)
             return explore(watched, concern, depth=depth, merge=merge, progress=report.progress)
     return None
 
@@ -418,7 +416,7 @@ _PIPES_NEED: Final = ("contract", "resize", "size_of", "touch", "discard")
 
 def _names(make_space: MakeSpace, _report: _Reporter, *, contract: Contract | None, pages: int) -> list[str]:
     names = [concern.name for concern in concerns(Subject(make_space, contract), pages)]
-    space = make(make_space, Setting())[1]
+    space = make(make_space, World())[1]
     return [*names, _PIPES] if all(hasattr(space, name) for name in _PIPES_NEED) else names
 
 
@@ -450,7 +448,7 @@ def explore_target(
     """
     names = _run(_names, target, {"contract": contract, "pages": pages}, timeout=timeout)
     if isinstance(names, Hung):
-        return [Exploration("making it", pages, 0, 0, 0, Found(names.program, names.breach))]
+        return [Exploration("making it", pages, 0, 0, 0, Counterexample(names.program, names.breach))]
     done = []
     for name in names:
         if on_concern is not None:

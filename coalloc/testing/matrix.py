@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from coalloc.testing.check import check_space
+from coalloc.testing.check import Ruling, check_space
 from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import NOT_APPLICABLE, Mutant
 from coalloc.testing.programs import random_program
@@ -50,7 +50,7 @@ class Kill:
 def kill(mutant: Mutant) -> Kill:
     """Check a mutant, and count how long random programs take to find it."""
     report = check_space(mutant.make_space, examples=_EXAMPLES)
-    broken = [verdict for verdict in report.verdicts if verdict.state == "broken"]
+    broken = [verdict for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
     programs = [verdict.found.program for verdict in broken if verdict.found is not None]
     subject = Subject(mutant.make_space)
     counts: list[int] = []

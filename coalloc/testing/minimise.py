@@ -9,9 +9,9 @@ from typing import Final
 
 import attrs
 
-from coalloc.testing.programs import Found, run_program
+from coalloc.testing.programs import Counterexample, run_program
 from coalloc.testing.properties import Breach
-from coalloc.testing.steps import CheckProgram, Do, Setting, Step
+from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject
 
 __all__ = ["minimise"]
@@ -21,11 +21,11 @@ _MOST_RUNS: Final = 4000
 
 def minimise(
     subject: Subject | None,
-    found: Found,
+    found: Counterexample,
     *,
     run: Callable[[CheckProgram], Breach | None] | None = None,
     most: int = _MOST_RUNS,
-) -> Found:
+) -> Counterexample:
     """Return a smaller program that breaks the same property: no step can be left out of it.
 
     Args:
@@ -63,34 +63,36 @@ def minimise(
     while best is not before:
         before = best
         best = _without_steps(fails, best)
-        best = _repeat(fails, best, _smaller_settings)
+        best = _repeat(fails, best, _smaller_worlds)
         best = _repeat(fails, best, _fewer)
         for number in range(len(best.program.steps)):
             best = _repeat(fails, best, functools.partial(_simpler, number))
     neat = best.program.renumbered()
-    return Found(neat, fails(neat) or best.breach)
+    return Counterexample(neat, fails(neat) or best.breach)
 
 
 _Fails = Callable[[CheckProgram], Breach | None]
 
 
-def _first(fails: _Fails, candidates: Iterator[CheckProgram]) -> Found | None:
+def _first(fails: _Fails, candidates: Iterator[CheckProgram]) -> Counterexample | None:
     """Return the first candidate that fails."""
     for candidate in candidates:
         breach = fails(candidate)
         if breach is not None:
-            return Found(candidate, breach)
+            return Counterexample(candidate, breach)
     return None
 
 
-def _repeat(fails: _Fails, best: Found, candidates: Callable[[CheckProgram], Iterator[CheckProgram]]) -> Found:
+def _repeat(
+    fails: _Fails, best: Counterexample, candidates: Callable[[CheckProgram], Iterator[CheckProgram]]
+) -> Counterexample:
     """Go on with the first candidate that fails for as long as there is one; some measure falls, so that this ends."""
     while smaller := _first(fails, candidates(best.program)):
         best = smaller
     return best
 
 
-def _without_steps(fails: _Fails, best: Found) -> Found:
+def _without_steps(fails: _Fails, best: Counterexample) -> Counterexample:
     """Leave out runs of steps, from the end to the start: halves, quarters, ... and single steps."""
     width = max(len(best.program.steps) // 2, 1)
     while width:
@@ -120,32 +122,32 @@ def _fewer(program: CheckProgram) -> Iterator[CheckProgram]:
 
 def _simpler(number: int, program: CheckProgram) -> Iterator[CheckProgram]:
     """Yield the program with one step made simpler."""
-    for step in _simpler_steps(program.steps[number], program.setting):
+    for step in _simpler_steps(program.steps[number], program.world):
         yield attrs.evolve(program, steps=(*program.steps[:number], step, *program.steps[number + 1 :]))
 
 
-def _smaller_settings(program: CheckProgram) -> Iterator[CheckProgram]:
+def _smaller_worlds(program: CheckProgram) -> Iterator[CheckProgram]:
     """Yield the program in a smaller or plainer world."""
-    setting = program.setting
-    if setting.base:
-        low = attrs.evolve(setting, base=0)
-        yield attrs.evolve(program, setting=low, steps=tuple(_lowered(step, setting.base) for step in program.steps))
-        yield attrs.evolve(program, setting=low)
-    if setting.slack:
-        yield attrs.evolve(program, setting=attrs.evolve(setting, slack=0))
-    for arena in (setting.arena // 2, setting.arena - 1):
-        if 0 < arena < setting.arena:
-            yield attrs.evolve(program, setting=attrs.evolve(setting, arena=arena))
-    for limit in (setting.limit // 2, setting.limit - 1):
-        if 0 < limit < setting.limit:
-            whole, less = setting.limit * setting.granule, limit * setting.granule
+    world = program.world
+    if world.base:
+        low = attrs.evolve(world, base=0)
+        yield attrs.evolve(program, world=low, steps=tuple(_lowered(step, world.base) for step in program.steps))
+        yield attrs.evolve(program, world=low)
+    if world.slack:
+        yield attrs.evolve(program, world=attrs.evolve(world, slack=0))
+    for arena in (world.arena // 2, world.arena - 1):
+        if 0 < arena < world.arena:
+            yield attrs.evolve(program, world=attrs.evolve(world, arena=arena))
+    for limit in (world.limit // 2, world.limit - 1):
+        if 0 < limit < world.limit:
+            whole, less = world.limit * world.granule, limit * world.granule
             steps = tuple(step._replace(size=less) if step.size == whole else step for step in program.steps)
-            smaller = attrs.evolve(setting, limit=limit, room=min(setting.room, limit))
-            yield attrs.evolve(program, setting=smaller, steps=steps)
-            yield attrs.evolve(program, setting=attrs.evolve(setting, limit=limit))
-            yield attrs.evolve(program, setting=attrs.evolve(setting, limit=limit, room=min(setting.room, limit)))
-    if setting.room > setting.limit:
-        yield attrs.evolve(program, setting=attrs.evolve(setting, room=setting.limit))
+            smaller = attrs.evolve(world, limit=limit, room=min(world.room, limit))
+            yield attrs.evolve(program, world=smaller, steps=steps)
+            yield attrs.evolve(program, world=attrs.evolve(world, limit=limit))
+            yield attrs.evolve(program, world=attrs.evolve(world, limit=limit, room=min(world.room, limit)))
+    if world.room > world.limit:
+        yield attrs.evolve(program, world=attrs.evolve(world, room=world.limit))
 
 
 def _lowered(step: Step, distance: int) -> Step:
@@ -154,23 +156,23 @@ def _lowered(step: Step, distance: int) -> Step:
     return step._replace(at=max(step.at - distance, 0), bounds=bounds)
 
 
-def _simpler_steps(step: Step, setting: Setting) -> Iterator[Step]:
-    if step.do is Do.XALLOC:
+def _simpler_steps(step: Step, world: World) -> Iterator[Step]:
+    if step.action is Action.XALLOC:
         for name, _ in step.bounds:
             gone = ("align", "phase") if name == "align" else (name,)
             yield step._replace(bounds=tuple(pair for pair in step.bounds if pair[0] not in gone))
         if not step.bounds:
-            yield step._replace(do=Do.ALLOC)
+            yield step._replace(action=Action.ALLOC)
         for name, value in step.bounds:
-            if name == "align" and value > setting.granule and dict(step.bounds).get("phase", 0) < value // 2:
+            if name == "align" and value > world.granule and dict(step.bounds).get("phase", 0) < value // 2:
                 yield step._replace(bounds=tuple((n, v // 2 if n == name else v) for n, v in step.bounds))
-            if name in ("lo", "hi") and value > setting.base:
-                half = setting.base + (value - setting.base) // 2 // 4096 * 4096
+            if name in ("lo", "hi") and value > world.base:
+                half = world.base + (value - world.base) // 2 // 4096 * 4096
                 smaller = half if name == "lo" else half - 1
-                if setting.base <= smaller < value:
+                if world.base <= smaller < value:
                     yield step._replace(bounds=tuple((n, smaller if n == name else v) for n, v in step.bounds))
-    if step.do in (Do.ALLOC, Do.XALLOC, Do.RESIZE):
-        granule = setting.granule
+    if step.action in (Action.ALLOC, Action.XALLOC, Action.RESIZE):
+        granule = world.granule
         for size in (granule, step.size // 2 // granule * granule, (step.size - 1) // granule * granule):
             if 0 < size < step.size:
                 yield step._replace(size=size)

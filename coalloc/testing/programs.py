@@ -10,16 +10,16 @@ import attrs
 from coalloc.contract import Capability, Constraint, Contract, Fit, Geometry, Resize
 from coalloc.testing.judge import Judge
 from coalloc.testing.properties import Breach
-from coalloc.testing.steps import CheckProgram, Do, Setting, Step
+from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject
 
-__all__ = ["Found", "draw_setting", "random_program", "run_program"]
+__all__ = ["Counterexample", "draw_world", "random_program", "run_program"]
 
 _TOP: Final = 2**64 - 1
 
 
 @attrs.frozen
-class Found:
+class Counterexample:
     """A program and the breach it ends in."""
 
     program: CheckProgram
@@ -29,7 +29,7 @@ class Found:
 def run_program(subject: Subject, program: CheckProgram) -> Breach | None:
     """Run a program and return the breach it ends in, or None."""
     try:
-        judge = Judge(subject, program.setting)
+        judge = Judge(subject, program.world)
         for step in program.steps:
             judge.do(step)
         judge.inspect()
@@ -38,7 +38,7 @@ def run_program(subject: Subject, program: CheckProgram) -> Breach | None:
     return None
 
 
-def draw_setting(generator: random.Random, subject: Subject, contract: Contract) -> Setting:
+def draw_world(generator: random.Random, subject: Subject, contract: Contract) -> World:
     """Draw the world of a program: mostly tiny, sometimes large enough to tell size classes apart."""
     by_class = contract.fit in (Fit.INSTANT, Fit.CLASS_BEST) or contract.completeness.value == "class"
     if generator.random() < (0.4 if by_class or contract.fit is Fit.BEST else 0.1):
@@ -57,7 +57,7 @@ def draw_setting(generator: random.Random, subject: Subject, contract: Contract)
         room = max(room, limit)
         base = min(base, 2**52 - room)
     slack = generator.choice([0, 0, 0, 1, 2048, 4095])
-    return Setting(limit=limit, room=room, base=base * 4096, arena=arena, slack=slack)
+    return World(limit=limit, room=room, base=base * 4096, arena=arena, slack=slack)
 
 
 class _Player:
@@ -67,9 +67,9 @@ class _Player:
         self.random = generator
         self.judge = judge
         self.next_buffer = 0
-        contract, setting = judge.contract, judge.setting
+        contract, world = judge.contract, judge.world
         self.quantum = judge.quantum
-        self.limit = setting.limit * setting.granule
+        self.limit = world.limit * world.granule
         quanta = max(self.limit // self.quantum, 1)
         widest = max(2, quanta // generator.choice([2, 3, 4, 8]))
         self.sizes = [generator.randint(1, widest) for _ in range(generator.randint(1, 5))] + [1]
@@ -92,12 +92,12 @@ class _Player:
         if not live or (choice < self.share and not full):
             return self._alloc()
         if self.resizes and choice > 0.9:
-            return Step(Do.RESIZE, draw.choice(sorted(live)), self._size())
+            return Step(Action.RESIZE, draw.choice(sorted(live)), self._size())
         if choice > 0.985:
-            return Step(Do.RECLAIM)
+            return Step(Action.RECLAIM)
         if self.order == "any":
-            return Step(Do.FREE, draw.choice(sorted(live)))
-        return Step(Do.FREE, (max if self.order == "newest" else min)(live))
+            return Step(Action.FREE, draw.choice(sorted(live)))
+        return Step(Action.FREE, (max if self.order == "newest" else min)(live))
 
     def _size(self) -> int:
         size = self.random.choice(self.sizes) * self.quantum
@@ -113,12 +113,12 @@ class _Player:
         if self.bounded and self.random.random() < 0.5:
             bounds = self._bounds(size)
             if bounds:
-                return Step(Do.XALLOC, self.next_buffer - 1, size, bounds=bounds)
-        return Step(Do.ALLOC, self.next_buffer - 1, size)
+                return Step(Action.XALLOC, self.next_buffer - 1, size, bounds=bounds)
+        return Step(Action.ALLOC, self.next_buffer - 1, size)
 
     def _bounds(self, size: int) -> tuple[tuple[str, int], ...]:
         draw, quantum, promised = self.random, self.quantum, self.judge.contract.constraints
-        base, length = self.judge.setting.base, self.judge.setting.room * self.judge.setting.granule
+        base, length = self.judge.world.base, self.judge.world.room * self.judge.world.granule
         bounds: dict[str, int] = {}
         if Constraint.ALIGN in promised and draw.random() < 0.6:
             bounds["align"] = quantum << draw.choice([0, 1, 2, 3, 4, 4, 6, 8])
@@ -142,20 +142,30 @@ class _Player:
 
     def _strange(self) -> Step:
         draw, judge = self.random, self.judge
-        what = draw.choice([Do.REFREE, Do.FREE_INSIDE, Do.FREE_WILD, Do.RESERVE, Do.STARVE, Do.REFREE, Do.ALLOC])
-        if what is Do.ALLOC:
+        what = draw.choice(
+            [
+                Action.REFREE,
+                Action.FREE_INSIDE,
+                Action.FREE_WILD,
+                Action.RESERVE,
+                Action.STARVE,
+                Action.REFREE,
+                Action.ALLOC,
+            ]
+        )
+        if what is Action.ALLOC:
             self.next_buffer += 1
             return Step(
                 what, self.next_buffer - 1, draw.choice([0, 0, 2**63 - 1, 2**63, 2**63 + 1, 2**64, 2**31, 2**32])
             )
-        if what is Do.REFREE and judge.gone:
+        if what is Action.REFREE and judge.gone:
             return Step(what, draw.choice(sorted(judge.gone)))
-        if what is Do.FREE_INSIDE and judge.live:
+        if what is Action.FREE_INSIDE and judge.live:
             buffer = draw.choice(sorted(judge.live))
             size = judge.live[buffer][1]
             return Step(what, buffer, draw.choice([1, size // 2, size - 1, min(self.quantum, size - 1)]) or 1)
-        if what is Do.RESERVE:
-            pages = judge.setting.room * judge.setting.granule // self.quantum
+        if what is Action.RESERVE:
+            pages = judge.world.room * judge.world.granule // self.quantum
             self.next_buffer += 1
             holes = judge.books.state.holes
             if holes and draw.random() < 0.7:
@@ -164,12 +174,12 @@ class _Player:
                 at = base + first * self.quantum
                 length = draw.randint(1, size // self.quantum - first) + draw.choice([0, 0, 1])
             else:
-                at, length = judge.setting.base + draw.randrange(pages) * self.quantum, draw.randint(1, 4)
+                at, length = judge.world.base + draw.randrange(pages) * self.quantum, draw.randint(1, 4)
             return Step(what, self.next_buffer - 1, length * self.quantum, at=at)
-        if what is Do.STARVE:
+        if what is Action.STARVE:
             return Step(what, size=draw.randint(1, 3))
-        room = judge.setting.room * judge.setting.granule
-        return Step(Do.FREE_WILD, at=judge.setting.base + draw.randrange(room))
+        room = judge.world.room * judge.world.granule
+        return Step(Action.FREE_WILD, at=judge.world.base + draw.randrange(room))
 
 
 def random_program(
@@ -177,30 +187,29 @@ def random_program(
     seed: int,
     *,
     steps: int = 60,
-    setting: Setting | None = None,
-) -> tuple[Judge | None, Found | None]:
+    world: World | None = None,
+) -> tuple[Judge | None, Counterexample | None]:
     """Make and run one program.
 
     Args:
         subject: What is under test.
         seed: The program depends on it and on the allocator's answers alone.
         steps: How many steps; at the end everything is freed.
-        setting: The world; drawn if None.
+        world: The world; drawn if None.
 
     Returns:
         The judge (None if the allocator could not be made), and what was found.
     """
     generator = random.Random(seed)
-    world = setting or Setting()
     judge = None
     try:
-        if setting is None:
-            world = draw_setting(generator, subject, subject.declared)
+        if world is None:
+            world = draw_world(generator, subject, subject.declared)
         judge = Judge(subject, world)
         player = _Player(generator, judge)
         for _ in range(steps):
             judge.do(player.step())
         judge.finish()
     except Breach as breach:
-        return judge, Found(CheckProgram(world, tuple(judge.steps) if judge else ()), breach)
+        return judge, Counterexample(CheckProgram(world or World(), tuple(judge.steps) if judge else ()), breach)
     return judge, None

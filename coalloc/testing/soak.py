@@ -9,7 +9,7 @@ import attrs
 
 from coalloc.errors import InvalidRequestError
 from coalloc.testing.minimise import minimise
-from coalloc.testing.programs import Found, random_program
+from coalloc.testing.programs import Counterexample, random_program
 from coalloc.testing.subject import Subject
 
 __all__ = ["SoakResult", "soak"]
@@ -26,7 +26,7 @@ class SoakResult:
     programs: int
     operations: int
     next_program: int
-    found: Found | None = None
+    found: Counterexample | None = None
 
 
 def soak(
@@ -68,7 +68,7 @@ def _seed_of(program: str) -> int:
     return int(seed) * 10**12 + int(number)
 
 
-def _smallest(subject: Subject, fast: Subject, found: Found, program: str) -> Found:
+def _smallest(subject: Subject, fast: Subject, found: Counterexample, program: str) -> Counterexample:
     """Find the first breach there is, looking at everything after every step, and make its program small."""
     _, exact = random_program(subject, _seed_of(program), steps=_STEPS)
     return minimise(subject, exact) if exact is not None else minimise(fast, found)

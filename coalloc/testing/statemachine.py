@@ -19,9 +19,9 @@ from coalloc.testing.directed import CHECKS, Check, CheckFailed, NotPromised
 from coalloc.testing.judge import Judge
 from coalloc.testing.lines import LINE_BOUND
 from coalloc.testing.minimise import minimise
-from coalloc.testing.programs import Found, random_program
+from coalloc.testing.programs import Counterexample, random_program
 from coalloc.testing.properties import Breach, Property
-from coalloc.testing.steps import CheckProgram, Do, Setting, Step, dumps
+from coalloc.testing.steps import Action, CheckProgram, Step, World, dumps
 from coalloc.testing.subject import MakeSpace, Subject
 
 with needs_extra("test"):
@@ -56,20 +56,20 @@ class _Machine(RuleBasedStateMachine):
     )
     def start(self, limit: int, room: int, arena: int, base: int, slack: int) -> None:
         whole = "arena_size" not in self.subject.accepted
-        setting = Setting(
+        world = World(
             limit=limit,
             room=limit if whole else max(limit + room - 4, 2),
             arena=0 if whole else arena,
             base=base * _GRANULE,
             slack=slack,
         )
-        self.judge = Judge(self.subject, setting)
+        self.judge = Judge(self.subject, world)
         self.contract = self.judge.contract
-        self.quanta = max(setting.limit * _GRANULE // self.judge.quantum, 1)
+        self.quanta = max(world.limit * _GRANULE // self.judge.quantum, 1)
         self.next_buffer = 0
 
     def _do(
-        self, do: Do, buffer: int = -1, size: int = 0, at: int = 0, bounds: tuple[tuple[str, int], ...] = ()
+        self, do: Action, buffer: int = -1, size: int = 0, at: int = 0, bounds: tuple[tuple[str, int], ...] = ()
     ) -> None:
         try:
             self.judge.do(Step(do, buffer, size, at, bounds))
@@ -78,7 +78,7 @@ class _Machine(RuleBasedStateMachine):
             raise
 
     def _tell(self, breach: Breach) -> None:
-        program = CheckProgram(self.judge.setting, tuple(self.judge.steps)).renumbered()
+        program = CheckProgram(self.judge.world, tuple(self.judge.steps)).renumbered()
         breach.add_note(dumps(program))
 
     def _next(self) -> int:
@@ -87,11 +87,11 @@ class _Machine(RuleBasedStateMachine):
 
     @rule(quanta=st.integers(1, 8))
     def alloc(self, quanta: int) -> None:
-        self._do(Do.ALLOC, self._next(), quanta * self.judge.quantum)
+        self._do(Action.ALLOC, self._next(), quanta * self.judge.quantum)
 
     @rule(data=st.data())
     def alloc_any(self, data: st.DataObject) -> None:
-        self._do(Do.ALLOC, self._next(), data.draw(st.integers(1, (self.quanta + 1) * self.judge.quantum)))
+        self._do(Action.ALLOC, self._next(), data.draw(st.integers(1, (self.quanta + 1) * self.judge.quantum)))
 
     @precondition(lambda self: self.contract.constraints)
     @rule(
@@ -112,51 +112,51 @@ class _Machine(RuleBasedStateMachine):
         if nocross and Constraint.NOCROSS in promised:
             bounds["nocross"] = quantum << (nocross + 1)
         if lo and Constraint.LO in promised:
-            bounds["lo"] = self.judge.setting.base + lo * quantum
+            bounds["lo"] = self.judge.world.base + lo * quantum
         if length and Constraint.HI in promised:
-            bounds["hi"] = self.judge.setting.base + (lo + length) * quantum - 1
-        self._do(Do.XALLOC, self._next(), quanta * quantum, bounds=tuple(bounds.items()))
+            bounds["hi"] = self.judge.world.base + (lo + length) * quantum - 1
+        self._do(Action.XALLOC, self._next(), quanta * quantum, bounds=tuple(bounds.items()))
 
     @precondition(lambda self: self.judge.live)
     @rule(data=st.data())
     def free(self, data: st.DataObject) -> None:
-        self._do(Do.FREE, data.draw(st.sampled_from(sorted(self.judge.live))))
+        self._do(Action.FREE, data.draw(st.sampled_from(sorted(self.judge.live))))
 
     @precondition(lambda self: self.judge.live and self.contract.resize is not Resize.NONE)
     @rule(data=st.data(), quanta=st.integers(1, 8))
     def resize(self, data: st.DataObject, quanta: int) -> None:
-        self._do(Do.RESIZE, data.draw(st.sampled_from(sorted(self.judge.live))), quanta * self.judge.quantum)
+        self._do(Action.RESIZE, data.draw(st.sampled_from(sorted(self.judge.live))), quanta * self.judge.quantum)
 
     @precondition(lambda self: self.judge.gone)
     @rule(data=st.data())
     def free_again(self, data: st.DataObject) -> None:
-        self._do(Do.REFREE, data.draw(st.sampled_from(sorted(self.judge.gone))))
+        self._do(Action.REFREE, data.draw(st.sampled_from(sorted(self.judge.gone))))
 
     @precondition(lambda self: self.judge.live)
     @rule(data=st.data(), distance=st.integers(1, 3 * _GRANULE))
     def free_inside(self, data: st.DataObject, distance: int) -> None:
-        self._do(Do.FREE_INSIDE, data.draw(st.sampled_from(sorted(self.judge.live))), distance)
+        self._do(Action.FREE_INSIDE, data.draw(st.sampled_from(sorted(self.judge.live))), distance)
 
     @rule(offset=st.integers(0, 40 * _GRANULE))
     def free_wild(self, offset: int) -> None:
-        self._do(Do.FREE_WILD, at=self.judge.setting.base + offset)
+        self._do(Action.FREE_WILD, at=self.judge.world.base + offset)
 
     @rule(size=st.sampled_from([0, 2**31, 2**32, 2**63 - 1, 2**63, 2**63 + 1]))
     def alloc_strange(self, size: int) -> None:
-        self._do(Do.ALLOC, self._next(), size)
+        self._do(Action.ALLOC, self._next(), size)
 
     @rule(page=st.integers(0, 40), quanta=st.integers(1, 4))
     def reserve(self, page: int, quanta: int) -> None:
-        at = self.judge.setting.base + page * self.judge.quantum
-        self._do(Do.RESERVE, self._next(), quanta * self.judge.quantum, at)
+        at = self.judge.world.base + page * self.judge.quantum
+        self._do(Action.RESERVE, self._next(), quanta * self.judge.quantum, at)
 
     @rule(call=st.integers(1, 3))
     def starve(self, call: int) -> None:
-        self._do(Do.STARVE, size=call)
+        self._do(Action.STARVE, size=call)
 
     @rule()
     def reclaim(self) -> None:
-        self._do(Do.RECLAIM)
+        self._do(Action.RECLAIM)
 
     def teardown(self) -> None:
         if hasattr(self, "judge"):
@@ -213,7 +213,7 @@ def conformance(
                 _fail(subject, found)
 
     @functools.cache
-    def first_hang() -> Found | None:
+    def first_hang() -> Counterexample | None:
         founds = (random_program(bounded, seed)[1] for seed in range(_BOUNDED))
         return next((found for found in founds if found is not None and found.breach.property is Property.P17), None)
 
@@ -251,12 +251,14 @@ def _test_of(check: Check, subject: Subject) -> Callable[[unittest.TestCase], No
         except NotPromised as reason:
             self.skipTest(str(reason))
         except CheckFailed as failed:
-            _fail(subject, Found(failed.program, Breach(failed.property, failed.message)), again=failed.again)
+            _fail(subject, Counterexample(failed.program, Breach(failed.property, failed.message)), again=failed.again)
 
     return _described(test, " ".join((check.run.__doc__ or check.name).split()))
 
 
-def _fail(subject: Subject, found: Found, *, again: Callable[[CheckProgram], Breach | None] | None = None) -> None:
+def _fail(
+    subject: Subject, found: Counterexample, *, again: Callable[[CheckProgram], Breach | None] | None = None
+) -> None:
     """Raise what was found, with the shortest program in a note."""
     least = minimise(subject, found, run=again)
     error = Breach(least.breach.property, least.breach.message)

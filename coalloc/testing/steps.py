@@ -1,6 +1,6 @@
 r"""Check programs: what the kit does to an allocator, as data; short enough to read, valid whatever is left out of it.
 
-A program is a :class:`Setting` (how large the allocator's world is) and steps.  Buffers are named by numbers.  A step on a
+A program is a :class:`World` (how large the allocator's world is) and steps.  Buffers are named by numbers.  A step on a
 buffer that is not live, because its alloc was refused or left out, is passed over: so any part of a program is a program,
 and shrinking is leaving out.  The text format is that of space programs with more words::
 
@@ -19,7 +19,7 @@ and shrinking is leaving out.  The text format is that of space programs with mo
     reclaim
     finish
 
-``limit``, ``room`` (of the source) and ``arena`` are in granules of the source, sizes and addresses in bytes; the setting may
+``limit``, ``room`` (of the source) and ``arena`` are in granules of the source, sizes and addresses in bytes; the line may
 also say ``quantum=``, ``quantum_cache=`` and ``release=``, for allocators that take them.  ``refree``
 frees a buffer a second time, ``free-inside`` frees so many bytes into one, ``free-wild`` an address that was never handed out;
 ``starve n`` makes the n-th map call of the source from then on fail; ``finish`` frees everything and looks whether all is as
@@ -37,12 +37,12 @@ import attrs
 from coalloc.errors import ProgramError
 from coalloc.testing.contracts import parse_release
 
-__all__ = ["CheckProgram", "Do", "Setting", "Step", "dumps", "loads"]
+__all__ = ["Action", "CheckProgram", "Step", "World", "dumps", "loads"]
 
 _HEADER: Final = "coalloc check-program 1"
 
 
-class Do(enum.Enum):
+class Action(enum.Enum):
     """What a step does; the value is its word in the text format."""
 
     ALLOC = "alloc"
@@ -61,28 +61,28 @@ class Do(enum.Enum):
 class Step(NamedTuple):
     """One call; ``size`` is bytes (for FREE_INSIDE the distance from the base, for STARVE the number of the map call)."""
 
-    do: Do
+    action: Action
     buffer: int = -1
     size: int = 0
     at: int = 0
     bounds: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
-        words = [self.do.value]
+        words = [self.action.value]
         if self.buffer >= 0:
             words.append(str(self.buffer))
-        if self.size or _PLACES[self.do] == 2 or self.do is Do.STARVE:
+        if self.size or _PLACES[self.action] == 2 or self.action is Action.STARVE:
             words.append(str(self.size))
-        if self.do is Do.FREE_WILD:
+        if self.action is Action.FREE_WILD:
             words.append(f"{self.at:#x}")
-        if self.do is Do.RESERVE:
+        if self.action is Action.RESERVE:
             words.append(f"at={self.at:#x}")
         words += [f"{name}={value:#x}" if name in ("lo", "hi") else f"{name}={value}" for name, value in self.bounds]
         return " ".join(words)
 
 
 @attrs.frozen
-class Setting:
+class World:
     """The world of one program.
 
     Args:
@@ -118,9 +118,9 @@ class Setting:
 
 @attrs.frozen
 class CheckProgram:
-    """A setting and the steps to run in it."""
+    """A world and the steps to run in it."""
 
-    setting: Setting
+    world: World
     steps: tuple[Step, ...]
     title: str = ""
 
@@ -141,7 +141,7 @@ def dumps(program: CheckProgram) -> str:
     lines = [_HEADER]
     if program.title:
         lines.append(f"title {program.title}")
-    lines.append(f"setting {program.setting}")
+    lines.append(f"setting {program.world}")
     lines += [str(step) for step in program.steps]
     return "\n".join(lines) + "\n"
 
@@ -153,13 +153,13 @@ def loads(text: str, name: str | None = None) -> CheckProgram:
         ProgramError: If it is not one, with the line.
 
     >>> program = loads("coalloc check-program 1\nsetting limit=4\nalloc 0 4096\nfree 0\n")
-    >>> len(program.steps), program.setting.limit, loads(dumps(program)) == program
+    >>> len(program.steps), program.world.limit, loads(dumps(program)) == program
     (2, 4, True)
     """
     lines = text.splitlines()
     if not lines or lines[0] != _HEADER:
         raise ProgramError(f"is no check program: the first line must be {_HEADER!r}", name, 1)
-    title, setting, steps = "", Setting(), []
+    title, world, steps = "", World(), []
     for number, line in enumerate(lines[1:], 2):
         if not line.strip() or line.startswith("#"):
             continue
@@ -168,15 +168,15 @@ def loads(text: str, name: str | None = None) -> CheckProgram:
             if word == "title":
                 title = rest
             elif word == "setting":
-                setting = _setting(rest.split())
+                world = _world(rest.split())
             else:
                 steps.append(_step(word, rest.split()))
         except ValueError as error:
             raise ProgramError(str(error), name, number) from None
-    return CheckProgram(setting, tuple(steps), title)
+    return CheckProgram(world, tuple(steps), title)
 
 
-def _setting(words: list[str]) -> Setting:
+def _world(words: list[str]) -> World:
     options: list[tuple[str, object]] = []
     rest = []
     for word in words:
@@ -192,7 +192,7 @@ def _setting(words: list[str]) -> Setting:
     for name, least in (("limit", 1), ("room", 1), ("granule", 1)):
         if fields.get(name, least) < least:
             raise ValueError(f"{name} must be at least {least}")
-    made = Setting(**fields, options=tuple(options))
+    made = World(**fields, options=tuple(options))
     if made.granule & (made.granule - 1):
         raise ValueError("granule must be a power of two")
     if made.base % made.granule or made.slack >= made.granule:
@@ -203,27 +203,27 @@ def _setting(words: list[str]) -> Setting:
 
 
 _PLACES: Final = {
-    Do.ALLOC: 2, Do.XALLOC: 2, Do.RESIZE: 2, Do.RESERVE: 2, Do.FREE_INSIDE: 2,
-    Do.FREE: 1, Do.REFREE: 1, Do.STARVE: 1, Do.FREE_WILD: 1, Do.RECLAIM: 0, Do.FINISH: 0,
+    Action.ALLOC: 2, Action.XALLOC: 2, Action.RESIZE: 2, Action.RESERVE: 2, Action.FREE_INSIDE: 2,
+    Action.FREE: 1, Action.REFREE: 1, Action.STARVE: 1, Action.FREE_WILD: 1, Action.RECLAIM: 0, Action.FINISH: 0,
 }  # fmt: skip
 
 
 def _step(word: str, words: list[str]) -> Step:
     try:
-        do = Do(word)
+        do = Action(word)
     except ValueError:
-        raise ValueError(f"expected one of {', '.join(do.value for do in Do)}, here is {word!r}") from None
+        raise ValueError(f"expected one of {', '.join(do.value for do in Action)}, here is {word!r}") from None
     if len(words) < _PLACES[do]:
         raise ValueError(f"{word} takes {_PLACES[do]} numbers, here are {len(words)}")
     numbers = [_number(text) for text in words[: _PLACES[do]]]
     rest = words[_PLACES[do] :]
-    if do is Do.XALLOC:
+    if do is Action.XALLOC:
         bounds = _named(rest, ("align", "phase", "nocross", "lo", "hi"))
         return Step(do, numbers[0], numbers[1], bounds=tuple(bounds.items()))
-    at = _named(rest, ("at",) if do is Do.RESERVE else ()).get("at", 0)
-    if do is Do.FREE_WILD:
+    at = _named(rest, ("at",) if do is Action.RESERVE else ()).get("at", 0)
+    if do is Action.FREE_WILD:
         return Step(do, at=numbers[0])
-    if do is Do.STARVE:
+    if do is Action.STARVE:
         return Step(do, size=numbers[0])
     buffer, size = (numbers + [-1, 0][len(numbers) :])[:2]
     return Step(do, buffer, size, at)

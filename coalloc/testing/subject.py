@@ -14,7 +14,7 @@ from coalloc.errors import InvalidRequestError
 from coalloc.testing.lines import bound_lines
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import WatchedSource
-from coalloc.testing.steps import Setting, Step
+from coalloc.testing.steps import Step, World
 
 __all__ = ["MakeSpace", "Subject", "accepted", "make"]
 
@@ -35,20 +35,20 @@ def accepted(make_space: MakeSpace) -> frozenset[str]:
     return names - bound
 
 
-def make(make_space: MakeSpace, setting: Setting) -> tuple[WatchedSource, Any]:
+def make(make_space: MakeSpace, world: World) -> tuple[WatchedSource, Any]:
     """Make an allocator in its world.
 
     Raises:
         Breach: If it cannot be made.
     """
-    granule = setting.granule
-    source = WatchedSource(base=setting.base, size=setting.room * granule, granule=granule)
-    keywords: dict[str, object] = dict(setting.options)
+    granule = world.granule
+    source = WatchedSource(base=world.base, size=world.room * granule, granule=granule)
+    keywords: dict[str, object] = dict(world.options)
     names = accepted(make_space)
     if "kva_limit" in names:
-        keywords["kva_limit"] = setting.kva_limit
-    if "arena_size" in names and (setting.arena or _needs(make_space, "arena_size")):
-        keywords["arena_size"] = (setting.arena or setting.limit) * granule
+        keywords["kva_limit"] = world.kva_limit
+    if "arena_size" in names and (world.arena or _needs(make_space, "arena_size")):
+        keywords["arena_size"] = (world.arena or world.limit) * granule
     try:
         return source, make_space(source, **keywords)
     except Breach:
@@ -76,7 +76,7 @@ class Subject:
         contract: What it is held to; what each one made declares if None.
         deep_every: After so many steps everything that can be seen is compared, not only the answer.
         line_bound: The most lines that one call may run in the interpreter; 0 does not count them.
-        on_setting: Is told of every world before an allocator is made in it.
+        on_world: Is told of every world before an allocator is made in it.
         on_step: Is told of every step before it is done.
         on_call: Is called before each call of a long check that no judge stands beside: the allocator is at work, not hanging.
     """
@@ -85,7 +85,7 @@ class Subject:
     contract: Contract | None = None
     deep_every: int = 1
     line_bound: int = 0
-    on_setting: Callable[[Setting], None] | None = None
+    on_world: Callable[[World], None] | None = None
     on_step: Callable[[Step], None] | None = None
     on_call: Callable[[], None] = _nobody
 
@@ -115,12 +115,12 @@ class Subject:
     @property
     def unwatched(self) -> Subject:
         """The same, with nobody told: what tells may not be something that can be copied."""
-        return attrs.evolve(self, on_setting=None, on_step=None, on_call=_nobody)
+        return attrs.evolve(self, on_world=None, on_step=None, on_call=_nobody)
 
     @property
     def declared(self) -> Contract:
         """What an allocator made in a usual world is held to."""
-        return self.contract_of(make(self.make_space, Setting())[1])
+        return self.contract_of(make(self.make_space, World())[1])
 
     @property
     def accepted(self) -> frozenset[str]:

@@ -12,7 +12,7 @@ from coalloc.contract import EAGER, NEVER, RETAIN, Fit, Release
 from coalloc.space.buddy import BuddySpace
 from coalloc.space.cached import CachedSpace
 from coalloc.space.coalescing import CoalescingSpace
-from coalloc.space.permap import PerPipeSpace
+from coalloc.space.perpipe import PerPipeSpace
 from coalloc.space.vmem import VmemSpace
 from coalloc.testing.subject import MakeSpace
 from coalloc.units import MiB

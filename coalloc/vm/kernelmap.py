@@ -34,6 +34,7 @@ import attrs
 
 from coalloc.errors import (
     BadFreeError,
+    Change,
     Explanation,
     FreeFault,
     HoleVerdict,
@@ -580,7 +581,7 @@ class KernelMap:
                 size,
                 tuple(HoleVerdict(base, length, Rule.SIZE) for base, length in gaps),
                 "a kernel map has no source behind it",
-                (Remedy("size", largest),) if largest else (),
+                (Remedy(Change.SIZE, largest),) if largest else (),
             )
 
         return NoSpaceError(

@@ -31,8 +31,8 @@ from coalloc.pipes.buffers import Buffers
 from coalloc.pipes.design import Bench, Design
 from coalloc.pipes.eras import KernelState
 from coalloc.pipes.half import Half
-from coalloc.pipes.machine import Pipe, PipeCounters, PipeMachine
 from coalloc.pipes.pair import PipePair
+from coalloc.pipes.protocol import Pipe, PipeCounters, Pipes
 from coalloc.space.protocol import PerCpu, Space, SpaceStats
 from coalloc.vm.costs import CostModel, Estimate
 from coalloc.vm.kernelmap import MapCounters
@@ -274,7 +274,7 @@ class _PipeRunner:
 
     allocs_refused = 0
 
-    def __init__(self, program: PipeProgram, machine: PipeMachine, space: Space, cpus: int) -> None:
+    def __init__(self, program: PipeProgram, machine: Pipes, space: Space, cpus: int) -> None:
         self._rows = program.rows()
         self._machine = machine
         self._buffers = machine if isinstance(machine, Buffers) else None

@@ -7,7 +7,18 @@ import pytest
 
 from coalloc import Contract, Fit, Tie
 from coalloc.contract import EAGER
-from coalloc.testing import CheckProgram, Do, Property, Setting, Step, Subject, check_space, conformance, run_program
+from coalloc.testing import (
+    Action,
+    CheckProgram,
+    Property,
+    Ruling,
+    Step,
+    Subject,
+    World,
+    check_space,
+    conformance,
+    run_program,
+)
 from tests.adapters.heap import KEPT, HeapSpace
 
 PAGE = 4096
@@ -17,7 +28,7 @@ TestHeap = conformance(HeapSpace, examples=10, steps=20, programs=8)
 
 def breaks(contract: Contract, *steps: Step) -> Property | None:
     """The property that a program breaks."""
-    breach = run_program(Subject(HeapSpace, contract), CheckProgram(Setting(), steps))
+    breach = run_program(Subject(HeapSpace, contract), CheckProgram(World(), steps))
     return None if breach is None else breach.property
 
 
@@ -25,14 +36,14 @@ def test_the_whole_table() -> None:
     """It conforms at its level; what it does not show or promise is told as such."""
     report = check_space(HeapSpace, examples=5)
     assert report.conforms
-    unpromised = {v.property.name for v in report.verdicts if v.state == "not promised"}
+    unpromised = {v.property.name for v in report.verdicts if v.ruling is Ruling.NOT_PROMISED}
     assert unpromised == {"P3", "P4", "P5", "P10", "P11", "P16", "P17", "P18", "P19", "P20"}
 
 
 def test_it_is_best_fit_and_takes_the_newest_of_equals() -> None:
     """Two holes of 64 bytes: the one freed last is taken; the lowest would be the other."""
-    steps = [Step(Do.ALLOC, number, 64) for number in range(4)]
-    steps += [Step(Do.FREE, 0), Step(Do.FREE, 2), Step(Do.ALLOC, 9, 64)]
+    steps = [Step(Action.ALLOC, number, 64) for number in range(4)]
+    steps += [Step(Action.FREE, 0), Step(Action.FREE, 2), Step(Action.ALLOC, 9, 64)]
     assert breaks(KEPT, *steps) is None
     assert breaks(attrs.evolve(KEPT, tie=Tie.LOWEST), *steps) is Property.P8
     assert breaks(attrs.evolve(KEPT, tie=None, fit=Fit.FIRST), *steps) is Property.P8
@@ -40,7 +51,7 @@ def test_it_is_best_fit_and_takes_the_newest_of_equals() -> None:
 
 def test_small_arenas_are_never_given_back() -> None:
     """Only those of 4 MiB and more are, and those at once."""
-    steps = [Step(Do.ALLOC, 0, 64), Step(Do.FREE, 0)]
+    steps = [Step(Action.ALLOC, 0, 64), Step(Action.FREE, 0)]
     assert breaks(KEPT, *steps) is None
     assert breaks(attrs.evolve(KEPT, release=EAGER), *steps) is Property.P12
 
@@ -48,7 +59,7 @@ def test_small_arenas_are_never_given_back() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_second_free_is_noticed_too_late() -> None:
     """It raises KeyError, but has entered the block as free by then: it would be handed out twice."""
-    steps = [Step(Do.ALLOC, 0, 64), Step(Do.ALLOC, 1, 64), Step(Do.FREE, 0), Step(Do.REFREE, 0)]
-    steps += [Step(Do.ALLOC, 2, 64), Step(Do.ALLOC, 3, 64)]
+    steps = [Step(Action.ALLOC, 0, 64), Step(Action.ALLOC, 1, 64), Step(Action.FREE, 0), Step(Action.REFREE, 0)]
+    steps += [Step(Action.ALLOC, 2, 64), Step(Action.ALLOC, 3, 64)]
     checked = attrs.evolve(KEPT, checks_frees=True)
     assert breaks(checked, *steps) in (Property.P1, Property.P7)

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from coalloc import CoalescingSpace, Extent, Fit, Kind, Segment, Violation, spec
-from coalloc.testing import Breach, Do, Judge, Property, Setting, Step, Subject, WatchedSource
+from coalloc.testing import Action, Breach, Judge, Property, Step, Subject, WatchedSource, World
 
 PAGE = 4096
 
@@ -47,10 +47,10 @@ class Lying(CoalescingSpace):
 
 def judge() -> Judge:
     """Two arenas of eight pages: buffers of 1, 2 and 3 pages, a hole of 2 between them."""
-    made = Judge(Subject(Lying), Setting(limit=16, room=16, arena=8))
+    made = Judge(Subject(Lying), World(limit=16, room=16, arena=8))
     for number, pages in enumerate((1, 2, 3, 4)):
-        made.do(Step(Do.ALLOC, number, pages * PAGE))
-    made.do(Step(Do.FREE, 1))
+        made.do(Step(Action.ALLOC, number, pages * PAGE))
+    made.do(Step(Action.FREE, 1))
     return made
 
 
@@ -121,14 +121,14 @@ def test_what_is_answered_wrongly_is_reported(expected: Property, lie: Callable[
     """No address, one that is taken, one outside, one off the quantum, one that the fit does not pick."""
     made = judge()
     made.space.lies["alloc"] = lie
-    assert broken(made, lambda: made.do(Step(Do.ALLOC, 9, PAGE))) is expected
+    assert broken(made, lambda: made.do(Step(Action.ALLOC, 9, PAGE))) is expected
 
 
 def test_reclaim_must_say_what_it_did() -> None:
     """In bytes."""
     made = judge()
     made.space.lies["reclaim"] = lambda truth: truth + PAGE
-    assert broken(made, lambda: made.do(Step(Do.RECLAIM))) is Property.P4
+    assert broken(made, lambda: made.do(Step(Action.RECLAIM))) is Property.P4
 
 
 def forget_a_buffer(made: Judge) -> None:
@@ -215,30 +215,30 @@ def test_the_judge_reports_a_misuse_that_the_allocator_swallows() -> None:
                 return super().alloc(size)
             raise AssertionError
 
-    made = Judge(Subject(Swallows), Setting())
-    assert broken(made, lambda: made.do(Step(Do.ALLOC, 0, PAGE))) is Property.P12
+    made = Judge(Subject(Swallows), World())
+    assert broken(made, lambda: made.do(Step(Action.ALLOC, 0, PAGE))) is Property.P12
 
 
 def test_a_reserve_is_judged_both_ways() -> None:
     """Granted where it is taken, refused where it is free."""
     made = judge()
     made.space.reserve = None
-    assert broken(made, lambda: made.do(Step(Do.RESERVE, 9, PAGE, at=PAGE))) is Property.P7
+    assert broken(made, lambda: made.do(Step(Action.RESERVE, 9, PAGE, at=PAGE))) is Property.P7
 
     class Refuses(Lying):
         def reserve(self, extent: Extent) -> None:
             raise self._in_the_way(extent)
 
-    other = Judge(Subject(Refuses), Setting(limit=4, room=4, arena=4))
-    other.do(Step(Do.ALLOC, 0, PAGE))
-    assert broken(other, lambda: other.do(Step(Do.RESERVE, 1, PAGE, at=2 * PAGE))) is Property.P7
+    other = Judge(Subject(Refuses), World(limit=4, room=4, arena=4))
+    other.do(Step(Action.ALLOC, 0, PAGE))
+    assert broken(other, lambda: other.do(Step(Action.RESERVE, 1, PAGE, at=2 * PAGE))) is Property.P7
 
 
 def test_other_fits_are_judged_by_their_own_rule() -> None:
     """First fit's answer is no next fit's."""
     first = Subject(lambda source, kva_limit: CoalescingSpace(source, kva_limit=kva_limit, fit=Fit.FIRST))
-    made = Judge(attrs.evolve(first, contract=attrs.evolve(first.declared, fit=Fit.NEXT)), Setting())
+    made = Judge(attrs.evolve(first, contract=attrs.evolve(first.declared, fit=Fit.NEXT)), World())
     for number in range(3):
-        made.do(Step(Do.ALLOC, number, PAGE))
-    made.do(Step(Do.FREE, 0))
-    assert broken(made, lambda: made.do(Step(Do.ALLOC, 9, PAGE))) is Property.P8
+        made.do(Step(Action.ALLOC, number, PAGE))
+    made.do(Step(Action.FREE, 0))
+    assert broken(made, lambda: made.do(Step(Action.ALLOC, 9, PAGE))) is Property.P8

@@ -460,12 +460,18 @@ def test_a_space_without_its_arenas_is_reported_not_a_crash() -> None:
 
 
 def test_the_oracle_checks_itself() -> None:
-    """Its cells are all it has."""
-    oracle = CellSpace(8, quantum=1)
-    oracle.alloc(2)
-    oracle.alloc(2)
-    oracle._owner[6] = 0
-    assert codes(oracle) == ("I1",)
+    """Busy and free quanta must make up its range, without overlap."""
+    for corruption in ({0: 3, 2: 2}, {0: 2}, {0: 2, 2: 2, 7: 1}):
+        oracle = CellSpace(8, quantum=1)
+        oracle.alloc(2)
+        oracle.alloc(2)
+        oracle.check()
+        oracle._busy = corruption
+        assert codes(oracle) == ("I1",)
+    short = CellSpace(8, quantum=1)
+    short.alloc(8)
+    short._busy = {0: 7}
+    assert codes(short) == ("I1",)
 
 
 def corrupt_mapped(kernel: KernelMap) -> None:

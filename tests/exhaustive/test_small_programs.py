@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from coalloc import EAGER, NEVER, RETAIN, CoalescingSpace, Fit, Release
-from coalloc.testing import CheckProgram, Do, Setting, Step, Subject, run_program
+from coalloc.testing import Action, CheckProgram, Step, Subject, World, run_program
 
 PAGE = 4096
 Call = tuple[str, int]
@@ -32,10 +32,10 @@ def steps(program: list[Call]) -> Iterator[Step]:
     for number, (what, value) in enumerate(program):
         if what == "alloc":
             live.append(number)
-            yield Step(Do.ALLOC, number, value * PAGE)
+            yield Step(Action.ALLOC, number, value * PAGE)
         else:
-            yield Step(Do.FREE, live.pop(value))
-    yield Step(Do.FINISH)
+            yield Step(Action.FREE, live.pop(value))
+    yield Step(Action.FINISH)
 
 
 def subject(fit: Fit, cache: int, release: Release) -> Subject:
@@ -59,10 +59,10 @@ CONFIGURATIONS = {
 def test_every_program_of_five_operations(fit: Fit, configuration: str) -> None:
     """Allocs of 1 and 2 or 3 pages, frees in any order: address, refusals and figures are the specification's."""
     limit, arena, cache, release = CONFIGURATIONS[configuration]
-    under_test, setting = subject(fit, cache, release), Setting(limit=limit, room=limit, arena=arena)
+    under_test, world = subject(fit, cache, release), World(limit=limit, room=limit, arena=arena)
     count = 0
     for program in programs((1, 3 if configuration == "one arena" else 2), 5):
-        breach = run_program(under_test, CheckProgram(setting, tuple(steps(program))))
+        breach = run_program(under_test, CheckProgram(world, tuple(steps(program))))
         assert breach is None, (program, breach)
         count += 1
     assert count == 312

@@ -12,12 +12,13 @@ from coalloc import NEVER, RETAIN, CoalescingSpace, Contract, Fit, Work
 from coalloc.errors import ProgramError
 from coalloc.testing import (
     SUBJECTS,
+    Action,
     CheckProgram,
-    Do,
     Property,
-    Setting,
+    Ruling,
     Step,
     Subject,
+    World,
     check_space,
     conformance,
     dumps,
@@ -68,7 +69,7 @@ def test_who_keeps_its_arenas_and_has_no_reclaim_is_not_asked_for_them(make_spac
                 space.reclaim = reclaim
 
     report = check_space(make_space, examples=40)
-    assert report.conforms, [v for v in report.verdicts if v.state == "broken"]
+    assert report.conforms, [v for v in report.verdicts if v.ruling is Ruling.BROKEN]
 
 
 def test_a_long_check_gives_signs_of_life() -> None:
@@ -88,18 +89,18 @@ def test_a_long_check_gives_signs_of_life() -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        Step(Do.XALLOC, 1, PAGE, bounds=(("align", 3),)),
-        Step(Do.XALLOC, 1, PAGE, bounds=(("nocross", 5000),)),
-        Step(Do.XALLOC, 1, PAGE, bounds=(("phase", PAGE),)),
-        Step(Do.RESERVE, 1, 0, at=0),
-        Step(Do.RESIZE, 0, 0),
-        Step(Do.RESIZE, 0, 2**63 + 1),
+        Step(Action.XALLOC, 1, PAGE, bounds=(("align", 3),)),
+        Step(Action.XALLOC, 1, PAGE, bounds=(("nocross", 5000),)),
+        Step(Action.XALLOC, 1, PAGE, bounds=(("phase", PAGE),)),
+        Step(Action.RESERVE, 1, 0, at=0),
+        Step(Action.RESIZE, 0, 0),
+        Step(Action.RESIZE, 0, 2**63 + 1),
     ],
     ids=str,
 )
 def test_steps_that_mean_nothing_blame_nobody(step: Step) -> None:
     """They are passed over, or must be refused; and they survive the text format."""
-    program = CheckProgram(Setting(limit=8, room=8), (Step(Do.ALLOC, 0, PAGE), step, Step(Do.FINISH)))
+    program = CheckProgram(World(limit=8, room=8), (Step(Action.ALLOC, 0, PAGE), step, Step(Action.FINISH)))
     assert run_program(Subject(CoalescingSpace), program) is None
     assert loads(dumps(program)) == program
 
@@ -117,7 +118,7 @@ def test_every_program_that_the_kit_makes_can_be_read_again(name: str) -> None:
     for seed in range(15):
         judge, _ = random_program(Subject(SUBJECTS[name]), seed)
         assert judge is not None
-        program = CheckProgram(judge.setting, tuple(judge.steps))
+        program = CheckProgram(judge.world, tuple(judge.steps))
         assert loads(dumps(program)) == program
 
 
@@ -143,7 +144,7 @@ def test_a_logarithm_is_no_constant() -> None:
     """First fit's tree, sold as constant work."""
     contract = attrs.evolve(Subject(SUBJECTS["first-fit"]).declared, work=Work.CONSTANT)
     report = check_space(SUBJECTS["first-fit"], contract, examples=1)
-    assert [verdict.property for verdict in report.verdicts if verdict.state == "broken"] == [Property.P17]
+    assert [verdict.property for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN] == [Property.P17]
     assert "constant growth was declared" in report.verdicts[16].note
 
 
@@ -168,7 +169,7 @@ def test_a_resize_that_is_wrong_for_one_pair_of_sizes_is_found() -> None:
 
     report = check_space(Steals, examples=1)
     verdict = next(v for v in report.verdicts if v.property is Property.P18)
-    assert verdict.state == "broken"
+    assert verdict.ruling is Ruling.BROKEN
     assert verdict.found is not None
     assert len(verdict.found.program.steps) <= 4
 
@@ -182,7 +183,7 @@ def test_what_an_allocator_says_in_lines_is_told_in_one() -> None:
             raise RuntimeError("first\nsecond: it's broken")
 
     report = check_space(Talks, examples=1)
-    notes = [verdict.note for verdict in report.verdicts if verdict.state == "broken"]
+    notes = [verdict.note for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
     assert any("raised RuntimeError: first second: it's broken" in note for note in notes)
     assert not any("\n" in note for note in notes)
 
@@ -202,12 +203,12 @@ def test_a_breach_of_a_long_program_is_one_that_its_program_shows() -> None:
 
 def test_the_only_cached_buffer_may_be_handed_out_by_the_cache_or_carved_again() -> None:
     """Nobody can tell; so next fit may go on from behind it, or from where it was."""
-    pages = [Step(Do.ALLOC, number, PAGE) for number in range(8)]
-    frees = [Step(Do.FREE, 8), Step(Do.FREE, 7)]
-    steps = (*pages, Step(Do.FREE, 2), Step(Do.XALLOC, 8, PAGE), *frees, Step(Do.ALLOC, 9, 2 * PAGE))
-    program = CheckProgram(Setting(limit=8, room=8, arena=2), (*steps, Step(Do.ALLOC, 10, PAGE), Step(Do.FINISH)))
+    pages = [Step(Action.ALLOC, number, PAGE) for number in range(8)]
+    frees = [Step(Action.FREE, 8), Step(Action.FREE, 7)]
+    steps = (*pages, Step(Action.FREE, 2), Step(Action.XALLOC, 8, PAGE), *frees, Step(Action.ALLOC, 9, 2 * PAGE))
+    program = CheckProgram(World(limit=8, room=8, arena=2), (*steps, Step(Action.ALLOC, 10, PAGE), Step(Action.FINISH)))
     assert run_program(Subject(SUBJECTS["next-fit+cache"]), program) is None
     by_the_cache = attrs.evolve(
-        program, steps=tuple(s._replace(do=Do.ALLOC) if s.do is Do.XALLOC else s for s in steps)
+        program, steps=tuple(s._replace(action=Action.ALLOC) if s.action is Action.XALLOC else s for s in steps)
     )
     assert run_program(Subject(SUBJECTS["next-fit+cache"]), by_the_cache) is None

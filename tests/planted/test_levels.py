@@ -10,7 +10,7 @@ import pytest
 
 from coalloc import EAGER, NEVER, RETAIN, Coalescing, Completeness, Constraint, Contract, Fit, Resize
 from coalloc.contract import Geometry, Tie, Work
-from coalloc.testing import MUTANTS, SUBJECTS, Property, Subject, check_space, random_program
+from coalloc.testing import MUTANTS, SUBJECTS, Property, Ruling, Subject, check_space, random_program
 from coalloc.testing.subject import MakeSpace
 
 CLASS_ONLY = MUTANTS[7].make_space
@@ -25,7 +25,7 @@ def declared(make_space: MakeSpace, **changes: Any) -> Contract:
 def breaks(make_space: MakeSpace, contract: Contract) -> Iterator[Property]:
     """What a short check finds, and then what each of many random programs does."""
     report = check_space(make_space, contract, examples=10)
-    yield from (verdict.property for verdict in report.verdicts if verdict.state == "broken")
+    yield from (verdict.property for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN)
     for seed in range(10, 150):
         _, found = random_program(Subject(make_space, contract), seed)
         if found is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coalloc import EAGER, BuddySpace, CachedSpace, CoalescingSpace, Geometry, PerPipeSpace, VmemSpace
-from coalloc.space import buddy, cached, coalescing, holes, permap, placement, protocol, refusal, vmem
+from coalloc.space import buddy, cached, coalescing, holes, perpipe, placement, protocol, refusal, vmem
 from coalloc.space.placement import Placement, rounded
 from coalloc.testing import SUBJECTS, Subject, check_space, random_program
 from coalloc.testing.subject import MakeSpace
@@ -83,8 +83,8 @@ HELPERS: list[tuple[str, object, str, Callable[..., Any], MakeSpace]] = [
     ("rounded, unmap", protocol, "rounded", twice, nested),
     ("rounded, remedies", refusal, "rounded", too_few, CoalescingSpace),
     ("round_up, reference", coalescing, "round_up", one_more, CoalescingSpace),
-    ("round_up, per-pipe", permap, "round_up", one_more, PerPipeSpace),
-    ("round_up, per-pipe, down", permap, "round_up", down, PerPipeSpace),
+    ("round_up, per-pipe", perpipe, "round_up", one_more, PerPipeSpace),
+    ("round_up, per-pipe, down", perpipe, "round_up", down, PerPipeSpace),
     ("round_up, vmem", vmem, "round_up", one_more, VmemSpace),
     ("round_up, constrained", placement, "round_up", one_more, CoalescingSpace),
     ("size_class, instant", holes, "size_class", classes_of_three, SUBJECTS["instant-fit"]),

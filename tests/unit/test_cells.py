@@ -18,7 +18,7 @@ from coalloc import (
     SpanOverlapError,
 )
 from coalloc.contract import Coalescing, Geometry, Resize
-from coalloc.errors import Remedy, Rule
+from coalloc.errors import Change, Remedy, Rule
 
 
 def comb(fit: Fit = Fit.FIRST) -> CellSpace:
@@ -166,7 +166,7 @@ def test_a_refusal_names_the_rule_for_every_hole() -> None:
     assert caught.value.explain().verdicts[-1].rule is Rule.NOCROSS
     with pytest.raises(NoSpaceError) as caught:
         oracle.alloc(7)
-    assert caught.value.explain().remedies == (Remedy("size", 6),)
+    assert caught.value.explain().remedies == (Remedy(Change.SIZE, 6),)
 
 
 def test_buddies_holes_are_the_largest_aligned_blocks() -> None:

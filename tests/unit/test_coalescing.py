@@ -26,7 +26,7 @@ from coalloc import (
     Resize,
     SpanOverlapError,
 )
-from coalloc.errors import Remedy, Rule
+from coalloc.errors import Change, Remedy, Rule
 from coalloc.space.coalescing import CACHE_DEPTH
 
 PAGE = 4096
@@ -165,7 +165,7 @@ def test_the_last_arena_may_be_shorter_and_a_large_request_gets_its_own() -> Non
     assert sorted({s.arena for s in space.segments()}) == [0, 6 * PAGE, 10 * PAGE, 14 * PAGE]
     with pytest.raises(KvaLimitError) as caught:
         space.alloc(PAGE)
-    assert caught.value.explain().remedies == (Remedy("kva_limit", 16 * PAGE),)
+    assert caught.value.explain().remedies == (Remedy(Change.KVA_LIMIT, 16 * PAGE),)
     for base in [large, *small]:
         space.free(base)
     space.reclaim()
@@ -340,7 +340,7 @@ def test_every_hole_is_told_the_rule_that_killed_it() -> None:
         space.xalloc(4 * PAGE, nocross=4 * PAGE, lo=6 * PAGE, hi=22 * PAGE)
     by_page = {verdict.base // PAGE: verdict.rule for verdict in caught2.value.explain().verdicts}
     assert by_page == {0: Rule.SIZE, 2: Rule.SIZE, 5: Rule.LO, 10: Rule.NOCROSS, 15: Rule.NOCROSS, 20: Rule.HI}
-    remedies = {remedy.what: remedy.value for remedy in caught2.value.explain().remedies}
+    remedies = {remedy.what.value: remedy.value for remedy in caught2.value.explain().remedies}
     assert remedies["nocross"] == 8 * PAGE
     assert space.xalloc(remedies["size"], nocross=4 * PAGE, lo=6 * PAGE, hi=22 * PAGE) > 0
 
@@ -395,7 +395,10 @@ def test_a_remedy_for_the_limit_is_the_smallest_that_works() -> None:
         else:
             with pytest.raises(KvaLimitError) as caught:
                 space.alloc(6 * PAGE)
-            assert caught.value.explain().remedies == (Remedy("size", 5 * PAGE), Remedy("kva_limit", 10 * PAGE))
+            assert caught.value.explain().remedies == (
+                Remedy(Change.SIZE, 5 * PAGE),
+                Remedy(Change.KVA_LIMIT, 10 * PAGE),
+            )
             assert "kva_limit leaves 20480" in caught.value.explain().import_verdict
 
 

@@ -10,6 +10,7 @@ import pytest
 from coalloc import errors
 from coalloc.errors import (
     BadFreeError,
+    Change,
     CoallocError,
     Explanation,
     FreeFault,
@@ -28,7 +29,10 @@ from coalloc.errors import (
 )
 
 EXPLANATION = Explanation(
-    8, (HoleVerdict(0, 4, Rule.SIZE),), "refused", (Remedy("size", 4), Remedy("kva_limit", 12), Remedy("align", 0))
+    8,
+    (HoleVerdict(0, 4, Rule.SIZE),),
+    "refused",
+    (Remedy(Change.SIZE, 4), Remedy(Change.KVA_LIMIT, 12), Remedy(Change.ALIGN, 0)),
 )
 SAMPLES: list[tuple[CoallocError, str]] = [
     (InvalidRequestError("size", 0, "must be greater than 0"), "size=0: must be greater than 0"),

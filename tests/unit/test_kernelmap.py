@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coalloc import BadFreeError, InvalidRequestError, KernelMap, NoSpaceError
-from coalloc.errors import Remedy, Rule
+from coalloc.errors import Change, Remedy, Rule
 from tests.behaviours.designs import map_own
 
 PAGE = 4096
@@ -67,7 +67,7 @@ def test_a_full_map_refuses_and_explains() -> None:
     assert [(v.base, v.size, v.rule) for v in explanation.verdicts] == [
         (PAGE, PAGE, Rule.SIZE), (3 * PAGE, PAGE, Rule.SIZE), (5 * PAGE, 2 * PAGE, Rule.SIZE),
     ]  # fmt: skip
-    assert explanation.remedies == (Remedy("size", 2 * PAGE),)
+    assert explanation.remedies == (Remedy(Change.SIZE, 2 * PAGE),)
     assert kernel.counters().map_failures == 1
     assert kernel.available() == 2 * PAGE
     kernel.map(2 * PAGE)

@@ -29,15 +29,15 @@ from coalloc.designs import load
 from coalloc.testing import (
     MUTANTS,
     SUBJECTS,
+    Action,
     Breach,
     CheckProgram,
-    Do,
-    Found,
+    Counterexample,
     Judge,
     Property,
-    Setting,
     Step,
     Subject,
+    World,
     check_space,
     dumps,
     loads,
@@ -54,21 +54,24 @@ from coalloc.testing.subject import accepted, make
 
 PAGE = 4096
 EVERY = CheckProgram(
-    Setting(limit=4, room=6, base=0x2000, arena=2, granule=8192, slack=5),
+    World(limit=4, room=6, base=0x2000, arena=2, granule=8192, slack=5),
     (
-        Step(Do.ALLOC, 0, PAGE),
+        Step(Action.ALLOC, 0, PAGE),
         Step(
-            Do.XALLOC, 1, PAGE, bounds=(("align", 8192), ("phase", 4096), ("nocross", 65536), ("lo", 16), ("hi", 255))
+            Action.XALLOC,
+            1,
+            PAGE,
+            bounds=(("align", 8192), ("phase", 4096), ("nocross", 65536), ("lo", 16), ("hi", 255)),
         ),
-        Step(Do.RESERVE, 2, PAGE, at=0x2000),
-        Step(Do.RESIZE, 1, 2 * PAGE),
-        Step(Do.FREE, 0),
-        Step(Do.REFREE, 0),
-        Step(Do.FREE_INSIDE, 1, 8),
-        Step(Do.FREE_WILD, at=0x123),
-        Step(Do.STARVE, size=2),
-        Step(Do.RECLAIM),
-        Step(Do.FINISH),
+        Step(Action.RESERVE, 2, PAGE, at=0x2000),
+        Step(Action.RESIZE, 1, 2 * PAGE),
+        Step(Action.FREE, 0),
+        Step(Action.REFREE, 0),
+        Step(Action.FREE_INSIDE, 1, 8),
+        Step(Action.FREE_WILD, at=0x123),
+        Step(Action.STARVE, size=2),
+        Step(Action.RECLAIM),
+        Step(Action.FINISH),
     ),
     title="every step",
 )
@@ -82,7 +85,7 @@ def test_every_step_survives_the_text_format() -> None:
         "coalloc check-program 1", "title every step", "setting limit=4 room=6 base=0x2000 arena=2 granule=8192 slack=5",
         "alloc 0 4096", "xalloc 1 4096 align=8192 phase=4096 nocross=65536 lo=0x10 hi=0xff",
     ]  # fmt: skip
-    assert loads("coalloc check-program 1\n\n# a comment\nsetting limit=3\n").setting.room == 3
+    assert loads("coalloc check-program 1\n\n# a comment\nsetting limit=3\n").world.room == 3
 
 
 @pytest.mark.parametrize(
@@ -115,7 +118,7 @@ def test_any_part_of_a_program_is_a_program() -> None:
     assert judge is not None
     steps = tuple(judge.steps)
     for start in range(0, len(steps), 7):
-        assert run_program(Subject(SUBJECTS["coalescing"]), CheckProgram(judge.setting, steps[start:][::2])) is None
+        assert run_program(Subject(SUBJECTS["coalescing"]), CheckProgram(judge.world, steps[start:][::2])) is None
 
 
 @pytest.mark.parametrize("number", [1, 3, 6, 28, 35, 59])
@@ -136,7 +139,7 @@ def test_a_minimised_program_fails_and_nothing_can_be_left_out(number: int) -> N
 
 def test_what_does_not_fail_again_is_returned_as_it_is() -> None:
     """A flaky failure is not made into a program that passes."""
-    found = Found(EVERY, Breach(Property.P1, "seen once"))
+    found = Counterexample(EVERY, Breach(Property.P1, "seen once"))
     assert minimise(Subject(SUBJECTS["coalescing"]), found) is found
 
 
@@ -147,7 +150,7 @@ def test_the_same_seed_gives_the_same_program() -> None:
     assert one is not None
     assert two is not None
     assert three is not None
-    assert (one.setting, one.steps, one.outcomes) == (two.setting, two.steps, two.outcomes)
+    assert (one.world, one.steps, one.outcomes) == (two.world, two.steps, two.outcomes)
     assert one.steps != three.steps
 
 
@@ -159,7 +162,7 @@ def test_a_factory_is_called_with_what_it_takes() -> None:
     bound = functools.partial(CoalescingSpace, fit=Fit.FIRST, arena_size=PAGE)
     assert "arena_size" not in accepted(bound)
     assert {"kva_limit", "release", "quantum_cache"} <= accepted(bound)
-    source, space = make(bound, Setting(limit=3, slack=7))
+    source, space = make(bound, World(limit=3, slack=7))
     assert (space.kva_limit, source.size, space.contract.fit) == (3 * PAGE + 7, 16 * PAGE, Fit.FIRST)
     assert accepted(print) >= frozenset()
     assert accepted(dict) == frozenset({"kva_limit"})
@@ -168,9 +171,9 @@ def test_a_factory_is_called_with_what_it_takes() -> None:
 def test_an_allocator_that_cannot_be_made_breaks_p14() -> None:
     """Its own error is told; a breach of the source stays what it is."""
     with pytest.raises(Breach, match=r"P14.*TypeError"):
-        make(lambda source: source / 0, Setting())
+        make(lambda source: source / 0, World())
     with pytest.raises(Breach, match="P12"):
-        make(lambda source: source.unmap(0, 1), Setting())
+        make(lambda source: source.unmap(0, 1), World())
     report = check_space(lambda source: source / 0, Contract(fit=None))
     assert not report.conforms
 
@@ -315,9 +318,9 @@ def test_a_call_that_does_not_return_is_broken_off_where_lines_are_counted() -> 
 def test_what_an_allocator_was_made_with_is_part_of_a_program() -> None:
     """Both as text and as Python."""
     options = (("quantum", 2048), ("quantum_cache", 16384), ("release", RETAIN(1)))
-    program = CheckProgram(Setting(options=options), (Step(Do.ALLOC, 0, PAGE),))
+    program = CheckProgram(World(options=options), (Step(Action.ALLOC, 0, PAGE),))
     assert loads(dumps(program)) == program
-    found = Found(program, Breach(Property.P1, "made up"))
+    found = Counterexample(program, Breach(Property.P1, "made up"))
     text = as_python("coalloc:CoalescingSpace", Subject(CoalescingSpace), found)
     names: dict[str, Any] = {}
     exec(compile(text, "<program>", "exec"), names)
@@ -331,7 +334,7 @@ def test_a_bug_that_shows_only_when_run_again_is_found_again_from_its_program() 
     def moody(source: Any, kva_limit: int) -> CoalescingSpace:
         return CoalescingSpace(source, kva_limit=kva_limit, fit=Fit.FIRST if next(turns) % 2 else Fit.NEXT)
 
-    contract = attrs.evolve(make(CoalescingSpace, Setting())[1].contract, fit=None, tie=None)
+    contract = attrs.evolve(make(CoalescingSpace, World())[1].contract, fit=None, tie=None)
     report = check_space(moody, contract, examples=1)
     found = next(verdict.found for verdict in report.verdicts if verdict.property is Property.P15)
     assert found is not None
@@ -354,10 +357,15 @@ def test_a_cache_that_is_filled_ahead_is_followed() -> None:
     def ahead(source: Any, kva_limit: int, arena_size: int) -> Ahead:
         return Ahead(CoalescingSpace(source, kva_limit=kva_limit, arena_size=arena_size), sizes=[PAGE], depth=8)
 
-    made = make(ahead, Setting())[1]
-    judge = Judge(Subject(ahead, attrs.evolve(made.contract, fit=Fit.BEST)), Setting(arena=16))
+    made = make(ahead, World())[1]
+    judge = Judge(Subject(ahead, attrs.evolve(made.contract, fit=Fit.BEST)), World(arena=16))
     judge.subject = attrs.evolve(judge.subject, deep_every=100)  # its figures count what it did ahead
-    for step in (Step(Do.ALLOC, 0, PAGE), Step(Do.ALLOC, 1, 2 * PAGE), Step(Do.ALLOC, 2, PAGE), Step(Do.FREE, 0)):
+    for step in (
+        Step(Action.ALLOC, 0, PAGE),
+        Step(Action.ALLOC, 1, 2 * PAGE),
+        Step(Action.ALLOC, 2, PAGE),
+        Step(Action.FREE, 0),
+    ):
         judge.do(step)
     assert judge.books.parked
 
@@ -381,7 +389,7 @@ def test_constraints_that_contradict_themselves_must_be_refused(name: str) -> No
 
 def test_the_work_of_the_source_is_not_the_allocators() -> None:
     """So a space that maps every buffer is not charged with the search for a free range."""
-    source, _ = make(CoalescingSpace, Setting(room=64))
+    source, _ = make(CoalescingSpace, World(room=64))
     work = []
     for _ in range(32):
         with count_lines() as lines:
@@ -393,9 +401,9 @@ def test_the_work_of_the_source_is_not_the_allocators() -> None:
 def test_a_long_program_is_made_short() -> None:
     """From hundreds of steps to those that matter."""
     subject = Subject(MUTANTS[3].make_space)
-    tries = (random_program(subject, seed, steps=500, setting=Setting(limit=16, arena=4))[1] for seed in range(50))
+    tries = (random_program(subject, seed, steps=500, world=World(limit=16, arena=4))[1] for seed in range(50))
     found = next(f for f in tries if f is not None and len(f.program.steps) >= 4)
-    idle = tuple(Step(Do.FREE_WILD, at=number) for number in range(600))
+    idle = tuple(Step(Action.FREE_WILD, at=number) for number in range(600))
     long = attrs.evolve(found, program=attrs.evolve(found.program, steps=idle + found.program.steps))
     assert len(minimise(subject, long).program.steps) <= 6
 
@@ -431,10 +439,10 @@ def test_a_report_is_plain_data_too() -> None:
 def test_a_watcher_is_told_of_worlds_and_steps() -> None:
     """Before they happen."""
     seen: list[object] = []
-    subject = Subject(SUBJECTS["per-pipe"], on_setting=seen.append, on_step=seen.append)
-    judge = Judge(subject, Setting())
-    judge.do(Step(Do.ALLOC, 0, PAGE))
-    assert seen == [Setting(), Step(Do.ALLOC, 0, PAGE)]
+    subject = Subject(SUBJECTS["per-pipe"], on_world=seen.append, on_step=seen.append)
+    judge = Judge(subject, World())
+    judge.do(Step(Action.ALLOC, 0, PAGE))
+    assert seen == [World(), Step(Action.ALLOC, 0, PAGE)]
 
 
 def test_the_test_class_is_imported_when_it_is_asked_for() -> None:

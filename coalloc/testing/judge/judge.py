@@ -47,7 +47,7 @@ from coalloc.testing.judge.refusals import (
     require_refusal,
 )
 from coalloc.testing.properties import Breach, Property
-from coalloc.testing.steps import Do, Setting, Step
+from coalloc.testing.steps import Action, Step, World
 from coalloc.testing.subject import Subject, make
 
 __all__ = ["Judge"]
@@ -66,26 +66,26 @@ class Judge:
 
     Args:
         subject: What is under test.
-        setting: Its world.
+        world: Its world.
 
     Raises:
         Breach: From every method, when a property is broken; the judge is of no use after that.
         InvalidRequestError: If there is no contract.
     """
 
-    def __init__(self, subject: Subject, setting: Setting) -> None:
+    def __init__(self, subject: Subject, world: World) -> None:
         self.subject = subject
-        self.setting = setting
-        if subject.on_setting is not None:
-            subject.on_setting(setting)
-        self.source, self.space = subject.bounded(lambda: make(subject.make_space, setting))
+        self.world = world
+        if subject.on_world is not None:
+            subject.on_world(world)
+        self.source, self.space = subject.bounded(lambda: make(subject.make_space, world))
         self.calls = Calls(self.source, subject.bounded)
         self.contract = declared = subject.contract_of(self.space)
-        self.quantum: int = getattr(self.space, "quantum", setting.granule)
-        if type(self.quantum) is not int or self.quantum < 1 or setting.granule % self.quantum:
-            raise Breach(Property.P14, f"quantum is {self.quantum!r}, which does not divide {setting.granule}")
+        self.quantum: int = getattr(self.space, "quantum", world.granule)
+        if type(self.quantum) is not int or self.quantum < 1 or world.granule % self.quantum:
+            raise Breach(Property.P14, f"quantum is {self.quantum!r}, which does not divide {world.granule}")
         self.can = capabilities_of(self.space)
-        self.books = Books(declared, self.quantum, setting.kva_limit if declared.limited else 2**64)
+        self.books = Books(declared, self.quantum, world.kva_limit if declared.limited else 2**64)
         self.figures = Figures()
         self.steps: list[Step] = []
         self.outcomes: list[str] = []
@@ -121,7 +121,7 @@ class Judge:
         if self.subject.on_step is not None:
             self.subject.on_step(step)
         try:
-            self.outcomes[-1] = self._DO[step.do](self, step) or "passed over"
+            self.outcomes[-1] = self._ACTIONS[step.action](self, step) or "passed over"
         except Breach:
             raise
         except CoallocError as error:
@@ -139,7 +139,7 @@ class Judge:
         size = self.books.footprint(step.size)
         if not spec.lawful(size, bounds, self.quantum):
             return None
-        if step.do is Do.ALLOC:
+        if step.action is Action.ALLOC:
             words = f"alloc({step.size})"
             base = self._request(Property.P7, words, functools.partial(self.space.alloc, step.size))
         elif Capability.XALLOC in self.can and self._promised.issuperset(name for name, _ in step.bounds):
@@ -230,9 +230,9 @@ class Judge:
 
     def _bad_free(self, step: Step) -> str | None:
         bases = {base for base, _ in self.live.values()}
-        if step.do is Do.REFREE:
+        if step.action is Action.REFREE:
             address, what = self.gone.get(step.buffer, -1), "freed already"
-        elif step.do is Do.FREE_INSIDE:
+        elif step.action is Action.FREE_INSIDE:
             base, size = self.live.get(step.buffer, (0, 0))
             address, what = (base + step.size if 0 < step.size < size else -1), "inside a buffer"
         else:
@@ -271,32 +271,40 @@ class Judge:
         self.finish()
         return "finished"
 
-    _DO: Final = {
-        Do.ALLOC: _alloc, Do.XALLOC: _alloc, Do.FREE: _free, Do.RESIZE: _resize, Do.RESERVE: _reserve,
-        Do.REFREE: _bad_free, Do.FREE_INSIDE: _bad_free, Do.FREE_WILD: _bad_free, Do.RECLAIM: _reclaim, Do.STARVE: _starve,
-        Do.FINISH: _finish,
-    }  # fmt: skip
+    _ACTIONS: Final = {
+        Action.ALLOC: _alloc,
+        Action.XALLOC: _alloc,
+        Action.FREE: _free,
+        Action.RESIZE: _resize,
+        Action.RESERVE: _reserve,
+        Action.REFREE: _bad_free,
+        Action.FREE_INSIDE: _bad_free,
+        Action.FREE_WILD: _bad_free,
+        Action.RECLAIM: _reclaim,
+        Action.STARVE: _starve,
+        Action.FINISH: _finish,
+    }
 
     def finish(self) -> None:
         """Free everything and reclaim: the initial state is back, and all of the limit can be had at once (P6)."""
-        self.do(Step(Do.STARVE))
+        self.do(Step(Action.STARVE))
         for buffer in sorted(self.live):
-            self.do(Step(Do.FREE, buffer))
-        self.do(Step(Do.RECLAIM))
+            self.do(Step(Action.FREE, buffer))
+        self.do(Step(Action.RECLAIM))
         self.inspect()
         if Capability.RECLAIM in self.can and set(self.source.ranges) - self.books.static:
-            self.steps.append(Step(Do.FINISH))
+            self.steps.append(Step(Action.FINISH))
             raise Breach(
                 Property.P6, f"{self.source.mapped} bytes stay mapped after everything was freed and reclaimed"
             )
         whole = self._whole()
         if whole:
             buffer = max([*self.gone, *self.live, -1]) + 1
-            self.do(Step(Do.ALLOC, buffer, whole))
+            self.do(Step(Action.ALLOC, buffer, whole))
             if buffer not in self.live and self.contract.completeness is Completeness.EXACT:
-                self.steps.append(Step(Do.FINISH))
+                self.steps.append(Step(Action.FINISH))
                 raise Breach(Property.P6, f"everything is free, and {whole} bytes, which fit at first, are refused")
-            self.do(Step(Do.FREE, buffer))
+            self.do(Step(Action.FREE, buffer))
             self.inspect()
 
     def _whole(self) -> int:
@@ -307,8 +315,8 @@ class Judge:
         ranges = self.source.ranges
         if Capability.RECLAIM in self.can:
             ranges = {base: ranges[base] for base in self.books.static}
-        room = min(self.setting.kva_limit - sum(ranges.values()), self.source.largest_gap(ranges))
-        whole: int = max(room - room % self.setting.granule, *ranges.values(), 0)
+        room = min(self.world.kva_limit - sum(ranges.values()), self.source.largest_gap(ranges))
+        whole: int = max(room - room % self.world.granule, *ranges.values(), 0)
         if self.contract.geometry is Geometry.BUDDY and whole:
             whole = self.quantum << ((whole // self.quantum).bit_length() - 1)
         return whole

@@ -13,7 +13,7 @@ import attrs
 
 from coalloc import spec
 from coalloc.contract import ANYWHERE, Bounds, Completeness
-from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, KvaLimitError
+from coalloc.errors import BadFreeError, Change, ExhaustionError, FreeFault, KvaLimitError
 from coalloc.testing.judge.books import Books
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import WatchedSource
@@ -128,23 +128,21 @@ def require_fault(books: Books, address: int, error: BadFreeError) -> None:
 
 
 def _tried(
-    books: Books, refused: Refused, source: WatchedSource, what: str, value: int
+    books: Books, refused: Refused, source: WatchedSource, what: Change, value: int
 ) -> tuple[bool | None, bool | None]:
     """Tell whether a remedy would help, and whether a smaller change of the same kind would; None where nobody can tell."""
     size, bounds = refused.size, refused.bounds
-    if what == "size":
+    if what is Change.SIZE:
         more = value + books.quantum
         return _would(books, source, value, bounds), more < size and _would(books, source, more, bounds)
-    if what == "kva_limit":
+    if what is Change.KVA_LIMIT:
         need = _sure_arena(books, size, bounds, source.granule)
         room = min(value - source.mapped, source.largest_gap(source.ranges))
         plain = bounds == ANYWHERE
         return (room >= need if plain else None), plain and value - source.granule - source.mapped >= need
-    if what not in ("align", "nocross", "lo", "hi"):
-        return None, None
-    step = {"lo": 1, "hi": -1}.get(what, 0)
-    helps = _would(books, source, size, attrs.evolve(bounds, **{what: value}))
-    smaller = attrs.evolve(bounds, **{what: value + step})
+    step = {Change.LO: 1, Change.HI: -1}.get(what, 0)
+    helps = _would(books, source, size, attrs.evolve(bounds, **{what.value: value}))
+    smaller = attrs.evolve(bounds, **{what.value: value + step})
     return helps, step != 0 and smaller != bounds and _would(books, source, size, smaller)
 
 

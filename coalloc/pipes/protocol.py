@@ -1,4 +1,4 @@
-"""`PipeMachine`: what a runner needs of a kernel's pipes, whichever kernel it is, and the figures that all of them report."""
+"""`Pipes`: what a runner needs of a kernel's pipes, whichever kernel it is, and the figures that all of them report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coalloc.errors import Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.sched.clock import SimClock
 
-__all__ = ["Pipe", "PipeCounters", "PipeMachine"]
+__all__ = ["Pipe", "PipeCounters", "Pipes"]
 
 
 @attrs.frozen
@@ -69,7 +69,7 @@ class Pipe(Protocol):
         """Close an end, and return whether that is finished."""
 
 
-class PipeMachine(Protocol):
+class Pipes(Protocol):
     """The pipes of a kernel."""
 
     @property

@@ -15,7 +15,7 @@ from coalloc.errors import (
     InvariantViolation,
     Violation,
 )
-from coalloc.space.handles import bad_free
+from coalloc.space.checks import bad_free
 from coalloc.space.picture import draw
 from coalloc.space.placement import Placement
 from coalloc.space.protocol import Kind, Segment, SpaceSource, SpaceStats

@@ -6,7 +6,7 @@ import pytest
 
 from coalloc import BadFreeError, FreeFault, InvalidRequestError, KernelMap, KvaLimitError, NoSpaceError, PerPipeSpace
 from coalloc.contract import Resize
-from coalloc.errors import Remedy
+from coalloc.errors import Change, Remedy
 
 PAGE = 4096
 
@@ -62,7 +62,7 @@ def test_refusals_say_whether_limit_or_source_forbids() -> None:
     limited.alloc(PAGE)
     with pytest.raises(KvaLimitError) as over:
         limited.alloc(2 * PAGE)
-    assert over.value.explain().remedies == (Remedy("size", PAGE), Remedy("kva_limit", 3 * PAGE))
+    assert over.value.explain().remedies == (Remedy(Change.SIZE, PAGE), Remedy(Change.KVA_LIMIT, 3 * PAGE))
     assert limited.available() == PAGE
     kernel, space = make(limit=100)
     buffers = [space.alloc(2 * PAGE) for _ in range(4)]
@@ -70,7 +70,7 @@ def test_refusals_say_whether_limit_or_source_forbids() -> None:
     space.free(buffers[2])
     with pytest.raises(NoSpaceError) as full:
         space.alloc(3 * PAGE)
-    assert full.value.explain().remedies == (Remedy("size", 2 * PAGE),)
+    assert full.value.explain().remedies == (Remedy(Change.SIZE, 2 * PAGE),)
     assert space.stats().refusals == 1
     assert kernel.counters().map_failures == 1
 
