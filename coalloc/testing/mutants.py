@@ -2,7 +2,7 @@
 
 The kit is held to them: every one that can exist in this model must be killed (``coalloc mutants`` prints by which property,
 after how many operations, and how short the program becomes).  Those that cannot exist here are in ``NOT_APPLICABLE`` with the
-reason.  The numbers and ancestors are those of facts/allocators.md section 4.
+reason.  Where a bug had an ancestor, its docstring names the project.
 
 A mutant hides its ``violations()``: the kit has to find the bug from outside.
 """
