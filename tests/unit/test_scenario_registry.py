@@ -11,11 +11,12 @@ from pathlib import Path
 import attrs
 import pytest
 
+from coalloc._registry import Registry
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.scenarios import SCENARIOS, TESTS, Column, Option, Progress, Result, Scenario, Table, register
 from coalloc.scenarios.options import Int
 from coalloc.scenarios.progress import Silent
-from coalloc.scenarios.registry import GROUP, Registry
+from coalloc.scenarios.registry import GROUP
 
 
 @attrs.frozen
@@ -106,7 +107,7 @@ def test_nobody_watches_by_default() -> None:
 
 def test_a_module_offers_a_scenario_by_listing_it(package: Path) -> None:
     """No other file of the package names it, and nothing is imported before somebody asks."""
-    registry = Registry(package.name, "nobody")
+    registry = Registry(Scenario, "scenario", package.name, "nobody")
     assert "offering.one" not in sys.modules
     assert dict(registry) == {"add": ADD}
 
@@ -126,11 +127,11 @@ def test_a_scenario_is_registered_while_the_program_runs_and_taken_back() -> Non
         SCENARIOS.unregister("mail")
 
 
-def offered_by(points: dict[str, str], package: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+def offered_by(points: dict[str, str], package: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[Scenario]:
     """A registry of installed packages that have these entry points."""
     made = [EntryPoint(name, value, GROUP) for name, value in points.items()]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: made if group == GROUP else [])
-    return Registry(package.name, GROUP)
+    return Registry(Scenario, "scenario", package.name, GROUP)
 
 
 def test_an_installed_package_offers_one_scenario_or_several(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
