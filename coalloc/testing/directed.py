@@ -541,7 +541,7 @@ def _obeys_the_fifty_percent_rule(subject: Subject) -> None:
         )
 
 
-CHECKS: Final = (
+CHECKS: Final = [
     Check("nonsense", Property.P14, _refuses_nonsense),
     Check("ends", Property.P14, _deals_with_the_ends),
     Check("powers-of-two", Property.P14, _deals_with_powers_of_two),
@@ -558,5 +558,5 @@ CHECKS: Final = (
     Check("snapshot", Property.P21, _snapshots_replay),
     Check("robson", Property.P8, _meets_robsons_bound),
     Check("fifty-percent", Property.P5, _obeys_the_fifty_percent_rule),
-)
-"""All directed checks."""
+]
+"""All directed checks, in the order in which they run; a program may append one of its own."""
