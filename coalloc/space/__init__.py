@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from coalloc.space.cached import CachedSpace
     from coalloc.space.cells import CellSpace
     from coalloc.space.coalescing import CACHE_DEPTH, CoalescingSpace
+    from coalloc.space.forwarding import ForwardingSpace
     from coalloc.space.perpipe import PerPipeSpace
     from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
     from coalloc.space.vmem import VmemSpace
@@ -20,6 +21,7 @@ else:
             "coalloc.space.cached": "CachedSpace",
             "coalloc.space.cells": "CellSpace",
             "coalloc.space.coalescing": "CACHE_DEPTH CoalescingSpace",
+            "coalloc.space.forwarding": "ForwardingSpace",
             "coalloc.space.perpipe": "PerPipeSpace",
             "coalloc.space.protocol": "ConstrainedSpace Kind Segment Space SpaceStats",
             "coalloc.space.vmem": "VmemSpace",
@@ -33,6 +35,7 @@ __all__ = [
     "CellSpace",
     "CoalescingSpace",
     "ConstrainedSpace",
+    "ForwardingSpace",
     "Kind",
     "PerPipeSpace",
     "Segment",
