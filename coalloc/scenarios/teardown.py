@@ -176,7 +176,7 @@ def _figures(run: Teardown) -> dict[str, int | float]:
 
 
 def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Design, ...], cpus: int) -> TeardownResult:
-    """Run each design; where that takes long, two at a time, in processes of their own, which find what they run by its name."""
+    """Run each design; where that takes long, two at a time, in processes of their own, which find them by their names."""
     runs: list[Teardown] = []
     named = STATES.get(era.name) is era and all(DESIGNS.get(design.name) is design for design in designs)
     if pipes < _MANY or not named:
