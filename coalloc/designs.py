@@ -158,9 +158,12 @@ def _several(name: str, load: Callable[[], Any]) -> tuple[Design, ...]:
         offered = load()
     except Exception as error:
         raise CoallocError(f"the design {name} cannot be loaded: {error}") from error
-    if isinstance(offered, Design):
-        return (offered,)
-    return tuple(offered) if isinstance(offered, Iterable) else (of_factory(name, offered),)
+    if callable(offered):
+        return (of_factory(name, offered),)
+    several = tuple(offered) if isinstance(offered, Iterable) else (offered,)
+    if not all(isinstance(design, Design) for design in several):
+        raise CoallocError(f"{name} is no design")
+    return several
 
 
 DESIGNS: Final = Registry(_BUILT_IN)
@@ -242,7 +245,7 @@ def load(text: str, option: str = "TARGET") -> Design | Callable[..., Any]:
         raise InvalidRequestError(option, text, str(error)) from None
     except (Exception, SystemExit) as error:
         raise InvalidRequestError(
-            "TARGET", text, f"{where} cannot be imported: {type(error).__name__}: {error}"
+            option, text, f"{where} cannot be imported: {type(error).__name__}: {error}"
         ) from None
     found: Any = module
     for part in attribute.split("."):

@@ -188,7 +188,7 @@ def replay(
             for number in range(done - (done - 1) % stride, done + 1):
                 runner.run(1)
                 watch(number, runner.live, bench)
-        series.append(_sample(runner.time, runner.live, bench))
+        series.append(_sample(runner.time, runner.live, bench, one_by_one=design.one_by_one))
         if progress is not None:
             progress(done)
     kernel, stats = bench.kernel, bench.space.stats()
@@ -202,7 +202,7 @@ def replay(
         waits=runner.waits,
         peak_live=runner.peak_live,
         allocs_refused=runner.allocs_refused,
-        carves=0 if bench.space.contract.fit is None else stats.allocs + stats.frees,
+        carves=0 if design.one_by_one else stats.allocs + stats.frees,
         series=tuple(series),
         console=runner.console,
     )
@@ -244,13 +244,13 @@ def replay_all(
     return tuple(map(run, designs) if executor is None else executor.map(run, designs))
 
 
-def _sample(time: int, live: int, bench: Bench) -> Sample:
+def _sample(time: int, live: int, bench: Bench, *, one_by_one: bool) -> Sample:
     kernel, space = bench.kernel, bench.space
     counters = kernel.counters()
     fragmentation: float | None
     if not space.stats().knows_holes:
         fragmentation = None
-    elif space.contract.fit is None:  # no holes of its own: the gaps of the map are what a buffer has to fit
+    elif one_by_one:  # no holes of its own: the gaps of the map are what a buffer has to fit
         free = kernel.size - counters.mapped
         fragmentation = 1 - kernel.available() / free if free else 0.0
     else:
