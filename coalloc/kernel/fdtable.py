@@ -22,7 +22,8 @@ import errno
 
 import attrs
 
-from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, PipeError, Violation
+from coalloc.checked import Checked
+from coalloc.errors import InvalidRequestError, PanicError, PipeError, Violation
 from coalloc.pipes.budget import Console, Owner
 from coalloc.pipes.surroundings import FdLayout, OldTable, Search
 from coalloc.sched.clock import SimClock
@@ -40,7 +41,7 @@ class Grown:
     old_bytes: int
 
 
-class FdTable:
+class FdTable(Checked):
     """Keep the descriptors of one process.
 
     Args:
@@ -199,11 +200,9 @@ class FdTable:
                 found.append(Violation("F1", f"the subtree of {fd} counts {count} descriptors and has {true}"))
         return tuple(found)
 
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, f"open: {self.fds()}")
+    def dump(self) -> str:
+        """Return the open descriptors as text, for an error."""
+        return f"open: {self.fds()}"
 
     # --- searching ---------------------------------------------------------------------------------------
 

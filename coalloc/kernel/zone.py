@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, Violation
+from coalloc.checked import Checked
+from coalloc.errors import InvalidRequestError, PanicError, Violation
 
 __all__ = ["Zone", "ZoneCounters"]
 
@@ -36,7 +37,7 @@ class ZoneCounters:
     cached: int = 0
 
 
-class Zone(Generic[T]):
+class Zone(Checked, Generic[T]):
     """Hand out objects of one type, and keep those that come back.
 
     Args:
@@ -153,8 +154,6 @@ class Zone(Generic[T]):
             found.append(Violation("PI5", "an item is in no slab, or a slab has an item that is none"))
         return tuple(found)
 
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, str(self.counters()))
+    def dump(self) -> str:
+        """Return the counters as text, for an error."""
+        return str(self.counters())

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from coalloc.errors import ExhaustionError, InvalidRequestError, InvariantViolation, PipeError, Violation
+from coalloc.checked import Checked
+from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.protocol import PipeCounters
 from coalloc.sched.clock import SimClock
@@ -270,7 +271,7 @@ class LinuxPipe:
             self._system.free_page(page)
 
 
-class LinuxPipes:
+class LinuxPipes(Checked):
     """Create pipes as Linux does.
 
     Args:
@@ -437,9 +438,3 @@ class LinuxPipes:
         if by_user != {uid: slots for uid, slots in self._slots.items() if slots}:
             found.append(Violation("PI1", "users are charged for other slots than their pipes have"))
         return tuple(found)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
-from coalloc.errors import BadFreeError, InvalidRequestError, InvariantViolation, PipeError, Violation
+from coalloc.checked import Checked
+from coalloc.errors import BadFreeError, InvalidRequestError, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.buffers import Buffers
 from coalloc.pipes.eras import Era
@@ -18,7 +19,7 @@ from coalloc.space.protocol import Space
 __all__ = ["PipeCounters", "PipeSystem"]
 
 
-class PipeSystem(Buffers):
+class PipeSystem(Buffers, Checked):
     """Create pipes, and give them buffers from a space.
 
     A system is the :class:`~coalloc.pipes.buffers.Buffers` of its pipes, whose attributes are therefore its own.
@@ -201,8 +202,6 @@ class PipeSystem(Buffers):
         except BadFreeError:
             return -1
 
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, "\n".join(map(repr, self._pairs.values())))
+    def dump(self) -> str:
+        """Return the pipes that exist as text, for an error."""
+        return "\n".join(map(repr, self._pairs.values()))

@@ -27,7 +27,8 @@ from typing import Final
 
 import attrs
 
-from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, Violation
+from coalloc.checked import Checked
+from coalloc.errors import InvalidRequestError, PanicError, Violation
 from coalloc.sched.locks import Lock, LockKind
 
 __all__ = ["ORDER", "RULES", "Held", "OrderReport", "Witness", "WitnessRules"]
@@ -119,7 +120,7 @@ class OrderReport:
         return "\n".join(lines)
 
 
-class Witness:
+class Witness(Checked):
     """Watch which locks threads take in which order, and report what may deadlock.
 
     Args:
@@ -329,11 +330,9 @@ class Witness:
             if self._leads(name, name)
         )
 
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, "\n".join(f"{a} -> {', '.join(b)}" for a, b in self.order().items()))
+    def dump(self) -> str:
+        """Return the learned order as text, for an error."""
+        return "\n".join(f"{a} -> {', '.join(b)}" for a, b in self.order().items())
 
     # --- inside ----------------------------------------------------------------------------------------
 

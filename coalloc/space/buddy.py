@@ -17,7 +17,6 @@ from sortedcontainers import SortedList
 
 from coalloc.contract import RETAIN, Contract, Fit, Geometry, Release, Resize, Tie, Work
 from coalloc.errors import (
-    InvariantViolation,
     Violation,
 )
 from coalloc.space.arenas import Arenas
@@ -328,12 +327,6 @@ class BuddySpace(SpaceSource):
         if in_use != self._in_use:
             found.append(Violation("I7", "the bytes in use by arena differ from their recount"))
         return tuple(found)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())
 
 
 def _cut(base: int, size: int, quantum: int) -> list[tuple[int, int]]:

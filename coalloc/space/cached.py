@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from coalloc.contract import Coalescing, Contract, Resize
-from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, InvalidRequestError, InvariantViolation, Violation
+from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, InvalidRequestError, Violation
 from coalloc.space.picture import draw
 from coalloc.space.placement import rounded
 from coalloc.space.protocol import Kind, Segment, Space, SpaceSource, SpaceStats
@@ -274,9 +274,3 @@ class CachedSpace(SpaceSource):
                 Violation("I6", f"{self._allocs} allocs less {self._frees} frees do not make the buffers that are live")
             )
         return tuple(found)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())

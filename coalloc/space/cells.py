@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from coalloc import spec
+from coalloc.checked import Checked
 from coalloc.contract import (
     EAGER,
     NEVER,
@@ -29,7 +30,6 @@ from coalloc.errors import (
     FreeFault,
     HoleVerdict,
     InvalidRequestError,
-    InvariantViolation,
     NoSpaceError,
     Remedy,
     SpanOverlapError,
@@ -43,7 +43,7 @@ __all__ = ["CellSpace"]
 _TOP = 2**64 - 1
 
 
-class CellSpace:
+class CellSpace(Checked):
     """Hand out ranges as the specification says.
 
     Args:
@@ -294,12 +294,6 @@ class CellSpace:
             at[segment.arena] = segment.end
         short = [arena for arena in self.state.arenas if at[arena.base] != arena.base + arena.size]
         return tuple(Violation("I1", f"the segments do not cover the arena {arena.base:#x}") for arena in short)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())
 
     # --- small print ---------------------------------------------------------------------------------
 

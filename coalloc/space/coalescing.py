@@ -57,7 +57,6 @@ from coalloc.errors import (
     CoallocError,
     ExhaustionError,
     InvalidRequestError,
-    InvariantViolation,
     SpanOverlapError,
     Violation,
 )
@@ -563,12 +562,6 @@ class CoalescingSpace(SpaceSource):
         for base in holes.freed:
             if base % self._quantum:
                 yield Violation("I8", f"the freed base {base:#x} is no multiple of the quantum {self._quantum}")
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())
 
 
 def _segment(tag: Tag, arena: int) -> Segment:

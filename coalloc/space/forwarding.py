@@ -100,7 +100,3 @@ class ForwardingSpace(SpaceSource):
     def violations(self) -> tuple[Violation, ...]:
         """Return every broken invariant of the space below."""
         return self.below.violations()  # type: ignore[no-any-return]
-
-    def check(self) -> None:
-        """Check the space below."""
-        self.below.check()

@@ -12,7 +12,6 @@ from typing import Final
 from coalloc.contract import EAGER, Coalescing, Completeness, Contract, Resize
 from coalloc.errors import (
     ExhaustionError,
-    InvariantViolation,
     Violation,
 )
 from coalloc.space.checks import bad_free
@@ -254,9 +253,3 @@ class PerPipeSpace(SpaceSource):
         if self._mapped > self._kva_limit:
             found.append(Violation("I9", f"{self._mapped} bytes are mapped, more than the limit {self._kva_limit}"))
         return tuple(found)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
+from coalloc.checked import Checked
 from coalloc.contract import Contract
 from coalloc.errors import BadFreeError, InvalidRequestError, Violation
 from coalloc.space.placement import rounded
@@ -181,7 +182,7 @@ class PerCpu(Protocol):
     """The CPU on which the next calls are made, >= 0."""
 
 
-class SpaceSource:
+class SpaceSource(Checked):
     """What makes a space a source: ``map`` is alloc, ``unmap`` is free of a whole buffer."""
 
     __slots__ = ()

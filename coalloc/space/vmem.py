@@ -30,7 +30,6 @@ from typing import Final
 from coalloc.contract import EAGER, Bounds, Coalescing, Constraint, Contract, Fit, Resize, Work
 from coalloc.errors import (
     InvalidRequestError,
-    InvariantViolation,
     SpanOverlapError,
     Violation,
 )
@@ -518,12 +517,6 @@ class VmemSpace(SpaceSource):
         if self._mapped > self.kva_limit:
             found.append(Violation("I9", f"{self._mapped} bytes are mapped, more than the limit {self.kva_limit}"))
         return tuple(found)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())
 
 
 def _link(before: _Tag, after: _Tag) -> None:
