@@ -25,7 +25,7 @@ from coalloc.pipes.budget import Budget, Console
 from coalloc.pipes.eras import BIG_PIPE_SIZE, LIMITBIGPIPES, PIPE_SIZE, SMALL_PIPE_SIZE, Backing, Era, Growth
 from coalloc.pipes.half import Half
 from coalloc.sched.clock import SimClock
-from coalloc.space.protocol import Space
+from coalloc.space.protocol import FullSpace
 from coalloc.units import PAGE_SIZE
 
 __all__ = ["Buffers"]
@@ -85,7 +85,7 @@ class Buffers:
 
     def __init__(
         self,
-        space: Space,
+        space: FullSpace,
         era: Era,
         *,
         maxpipekva: int,

@@ -25,7 +25,7 @@ from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError, Viol
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.protocol import PipeCounters
 from coalloc.sched.clock import SimClock
-from coalloc.space.protocol import Space
+from coalloc.space.protocol import FullSpace
 from coalloc.units import PAGE_SIZE
 
 __all__ = [
@@ -293,7 +293,7 @@ class LinuxPipes(Checked):
 
     def __init__(
         self,
-        space: Space,
+        space: FullSpace,
         *,
         clock: SimClock | None = None,
         pages_soft: int = PIPE_USER_PAGES_SOFT,

@@ -14,7 +14,7 @@ from coalloc.pipes.half import Half
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import PipeCounters
 from coalloc.sched.clock import SimClock
-from coalloc.space.protocol import Space
+from coalloc.space.protocol import FullSpace
 
 __all__ = ["PipeCounters", "PipeSystem"]
 
@@ -55,7 +55,7 @@ class PipeSystem(Buffers, Checked):
 
     def __init__(
         self,
-        space: Space,
+        space: FullSpace,
         era: Era,
         *,
         maxpipekva: int,

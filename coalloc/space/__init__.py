@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from coalloc.space.cached import CachedSpace
     from coalloc.space.cells import CellSpace
     from coalloc.space.coalescing import CACHE_DEPTH, CoalescingSpace
+    from coalloc.space.forwarding import ForwardingSpace
     from coalloc.space.perpipe import PerPipeSpace
-    from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
+    from coalloc.space.protocol import ConstrainedSpace, FullSpace, Kind, PerCpu, Segment, Space, SpaceStats
     from coalloc.space.vmem import VmemSpace
 else:
     __getattr__, __dir__ = lazy_names(
@@ -20,8 +21,9 @@ else:
             "coalloc.space.cached": "CachedSpace",
             "coalloc.space.cells": "CellSpace",
             "coalloc.space.coalescing": "CACHE_DEPTH CoalescingSpace",
+            "coalloc.space.forwarding": "ForwardingSpace",
             "coalloc.space.perpipe": "PerPipeSpace",
-            "coalloc.space.protocol": "ConstrainedSpace Kind Segment Space SpaceStats",
+            "coalloc.space.protocol": "ConstrainedSpace FullSpace Kind PerCpu Segment Space SpaceStats",
             "coalloc.space.vmem": "VmemSpace",
         },
     )
@@ -33,7 +35,10 @@ __all__ = [
     "CellSpace",
     "CoalescingSpace",
     "ConstrainedSpace",
+    "ForwardingSpace",
+    "FullSpace",
     "Kind",
+    "PerCpu",
     "PerPipeSpace",
     "Segment",
     "Space",

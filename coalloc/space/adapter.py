@@ -14,7 +14,7 @@ import attrs
 from coalloc.contract import Contract, Resize
 from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, Violation
 from coalloc.space.forwarding import ForwardingSpace
-from coalloc.space.protocol import Segment, Space, SpaceStats
+from coalloc.space.protocol import FullSpace, Segment, SpaceStats
 from coalloc.units import round_up
 from coalloc.vm.source import Source
 
@@ -27,7 +27,7 @@ NEEDED = (
 """What pipes, replay and scenarios ask of a space beside ``alloc`` and ``free``."""
 
 
-def adapted(allocator: Any, source: Source, *, limit: int) -> Space:
+def adapted(allocator: Any, source: Source, *, limit: int) -> FullSpace:
     """Return an allocator as it is, if it has all that is needed, else in an adapter.
 
     Args:

@@ -20,7 +20,7 @@ from coalloc.contract import Coalescing, Contract, Resize
 from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, InvalidRequestError, Violation
 from coalloc.space.picture import draw
 from coalloc.space.placement import rounded
-from coalloc.space.protocol import Kind, Segment, Space, SpaceSource, SpaceStats
+from coalloc.space.protocol import FullSpace, Kind, Segment, SpaceSource, SpaceStats
 from coalloc.units import require_size
 
 __all__ = ["CachedSpace"]
@@ -74,7 +74,7 @@ class CachedSpace(SpaceSource):
         "_stacks",
     )
 
-    def __init__(self, below: Space, *, sizes: Iterable[int], depth: int | None = 16, ncpus: int = 1) -> None:
+    def __init__(self, below: FullSpace, *, sizes: Iterable[int], depth: int | None = 16, ncpus: int = 1) -> None:
         if depth is not None and (type(depth) is not int or depth < 0):
             raise InvalidRequestError("depth", depth, "must be an int >= 0, or None")
         if type(ncpus) is not int or ncpus < 1:

@@ -7,13 +7,29 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-from coalloc.checked import Checked
+from coalloc.checked import Checkable, Checked
 from coalloc.contract import Contract
-from coalloc.errors import BadFreeError, InvalidRequestError, Violation
+from coalloc.errors import BadFreeError, InvalidRequestError
+from coalloc.extent import Extent
 from coalloc.space.placement import rounded
 from coalloc.units import require_size
 
-__all__ = ["ConstrainedSpace", "Kind", "PerCpu", "Segment", "Space", "SpaceStats", "SpaceSource"]
+__all__ = [
+    "Constrained",
+    "ConstrainedSpace",
+    "FullSpace",
+    "Kind",
+    "Observable",
+    "Paged",
+    "PerCpu",
+    "Reclaimable",
+    "Reservable",
+    "Resizable",
+    "Segment",
+    "Space",
+    "SpaceSource",
+    "SpaceStats",
+]
 
 
 class Kind(enum.Enum):
@@ -82,7 +98,7 @@ class SpaceStats:
 
 
 class Space(Protocol):
-    """Hands out address ranges; all sizes and addresses are bytes."""
+    """Hands out address ranges; all sizes and addresses are bytes.  Everything else that a space can do is a capability."""
 
     @property
     def contract(self) -> Contract:
@@ -111,6 +127,20 @@ class Space(Protocol):
             BadFreeError: If ``base`` is not the base of a live buffer.
         """
 
+    def size_of(self, base: int) -> int:
+        """Return the size of the live buffer at ``base``, as rounded.
+
+        Raises:
+            BadFreeError: If ``base`` is not the base of a live buffer.
+        """
+
+
+# --- capabilities ------------------------------------------------------------------------------------------------
+
+
+class Resizable(Protocol):
+    """A space whose buffers can change their size."""
+
     def resize(self, base: int, size: int) -> int:
         """Change the size of a live buffer and return its base, which is another one if it had to move.
 
@@ -120,12 +150,9 @@ class Space(Protocol):
             ExhaustionError: If there is no place; the buffer stays as it was.
         """
 
-    def size_of(self, base: int) -> int:
-        """Return the size of the live buffer at ``base``, as rounded.
 
-        Raises:
-            BadFreeError: If ``base`` is not the base of a live buffer.
-        """
+class Paged(Protocol):
+    """A space whose pages can be touched and given back."""
 
     def touch(self, base: int, size: int) -> None:
         """Access every page of a range that is mapped."""
@@ -133,8 +160,16 @@ class Space(Protocol):
     def discard(self, base: int, size: int) -> None:
         """Give back the pages of a range that is mapped."""
 
+
+class Reclaimable(Protocol):
+    """A space that can be told to give back what it keeps."""
+
     def reclaim(self) -> int:
         """Drain caches, release every wholly free arena, and return how many bytes were unmapped."""
+
+
+class Observable(Protocol):
+    """A space that shows what it holds."""
 
     def segments(self) -> tuple[Segment, ...]:
         """Return all segments in address order."""
@@ -142,18 +177,12 @@ class Space(Protocol):
     def stats(self) -> SpaceStats:
         """Return the figures as a frozen value."""
 
-    def violations(self) -> tuple[Violation, ...]:
-        """Return every broken invariant, recomputed without trust in any index."""
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-
     def render(self, width: int = 64) -> str:
         """Draw the arenas as text."""
 
 
-class ConstrainedSpace(Space, Protocol):
-    """A space that also honours vmem(9)'s constraints and can reserve a given range."""
+class Constrained(Protocol):
+    """A space that honours vmem(9)'s constraints."""
 
     def xalloc(
         self, size: int, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = 2**64 - 1
@@ -174,12 +203,35 @@ class ConstrainedSpace(Space, Protocol):
         """
 
 
+class Reservable(Protocol):
+    """A space that can hand out a range that the caller names."""
+
+    def reserve(self, extent: Extent) -> None:
+        """Hand out exactly this range of an arena that is mapped.
+
+        Raises:
+            InvalidRequestError: If its base or size is not a multiple of the quantum.
+            SpanOverlapError: If it does not lie in one hole.
+        """
+
+
 @runtime_checkable
 class PerCpu(Protocol):
     """A space with something for each CPU, such as a cache; whoever calls it says on which CPU."""
 
     cpu: int
     """The CPU on which the next calls are made, >= 0."""
+
+
+class FullSpace(Space, Resizable, Paged, Reclaimable, Observable, Checkable, Protocol):
+    """What pipes, replay and scenarios ask of a space; :func:`coalloc.space.adapter.adapted` makes one of any allocator."""
+
+    def check(self) -> None:
+        """Raise InvariantViolation if ``violations()`` finds any."""
+
+
+class ConstrainedSpace(FullSpace, Constrained, Protocol):
+    """A space that can do all of that, and honours constraints."""
 
 
 class SpaceSource(Checked):

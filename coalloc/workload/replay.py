@@ -10,7 +10,7 @@ program ends is ``stranded``.  A read that still waits when its end is closed is
 CPUs.  Where a space keeps something for each CPU (:class:`~coalloc.space.protocol.PerCpu`), it is told on which one an
 operation runs: programs do not say, so with ``cpus`` CPUs it is the number of the pipe, or of the buffer, modulo ``cpus``.
 
-Space programs.  Every buffer is touched in full when it is handed out or grows; a buffer that was refused is passed over.
+FullSpace programs.  Every buffer is touched in full when it is handed out or grows; a buffer that was refused is passed over.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from coalloc.pipes.eras import KernelState
 from coalloc.pipes.half import Half
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import Pipe, PipeCounters, Pipes
-from coalloc.space.protocol import PerCpu, Space, SpaceStats
+from coalloc.space.protocol import FullSpace, PerCpu, SpaceStats
 from coalloc.vm.costs import CostModel, Estimate
 from coalloc.vm.kernelmap import MapCounters
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
@@ -258,7 +258,7 @@ def _sample(time: int, live: int, bench: Bench) -> Sample:
     return Sample(time, live, counters.mapped, counters.resident, counters.map_ops, fragmentation)
 
 
-def _told_cpus(space: Space, cpus: int) -> PerCpu | None:
+def _told_cpus(space: FullSpace, cpus: int) -> PerCpu | None:
     """Return the space if it is to be told on which CPU an operation runs."""
     return space if cpus > 1 and isinstance(space, PerCpu) else None
 
@@ -274,7 +274,7 @@ class _PipeRunner:
 
     allocs_refused = 0
 
-    def __init__(self, program: PipeProgram, machine: Pipes, space: Space, cpus: int) -> None:
+    def __init__(self, program: PipeProgram, machine: Pipes, space: FullSpace, cpus: int) -> None:
         self._rows = program.rows()
         self._machine = machine
         self._buffers = machine if isinstance(machine, Buffers) else None
@@ -476,7 +476,7 @@ class _SpaceRunner:
     pipes = PipeCounters()
     console: tuple[ConsoleLine, ...] = ()
 
-    def __init__(self, program: SpaceProgram, space: Space, cpus: int) -> None:
+    def __init__(self, program: SpaceProgram, space: FullSpace, cpus: int) -> None:
         self._rows = program.rows()
         self._space = space
         self._cpus = cpus

@@ -14,12 +14,12 @@ from coalloc import (
     PipePair,
     PipeSystem,
     SimClock,
-    Space,
 )
 from coalloc.pipes.budget import ROOT, Owner
+from coalloc.space.protocol import FullSpace
 
 PAGE = 4096
-MAKERS: dict[str, Callable[[KernelMap, int], Space]] = {
+MAKERS: dict[str, Callable[[KernelMap, int], FullSpace]] = {
     "per-pipe": lambda kernel, limit: PerPipeSpace(kernel, kva_limit=limit),
     "coalescing": lambda kernel, limit: CoalescingSpace(kernel, kva_limit=limit),
     "cached": lambda kernel, limit: CoalescingSpace(kernel, kva_limit=limit, quantum_cache=65536),
