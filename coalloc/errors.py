@@ -288,6 +288,11 @@ class ExhaustionError(CoallocError, MemoryError):
             f"{self.mapped} mapped of at most {self.kva_limit}"
         )
 
+    @property
+    def explained(self) -> bool:
+        """Whether the refusal came with an explanation."""
+        return self._explain is not None
+
     def explain(self) -> Explanation:
         """Say for every hole which rule killed it, and which smallest changes would succeed.
 
