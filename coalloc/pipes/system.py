@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from typing import Final
 
 from coalloc.errors import BadFreeError, InvalidRequestError, InvariantViolation, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.buffers import Buffers
 from coalloc.pipes.clock import SimClock
-from coalloc.pipes.eras import Era
+from coalloc.pipes.eras import SMALL_PIPE_SIZE, Backing, Era
 from coalloc.pipes.half import Half
 from coalloc.pipes.machine import PipeCounters
 from coalloc.pipes.pair import PipePair
 from coalloc.space.protocol import Space
 
 __all__ = ["PipeCounters", "PipeSystem"]
+
+_RULE: Final = Backing.RULE  # as in buffers
+_SMALL: Final = Backing.SMALL
 
 
 class PipeSystem(Buffers):
@@ -90,7 +94,7 @@ class PipeSystem(Buffers):
         pair = PipePair(self, self._pairs, self._created + self._refused, owner)
         forward, reverse = pair.halves
         for half, backing in ((forward, era.forward), (reverse, era.reverse)):
-            size = self.first_size(backing)
+            size = self.rule_size if backing is _RULE else SMALL_PIPE_SIZE if backing is _SMALL else 0
             if size and not self.get_buffer(half, size) and era.create_errno is not None:
                 self.free_buffer(forward)
                 self._refuse()
