@@ -291,59 +291,80 @@ class _PipeRunner:
     def run(self, n: int) -> None:
         """Run the next ``n`` operations, or those that are left."""
         halves, waiting, early, told, cpus = self._halves, self._waiting, self._early, self._told, self._cpus
-        clock = self._machine.clock
-        plain = self._plain()
+        clock, buffers = self._machine.clock, self._buffers
+        shrinks = buffers is not None and buffers.era.shrinks
+        plain = None if shrinks and buffers is not None and buffers.lean else buffers
         writes = written = reads = read = 0
         time = self.time
         for time, kind, pipe, end, size in islice(self._rows, n):
             number = 2 * pipe + end
             if told is not None:
                 told.cpu = pipe % cpus
-            if plain is not None and kind == _WRITE:
+            # What follows is Ring.put and Ring.get for bytes that are only counted: without the calls 1.1 times as fast.
+            if kind == _WRITE:
                 half = halves.get(number ^ 1)
-                if half is not None and number not in waiting and number not in early:
+                if half is not None and plain is not None and number not in waiting and number not in early:
                     ring = half.ring
-                    if ring.cnt + size <= ring.size:
-                        ring.put(size)
-                        if ring.high > half.touched:
-                            plain.touch(half, ring.high)
+                    cnt = ring.cnt + size
+                    if cnt <= ring.size:
+                        ring.cnt = cnt
+                        ring.bytes_in += size
+                        at = ring.in_ + size
+                        if at >= ring.size:
+                            ring.in_ = at - ring.size
+                            ring.high = at = ring.size
+                        else:
+                            ring.in_ = at
+                            if at > ring.high:
+                                ring.high = at
+                        if at > half.touched:
+                            plain.touch(half, at)
                         writes += 1
                         written += size
                         continue
-            elif plain is not None and kind == _READ:
+            elif kind == _READ:
                 half = halves.get(number)
-                if half is not None and half.ring.cnt >= size and number ^ 1 not in waiting:
-                    half.ring.get(size)
-                    reads += 1
-                    read += size
-                    continue
+                if half is not None and plain is not None and number ^ 1 not in waiting:
+                    ring = half.ring
+                    cnt = ring.cnt - size
+                    if cnt >= 0:
+                        ring.cnt = cnt
+                        ring.bytes_out += size
+                        if cnt:
+                            at = ring.out + size
+                            ring.out = at if at < ring.size else at - ring.size
+                        else:
+                            ring.in_ = ring.out = ring.high = 0
+                        reads += 1
+                        read += size
+                        continue
             clock.now = time * 1000
-            self._run_one(kind, pipe, end, size)
-            plain = self._plain()
+            if kind == _CREATE:
+                self._create(pipe)
+            else:
+                self._call(kind, pipe, number, size)
+            if shrinks and buffers is not None:
+                plain = None if buffers.lean else buffers
         self.time = time
         clock.now = time * 1000
-        if self._buffers is not None:
-            self._buffers.writes += writes
-            self._buffers.bytes_written += written
-            self._buffers.reads += reads
-            self._buffers.bytes_read += read
+        if buffers is not None:
+            buffers.writes += writes
+            buffers.bytes_written += written
+            buffers.reads += reads
+            buffers.bytes_read += read
 
-    def _plain(self) -> Buffers | None:
-        """Return the buffers if what fits, and what is there, can now be written and read without a look at them."""
-        return self._buffers if self._buffers is not None and not self._buffers.lean else None
-
-    def _run_one(self, kind: int, pipe: int, end: int, size: int) -> None:
-        """Run an operation by the calls of the pipe."""
-        number = 2 * pipe + end
-        if kind == _CREATE:
-            try:
-                made = self._machine.pipe()
-            except PipeError:
-                return  # what is done to it will be passed over
-            self._pipes[pipe] = made
-            if isinstance(made, PipePair):
-                self._halves[number], self._halves[number + 1] = made.halves
+    def _create(self, pipe: int) -> None:
+        """Create a pipe; what is done to one that is refused will be passed over."""
+        try:
+            made = self._machine.pipe()
+        except PipeError:
             return
+        self._pipes[pipe] = made
+        if isinstance(made, PipePair):
+            self._halves[2 * pipe], self._halves[2 * pipe + 1] = made.halves
+
+    def _call(self, kind: int, pipe: int, number: int, size: int) -> None:
+        """Run an operation on an end by the calls of its pipe."""
         it = self._pipes.get(pipe)
         if it is None:
             self._skipped += 1
@@ -356,7 +377,7 @@ class _PipeRunner:
             if number in self._early:
                 self._go_on(it, number)
         elif kind == _READ:
-            writer = number ^ 1
+            end, writer = number & 1, number ^ 1
             if it.buffered(end) >= size:
                 it.read(end, size)
                 if writer in self._waiting:
@@ -430,9 +451,10 @@ class _PipeRunner:
         if pipe.finished:
             del self._pipes[number >> 1]
         writer = number ^ 1
-        self._early.pop(writer, None)
-        waiting = self._waiting.pop(writer, None)  # whoever waits to write here never can
-        if waiting is not None:
+        if writer in self._early:
+            del self._early[writer]
+        if writer in self._waiting:  # whoever waits to write here never can
+            waiting = self._waiting.pop(writer)
             self._broken += sum(1 for rest in waiting if rest is not _CLOSED)
             if _CLOSED in waiting:
                 self._close(pipe, writer)
