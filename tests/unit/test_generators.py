@@ -23,7 +23,7 @@ SMALL: dict[str, dict[str, int]] = {
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_equal_seeds_give_equal_programs(name: str) -> None:
-    """They are valid, and another seed gives another one, but for Robson's game, which leaves nothing to chance."""
+    """Equal seeds give equal programs; different seeds give different ones, except for Robson's game."""
     make = GENERATORS[name].make
     first, again, other = make(seed=1, **SMALL[name]), make(seed=1, **SMALL[name]), make(seed=2, **SMALL[name])
     assert first == again
@@ -43,14 +43,14 @@ def test_equal_seeds_give_equal_programs(name: str) -> None:
     ],
 )  # fmt: skip
 def test_bad_parameters_are_refused(make: Any, arguments: dict[str, Any]) -> None:
-    """By name."""
+    """A bad parameter is refused by its name."""
     with pytest.raises(InvalidRequestError) as caught:
         make(**arguments)
     assert caught.value.what in arguments
 
 
 def test_hackbench_moves_what_the_real_one_moves() -> None:
-    """2 + fds * groups pipes, all alive until the end; fds * fds * loops messages in each group."""
+    """The program has as many pipes, messages and bytes as the real hackbench."""
     facts = hackbench(groups=3, fds=4, loops=5, datasize=100).facts()
     messages = 3 * 4 * 4 * 5
     assert (facts.pipes, facts.peak_live, facts.live_at_end) == (14, 14, 0)
@@ -59,7 +59,7 @@ def test_hackbench_moves_what_the_real_one_moves() -> None:
 
 
 def test_a_shell_pipeline_reads_what_it_writes() -> None:
-    """Two pipes alive at most with three stages."""
+    """A pipeline of three stages has two pipes alive at a time and reads every byte that it writes."""
     facts = shell_pipeline(pipelines=9, stages=3).facts()
     assert (facts.pipes, facts.peak_live, facts.live_at_end) == (18, 2, 0)
     assert facts.bytes_read == facts.bytes_written
