@@ -22,7 +22,7 @@ from coalloc.errors import Change, Remedy, Rule
 
 
 def comb(fit: Fit = Fit.FIRST) -> CellSpace:
-    """Make busy cells at 2, 6 and 9, with holes of 2 (at 0), 3 (at 3), 2 (at 7) and 6 (at 10), born in the order 3, 7, 0, 10."""
+    """Make busy cells at 2, 6 and 9, with holes of 2 (at 0), 3 (at 3), 2 (at 7) and 6 (at 10), in the order 3, 7, 0, 10."""
     oracle = CellSpace(16, quantum=1, fit=fit)
     for base, size in ((0, 2), (2, 1), (3, 3), (6, 1), (7, 2), (9, 1)):
         oracle.put(base, size)

@@ -36,7 +36,7 @@ from coalloc.sched.schedule import Driver
 
 
 def machine_of(*bodies: Body, **options: object) -> Machine:
-    """A machine with threads named a, b, c, ..."""
+    """Make a machine with threads named a, b, c, ..."""
     machine = Machine(**options)  # type: ignore[arg-type]
     for name, body in zip("abcdef", bodies, strict=False):
         machine.spawn(name, body)
@@ -151,7 +151,7 @@ def spend(*ns: int) -> Body:
 
 @pytest.mark.parametrize(("cpus", "time"), [(1, 60), (2, 30), (3, 30)])
 def test_cpus_run_in_parallel(cpus: int, time: int) -> None:
-    """Three threads of 30, 20 and 10 ns: on one CPU one after the other, on two side by side."""
+    """Threads of 30, 20 and 10 ns take 60 ns on one CPU, and 30 ns side by side on two."""
     machine = machine_of(spend(30), spend(20), spend(10), cpus=cpus)
     machine.run()
     assert machine.clock.now == time
@@ -298,7 +298,7 @@ def sleeper(lock: Lock | None = None) -> Body:
 
 
 def waker(*, one: bool = False, ns: int = 0) -> Body:
-    """Wake who sleeps, after so long."""
+    """Wake the sleepers after so many nanoseconds."""
     yield Spend(ns)
     yield WakeUp("c", one=one)
 
@@ -328,7 +328,7 @@ def test_a_sleeper_gives_its_lock_back_and_takes_it_again() -> None:
 
 
 def test_any_lock_can_be_one_that_sleepers_drop() -> None:
-    """A sleeper drops it and takes it again, and it may come before or after sleepable locks, but not after a mutex."""
+    """Such a lock is dropped in sleep, and may come before or after sleepable locks but not after a mutex."""
     big, sx = Lock("big", dropped_by_sleepers=True), Lock("x", LockKind.SX)
     held: list[str] = []
 
@@ -430,7 +430,7 @@ def racy(total: list[int]) -> Body:
 
 
 def racers(n: int) -> Machine:
-    """Threads that each add one in two steps; the watch sees that one was lost, when all have ended."""
+    """Make threads that each add one in two steps; a watch sees when one addition was lost."""
     total, ended = [0], [0]
 
     def add() -> Body:
@@ -464,7 +464,7 @@ def test_searching_with_drivers_finds_it_as_well_and_shortens_it() -> None:
 
 
 def test_exploring_every_schedule_means_every_order() -> None:
-    """Two threads of three steps, any preemptions: all orders of aaabbb are seen, each once."""
+    """Exploring two threads of three steps sees each of the 20 orders exactly once."""
     orders: list[str] = []
 
     def make() -> Machine:
@@ -490,7 +490,7 @@ def test_exploring_stops_when_told() -> None:
 
 
 def test_numbers_out_of_range_are_refused() -> None:
-    """With their name."""
+    """A number that is out of range is refused by its name."""
     with pytest.raises(InvalidRequestError, match="cpus"):
         Machine(cpus=0)
     with pytest.raises(InvalidRequestError, match="preemptions"):
