@@ -43,7 +43,7 @@ def test_random_programs_blame_no_correct_space(name: str) -> None:
 
 
 def test_the_class_is_one_that_unittest_runs() -> None:
-    """unittest runs the class, each test has a description, and a property that is not promised is skipped."""
+    """The unittest runner accepts the class, each test has a description, and a property not promised is skipped."""
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(conformance(SUBJECTS["per-pipe"], examples=3, programs=2))
     assert all(test.shortDescription() for test in suite)  # type: ignore[union-attr]
     result = unittest.TestResult()

@@ -50,5 +50,5 @@ def test_rounding_goes_to_multiples() -> None:
     ("size", "text"), [(1023, "1023 B"), (1024, "1 KiB"), (3 << 40, "3 TiB"), (2048 << 40, "2048 TiB")]
 )
 def test_sizes_are_written_with_the_largest_unit(size: int, text: str) -> None:
-    """A size is written with the largest unit that divides it, up to TiB."""
+    """A size is written with the largest unit that keeps it at 1 or more, up to TiB."""
     assert format_size(size) == text
