@@ -1,4 +1,4 @@
-"""The laws that every metric of holes is under."""
+"""The laws that every metric of holes obeys."""
 
 from __future__ import annotations
 

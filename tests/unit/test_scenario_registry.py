@@ -153,6 +153,6 @@ def test_an_installed_package_offers_one_scenario_or_several(package: Path, monk
 def test_an_offer_that_is_wrong_is_one_line(
     package: Path, monkeypatch: pytest.MonkeyPatch, value: str, words: str
 ) -> None:
-    """It names the entry point and what is wrong with it."""
+    """The error of a wrong offer names the entry point and what is wrong with it."""
     with pytest.raises(CoallocError, match=words):
         list(offered_by({"add": value}, package, monkeypatch))

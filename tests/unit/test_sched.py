@@ -79,7 +79,7 @@ def test_a_choice_that_is_impossible_falls_back() -> None:
 
 @pytest.mark.parametrize("text", ["1", "1>", ">1", "x>1", "1>x", "5>1 5>0", "5>1 3>0", "-1>0", "1>-1", "1>" + "9" * 40])
 def test_what_is_no_schedule_is_refused(text: str) -> None:
-    """The refusal names the schedule."""
+    """A text that is not a schedule is refused, and the error names the schedule."""
     with pytest.raises(InvalidRequestError, match="schedule"):
         Schedule.parse(text)
 
@@ -116,7 +116,7 @@ def test_a_random_driver_may_stay() -> None:
 
 
 def test_pct_runs_the_highest_priority_and_lowers_it_at_change_points() -> None:
-    """Without changes threads run one after the other; with changes they take turns."""
+    """Without change points threads run one after the other, and with change points they take turns."""
     orders = set()
     for seed in range(30):
         log: list[str] = []
@@ -129,7 +129,7 @@ def test_pct_runs_the_highest_priority_and_lowers_it_at_change_points() -> None:
 
 
 def test_the_clock_moves_forward_only() -> None:
-    """It moves by some nanoseconds or to a time, and refuses to go back or to start before 0."""
+    """The clock moves by some nanoseconds or to a time, and refuses to go back or to start before 0."""
     clock = SimClock(5)
     clock.advance(10)
     clock.advance_to(15)
@@ -384,7 +384,7 @@ def test_those_who_slept_longest_are_woken_first() -> None:
 
 
 def test_a_wakeup_that_came_too_early_is_a_lost_one() -> None:
-    """Nobody is left to wake the sleeper; without any wakeup it sleeps for ever."""
+    """A wakeup before anybody sleeps is a lost one, and a sleeper without any wakeup sleeps for ever."""
     run = machine_of(waker(), sleeper()).run()
     assert str(run.findings[0]) == "lost wakeup: b on c: the wakeup came before anybody slept there"
     run = machine_of(sleeper()).run()
