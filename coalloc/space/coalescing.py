@@ -29,7 +29,7 @@ is released.  ``reclaim`` releases all of them.
 Freed addresses.  The base of a freed buffer is remembered, so that a second free can be told from a wild one.  This takes at
 most one entry for each address that was ever handed out.
 
-Differences from the kernel: there is one thread and no lock; a dict finds the busy segments, where vmem hashes them into chains.
+Differences from the kernel: there is one thread and no lock; a dict finds busy segments, where vmem hashes them into chains.
 
 Some figures are derived on demand, to keep counters out of the hot path.  Live bytes are mapped less free and cached bytes.
 Frees into a cache are its hits plus the buffers that it holds plus those that were drained.  The checker recounts the segments.
