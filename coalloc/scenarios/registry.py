@@ -1,8 +1,8 @@
-"""`SCENARIOS`: every scenario by its name, those of this package, of installed packages, and of the running program.
+"""`SCENARIOS`: all scenarios by name: those of this package, of installed packages, and of the running program.
 
-A module of this package offers scenarios by listing them in a tuple named ``OFFERED``, and nothing else has to name it.  An
-installed package offers one (or several, as an iterable) by an entry point of the group ``coalloc.scenarios``.  A program adds
-one with :func:`register`.  Nothing is looked for before somebody asks.
+A module of this package offers scenarios by listing them in a tuple named ``OFFERED``; no other file names it.  An installed
+package offers a scenario (or an iterable of scenarios) by an entry point of the group ``coalloc.scenarios``.  A program adds
+one with :func:`register`.  Modules and entry points are loaded at the first look-up.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Registry(Mapping[str, Scenario]):
         return scenario
 
     def unregister(self, name: str) -> None:
-        """Take back a scenario that :meth:`register` added.
+        """Remove a scenario that :meth:`register` added.
 
         Raises:
-            InvalidRequestError: If none of this name was added.
+            InvalidRequestError: If no scenario of this name was added.
         """
         if self._added.pop(name, None) is None:
             raise InvalidRequestError("name", name, "no scenario of this name was registered")
@@ -84,7 +84,7 @@ class Registry(Mapping[str, Scenario]):
             yield from getattr(importlib.import_module(f"{self._package}.{info.name}"), "OFFERED", ())
 
     def _in_entry_points(self) -> Iterator[Scenario]:
-        from importlib.metadata import entry_points  # here, since it is slow to import and few need it
+        from importlib.metadata import entry_points  # imported here because it is slow and rarely needed
 
         for point in entry_points(group=self._group):
             yield from _load(point)

@@ -1,4 +1,4 @@
-"""`ForwardingSpace`: a space in front of another; every call goes through, unless a subclass takes it."""
+"""`ForwardingSpace`: a space that passes every call on to another one, unless a subclass overrides it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ForwardingSpace(SpaceSource):
     """Stand in front of a space: the base class of prototypes that change a few of its calls.
 
     Args:
-        below: The space that gives what is asked for; it has each capability that is asked of this one.
+        below: The space that serves the calls; it must have each capability that is used here.
 
     >>> from coalloc import CoalescingSpace, KernelMap
     >>> class Doubles(ForwardingSpace):
@@ -32,7 +32,7 @@ class ForwardingSpace(SpaceSource):
 
     @property
     def contract(self) -> Contract:
-        """What the space below promises."""
+        """The contract of the space below."""
         return self.below.contract  # type: ignore[no-any-return]
 
     @property

@@ -1,4 +1,4 @@
-"""`Space`: what every design of room 3 does, the frozen values it reports, and how a space is a source for another."""
+"""`Space`: the protocol of every design, the frozen values that it reports, and how a space is the source of another."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Kind(enum.Enum):
-    """What a segment is."""
+    """The kind of a segment."""
 
     BUSY = "busy"
     CACHED = "cached"
@@ -57,17 +57,17 @@ class Segment:
 
 @attrs.frozen
 class SpaceStats:
-    """What a space holds, and the work it has done; exact unless the contract says otherwise.
+    """What a space holds and the work that it has done; the figures are exact unless the contract says otherwise.
 
     ``mapped = live + cached + free`` (I7).  Sizes are bytes; the others are counts since the space was made:
 
     * ``allocs``, ``frees``: calls that succeeded, those inside a moving resize and ``reserve`` included;
     * ``cache_hits``: allocs served from the quantum cache; ``drained``: cached buffers given back to the holes;
-    * ``holes_visited``: holes that searches looked at; ``coalesces``: joins of two free neighbours;
+    * ``holes_visited``: holes that searches looked at; ``coalesces``: how often two free neighbours were joined;
     * ``imports``, ``releases``: arenas taken from the source, given back to it;
-    * ``resizes_in_place``, ``resizes_moved``: resizes that changed the size, by how;
+    * ``resizes_in_place``, ``resizes_moved``: resizes that changed the size in place, or by a move;
     * ``refusals``: requests that ended in ExhaustionError;
-    * ``knows_holes``: whether ``mapped``, ``free``, ``largest_hole`` and ``holes`` mean anything; those of an adapter do not.
+    * ``knows_holes``: whether ``mapped``, ``free``, ``largest_hole`` and ``holes`` are known; an adapter may not know them.
     """
 
     mapped: int = 0
@@ -98,11 +98,11 @@ class SpaceStats:
 
 
 class Space(Protocol):
-    """Hands out address ranges; all sizes and addresses are bytes.  Everything else that a space can do is a capability."""
+    """A design that hands out address ranges; sizes and addresses are bytes.  All else that it can do is a capability."""
 
     @property
     def contract(self) -> Contract:
-        """What the design promises."""
+        """The contract that the design promises to keep."""
 
     @property
     def quantum(self) -> int:
@@ -142,7 +142,7 @@ class Resizable(Protocol):
     """A space whose buffers can change their size."""
 
     def resize(self, base: int, size: int) -> int:
-        """Change the size of a live buffer and return its base, which is another one if it had to move.
+        """Change the size of a live buffer and return its base, which changes if the buffer has to move.
 
         Raises:
             BadFreeError: If ``base`` is not the base of a live buffer.
@@ -217,7 +217,7 @@ class Reservable(Protocol):
 
 @runtime_checkable
 class PerCpu(Protocol):
-    """A space with something for each CPU, such as a cache; whoever calls it says on which CPU."""
+    """A space with per-CPU parts, such as caches; the caller says on which CPU it calls."""
 
     cpu: int
     """The CPU on which the next calls are made, >= 0."""
@@ -235,7 +235,7 @@ class ConstrainedSpace(FullSpace, Constrained, Protocol):
 
 
 class SpaceSource(Checked):
-    """What makes a space a source: ``map`` is alloc, ``unmap`` is free of a whole buffer."""
+    """The mixin that makes a space a source: ``map`` allocates, and ``unmap`` frees a whole buffer."""
 
     __slots__ = ()
 
@@ -245,7 +245,7 @@ class SpaceSource(Checked):
         return self.quantum
 
     def map(self: _Sourceable, size: int) -> int:
-        """Allocate; the range counts as mapped."""
+        """Allocate a range, which counts as mapped."""
         return self.alloc(size)
 
     def unmap(self: _Sourceable, base: int, size: int) -> None:
@@ -273,7 +273,7 @@ class SpaceSource(Checked):
 
 
 class _Sourceable(Protocol):
-    """What SpaceSource needs of the class it is mixed into."""
+    """The members that SpaceSource needs of the class that it is mixed into."""
 
     @property
     def contract(self) -> Contract: ...

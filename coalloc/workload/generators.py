@@ -1,7 +1,7 @@
 """Generators: well-known loads as programs; the same arguments and seed give the same program (I13).
 
 Pipe programs: exhaustion, hackbench, shell pipelines.  Space programs: steady churn, comb, sawtooth, Robson's adversary.
-Parameters and patterns are those of facts/workloads.json where a program of that name exists.
+A program that exists under the same name, such as hackbench, has the same parameters and pattern here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _require(**least: tuple[int, int]) -> None:
 
 
 class _PipeTale:
-    """Collects pipe operations; time moves a few microseconds between them."""
+    """Collect pipe operations; time moves a few microseconds between them."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -280,7 +280,7 @@ def robson(
         seed: Not used; the game has no choice left to chance.
 
     Source:
-        Robson 1971 and 1974; facts/allocators.md section 5, recipe P_R.
+        Robson 1971 and 1974.
     """
     del seed
     _require(largest=(largest, 1), live=(live, largest), unit=(unit, PAGE_SIZE))

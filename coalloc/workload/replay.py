@@ -1,16 +1,16 @@
 """Replay: run a program against a design and report everything that was counted, as one frozen :class:`Outcome`.
 
-Pipe programs.  A write that does not fit waits for reads to make room, as a blocked writer would: the rest is stored when
-a read has left less than MINPIPESIZE bytes; what the writer does later to that buffer, its closing included, waits behind
-it (``waits`` counts such writes).  A read that comes before its data takes them as they arrive (``early_reads``): in a
-recording a reader may be seen before the writer whose data it got.  Operations on a pipe that was refused are passed over
-(``skipped``); a write into a pipe that nobody reads any more, and what still waits there, is ``broken``; what waits when the
+Pipe programs.  A write that does not fit waits for reads to make room, as a blocked writer does.  The rest is stored when a
+read has left less than MINPIPESIZE bytes.  Later calls of the writer on that buffer, its close included, wait behind it
+(``waits`` counts such writes).  A read that comes before its data takes them as they arrive (``early_reads``), since in a
+recording a reader may be seen before the writer of its data.  Operations on a refused pipe are skipped (``skipped``).  A write
+into a pipe whose reader is gone is ``broken``, and so is a write that waits when the reader goes.  A write that waits when the
 program ends is ``stranded``.  A read that still waits when its end is closed is dropped.
 
-CPUs.  Where a space keeps something for each CPU (:class:`~coalloc.space.protocol.PerCpu`), it is told on which one an
-operation runs: programs do not say, so with ``cpus`` CPUs it is the number of the pipe, or of the buffer, modulo ``cpus``.
+CPUs.  A space with per-CPU parts (:class:`~coalloc.space.protocol.PerCpu`) is told on which CPU an operation runs.  Programs
+do not say this, so with ``cpus`` CPUs it is the number of the pipe, or of the buffer, modulo ``cpus``.
 
-FullSpace programs.  Every buffer is touched in full when it is handed out or grows; a buffer that was refused is passed over.
+Space programs.  Every buffer is touched in full when it is handed out or grows.  Operations on a refused buffer are skipped.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ _FREE: Final = int(SpaceOpKind.FREE)
 
 
 class _Rest(NamedTuple):
-    """What is left of a write that waits, and how large the whole was."""
+    """The rest of a waiting write, and the size of the whole write."""
 
     size: int
     whole: int
 
 
 _CLOSED: Final = _Rest(0, 0)
-"""In the queue of a writer that waits: its end is closed when all before is written."""
+"""An entry in the queue of a waiting writer: its end is closed when everything before it has been written."""
 
 
 @attrs.frozen
 class Sample:
-    """The state after some operation: time in us (for a space program: the operation's number), sizes in bytes."""
+    """The state after an operation, with sizes in bytes; the time is in us, or for space programs the operation's number."""
 
     time: int
     live: int
@@ -72,7 +72,7 @@ class Sample:
 
 @attrs.frozen
 class Waits:
-    """What a replay had to wait for, or pass over; counts of operations (the module's docstring defines each)."""
+    """Counts of the operations that waited or were skipped; the module's docstring defines each count."""
 
     waits: int = 0
     early_reads: int = 0
@@ -84,21 +84,21 @@ class Waits:
 
 @attrs.frozen
 class Outcome:
-    """All that a replay counted.
+    """All counts of a replay.
 
     Args:
         design: Name of the design.
         era: Name of the era.
         limit: The limit on pipe KVA, in bytes.
-        pipes: What the pipe system did; all 0 for a space program.
-        map: What the kernel map did.
-        space: What the space did, at the end of the program.
-        waits: What the replay had to wait for.
-        peak_live: Most bytes handed out at any time.
+        pipes: The counters of the pipe system; all 0 for a space program.
+        map: The counters of the kernel map.
+        space: The figures of the space at the end of the program.
+        waits: The operations that waited or were skipped.
+        peak_live: The most bytes handed out at any time.
         allocs_refused: Requests of a space program that were refused.
         carves: Calls that the space served from arenas; 0 where every buffer is a mapping.
         series: Samples in order, evenly spread over the operations; the last is the final state.
-        console: What was printed on the console.
+        console: The lines that were printed on the console.
     """
 
     design: str
@@ -116,9 +116,9 @@ class Outcome:
 
     @property
     def mean_external_fragmentation(self) -> float | None:
-        """Mean over the samples of the share of free bytes outside the largest hole (per-pipe: gap of the map).
+        """The share of free bytes outside the largest hole (per-pipe: gap of the map), as the mean over the samples.
 
-        None where the space does not tell of its holes.
+        It is None if the space does not show its holes.
         """
         known = [share for sample in self.series if (share := sample.external_fragmentation) is not None]
         if len(known) < len(self.series):
@@ -131,7 +131,7 @@ class Outcome:
 
 
 Watch = Callable[[int, int, Bench], None]
-"""Is called after each operation with the number done, the bytes live, and the bench."""
+"""A function that is called after each operation with the number done, the live bytes, and the bench."""
 
 
 def replay(
@@ -148,14 +148,14 @@ def replay(
     """Run a program against a design and return what was counted.
 
     Args:
-        program: What to run.
-        design: What gives out the buffers.
-        era: Whose pipe policy and map search hold.
+        program: The program to run.
+        design: The design that hands out the buffers.
+        era: The era whose pipe policy and map search hold.
         limit: maxpipekva in bytes, at least a page.
-        samples: How many samples the series has at most, >= 1.
-        cpus: On how many CPUs the operations run, >= 1; the machine has at least two.
-        progress: Is told at each sample how many operations are done.
-        watch: Is called after every operation; it must change nothing.
+        samples: The most samples of the series, >= 1.
+        cpus: The number of CPUs on which the operations run, >= 1; the machine has at least two.
+        progress: Called at each sample with the number of operations done.
+        watch: Called after every operation; it must change nothing.
 
     Raises:
         InvalidRequestError: For a limit, or a number of samples or CPUs, outside its range.
@@ -221,19 +221,19 @@ def replay_all(
     """Run a program against several designs, and return the outcomes in the order of the designs.
 
     Args:
-        program: What to run; an executor of processes gets a copy for each design.
-        designs: What gives out the buffers.
-        era: Whose pipe policy and map search hold.
+        program: The program to run; an executor of processes gets a copy for each design.
+        designs: The designs that hand out the buffers.
+        era: The era whose pipe policy and map search hold.
         limit: maxpipekva in bytes.
         samples: As in :func:`replay`.
         cpus: As in :func:`replay`.
         executor: Runs the replays, such as a ``ProcessPoolExecutor``; without one they run here, one after the other.
 
     Raises:
-        InvalidRequestError: As :func:`replay`; what the first design that fails raises.
+        InvalidRequestError: As :func:`replay`, from the first design that fails.
 
     Guarantees:
-        The outcomes are the same whatever executor there is.
+        The outcomes do not depend on the executor.
 
     >>> from coalloc import DESIGNS, ERAS, bundled_build
     >>> both = replay_all(bundled_build(), [DESIGNS["per-pipe"], DESIGNS["coalescing"]], era=ERAS["2006"], limit=1 << 24)
@@ -250,7 +250,7 @@ def _sample(time: int, live: int, bench: Bench) -> Sample:
     fragmentation: float | None
     if not space.stats().knows_holes:
         fragmentation = None
-    elif space.contract.fit is None:  # no holes of its own: the gaps of the map are what a buffer has to fit
+    elif space.contract.fit is None:  # a space without holes: a buffer has to fit a gap of the map
         free = kernel.size - counters.mapped
         fragmentation = 1 - kernel.available() / free if free else 0.0
     else:
@@ -259,17 +259,17 @@ def _sample(time: int, live: int, bench: Bench) -> Sample:
 
 
 def _told_cpus(space: FullSpace, cpus: int) -> PerCpu | None:
-    """Return the space if it is to be told on which CPU an operation runs."""
+    """Return the space if it has per-CPU parts and must be told the CPU of each operation, else None."""
     return space if cpus > 1 and isinstance(space, PerCpu) else None
 
 
 class _PipeRunner:
-    """Runs a pipe program; writers that wait, and readers that came early, are kept by the number of the writing end.
+    """Run a pipe program; waiting writers and early readers are kept by the number of the writing end.
 
-    End e of pipe p has the number 2p + e, and the other end the number that differs in the lowest bit.
+    End e of pipe p has the number 2p + e; the number of the other end differs in the lowest bit.
 
-    While FreeBSD's buffers do not have to shrink, a write that fits and a read of what is there change no buffer.  Those are
-    most operations, and ``run`` does them on the half's ring itself; all others are the pipe's business.
+    While FreeBSD's buffers do not have to shrink, a write that fits and a read of buffered data change no buffer.  Most
+    operations are of this kind, and ``run`` does them directly on the half's ring.  The pipe does all others.
     """
 
     allocs_refused = 0
@@ -280,7 +280,7 @@ class _PipeRunner:
         self._buffers = machine if isinstance(machine, Buffers) else None
         self._cpus = cpus
         self._told = _told_cpus(space, cpus)
-        # Pipes and halves leave when they are closed, so that their memory is used again.
+        # Closed pipes and halves are removed, so that their memory is used again.
         self._pipes: dict[int, Pipe] = {}
         self._halves: dict[int, Half] = {}  # of FreeBSD's pipes, by the end that reads from it
         self._waiting: dict[int, deque[_Rest]] = {}

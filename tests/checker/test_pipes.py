@@ -12,7 +12,7 @@ from tests.behaviours.designs import make
 
 
 def system_with_pipes() -> PipeSystem:
-    """Two pipes with data, of today's era, charged to a user."""
+    """Make two pipes of the current era with data, charged to a user."""
     system = make("current")
     for _ in range(2):
         pair = system.pipe(Owner(5))
@@ -63,7 +63,7 @@ CORRUPTIONS: list[tuple[str, Callable[[PipeSystem], None], str]] = [
 
 @pytest.mark.parametrize(("corrupt", "code"), [c[1:] for c in CORRUPTIONS], ids=[c[0] for c in CORRUPTIONS])
 def test_each_corruption_is_reported_with_its_code(corrupt: Callable[[PipeSystem], None], code: str) -> None:
-    """And no other."""
+    """Each corruption of a pipe system is reported with its code and no other."""
     system = system_with_pipes()
     corrupt(system)
     with pytest.raises(InvariantViolation) as caught:
@@ -72,5 +72,5 @@ def test_each_corruption_is_reported_with_its_code(corrupt: Callable[[PipeSystem
 
 
 def test_presence_has_three_states() -> None:
-    """As the kernel numbers them since 10.x."""
+    """The states of presence have the numbers that the kernel gives them since 10.x."""
     assert [(state.name, state.value) for state in Present] == [("ACTIVE", 1), ("CLOSING", 2), ("FINALIZED", 3)]

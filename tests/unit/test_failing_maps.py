@@ -49,7 +49,7 @@ MAKERS: dict[str, Callable[[KernelMap], FullSpace]] = {
 
 
 def state(system: PipeSystem, space: FullSpace) -> tuple[object, ...]:
-    """What a call that fails must leave as it was."""
+    """Return the state that a failed call must leave as it was."""
     pairs = [[(half.base, half.size, half.cnt) for half in pair.halves] for pair in system.pairs]
     return system.budget.kva_used, dict(system.budget.users), space.stats().live, pairs
 
@@ -89,7 +89,7 @@ def play(era: Era, design: str, nth: int, more: int) -> tuple[int, int]:
 @pytest.mark.parametrize("design", MAKERS)
 @pytest.mark.parametrize("era", ERAS.values(), ids=lambda era: era.name)
 def test_each_map_call_may_fail(era: Era, design: str) -> None:
-    """For every n up to the calls that there are."""
+    """Whichever map call fails, a failed pipe call changes nothing and all can be closed."""
     failures = 0
     for more in (0, 1):
         nth, left = 0, 0

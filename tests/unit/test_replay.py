@@ -32,13 +32,13 @@ BUILD = bundled_build()
 
 
 def run(*rows: tuple[int, ...], era: str = "2004-01", design: str = "coalescing", limit: int = LIMIT) -> Outcome:
-    """Replay rows without times."""
+    """Replay rows at times 0, 1, 2, ..."""
     ops = [PipeOp(time, *row) for time, row in enumerate(rows)]  # type: ignore[arg-type]
     return replay(PipeProgram(ops), DESIGNS[design], era=ERAS[era], limit=limit)
 
 
 def test_a_write_that_does_not_fit_waits_for_reads() -> None:
-    """It goes on when little is left in the buffer; what the writer does next, and its close, wait behind it."""
+    """A write that does not fit waits for reads, and the writer's next calls wait behind it."""
     outcome = run(
         (C, 0), (W, 0, 1, 16384), (W, 0, 1, 5000), (W, 0, 1, 10), (X, 0, 1),
         (R, 0, 0, 10000), (R, 0, 0, 6384), (R, 0, 0, 5010), (X, 0, 0),
@@ -48,7 +48,7 @@ def test_a_write_that_does_not_fit_waits_for_reads() -> None:
 
 
 def test_a_writer_is_not_woken_while_much_is_left() -> None:
-    """MINPIPESIZE, 5461 bytes, is the mark."""
+    """A writer is woken when less than MINPIPESIZE, 5461 bytes, is left in the buffer."""
     outcome = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 600), (R, 0, 0, 16384 - 5461), (X, 0, 0), (X, 0, 1))
     assert outcome.waits == Waits(waits=1, broken=1)
     woken = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 600), (R, 0, 0, 16384 - 5460), (X, 0, 0), (X, 0, 1))
@@ -57,14 +57,14 @@ def test_a_writer_is_not_woken_while_much_is_left() -> None:
 
 
 def test_a_read_that_comes_early_has_its_data_when_they_come() -> None:
-    """Also in pieces; what it still waits for when its end closes is dropped."""
+    """An early read gets its data as they come, and its rest is dropped when its end closes."""
     outcome = run((C, 0), (R, 0, 0, 100), (W, 0, 1, 60), (W, 0, 1, 60), (R, 0, 0, 500), (X, 0, 0), (X, 0, 1))
     assert outcome.waits == Waits(early_reads=2)
     assert (outcome.pipes.bytes_read, outcome.pipes.bytes_written) == (120, 120)
 
 
 def test_a_large_write_and_its_early_read_alternate() -> None:
-    """100,000 bytes through a buffer of 64 KiB."""
+    """100,000 bytes pass through a buffer of 64 KiB when the read comes first."""
     outcome = run((C, 0), (R, 0, 0, 100000), (W, 0, 1, 100000), (X, 0, 1), (X, 0, 0))
     assert outcome.waits == Waits(waits=1, early_reads=1)
     assert (outcome.pipes.bytes_read, outcome.pipes.pipes) == (100000, 0)
@@ -72,7 +72,7 @@ def test_a_large_write_and_its_early_read_alternate() -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_small_write_waits_until_all_of_it_fits(era: str) -> None:
-    """Up to PIPE_BUF bytes are atomic: with less room than that, the writer goes on waiting, and the replay ends."""
+    """A write of up to PIPE_BUF bytes waits until all of it fits, or is stranded when the replay ends."""
     limit = 1 << 30 if era == "2003-07" else 48 << 10
     rows = [(C, n) for n in range(3)] + [(W, 2, 1, 4000), (W, 2, 1, 12300), (W, 2, 1, 200), (R, 2, 0, 50)]
     outcome = run(*rows, era=era, limit=limit)
@@ -87,14 +87,14 @@ def test_a_small_write_waits_until_all_of_it_fits(era: str) -> None:
 
 
 def test_the_rest_of_a_large_write_is_not_atomic() -> None:
-    """It goes in piece by piece, as there is room."""
+    """The rest of a large write goes in piece by piece, as there is room."""
     outcome = run(*[(C, n) for n in range(3)], (W, 2, 1, 4300), (R, 2, 0, 50), era="2006", limit=48 << 10)
     assert (outcome.pipes.bytes_written, outcome.waits) == (4146, Waits(waits=1, stranded=1))
 
 
 @pytest.mark.parametrize(("era", "refuses"), [("2006", False), ("2004-01", True), ("current", True)])
 def test_a_crowded_machine_loses_nothing_and_comes_to_an_end(era: str, refuses: bool) -> None:
-    """Eight builds at once within 128 KiB: what cannot be had is refused, what waits goes on."""
+    """Eight builds within 128 KiB come to an end with no pipe left, though some pipes are refused."""
     outcome = replay(overlay(BUILD, 8, 30_000_000, 1), DESIGNS["per-pipe"], era=ERAS[era], limit=1 << 17)
     assert outcome.waits.waits > 10_000
     assert (outcome.pipes.pipes_refused > 0) is refuses
@@ -103,7 +103,7 @@ def test_a_crowded_machine_loses_nothing_and_comes_to_an_end(era: str, refuses: 
 
 
 def test_what_nobody_will_read_is_broken_and_what_still_waits_is_stranded() -> None:
-    """A closed reader ends the writer's waiting, and its close goes through."""
+    """A closed reader breaks a waiting write, and a write that waits at the end is stranded."""
     outcome = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 1), (X, 0, 1), (X, 0, 0))
     assert outcome.waits == Waits(waits=1, broken=1)
     assert outcome.pipes.pipes == 0
@@ -112,7 +112,7 @@ def test_what_nobody_will_read_is_broken_and_what_still_waits_is_stranded() -> N
 
 
 def test_operations_on_a_refused_pipe_are_passed_over() -> None:
-    """And counted; where pipe() never fails, a write without a buffer is counted instead."""
+    """Operations on a refused pipe are skipped and counted; in 10.x a write without a buffer is counted."""
     rows = [(C, 0), (C, 1), (W, 1, 1, 5), (X, 1, 0), (X, 1, 1)]
     outcome = run(*rows, limit=32768)
     assert (outcome.pipes.pipes_created, outcome.pipes.pipes_refused, outcome.waits) == (1, 1, Waits(skipped=3))
@@ -126,7 +126,7 @@ def test_operations_on_a_refused_pipe_are_passed_over() -> None:
     [(d.name, e) for d in DESIGNS.values() for e in (list(ERAS) if d.state is None else ["2004-01"])],
 )
 def test_the_real_build_loses_nothing(design: str, era: str) -> None:
-    """Every byte that was written and read in the recording is, in every era, over every design."""
+    """In every era and design the replay moves every byte that was written and read in the recording."""
     facts = BUILD.facts()
     outcome = replay(BUILD, DESIGNS[design], era=ERAS[era], limit=64 << 20)
     assert outcome.pipes.pipes_created == facts.pipes
@@ -137,7 +137,7 @@ def test_the_real_build_loses_nothing(design: str, era: str) -> None:
 
 
 def test_equal_arguments_give_equal_outcomes() -> None:
-    """I13: determinism."""
+    """Equal arguments give equal outcomes (I13)."""
     program = hackbench(groups=1, fds=3, loops=5, seed=4)
     first, again = (replay(program, DESIGNS["first-fit"], era=ERAS["2006"], limit=LIMIT) for _ in range(2))
     assert first == again
@@ -145,7 +145,7 @@ def test_equal_arguments_give_equal_outcomes() -> None:
 
 @pytest.mark.parametrize("program", [BUILD, churn(live=50, operations=1000)], ids=["pipes", "space"])
 def test_samples_are_evenly_spread_and_end_with_the_end(program: Program) -> None:
-    """At most as many as asked for; progress is told at each."""
+    """A replay takes at most the samples asked for, the last at the end, and reports progress at each."""
     told: list[int] = []
     outcome = replay(program, DESIGNS["coalescing"], era=ERAS["2004-01"], limit=LIMIT, samples=7, progress=told.append)
     assert len(outcome.series) == len(told) <= 7
@@ -157,7 +157,7 @@ def test_samples_are_evenly_spread_and_end_with_the_end(program: Program) -> Non
 
 
 def test_a_watcher_sees_every_operation() -> None:
-    """In order, with the bytes live."""
+    """A watcher sees every operation in order, with the live bytes."""
     seen: list[tuple[int, int]] = []
 
     def watch(done: int, live: int, bench: Bench) -> None:
@@ -171,7 +171,7 @@ def test_a_watcher_sees_every_operation() -> None:
 
 
 def test_space_programs_count_refusals_and_pass_over_what_was_refused() -> None:
-    """A refused resize leaves the buffer; a refused alloc has nothing to free."""
+    """A refused resize leaves the buffer, and operations on a refused alloc are skipped."""
     program = SpaceProgram(
         [(0, 0, 8192), (0, 1, 1 << 30), (2, 1, 5), (1, 1, 0), (2, 0, 1 << 30), (2, 0, 16384), (1, 0, 0)]
     )
@@ -183,7 +183,7 @@ def test_space_programs_count_refusals_and_pass_over_what_was_refused() -> None:
 
 
 def test_costs_are_estimated_from_counts() -> None:
-    """A design that maps each buffer does nothing in arenas."""
+    """An estimate is computed from the counts, and the baseline counts no work in arenas."""
     for name, carves in (("per-pipe", 0), ("coalescing", 2)):
         outcome = run((C, 0), (X, 0, 0), (X, 0, 1), era="2006", design=name)
         assert outcome.carves == carves
@@ -191,7 +191,7 @@ def test_costs_are_estimated_from_counts() -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    """Limits, samples and names."""
+    """A bad limit, number of samples, design, era, program or design name is refused."""
     for limit in (0, 100, -1):
         with pytest.raises(InvalidRequestError):
             replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=limit)
@@ -214,7 +214,7 @@ def test_bad_arguments_are_refused() -> None:
 
 
 def test_soft_limits_get_the_whole_kernel_map() -> None:
-    """In July 2003 the limit is not the size of a map, and every buffer has its own object."""
+    """In July 2003 a design gets the whole kernel map, and every buffer an entry of its own."""
     bench = DESIGNS["per-pipe"].build(ERAS["2003-07"], LIMIT)
     assert (bench.kernel.size, bench.kernel.findspace) == (1 << 30, "linear")
     bench.space.alloc(4096)

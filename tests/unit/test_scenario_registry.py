@@ -26,11 +26,11 @@ class Sum(Result):
     b: int
 
     def parts(self) -> Sequence[str | Table]:
-        """A line and a table."""
+        """Return a line and a table."""
         return ["the sum:", Table((Column("a"), Column("sum", right=True)), ((str(self.a), str(self.a + self.b)),))]
 
     def as_json(self) -> object:
-        """The sum."""
+        """Return the sum."""
         return self.a + self.b
 
 
@@ -44,7 +44,7 @@ ADD = Scenario("add", "Add two numbers.", add, (Option("a", Int(), 1, "One."), O
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of two modules, one of which offers the scenario of this file."""
+    """Make a package of two modules, one of which offers the scenario of this file."""
     folder = tmp_path / "offering"
     folder.mkdir()
     (folder / "__init__.py").touch()
@@ -65,7 +65,7 @@ def test_the_scenarios_of_this_package_are_there_in_the_order_of_their_ranks() -
 
 @pytest.mark.parametrize("name", [*SCENARIOS])
 def test_a_run_takes_the_options_that_its_scenario_declares(name: str) -> None:
-    """One progress, and a keyword for each option; every option and scenario has a help text that ends in a full stop."""
+    """A run takes one progress and a keyword for each option, and each help text ends in a full stop."""
     scenario = SCENARIOS[name]
     _, *parameters = inspect.signature(scenario.run).parameters.values()
     assert [parameter.name for parameter in parameters] == [option.name for option in scenario.options]
@@ -76,7 +76,7 @@ def test_a_run_takes_the_options_that_its_scenario_declares(name: str) -> None:
 
 
 def test_a_scenario_can_be_called_without_a_command_line() -> None:
-    """Defaults hold for what is not given; text and JSON are the result's."""
+    """A call uses defaults for options that are not given, and refuses unknown ones."""
     result = ADD.call(a=3)
     assert result.text() == "the sum:\na  sum\n3   13"
     assert (result.as_json(), result.failure, result.failed, result.curves) == (13, "", False, ())
@@ -105,14 +105,14 @@ def test_nobody_watches_by_default() -> None:
 
 
 def test_a_module_offers_a_scenario_by_listing_it(package: Path) -> None:
-    """No other file of the package names it, and nothing is imported before somebody asks."""
+    """A module offers a scenario in OFFERED, and is not imported before somebody asks."""
     registry = Registry(package.name, "nobody")
     assert "offering.one" not in sys.modules
     assert dict(registry) == {"add": ADD}
 
 
 def test_a_scenario_is_registered_while_the_program_runs_and_taken_back() -> None:
-    """Under a name that is free."""
+    """A scenario is registered under a free name, and only a registered one can be unregistered."""
     assert register(ADD) is ADD
     try:
         assert SCENARIOS["add"] is ADD
@@ -127,14 +127,14 @@ def test_a_scenario_is_registered_while_the_program_runs_and_taken_back() -> Non
 
 
 def offered_by(points: dict[str, str], package: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """A registry of installed packages that have these entry points."""
+    """Return a registry of installed packages that have these entry points."""
     made = [EntryPoint(name, value, GROUP) for name, value in points.items()]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: made if group == GROUP else [])
     return Registry(package.name, GROUP)
 
 
 def test_an_installed_package_offers_one_scenario_or_several(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By an entry point, which names a scenario or an iterable of some."""
+    """An entry point offers one scenario, or an iterable of them."""
     (package / "one.py").unlink()
     (package / "two.py").write_text(f"from {__name__} import ADD\nSEVERAL = [ADD]\n", encoding="utf-8")
     for value in (f"{__name__}:ADD", "offering.two:SEVERAL"):
@@ -153,6 +153,6 @@ def test_an_installed_package_offers_one_scenario_or_several(package: Path, monk
 def test_an_offer_that_is_wrong_is_one_line(
     package: Path, monkeypatch: pytest.MonkeyPatch, value: str, words: str
 ) -> None:
-    """It names the entry point and what is wrong with it."""
+    """The error of a wrong offer names the entry point and what is wrong with it."""
     with pytest.raises(CoallocError, match=words):
         list(offered_by({"add": value}, package, monkeypatch))
