@@ -9,7 +9,7 @@ Each fit has the index that it needs:
 
 * BEST: one *bin* per exact size, a dict used as a stack (``popitem`` gives the newest hole, ``del`` any other), beside the
   sorted list of the sizes that have a bin.  Of several smallest holes the newest is taken.  Measurement decided this: taking
-  the lowest needs 2.3 times as long and leaves no less fragmentation (python -m benchmarks.tricks; docs/performance.md).
+  the lowest needs 2.9 times as long and leaves no less fragmentation (python -m benchmarks.tricks; docs/performance.md).
 * INSTANT, CLASS_BEST: the same, with one bin per size class of vmem.
 * FIRST, NEXT: the lengths in an address-ordered tree that knows the largest length of each subtree.
 
@@ -328,7 +328,7 @@ class SizeHoles(Holes):
             index += 1
 
     # The two methods below do what those of the base class do, with the index code inlined.  On churn at 1,000 live
-    # buffers the inherited ones take TRICK times as long (python -m benchmarks.tricks; docs/performance.md).
+    # buffers the inherited ones take 1.8 times as long (python -m benchmarks.tricks; docs/performance.md).
 
     def take(self, size: int) -> Tag | None:
         """Carve ``size`` from the low end of the newest of the smallest holes that fit."""
