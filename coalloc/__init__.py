@@ -59,12 +59,14 @@ if TYPE_CHECKING:
     from coalloc.space.cached import CachedSpace
     from coalloc.space.cells import CellSpace
     from coalloc.space.coalescing import CoalescingSpace
+    from coalloc.space.forwarding import ForwardingSpace
     from coalloc.space.perpipe import PerPipeSpace
     from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
     from coalloc.space.vmem import VmemSpace
     from coalloc.units import PAGE_SIZE, GiB, KiB, MiB, format_size, parse_size
     from coalloc.vm.costs import COSTS, CostModel, Estimate
     from coalloc.vm.kernelmap import KernelMap, MapCounters
+    from coalloc.vm.limit import Limit
     from coalloc.vm.source import Source
     from coalloc.workload.bundled import bundled_build
     from coalloc.workload.overlay import overlay
@@ -99,12 +101,14 @@ else:
             "coalloc.space.cached": "CachedSpace",
             "coalloc.space.cells": "CellSpace",
             "coalloc.space.coalescing": "CoalescingSpace",
+            "coalloc.space.forwarding": "ForwardingSpace",
             "coalloc.space.perpipe": "PerPipeSpace",
             "coalloc.space.protocol": "ConstrainedSpace Kind Segment Space SpaceStats",
             "coalloc.space.vmem": "VmemSpace",
             "coalloc.units": "PAGE_SIZE GiB KiB MiB format_size parse_size",
             "coalloc.vm.costs": "COSTS CostModel Estimate",
             "coalloc.vm.kernelmap": "KernelMap MapCounters",
+            "coalloc.vm.limit": "Limit",
             "coalloc.vm.source": "Source",
             "coalloc.workload.bundled": "bundled_build",
             "coalloc.workload.overlay": "overlay",
@@ -141,6 +145,7 @@ __all__ = [
     "Explanation",
     "Extent",
     "Fit",
+    "ForwardingSpace",
     "FreeFault",
     "Geometry",
     "GiB",
@@ -152,6 +157,7 @@ __all__ = [
     "Kind",
     "KernelState",
     "KvaLimitError",
+    "Limit",
     "LinuxPipe",
     "LinuxPipes",
     "MapCounters",

@@ -190,14 +190,14 @@ class Capability(enum.Enum):
 
 
 def capabilities_of(space: object) -> frozenset[Capability]:
-    """Return what a space can do, found by the members that it has.
+    """Return what a space can do, found by the members that it has; one that is None is one that it lacks.
 
     >>> from coalloc import KernelMap, PerPipeSpace
     >>> space = PerPipeSpace(KernelMap(), kva_limit=4096)
     >>> Capability.RESIZE in capabilities_of(space), Capability.XALLOC in capabilities_of(space)
     (True, False)
     """
-    return frozenset(item for item in Capability if hasattr(space, item.value))
+    return frozenset(item for item in Capability if getattr(space, item.value, None) is not None)
 
 
 @attrs.frozen

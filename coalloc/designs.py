@@ -196,7 +196,7 @@ def find(text: str, option: str = "TARGET") -> Design:
     known = {**DESIGNS, **DESIGNS.offered()}
     if text not in known:
         near = get_close_matches(text, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(DESIGNS)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(DESIGNS)}, and file.py:name"
         raise InvalidRequestError(option, text, f"is no design; {hint}")
     return known[text]
 

@@ -175,7 +175,7 @@ class PanicError(CoallocError):
     """Report that the kernel would have panicked: whoever called has broken a rule that no error number can express.
 
     Args:
-        message: What the kernel prints, or what is wrong in words of this project where the facts have none.
+        message: What the kernel prints, or what is wrong in words of this project where no message is known.
     """
 
 

@@ -3,7 +3,10 @@
 The laws: a share lies in [0, 1]; one hole, and no hole, give 0 loss; scaling every size leaves a share as it is; splitting a
 hole never lowers a loss, joining two never raises it.  Sizes are bytes (any unit will do), the sums exact integers.
 
-Source: facts/allocators.md section 5 names who uses which.
+Source: Randell, CACM 1969 (internal and external fragmentation); the largest hole is RMM's measure, the squares those of
+buddy_alloc, their root that of Pigweed; Gorman's indices are Linux's unusable_index and extfrag_index; availability is of
+Redpanda's RFC 20201208; utilisation is the malloc grader's of CS:APP; regret is what MiniMalloc and TVM compare with; the four
+of Johnstone and Wilson are of ISMM 1998.
 """
 
 from __future__ import annotations

@@ -354,7 +354,7 @@ def mutants(
         if number in NOT_APPLICABLE:
             raise InvalidRequestError("MUTANT", name, f"cannot exist here: {NOT_APPLICABLE[number]}")
         if number not in MUTANTS:
-            raise InvalidRequestError("MUTANT", name, "is no mutant; there are M1 to M70")
+            raise InvalidRequestError("MUTANT", name, f"is no mutant; there are M1 to M{max(MUTANTS)}")
         wanted.append(number)
     kills: list[Kill] = []
     with Bar().task("mutants", len(wanted)) as advance:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,12 +33,12 @@ from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
 from coalloc.vm.costs import COSTS
 from coalloc.workload.bundled import bundled_build
+from coalloc.workload.formats import read
 from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import PipeProgram, Program
 from coalloc.workload.replay import replay
-from coalloc.workload.strace import ImportReport, import_lines, import_strace
-from coalloc.workload.textformat import dumps, is_program, parse, raw_lines, save
+from coalloc.workload.textformat import dumps, save
 
 __all__ = ["compare", "draw_map", "trace_app"]
 
@@ -61,21 +60,14 @@ SpreadOption = Annotated[
 ]
 
 
-def _read(source: Path | None, progress: Bar) -> tuple[Program, ImportReport | None]:
-    """Read a program, or import a log."""
+def _read(source: Path | None, progress: Bar, *, argument: str = "PROGRAM", title: str = "") -> tuple[Program, object]:
+    """Read a file of any format; the bundled build if there is none."""
     if source is None:
         return bundled_build(), None
     if source.is_dir() or not source.exists():
-        raise InvalidRequestError("PROGRAM", str(source), "is a folder" if source.is_dir() else "there is no such file")
-    name = str(source)
-    lines = raw_lines(name)
-    first = next(lines, b"")
-    lines = chain([first], lines)  # read once: the source may be a pipe
-    if is_program(first):
-        return parse(lines, name), None
-    with progress.task("reading the log", None) as advance:
-        imported = import_lines(lines, name, progress=advance)
-    return imported.program, imported.report
+        raise InvalidRequestError(argument, str(source), "is a folder" if source.is_dir() else "there is no such file")
+    with progress.task(f"reading {source.name}", None) as advance:
+        return read(source, title=title, progress=advance)
 
 
 def _copy(program: Program, copies: int, spread: float | None, seed: int) -> Program:
@@ -245,14 +237,12 @@ def trace_import(
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Title of the program.")] = "",
 ) -> None:
-    """Turn an strace log into a pipe program."""
-    if log.is_dir() or not log.exists():
-        raise InvalidRequestError("STRACE_LOG", str(log), "is a folder" if log.is_dir() else "there is no such file")
-    with Bar().task("reading the log", None) as advance:
-        imported = import_strace(log, title=title, progress=advance)
-    _deliver(imported.program, output)
-    note(_describe(trace_figures(imported.program)))
-    note(str(imported.report))
+    """Turn an strace log, or a trace of any other format that is known, into a program."""
+    program, report = _read(log, Bar(), argument="STRACE_LOG", title=title)
+    _deliver(program, output)
+    note(_describe(trace_figures(program)))
+    if report is not None:
+        note(str(report))
 
 
 @trace_app.command("info")

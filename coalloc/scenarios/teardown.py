@@ -22,7 +22,7 @@ from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import PIPE_SIZE, KernelState
-from coalloc.pipes.states import ERAS
+from coalloc.pipes.states import ERAS, STATES
 from coalloc.pipes.system import PipeSystem
 from coalloc.scenarios.options import CPUS, ERA, Int, Option, designs_option
 from coalloc.scenarios.progress import Progress
@@ -176,9 +176,10 @@ def _figures(run: Teardown) -> dict[str, int | float]:
 
 
 def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Design, ...], cpus: int) -> TeardownResult:
-    """Run each design; if there are many pipes, run two designs at a time in processes of their own."""
+    """Run each design; if there are many pipes, run two designs at a time in processes that find them by their names."""
     runs: list[Teardown] = []
-    if pipes < _MANY:
+    named = STATES.get(era.name) is era and all(DESIGNS.get(design.name) is design for design in designs)
+    if pipes < _MANY or not named:
         for design in designs:
             with progress.task(f"closing, {design.name}", pipes) as advance:
                 runs.append(run_teardown(pipes, design, era=era, cpus=cpus, progress=advance))
@@ -186,7 +187,7 @@ def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Des
     import multiprocessing  # imported here because both are slow and only very many pipes need them
     from concurrent.futures import ProcessPoolExecutor
 
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # so that they know what this program has registered
     with (
         ProcessPoolExecutor(2, context, initializer=gc.disable) as pool,
         progress.task("designs", len(designs)) as advance,
@@ -202,7 +203,7 @@ def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Des
 
 def _job(design: str, pipes: int, era: str, cpus: int) -> Teardown:
     """Run one design in a process of its own, without the garbage collector, which would find nothing to free."""
-    return run_teardown(pipes, DESIGNS[design], era=ERAS[era], cpus=cpus)
+    return run_teardown(pipes, DESIGNS[design], era=STATES[era], cpus=cpus)
 
 
 OFFERED: Final = (

@@ -18,7 +18,7 @@ from coalloc.space.protocol import FullSpace, Segment, SpaceStats
 from coalloc.units import round_up
 from coalloc.vm.source import Source
 
-__all__ = ["NEEDED", "Adapted", "adapted"]
+__all__ = ["NEEDED", "Adapted", "AdaptedPerCpu", "adapted"]
 
 NEEDED = (
     "contract", "quantum", "kva_limit", "resize", "size_of", "touch", "discard", "reclaim", "segments", "stats", "violations",
@@ -35,9 +35,14 @@ def adapted(allocator: Any, source: Source, *, limit: int) -> FullSpace:
         source: The source of its arenas.
         limit: The most bytes that it may map, if it has no ``kva_limit`` itself.
     """
-    if all(hasattr(allocator, name) for name in NEEDED):
+    if all(_has(allocator, name) for name in NEEDED):
         return allocator  # type: ignore[no-any-return]
-    return Adapted(allocator, source, limit=limit)
+    kind = AdaptedPerCpu if _has(allocator, "cpu") else Adapted
+    return kind(allocator, source, limit=limit)
+
+
+def _has(allocator: object, name: str) -> bool:
+    return getattr(allocator, name, None) is not None
 
 
 class Adapted(ForwardingSpace):
@@ -58,7 +63,7 @@ class Adapted(ForwardingSpace):
         self._bytes = self._allocs = self._frees = self._stayed = self._moved = self._refusals = 0
 
     def _has(self, name: str) -> bool:
-        return hasattr(self.below, name)
+        return _has(self.below, name)
 
     @property
     def lacks(self) -> tuple[str, ...]:
@@ -181,3 +186,16 @@ class Adapted(ForwardingSpace):
     def render(self, width: int = 64) -> str:
         """Draw the arenas, if the allocator can."""
         return super().render(width) if self._has("render") else "the allocator does not show its arenas"
+
+
+class AdaptedPerCpu(Adapted):
+    """An allocator with something for each CPU, and what it lacks."""
+
+    @property
+    def cpu(self) -> int:
+        """The CPU on which the next calls are made."""
+        return self.below.cpu  # type: ignore[no-any-return]
+
+    @cpu.setter
+    def cpu(self, number: int) -> None:
+        self.below.cpu = number

@@ -46,7 +46,7 @@ class CachedSpace(SpaceSource):
         A hit, or a free into the cache, is O(1).
 
     Source:
-        DragonFly's pipe cache of February 2004 and NetBSD's object cache; B50, B51.
+        DragonFly sys/kern/sys_pipe.c, commit fc7d518197 of February 2004; NetBSD sys/kern/sys_pipe.c 1.110 of 2009; B50, B51.
 
     >>> from coalloc.space import PerPipeSpace
     >>> from coalloc.vm import KernelMap

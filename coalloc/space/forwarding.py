@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coalloc.contract import Contract
+from coalloc.contract import Capability, Contract
 from coalloc.errors import Violation
 from coalloc.extent import Extent
 from coalloc.space.protocol import Segment, SpaceSource, SpaceStats
@@ -15,8 +15,11 @@ __all__ = ["ForwardingSpace"]
 class ForwardingSpace(SpaceSource):
     """Stand in front of a space: the base class of prototypes that change a few of its calls.
 
+    It can do what the space below can.  A subclass that cannot do something of it any more says so by None: ``resize = None``.
+    One that keeps something for each CPU has an attribute ``cpu``; whoever calls it says there on which CPU.
+
     Args:
-        below: The space that serves the calls; it must have each capability that is used here.
+        below: The space that serves the calls.
 
     >>> from coalloc import CoalescingSpace, KernelMap
     >>> class Doubles(ForwardingSpace):
@@ -29,6 +32,10 @@ class ForwardingSpace(SpaceSource):
 
     def __init__(self, below: Any) -> None:
         self.below = below
+        for name in (item.value for item in Capability if hasattr(ForwardingSpace, item.value)):
+            inherited = getattr(type(self), name) is getattr(ForwardingSpace, name)
+            if inherited and getattr(below, name, None) is None:
+                setattr(self, name, None)  # what is not there below is not here either
 
     @property
     def contract(self) -> Contract:

@@ -19,7 +19,8 @@ Differences from the kernel: if an import rounded to ``import_quantum`` is refus
 request needs is tried; an import for a constrained request is large enough to be sure to admit it; a cache is one bounded
 stack for each size; nobody sleeps; the reserve of tags is not modelled.
 
-Source: vmem(9) and FreeBSD subr_vmem.c, B32 to B38; Bonwick and Adams, USENIX ATC 2001.
+Source: FreeBSD sys/kern/subr_vmem.c of 10.2 and, for what is newer, of commit 898f32a49d55; vmem(9); B32 to B38; Bonwick and
+Adams, USENIX ATC 2001.
 """
 
 from __future__ import annotations

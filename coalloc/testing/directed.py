@@ -17,7 +17,7 @@ from typing import Any, Final
 import attrs
 
 from coalloc import spec
-from coalloc.contract import Coalescing, Constraint, Fit, Geometry, Resize, Work
+from coalloc.contract import Capability, Coalescing, Constraint, Fit, Geometry, Resize, Work, capabilities_of
 from coalloc.metrics import growth_exponent
 from coalloc.space.protocol import Kind
 from coalloc.testing.judge import Judge
@@ -125,7 +125,7 @@ def _refuses_nonsense(subject: Subject) -> None:
             refuses("free", value)
         if contract.resize is not Resize.NONE:
             refuses("resize", dead, quantum)
-        if hasattr(judge.space, "size_of"):
+        if Capability.SIZE_OF in judge.can:
             refuses("size_of", base + quantum // 2 if quantum > 1 else base + 1)
 
 
@@ -399,7 +399,7 @@ def _frees_commute(subject: Subject) -> None:
     if contract.coalescing is Coalescing.DEFERRED:
         raise NotPromised("coalescing is deferred")
     _, probe = make(subject.make_space, World())
-    if not hasattr(probe, "segments"):
+    if Capability.SEGMENTS not in capabilities_of(probe):
         raise NotPromised("there is no segments()")
     world = _roomy(subject, 16)
     for seed in range(6):
@@ -431,7 +431,7 @@ def _alloc_and_free_cancel(subject: Subject) -> None:
         world = _roomy(subject, 16)
         generator = random.Random(seed)
         judge = Judge(subject, world)
-        if not hasattr(judge.space, "segments"):
+        if Capability.SEGMENTS not in judge.can:
             raise NotPromised("there is no segments()")
         _play(judge, [Step(Action.ALLOC, number, generator.randint(1, 3) * 4096) for number in range(8)])
         _play(judge, [Step(Action.FREE, number) for number in generator.sample(range(8), 4)])
@@ -521,7 +521,7 @@ def _obeys_the_fifty_percent_rule(subject: Subject) -> None:
     live, generator = 200, random.Random(1)
     world = _roomy(subject, 64 * live)
     source, space = make(subject.make_space, world)
-    if not hasattr(space, "segments"):
+    if Capability.SEGMENTS not in capabilities_of(space):
         raise NotPromised("there is no segments()")
     quantum = getattr(space, "quantum", world.granule)
     source.calls_left = 1 << 30
@@ -542,7 +542,7 @@ def _obeys_the_fifty_percent_rule(subject: Subject) -> None:
         )
 
 
-CHECKS: Final = (
+CHECKS: Final = [
     Check("nonsense", Property.P14, _refuses_nonsense),
     Check("ends", Property.P14, _deals_with_the_ends),
     Check("powers-of-two", Property.P14, _deals_with_powers_of_two),
@@ -559,5 +559,5 @@ CHECKS: Final = (
     Check("snapshot", Property.P21, _snapshots_replay),
     Check("robson", Property.P8, _meets_robsons_bound),
     Check("fifty-percent", Property.P5, _obeys_the_fifty_percent_rule),
-)
-"""All directed checks."""
+]
+"""All directed checks, in the order in which they run; a program may append one of its own."""

@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from coalloc.contract import EAGER, NEVER, RETAIN, Constraint, Contract, Resize
+from coalloc.contract import EAGER, NEVER, RETAIN, Capability, Constraint, Contract, Resize, capabilities_of
 from coalloc.errors import CoallocError, InvalidRequestError, PipeError
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.states import ERAS
@@ -346,7 +346,7 @@ class _PipeTrial:
         for end in (0, 1):
             if self.pair is not None:
                 self._close(end)
-        if hasattr(self.space, "reclaim"):
+        if Capability.RECLAIM in capabilities_of(self.space):
             self.space.reclaim()
             if self.source.mapped:
                 raise Breach(Property.P6, f"{self.source.mapped} bytes stay mapped with all pipes closed")
@@ -355,12 +355,12 @@ class _PipeTrial:
         if self.source.breach is not None:
             raise self.source.breach
         for what in (self.system, self.space):
-            for violation in what.violations() if hasattr(what, "violations") else ():
+            for violation in what.violations() if Capability.VIOLATIONS in capabilities_of(what) else ():
                 raise Breach(Property.P4, str(violation))
 
     def state(self) -> Hashable:
         rings: tuple[Hashable, ...] = ()
         if self.pair is not None:
             rings = tuple((h.ring.size, h.ring.cnt, h.ring.in_, h.ring.out, h.present) for h in self.pair.halves)
-        segments = tuple(self.space.segments()) if hasattr(self.space, "segments") else ()
+        segments = tuple(self.space.segments()) if Capability.SEGMENTS in capabilities_of(self.space) else ()
         return rings, segments, self.next_byte % 251

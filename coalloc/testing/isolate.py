@@ -417,7 +417,7 @@ _PIPES_NEED: Final = ("contract", "resize", "size_of", "touch", "discard")
 def _names(make_space: MakeSpace, _report: _Reporter, *, contract: Contract | None, pages: int) -> list[str]:
     names = [concern.name for concern in concerns(Subject(make_space, contract), pages)]
     space = make(make_space, World())[1]
-    return [*names, _PIPES] if all(hasattr(space, name) for name in _PIPES_NEED) else names
+    return [*names, _PIPES] if all(getattr(space, name, None) is not None for name in _PIPES_NEED) else names
 
 
 def explore_target(

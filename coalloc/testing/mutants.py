@@ -1,7 +1,8 @@
 """Planted bugs, M1 to M70: each is a small named change to a correct space, after a bug of some real allocator.
 
 The kit must kill every mutant that can exist in this model (``coalloc mutants`` prints which property kills it, after how many
-operations, and with how short a program).  ``NOT_APPLICABLE`` lists the others with the reason why they cannot exist here.
+operations, and with how short a program).  ``NOT_APPLICABLE`` lists the others with the reason why they cannot exist here.  If
+a bug had an ancestor, the docstring names its project.
 
 A mutant hides its ``violations()``, so the kit has to find the bug from outside.
 """
@@ -17,7 +18,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import attrs
 
 from coalloc.contract import RETAIN, Contract, Fit
-from coalloc.errors import ExhaustionError, NoSpaceError
+from coalloc.errors import ExhaustionError, InvalidRequestError, NoSpaceError
 from coalloc.extent import Extent
 from coalloc.space.coalescing import CoalescingSpace
 from coalloc.space.holes import BUSY, CACHED, FREED, AddressHoles, ClassHoles, Holes, SizeHoles, Tag, size_class
@@ -29,7 +30,7 @@ from coalloc.units import MAX_ADDRESS, round_down, round_up
 from coalloc.vm.fittree import FitTree, Node
 from coalloc.vm.source import Source
 
-__all__ = ["MUTANTS", "NOT_APPLICABLE", "Mutant"]
+__all__ = ["MUTANTS", "NOT_APPLICABLE", "Mutant", "mutant"]
 
 
 @attrs.frozen
@@ -61,19 +62,32 @@ class _Unchecked:
         return getattr(self._space, name)
 
 
-_found: list[Mutant] = []
+MUTANTS: Final[dict[int, Mutant]] = {}
+"""The mutants by number; :func:`mutant` adds one."""
 _T = TypeVar("_T", bound=type)
 
 
-def _mutant(number: int, **fixed: Any) -> Callable[[_T], _T]:
-    """Register a space, or a free list to be put into the reference, under its number."""
+def mutant(number: int, **fixed: Any) -> Callable[[_T], _T]:
+    """Plant a bug: a class decorator that enters a space, or a free list to be put into the reference, in :data:`MUTANTS`.
+
+    The class's docstring says what is wrong, and who had it.
+
+    Args:
+        number: Its number.
+        fixed: Arguments that the class is always made with.
+
+    Raises:
+        InvalidRequestError: If the number is taken.
+    """
+    if number in MUTANTS:
+        raise InvalidRequestError("number", number, "there is a mutant of this number already")
 
     def register(kind: _T) -> _T:
         assert kind.__doc__ is not None
         make = functools.partial(_make, kind, **fixed)
         functools.update_wrapper(make, _signature)
         name = "".join(" " + c.lower() if c.isupper() else c for c in kind.__name__.strip("_")).strip()
-        _found.append(Mutant(number, name, " ".join(kind.__doc__.split()), make))
+        MUTANTS[number] = Mutant(number, name, " ".join(kind.__doc__.split()), make)
         return kind
 
     return register
@@ -163,7 +177,7 @@ class _LeakySpace(CoalescingSpace):
         self._holes.__class__ = _Leaky
 
 
-@_mutant(1)
+@mutant(1)
 class _CoalescesOnOneSide(_General):
     """Joins with the hole in front only."""
 
@@ -180,7 +194,7 @@ class _CoalescesOnOneSide(_General):
         return tag
 
 
-@_mutant(2)
+@mutant(2)
 class _ForgetsOneSideOfAThreeWayMerge(_General):
     """Joins with both sides, and leaves the hole in front in its bin."""
 
@@ -195,7 +209,7 @@ class _ForgetsOneSideOfAThreeWayMerge(_General):
         return whole
 
 
-@_mutant(3)
+@mutant(3)
 class _MergesAcrossArenas(_General):
     """Joins holes of neighbouring arenas."""
 
@@ -225,7 +239,7 @@ class _MergesAcrossArenas(_General):
         return super().arena(base) if tag is not None and tag.before is self.wall else iter(())
 
 
-@_mutant(4)
+@mutant(4)
 class _KeepsItsStartWhenJoined(_General):
     """Joins with the hole in front, whose bytes are lost: the start is not moved down."""
 
@@ -238,7 +252,7 @@ class _KeepsItsStartWhenJoined(_General):
         return super().give(tag)
 
 
-@_mutant(5)
+@mutant(5)
 class _ComparesTheRequest(_General):
     """Best fit compares with the request instead of the best so far: the last hole that fits wins (drm_mm, 2006 to 2008)."""
 
@@ -248,7 +262,7 @@ class _ComparesTheRequest(_General):
         yield from sorted((hole for hole in self if hole.size >= size), key=lambda hole: hole.base, reverse=True)
 
 
-@_mutant(6, fit=Fit.CLASS_BEST)
+@mutant(6, fit=Fit.CLASS_BEST)
 class _ClassBestSoldAsBest(CoalescingSpace):
     """Takes any hole of the lowest class that fits, and says that it is the smallest (vmem M_BESTFIT)."""
 
@@ -257,7 +271,7 @@ class _ClassBestSoldAsBest(CoalescingSpace):
         return attrs.evolve(super().contract, fit=Fit.BEST, tie=None)
 
 
-@_mutant(7)
+@mutant(7)
 class _SearchesFromTheNextClass(ClassHoles):
     """Rounds the class up when it searches and down when it enters, with nothing to fall back to (OffsetAllocator PR 14)."""
 
@@ -271,7 +285,7 @@ class _SearchesFromTheNextClass(ClassHoles):
                 yield next(reversed(self.bins[index]))
 
 
-@_mutant(8)
+@mutant(8)
 class _AcceptsItsWholeClass(ClassHoles):
     """Rounds the class down when it searches, and takes a hole that is smaller than the request (the first fix of PR 14)."""
 
@@ -291,7 +305,7 @@ class _AcceptsItsWholeClass(ClassHoles):
         return tag
 
 
-@_mutant(9)
+@mutant(9)
 class _LosesSmallRemainders(_General):
     """Drops what is left of a hole if that is a single quantum."""
 
@@ -314,7 +328,7 @@ class _LosesSmallRemainders(_General):
         return grown
 
 
-@_mutant(10)
+@mutant(10)
 class _SplitsBelowTheQuantum(CoalescingSpace):
     """Cuts segments that are no multiple of the quantum, and so leaves remainders smaller than it."""
 
@@ -327,7 +341,7 @@ class _SplitsBelowTheQuantum(CoalescingSpace):
 # --- constraints ------------------------------------------------------------------------------------------
 
 
-@_mutant(11)
+@mutant(11)
 class _AlignsFromTheArenasBase(_General):
     """Aligns the distance from the arena's base, not the address (genalloc, fixed in 52fbf1134d47)."""
 
@@ -341,7 +355,7 @@ class _AlignsFromTheArenasBase(_General):
         return start + arena if start >= 0 else -1
 
 
-@_mutant(12)
+@mutant(12)
 class _AlignsAsItsNeighbour(_General):
     """Aligns a request no better than what it lies next to is aligned (TVM's hill climbing, as read)."""
 
@@ -355,7 +369,7 @@ class _AlignsAsItsNeighbour(_General):
         return attrs.evolve(request, align=align, phase=request.phase % align).start_in(hole.base, hole.size)
 
 
-@_mutant(13)
+@mutant(13)
 class _AlignsTheSize(_General):
     """Rounds the size to the alignment, and takes the hole's base as it is (OSTEP's malloc.py)."""
 
@@ -366,7 +380,7 @@ class _AlignsTheSize(_General):
         return attrs.evolve(request, align=1, phase=0).start_in(hole.base, hole.size) if rounded <= hole.size else -1
 
 
-@_mutant(14)
+@mutant(14)
 class _DropsThePadding(_General):
     """Forgets what alignment leaves in front, instead of returning it as a hole."""
 
@@ -380,7 +394,7 @@ class _DropsThePadding(_General):
         return tag
 
 
-@_mutant(15)
+@mutant(15)
 class _IgnoresTheLossByAlignment(_General):
     """Compares the size with the hole, and then moves the start up to the alignment."""
 
@@ -396,7 +410,7 @@ class _IgnoresTheLossByAlignment(_General):
         return tag
 
 
-@_mutant(16)
+@mutant(16)
 class _OvercountsTheAlignment(_General):
     """Asks for size + align - 1, and so passes over a hole that is aligned already (Linux vmalloc's search length)."""
 
@@ -407,7 +421,7 @@ class _OvercountsTheAlignment(_General):
         return request.start_in(hole.base, hole.size) if hole.size >= wanted else -1
 
 
-@_mutant(17)
+@mutant(17)
 class _LosesThePhaseAtABoundary(_General):
     """Moves on to the nocross boundary, and does not align again."""
 
@@ -425,7 +439,7 @@ class _LosesThePhaseAtABoundary(_General):
         return start if start + request.size <= hole.end and start + request.size - 1 <= request.hi else -1
 
 
-@_mutant(18)
+@mutant(18)
 class _TakesHiAsExclusive(_General):
     """Treats hi as the first address that may not be held, in one place."""
 
@@ -439,7 +453,7 @@ class _TakesHiAsExclusive(_General):
 # --- the ends of the ranges ----------------------------------------------------------------------------------
 
 
-@_mutant(19)
+@mutant(19)
 class _WrapsAtTheTop(_General):
     """Computes the end of a hole modulo 2**64, so that the highest one looks inverted (old NetBSD vmem)."""
 
@@ -449,7 +463,7 @@ class _WrapsAtTheTop(_General):
         return (hole for hole in super().candidates(size) if hole.base < hole.end % 2**64)
 
 
-@_mutant(20)
+@mutant(20)
 class _RoundsToNothing(CoalescingSpace):
     """Rounds a size near the top to 0, and hands out a tiny block (TLSF issue 22, BadAlloc)."""
 
@@ -459,7 +473,7 @@ class _RoundsToNothing(CoalescingSpace):
         return super().alloc(size)
 
 
-@_mutant(21)
+@mutant(21)
 class _TruncatesTo32Bits(_General):
     """Looks for the neighbour with the low 32 bits of the address (drm_mm, genalloc): wrong above 4 GiB only."""
 
@@ -479,7 +493,7 @@ class _TruncatesTo32Bits(_General):
         return tag
 
 
-@_mutant(22)
+@mutant(22)
 class _GrantsNothing(CoalescingSpace):
     """Answers a request for 0 bytes with an address that it also gives to the next."""
 
@@ -487,7 +501,7 @@ class _GrantsNothing(CoalescingSpace):
         return min((hole.base for hole in self._holes), default=0) if size == 0 else super().alloc(size)
 
 
-@_mutant(23)
+@mutant(23)
 class _TakesAddress0ForFailure(CoalescingSpace):
     """Uses 0 to say that nothing was found (NetBSD vmem, FreeBSD's quantum caches)."""
 
@@ -501,7 +515,7 @@ class _TakesAddress0ForFailure(CoalescingSpace):
 # --- handles -----------------------------------------------------------------------------------------------
 
 
-@_mutant(24)
+@mutant(24)
 class _FreesTwice(CoalescingSpace):
     """Takes a buffer back a second time."""
 
@@ -513,7 +527,7 @@ class _FreesTwice(CoalescingSpace):
         super().free(base)
 
 
-@_mutant(25)
+@mutant(25)
 class _FreesFromInside(_LeakySpace):
     """Takes an address inside a buffer for its base, and frees the tail."""
 
@@ -531,7 +545,7 @@ class _FreesFromInside(_LeakySpace):
 # --- failure paths and the limit -----------------------------------------------------------------------------
 
 
-@_mutant(27)
+@mutant(27)
 class _RunsOutOfTags(_General):
     """Has tags for four holes, and finds out in the middle of a carve (OffsetAllocator issue 3)."""
 
@@ -546,7 +560,7 @@ class _RunsOutOfTags(_General):
         super().insert(hole)
 
 
-@_mutant(28)
+@mutant(28)
 class _DoesNotRollBack(_LeakySpace):
     """Loses a hole on the way to a refusal."""
 
@@ -560,7 +574,7 @@ class _DoesNotRollBack(_LeakySpace):
             raise
 
 
-@_mutant(29)
+@mutant(29)
 class _ForgetsOneRefund(CoalescingSpace):
     """Charges an arena before it is mapped, and does not refund it when the source refuses (sys_pipe needs two refunds)."""
 
@@ -571,7 +585,7 @@ class _ForgetsOneRefund(CoalescingSpace):
         return tag
 
 
-@_mutant(30)
+@mutant(30)
 class _ChargesUnrounded(CoalescingSpace):
     """Compares the unrounded size with the limit, and maps the rounded one."""
 
@@ -584,7 +598,7 @@ class _ChargesUnrounded(CoalescingSpace):
             self._arenas.kva_limit = limit
 
 
-@_mutant(31)
+@mutant(31)
 class _StopsOneShortOfTheLimit(CoalescingSpace):
     """Asks for less than the limit where at most would do."""
 
@@ -599,7 +613,7 @@ class _StopsOneShortOfTheLimit(CoalescingSpace):
 # --- arenas ---------------------------------------------------------------------------------------------------
 
 
-@_mutant(35)
+@mutant(35)
 class _ReleasesWhatIsInUse(CoalescingSpace):
     """Takes an arena for free if it begins with a hole of more than half its size."""
 
@@ -612,7 +626,7 @@ class _ReleasesWhatIsInUse(CoalescingSpace):
         super()._release_arena(arena)
 
 
-@_mutant(36)
+@mutant(36)
 class _ReleasesByTheSizeAlone(CoalescingSpace):
     """Never finds an arena free that has been carved: the test compares with a hole that a guard has shortened (bpo-32759)."""
 
@@ -621,7 +635,7 @@ class _ReleasesByTheSizeAlone(CoalescingSpace):
         return hole is not None and hole.state > 0 and hole.size == self._arenas.size_at[arena] - 4096
 
 
-@_mutant(37)
+@mutant(37)
 class _ReleasesTheHole(CoalescingSpace):
     """Gives back the range of the last free, not the arena that was imported."""
 
@@ -637,7 +651,7 @@ class _ReleasesTheHole(CoalescingSpace):
         super()._release_arena(arena)
 
 
-@_mutant(38)
+@mutant(38)
 class _HasNoHysteresis(CoalescingSpace):
     """Says that it keeps an idle arena, and gives back every one at once."""
 
@@ -650,7 +664,7 @@ class _HasNoHysteresis(CoalescingSpace):
             self._release_idle(keep=0)
 
 
-@_mutant(39)
+@mutant(39)
 class _KeepsAnArenaForEachSize(CoalescingSpace):
     """Keeps idle arenas without bound (RMM issue 845)."""
 
@@ -658,7 +672,7 @@ class _KeepsAnArenaForEachSize(CoalescingSpace):
         pass
 
 
-@_mutant(40)
+@mutant(40)
 class _ImportsForEver(CoalescingSpace):
     """Imports again and again for a constraint that no arena meets (vmem M_WAITOK)."""
 
@@ -671,7 +685,7 @@ class _ImportsForEver(CoalescingSpace):
         return tag or super()._take_harder(request)
 
 
-@_mutant(42)
+@mutant(42)
 class _IgnoresLaterPrefixes(AddressHoles):
     """Does not reset its search for each arena: a hole at the base of a later one is not seen (genalloc 62e931fac45b)."""
 
@@ -685,7 +699,7 @@ class _IgnoresLaterPrefixes(AddressHoles):
 # --- next fit ---------------------------------------------------------------------------------------------------
 
 
-@_mutant(43, fit=Fit.NEXT)
+@mutant(43, fit=Fit.NEXT)
 class _CursorPointsIntoAHole(AddressHoles):
     """Leaves the cursor inside a hole that was joined over it, and passes that hole over for ever."""
 
@@ -696,7 +710,7 @@ class _CursorPointsIntoAHole(AddressHoles):
         return (hole for hole in super().candidates(size) if not hole.base < cursor < hole.end)
 
 
-@_mutant(44, fit=Fit.NEXT)
+@mutant(44, fit=Fit.NEXT)
 class _DoesNotWrap(AddressHoles):
     """Looks from the cursor to the top, and no further."""
 
@@ -706,7 +720,7 @@ class _DoesNotWrap(AddressHoles):
         return (hole for hole in super().candidates(size) if hole.base >= (self._cursor or 0))
 
 
-@_mutant(45, fit=Fit.NEXT)
+@mutant(45, fit=Fit.NEXT)
 class _SkipsRounding(CoalescingSpace):
     """Carves the size as it was asked for on one path (FreeBSD vmem's next fit, as read)."""
 
@@ -734,7 +748,7 @@ class _StaleTree(FitTree):
             node = node.parent
 
 
-@_mutant(46)
+@mutant(46)
 class _StoresAStaleMaximum(AddressHoles):
     """Does not propagate the largest length of a subtree, so that a large hole is not seen."""
 
@@ -745,7 +759,7 @@ class _StoresAStaleMaximum(AddressHoles):
         super().insert(hole)
 
 
-@_mutant(47)
+@mutant(47)
 class _LeavesEmptyBins(ClassHoles):
     """Does not clear the bit of a bin that has become empty, and pops from it."""
 
@@ -762,7 +776,7 @@ class _LeavesEmptyBins(ClassHoles):
         yield from super().candidates(size)
 
 
-@_mutant(48)
+@mutant(48)
 class _LeavesTheOldKey(_General):
     """Changes the size of a hole that is in a tree ordered by size, without taking it out first."""
 
@@ -788,7 +802,7 @@ class _LeavesTheOldKey(_General):
 # --- resize and reserve -------------------------------------------------------------------------------------------
 
 
-@_mutant(52)
+@mutant(52)
 class _LeavesAStaleSize(_LeakySpace):
     """Grows a buffer in place, and does not write down its new size."""
 
@@ -800,7 +814,7 @@ class _LeavesAStaleSize(_LeakySpace):
         return grown
 
 
-@_mutant(53)
+@mutant(53)
 class _FreesBeforeItHas(CoalescingSpace):
     """Frees the old buffer before it has the new one, and so loses it when that is refused."""
 
@@ -811,7 +825,7 @@ class _FreesBeforeItHas(CoalescingSpace):
         return self.alloc(size)
 
 
-@_mutant(55)
+@mutant(55)
 class _LosesOneSideOfAReserve(_LeakySpace):
     """Reserves in the middle of a hole, and forgets what lies behind (supercollider issue 6586)."""
 
@@ -823,7 +837,7 @@ class _LosesOneSideOfAReserve(_LeakySpace):
             self._holes.lose(behind)
 
 
-@_mutant(56)
+@mutant(56)
 class _ReservesBeyondItsHole(CoalescingSpace):
     """Looks at the start of a reserved range only, since start + size may have wrapped."""
 
@@ -840,7 +854,7 @@ class _ReservesBeyondItsHole(CoalescingSpace):
 # --- caches ---------------------------------------------------------------------------------------------------------
 
 
-@_mutant(58, quantum_cache=8192)
+@mutant(58, quantum_cache=8192)
 class _MixesItsClasses(CoalescingSpace):
     """Looks in the cache by the size asked for, rounded down, and enters by the size rounded up."""
 
@@ -855,7 +869,7 @@ class _MixesItsClasses(CoalescingSpace):
         return super().alloc(size)
 
 
-@_mutant(59, quantum_cache=8192)
+@mutant(59, quantum_cache=8192)
 class _DoesNotDrain(CoalescingSpace):
     """Refuses with buffers in its cache."""
 
@@ -863,7 +877,7 @@ class _DoesNotDrain(CoalescingSpace):
         pass
 
 
-@_mutant(60, quantum_cache=8192)
+@mutant(60, quantum_cache=8192)
 class _ReusesBeforeTheFlush(CoalescingSpace):
     """Has a freed buffer in its cache and in a hole at the same time."""
 
@@ -877,7 +891,7 @@ class _ReusesBeforeTheFlush(CoalescingSpace):
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-@_mutant(63)
+@mutant(63)
 class _ForgetsThePeak(CoalescingSpace):
     """Does not raise the peak when an arena is imported."""
 
@@ -886,7 +900,7 @@ class _ForgetsThePeak(CoalescingSpace):
         return attrs.evolve(figures, peak_mapped=min(figures.peak_mapped, self._arena_size))
 
 
-@_mutant(64)
+@mutant(64)
 class _CallsTheClassFloorExact(VmemSpace):
     """Reports the floor of the highest class as the largest hole, and says that its figures are exact."""
 
@@ -904,7 +918,7 @@ class _WorstForOne(SpaceStats):
         return 1.0 if self.holes == 1 else super().external_fragmentation
 
 
-@_mutant(65)
+@mutant(65)
 class _FragmentedWithOneHole(CoalescingSpace):
     """Reports the worst fragmentation for one perfect hole (buddy_alloc; RMM and extfrag in other ways)."""
 
@@ -915,7 +929,7 @@ class _FragmentedWithOneHole(CoalescingSpace):
 # --- the rest ----------------------------------------------------------------------------------------------------------
 
 
-@_mutant(66)
+@mutant(66)
 class _OrderLeaks(CoalescingSpace):
     """Lets something that the program does not say, such as the order of a hash table, decide between equal holes."""
 
@@ -936,7 +950,7 @@ class _OrderLeaks(CoalescingSpace):
         return super().alloc(size)
 
 
-@_mutant(67)
+@mutant(67)
 class _AlwaysRefuses(CoalescingSpace):
     """Refuses everything, which most test kits accept."""
 
@@ -944,7 +958,7 @@ class _AlwaysRefuses(CoalescingSpace):
         raise NoSpaceError(round_up(size, 4096), free=0, largest_hole=0, mapped=0, kva_limit=self.kva_limit)
 
 
-@_mutant(68)
+@mutant(68)
 class _NeverReuses(_LeakySpace):
     """Forgets what is freed, so that nothing overlaps, and it dies early."""
 
@@ -954,7 +968,7 @@ class _NeverReuses(_LeakySpace):
         self._holes.lose(tag)
 
 
-@_mutant(69)
+@mutant(69)
 class _GrantsLess(CoalescingSpace):
     """Succeeds with a shorter range where there is no room for the whole."""
 
@@ -967,7 +981,7 @@ class _GrantsLess(CoalescingSpace):
             raise
 
 
-@_mutant(70)
+@mutant(70)
 class _WalksAllHoles(CoalescingSpace):
     """Looks at every hole on every call (drm_buddy's free list)."""
 
@@ -979,9 +993,6 @@ class _WalksAllHoles(CoalescingSpace):
         del lowest
         return super().alloc(size)
 
-
-MUTANTS: Final[Mapping[int, Mutant]] = {mutant.number: mutant for mutant in sorted(_found, key=lambda m: m.number)}
-"""The mutants by number."""
 
 NOT_APPLICABLE: Final[Mapping[int, str]] = {
     26: "a buffer's handle is its address, which is the same when it is handed out again: there is no stale handle to tell",

@@ -12,10 +12,14 @@ from coalloc.testing.subjects import SUBJECTS
 
 __all__ = ["OFFERED", "find_design", "find_target"]
 
-_MUTANTS: Final = {f"M{number}": of_factory(f"M{number}", mutant.make_space) for number, mutant in MUTANTS.items()}
 _FURTHER: Final = {name: of_factory(name, make_space) for name, make_space in SUBJECTS.items() if name not in DESIGNS}
 
-OFFERED: Final = (*_FURTHER.values(), *_MUTANTS.values())
+
+def _mutants() -> dict[str, Design]:
+    return {f"M{number}": of_factory(f"M{number}", mutant.make_space) for number, mutant in MUTANTS.items()}
+
+
+OFFERED: Final = (*_FURTHER.values(), *_mutants().values())
 """The kit's own designs; every command finds them through an entry point."""
 
 
@@ -25,7 +29,7 @@ def find_design(text: str, option: str = "TARGET") -> Design:
     Raises:
         InvalidRequestError: As :func:`coalloc.designs.find`.
     """
-    return _FURTHER.get(text) or _MUTANTS.get(text) or find(text, option)
+    return _FURTHER.get(text) or _mutants().get(text) or find(text, option)
 
 
 def find_target(text: str) -> MakeSpace:

@@ -7,6 +7,7 @@ from coalloc._imports import lazy_names
 if TYPE_CHECKING:
     from coalloc.vm.costs import COSTS, CostModel, Estimate, Price, measure
     from coalloc.vm.kernelmap import Findspace, KernelMap, MapCounters, MapEntry
+    from coalloc.vm.limit import Limit
     from coalloc.vm.source import Source
 else:
     __getattr__, __dir__ = lazy_names(
@@ -14,6 +15,7 @@ else:
         {
             "coalloc.vm.costs": "COSTS CostModel Estimate Price measure",
             "coalloc.vm.kernelmap": "Findspace KernelMap MapCounters MapEntry",
+            "coalloc.vm.limit": "Limit",
             "coalloc.vm.source": "Source",
         },
     )
@@ -24,6 +26,7 @@ __all__ = [
     "Estimate",
     "Findspace",
     "KernelMap",
+    "Limit",
     "MapCounters",
     "MapEntry",
     "Price",

@@ -1,7 +1,9 @@
 """Generators: well-known loads as programs; the same arguments and seed give the same program (I13).
 
 Pipe programs: exhaustion, hackbench, shell pipelines.  Space programs: steady churn, comb, sawtooth, Robson's adversary.
-A program that exists under the same name, such as hackbench, has the same parameters and pattern here.
+
+Source: hackbench's defaults and order are those of Linux tools/perf/bench/sched-messaging.c, exhaustion those of FreeBSD
+tests/sys/kern/pipe/pipe_overcommit1_test.c; the other pipe program and the space programs are patterns of this project's own.
 """
 
 from __future__ import annotations
@@ -280,7 +282,7 @@ def robson(
         seed: Not used; the game has no choice left to chance.
 
     Source:
-        Robson 1971 and 1974.
+        Robson, JACM 1971 and 1974; the bound is the one of SQLite's page on its memory allocator, and is reached exactly here.
     """
     del seed
     _require(largest=(largest, 1), live=(live, largest), unit=(unit, PAGE_SIZE))

@@ -31,10 +31,11 @@ from typing import Final
 import attrs
 
 from coalloc.errors import ProgramError
+from coalloc.workload.files import raw_lines
+from coalloc.workload.formats import Format, Progress
 from coalloc.workload.program import MAX_TRANSFER, PipeOp, PipeOpKind, PipeProgram
-from coalloc.workload.textformat import raw_lines
 
-__all__ = ["ImportReport", "Imported", "import_lines", "import_strace"]
+__all__ = ["OFFERED", "ImportReport", "Imported", "import_lines", "import_strace"]
 
 _LINE: Final = re.compile(
     r"(?:\[pid\s+(?P<bracket>\d{1,10})\]\s+|(?P<pid>\d{1,10})\s+)?(?P<s>\d{1,12})\.(?P<us>\d{6})\s+(?P<rest>.*)"
@@ -500,3 +501,17 @@ _HANDLERS: Final[dict[str, Callable[[_Story, _Table, _Call], None]]] = {
     "exit": _Story.nothing,
     "exit_group": _Story.nothing,
 }
+
+
+def _recognises(_first_line: bytes) -> bool:
+    """Take whatever no other format recognises: a log may begin with lines that are not strace's."""
+    return True
+
+
+def _read(lines: Iterator[bytes], name: str, progress: Progress) -> tuple[PipeProgram, ImportReport]:
+    imported = import_lines(lines, name, progress=progress)
+    return imported.program, imported.report
+
+
+OFFERED: Final = (Format("strace", "logs of strace -f -ttt", _recognises, _read, rank=1000),)
+"""The format, for :data:`~coalloc.workload.formats.FORMATS`."""

@@ -21,18 +21,19 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Final
 
 from coalloc.errors import ProgramError
 from coalloc.units import MAX_SIZE
+from coalloc.workload.files import raw_lines
+from coalloc.workload.formats import Format, Progress
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram, checked_title
 
-__all__ = ["VERSION", "dumps", "is_program", "load", "loads", "parse", "raw_lines", "save"]
+__all__ = ["OFFERED", "VERSION", "dumps", "is_program", "load", "loads", "parse", "save"]
 
 VERSION: Final = 1
 _PIPE: Final = f"coalloc pipe-program {VERSION}"
@@ -41,14 +42,6 @@ _PIPE_WORDS: Final = {kind.name.lower(): kind for kind in PipeOpKind}
 _SPACE_WORDS: Final = {kind.name.lower(): kind for kind in SpaceOpKind}
 _N_NUMBERS: Final = {"create": 2, "write": 4, "read": 4, "close": 3, "alloc": 2, "free": 1, "resize": 2}
 _ANY_HEADER: Final = (b"coalloc pipe-program ", b"coalloc space-program ")
-
-
-def _open(name: str) -> IO[bytes]:
-    if name.endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(name))
-    if name.endswith(".xz"):
-        return lzma.open(name)
-    return open(name, "rb")
 
 
 @contextmanager
@@ -144,23 +137,6 @@ def _text(program: Program) -> Iterator[str]:
             )
 
 
-def raw_lines(name: str) -> Iterator[bytes]:
-    """Yield the lines of a file, decompressed, without their ends.
-
-    Raises:
-        ProgramError: If decompression finds the file damaged; the error has the line.
-        OSError: If it cannot be opened.
-    """
-    number = 0
-    try:
-        with _open(name) as file:
-            for line in file:
-                number += 1
-                yield line.rstrip(b"\r\n")
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile):
-        raise ProgramError("the compressed file is damaged or cut short", name, number + 1) from None
-
-
 def parse(lines: Iterator[bytes], name: str | None) -> Program:
     """Read a program from its lines.
 
@@ -233,3 +209,12 @@ class _Rows:
             if not (text.isascii() and text.isdecimal()) or len(text) > 19 or int(text) >= MAX_SIZE:
                 raise ProgramError(f"{text!r} is not a decimal number below 2**63")
         return [int(text) for text in texts]
+
+
+def _read(lines: Iterator[bytes], name: str, progress: Progress) -> tuple[Program, None]:
+    del progress  # nothing to tell: a program is read in no time
+    return parse(lines, name), None
+
+
+OFFERED: Final = (Format("coalloc", "programs as coalloc writes them", is_program, _read, rank=0),)
+"""The format, for :data:`~coalloc.workload.formats.FORMATS`."""

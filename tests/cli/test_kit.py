@@ -129,7 +129,7 @@ def test_a_target_that_cannot_be_imported_is_one_line(coalloc: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["check", "nothing"], "TARGET='nothing': must be package.module:attribute, or file.py:attribute"),
+        (["check", "nothing"], "TARGET='nothing': is no design; there are per-pipe, "),
         (["check", "nowhere.py:x"], "there is no file nowhere.py"),
         (["check", "coalescing", "--contract", "fit=worst"], "--contract='worst': must be one of first, best"),
         (["check", "coalescing", "--examples", "0"], "--examples=0: must be at least 1"),

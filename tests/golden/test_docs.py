@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import shutil
@@ -15,8 +16,11 @@ import pytest
 from coalloc import cli
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+PROTOTYPES = sorted((ROOT / "docs" / "examples" / "prototypes").glob("*.py"))
+EXAMPLES = [*sorted((ROOT / "docs" / "examples").glob("*.py")), *PROTOTYPES]
 ALLOCATORS = ROOT / "docs" / "examples" / "allocators"
+MOST_LINES = 30
+"""Of a prototype, blank ones not counted."""
 FEWER = {"--pipes": "300", "--copies": "2", "--pages": "4", "--ops": "2", "--examples": "20", "--times": "50"}
 MORE = {
     "soak": ("--operations", "500"),
@@ -64,6 +68,29 @@ def test_an_example_prints_what_the_page_shows(example: Path) -> None:
     assert result.stdout == example.with_suffix(".out").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("prototype", PROTOTYPES, ids=lambda path: path.stem)
+def test_a_prototype_is_short_and_uses_public_names_only(prototype: Path) -> None:
+    """At most 30 lines of code; no attribute and no import begins with an underscore, but for the language's own."""
+    text = prototype.read_text(encoding="utf-8")
+    assert len([line for line in text.splitlines() if line.strip()]) <= MOST_LINES
+    names = {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}
+    names |= {alias.name for node in ast.walk(ast.parse(text)) for alias in getattr(node, "names", ())}
+    assert {name for name in names if name.startswith("_")} <= {"__init__"}
+
+
+@pytest.mark.parametrize("target", ["magazines.py:Magazines", "arenas_per_size.py:ArenasPerSize"])
+def test_a_prototype_conforms_to_what_it_declares(
+    target: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The kit holds it to its contract, and says what it cannot judge."""
+    monkeypatch.chdir(PROTOTYPES[0].parent)
+    with pytest.raises(SystemExit) as caught:
+        cli.run(["check", target, "--examples", "60"])
+    shown = capfd.readouterr().out
+    assert caught.value.code == 0, shown
+    assert "segments (P5 is not judged)" in " ".join(shown.split())
+
+
 def test_the_pages_commands_are_found() -> None:
     """Every command of the pages is found once, and a command that reads a file runs after the one that writes it."""
     ran = [arguments for sequence in SEQUENCES.values() for arguments in sequence]
@@ -79,7 +106,7 @@ def test_a_command_of_the_pages_runs(
 ) -> None:
     """Each command of the pages runs in a folder that holds only the page's allocators."""
     monkeypatch.chdir(tmp_path)
-    for allocator in ALLOCATORS.glob("*.py"):
+    for allocator in [*ALLOCATORS.glob("*.py"), *PROTOTYPES]:
         shutil.copy(allocator, tmp_path)
     for arguments in SEQUENCES[name]:
         few = [FEWER.get(before, word) for before, word in pairwise(["", *arguments])]  # enough to see it run

@@ -11,11 +11,12 @@ from pathlib import Path
 import attrs
 import pytest
 
+from coalloc._registry import Registry
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.scenarios import SCENARIOS, TESTS, Column, Option, Progress, Result, Scenario, Table, register
 from coalloc.scenarios.options import Int
 from coalloc.scenarios.progress import Silent
-from coalloc.scenarios.registry import GROUP, Registry
+from coalloc.scenarios.registry import GROUP
 
 
 @attrs.frozen
@@ -26,11 +27,11 @@ class Sum(Result):
     b: int
 
     def parts(self) -> Sequence[str | Table]:
-        """Return a line and a table."""
+        """A line and a table."""
         return ["the sum:", Table((Column("a"), Column("sum", right=True)), ((str(self.a), str(self.a + self.b)),))]
 
     def as_json(self) -> object:
-        """Return the sum."""
+        """The sum."""
         return self.a + self.b
 
 
@@ -44,7 +45,7 @@ ADD = Scenario("add", "Add two numbers.", add, (Option("a", Int(), 1, "One."), O
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Make a package of two modules, one of which offers the scenario of this file."""
+    """A package of two modules, one of which offers the scenario of this file."""
     folder = tmp_path / "offering"
     folder.mkdir()
     (folder / "__init__.py").touch()
@@ -65,7 +66,7 @@ def test_the_scenarios_of_this_package_are_there_in_the_order_of_their_ranks() -
 
 @pytest.mark.parametrize("name", [*SCENARIOS])
 def test_a_run_takes_the_options_that_its_scenario_declares(name: str) -> None:
-    """A run takes one progress and a keyword for each option, and each help text ends in a full stop."""
+    """One progress, and a keyword for each option; every option and scenario has a help text that ends in a full stop."""
     scenario = SCENARIOS[name]
     _, *parameters = inspect.signature(scenario.run).parameters.values()
     assert [parameter.name for parameter in parameters] == [option.name for option in scenario.options]
@@ -76,7 +77,7 @@ def test_a_run_takes_the_options_that_its_scenario_declares(name: str) -> None:
 
 
 def test_a_scenario_can_be_called_without_a_command_line() -> None:
-    """A call uses defaults for options that are not given, and refuses unknown ones."""
+    """Defaults hold for what is not given; text and JSON are the result's."""
     result = ADD.call(a=3)
     assert result.text() == "the sum:\na  sum\n3   13"
     assert (result.as_json(), result.failure, result.failed, result.curves) == (13, "", False, ())
@@ -105,14 +106,14 @@ def test_nobody_watches_by_default() -> None:
 
 
 def test_a_module_offers_a_scenario_by_listing_it(package: Path) -> None:
-    """A module offers a scenario in OFFERED, and is not imported before somebody asks."""
-    registry = Registry(package.name, "nobody")
+    """No other file of the package names it, and nothing is imported before somebody asks."""
+    registry = Registry(Scenario, "scenario", package.name, "nobody")
     assert "offering.one" not in sys.modules
     assert dict(registry) == {"add": ADD}
 
 
 def test_a_scenario_is_registered_while_the_program_runs_and_taken_back() -> None:
-    """A scenario is registered under a free name, and only a registered one can be unregistered."""
+    """Under a name that is free."""
     assert register(ADD) is ADD
     try:
         assert SCENARIOS["add"] is ADD
@@ -126,15 +127,15 @@ def test_a_scenario_is_registered_while_the_program_runs_and_taken_back() -> Non
         SCENARIOS.unregister("mail")
 
 
-def offered_by(points: dict[str, str], package: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """Return a registry of installed packages that have these entry points."""
+def offered_by(points: dict[str, str], package: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[Scenario]:
+    """A registry of installed packages that have these entry points."""
     made = [EntryPoint(name, value, GROUP) for name, value in points.items()]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: made if group == GROUP else [])
-    return Registry(package.name, GROUP)
+    return Registry(Scenario, "scenario", package.name, GROUP)
 
 
 def test_an_installed_package_offers_one_scenario_or_several(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry point offers one scenario, or an iterable of them."""
+    """By an entry point, which names a scenario or an iterable of some."""
     (package / "one.py").unlink()
     (package / "two.py").write_text(f"from {__name__} import ADD\nSEVERAL = [ADD]\n", encoding="utf-8")
     for value in (f"{__name__}:ADD", "offering.two:SEVERAL"):
@@ -153,6 +154,6 @@ def test_an_installed_package_offers_one_scenario_or_several(package: Path, monk
 def test_an_offer_that_is_wrong_is_one_line(
     package: Path, monkeypatch: pytest.MonkeyPatch, value: str, words: str
 ) -> None:
-    """The error of a wrong offer names the entry point and what is wrong with it."""
+    """It names the entry point and what is wrong with it."""
     with pytest.raises(CoallocError, match=words):
         list(offered_by({"add": value}, package, monkeypatch))

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coalloc import PipeProgram, ProgramError, SpaceProgram, bundled_build, load, save
+from coalloc.workload.files import raw_lines
 from coalloc.workload.program import Program
-from coalloc.workload.textformat import dumps, is_program, loads, raw_lines
+from coalloc.workload.textformat import dumps, is_program, loads
 
 PIPE = "coalloc pipe-program 1\n"
 SPACE = "coalloc space-program 1\n"

@@ -60,7 +60,7 @@ class Figures:
         said = getattr(stats, "largest_hole", largest)
         if not opaque and (said != largest if books.contract.exact_stats else not 0 <= said <= largest):
             raise Breach(Property.P16, f"stats().largest_hole is {said!r}, and the largest hole has {largest} bytes")
-        free = sum(holes)
+        free = getattr(stats, "free", 0) if opaque else sum(holes)
         true_share = 1 - said / free if free else 0.0
         share = getattr(stats, "external_fragmentation", true_share)
         if not 0 <= share <= 1 or abs(share - true_share) > 1e-9:

@@ -1,0 +1,38 @@
+"""Files of lines, compressed or not, as their names say; lines are bytes, since a trace need not be text."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import zlib
+from collections.abc import Iterator
+from typing import IO, cast
+
+from coalloc.errors import ProgramError
+
+__all__ = ["raw_lines"]
+
+
+def _open(name: str) -> IO[bytes]:
+    if name.endswith(".gz"):
+        return cast("IO[bytes]", gzip.open(name))
+    if name.endswith(".xz"):
+        return lzma.open(name)
+    return open(name, "rb")
+
+
+def raw_lines(name: str) -> Iterator[bytes]:
+    """Yield the lines of a file, decompressed, without their ends.
+
+    Raises:
+        ProgramError: If decompression finds the file damaged, with the line.
+        OSError: If it cannot be opened.
+    """
+    number = 0
+    try:
+        with _open(name) as file:
+            for line in file:
+                number += 1
+                yield line.rstrip(b"\r\n")
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile):
+        raise ProgramError("the compressed file is damaged or cut short", name, number + 1) from None
