@@ -232,7 +232,7 @@ def replay_all(
     >>> from coalloc import DESIGNS, ERAS, bundled_build
     >>> both = replay_all(bundled_build(), [DESIGNS["per-pipe"], DESIGNS["coalescing"]], era=ERAS["2006"], limit=1 << 24)
     >>> [outcome.map.map_ops for outcome in both]
-    [2195, 1]
+    [2160, 1]
     """
     run = partial(replay, program, era=era, limit=limit, samples=samples, cpus=cpus)
     return tuple(map(run, designs) if executor is None else executor.map(run, designs))
