@@ -442,7 +442,8 @@ class KernelMap(Checked):
         first = self._gaps.lowest(1)
         if first is found:
             self._findspace_probes += found is not None
-        elif first is not None:
+        else:
+            assert first is not None  # what was found is a gap, too
             behind = len(self._by_start) if found is None else self._gaps.rank_of(found) + 1
             self._findspace_probes += behind - self._gaps.rank_of(first)
 

@@ -56,6 +56,7 @@ CORRUPTIONS: list[tuple[str, Callable[[PipeSystem], None], str]] = [
     ("in out of range", lambda s: ring(s, in_=99999), "PI2"),
     ("in and out", lambda s: ring(s, in_=101), "PI2"),
     ("drained offsets", shift_a_drained_ring, "PI2"),
+    ("high", lambda s: ring(s, high=20), "PI2"),
     ("bytes in", lambda s: ring(s, bytes_in=99), "PI3"),
     ("finished pair", finish_both, "PI5"),
 ]

@@ -83,6 +83,11 @@ def test_a_corrupt_tree_is_found_out() -> None:
     child.parent = None
     assert "parent link" in tree.faults()[0]
     child.parent = root
+    child.key += 100
+    assert any("out of order" in fault for fault in tree.faults())
+    child.key -= 100
+    tree.update(7, 70)
+    assert (tree.faults(), tree.largest, tree[7]) == ([], 70, 70)
     child.priority = root.priority + 1
     assert any("priority" in fault for fault in tree.faults())
     child.priority = 0

@@ -182,6 +182,20 @@ def test_a_buffer_shrinks_where_address_space_is_short(writes: bool) -> None:
     assert (pair.halves[0].size, pair.halves[0].ring.cnt) == (4096, 20 if writes else 5)
 
 
+def test_a_read_that_goes_on_does_not_look_at_the_size_anew() -> None:
+    """Only the start of a read may shrink the buffer."""
+    system = make("current", m=96 << 10)
+    pair = system.pipe()
+    pair.write(1, 40_000)
+    pair.read(0, 39_990)
+    while not system.budget.above_three_quarters:
+        system.pipe().write(1, 1)
+    assert pair.read(0, 5, again=True) == 5
+    assert pair.halves[0].size == 65536
+    assert pair.read(0, 5) == 5
+    assert pair.halves[0].size == 4096
+
+
 def test_a_ring_is_as_high_as_its_data_reach() -> None:
     """A ring's height is how far its data reach: 0 when empty, the whole size when they wrap."""
     ring = Ring()

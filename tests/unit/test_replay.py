@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
+import attrs
 import pytest
 
 from coalloc import (
     COSTS,
     DESIGNS,
     ERAS,
+    Design,
+    Era,
     InvalidRequestError,
+    KernelMap,
+    PerPipeSpace,
     PipeOp,
     PipeOpKind,
     PipeProgram,
@@ -20,11 +26,15 @@ from coalloc import (
 )
 from coalloc.designs import find_designs
 from coalloc.pipes.design import Bench
+from coalloc.pipes.eras import KernelState
+from coalloc.pipes.protocol import Pipes
+from coalloc.sched.clock import SimClock
+from coalloc.space.protocol import FullSpace
 from coalloc.vm.costs import EVENTS
 from coalloc.workload.generators import churn, exhaustion, hackbench
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import Program
-from coalloc.workload.replay import Outcome, Waits
+from coalloc.workload.replay import Outcome, Waits, replay_all
 
 C, W, R, X = PipeOpKind
 LIMIT = 1 << 20
@@ -195,8 +205,10 @@ def test_bad_arguments_are_refused() -> None:
     for limit in (0, 100, -1):
         with pytest.raises(InvalidRequestError):
             replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=limit)
-    with pytest.raises(InvalidRequestError):
-        replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=LIMIT, samples=0)
+    numbers: list[dict[str, Any]] = [{"samples": 0}, {"cpus": 0}, {"cpus": 1.5}]
+    for wrong in numbers:
+        with pytest.raises(InvalidRequestError):
+            replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=LIMIT, **wrong)
     mistakes: list[dict[str, Any]] = [{"design": "coalescing"}, {"era": "2006"}, {"program": []}]
     for wrong in mistakes:
         arguments: dict[str, Any] = {
@@ -211,6 +223,90 @@ def test_bad_arguments_are_refused() -> None:
         with pytest.raises(InvalidRequestError):
             find_designs(names)
     assert [design.name for design in find_designs(" per-pipe , coalescing ")] == ["per-pipe", "coalescing"]
+
+
+class OnCpus(PerPipeSpace):
+    """A space that writes down on which CPU each buffer was asked for."""
+
+    def __init__(self, kernel: KernelMap, *, kva_limit: int) -> None:
+        super().__init__(kernel, kva_limit=kva_limit)
+        self.cpu = 0
+        self.seen: list[int] = []
+
+    def alloc(self, size: int) -> int:
+        self.seen.append(self.cpu)
+        return super().alloc(size)
+
+
+def on_cpus(program: Program, cpus: int) -> list[int]:
+    """Replay, and return the CPUs on which buffers were asked for."""
+    spaces: list[OnCpus] = []
+
+    def make(_era: Era, kernel: KernelMap, limit: int) -> OnCpus:
+        spaces.append(OnCpus(kernel, kva_limit=limit))
+        return spaces[-1]
+
+    replay(program, Design("on CPUs", "writes down the CPU", make), era=ERAS["2006"], limit=LIMIT, cpus=cpus)
+    return spaces[0].seen
+
+
+def test_a_space_is_told_on_which_cpu_an_operation_runs() -> None:
+    """The number of the pipe, or of the buffer, modulo the number of CPUs; with one CPU it is told nothing."""
+    pipes = PipeProgram([PipeOp(n, C, n) for n in range(7)])
+    buffers = SpaceProgram([(0, n, 4096) for n in range(7)])
+    for program in (pipes, buffers):
+        assert on_cpus(program, 3) == [0, 1, 2, 0, 1, 2, 0]
+        assert on_cpus(program, 1) == [0] * 7
+
+
+def test_the_machine_has_the_cpus_that_operations_run_on() -> None:
+    """And at least two: an interrupt goes to each other one, and DragonFly's cache is by CPU."""
+    program = hackbench(groups=1, fds=4, loops=3, seed=4)
+    one, four = (replay(program, DESIGNS["dragonfly"], era=ERAS["2006"], limit=LIMIT, cpus=cpus) for cpus in (1, 4))
+    assert one.map.ipis == one.map.tlb_shootdowns
+    assert four.map.ipis == 3 * four.map.tlb_shootdowns
+    assert one == replay(program, DESIGNS["dragonfly"], era=ERAS["2006"], limit=LIMIT)
+
+
+def test_many_designs_are_replayed_at_once_by_any_executor() -> None:
+    """The outcomes are those of one replay after the other, in the order of the designs."""
+    designs = list(DESIGNS.values())
+    program = hackbench(groups=1, fds=3, loops=5, seed=4)
+    alone = tuple(replay(program, design, era=ERAS["2006"], limit=LIMIT) for design in designs)
+    assert replay_all(program, designs, era=ERAS["2006"], limit=LIMIT) == alone
+    for executor in (ThreadPoolExecutor(2), ProcessPoolExecutor(2)):
+        with executor:
+            assert replay_all(program, designs, era=ERAS["2006"], limit=LIMIT, executor=executor) == alone
+
+
+class Called:
+    """A pipe system of which only the declared surface is seen, so that every operation is a call of its pipe."""
+
+    def __init__(self, pipes: Pipes) -> None:
+        self._pipes = pipes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipes, name)
+
+
+@attrs.frozen
+class CalledDesign(Design):
+    """A design whose pipes are `Called`."""
+
+    def pipes(self, state: KernelState, space: FullSpace, limit: int, clock: SimClock | None = None) -> Any:
+        """Build the pipes behind their declared surface."""
+        return Called(super().pipes(state, space, limit, clock))
+
+
+@pytest.mark.parametrize("era", ERAS.values(), ids=lambda era: era.name)
+def test_writes_and_reads_on_the_ring_itself_are_those_of_the_pipe(era: Era) -> None:
+    """A crowd that is short of buffers has the same outcome where every operation is a call of its pipe."""
+    crowd = overlay(bundled_build(), 3, 30_000_000, 1)
+    design = DESIGNS["per-pipe"]
+    slow = CalledDesign(design.name, design.title, design.make_space, one_by_one=design.one_by_one)
+    called, short_cut = (replay(crowd, d, era=era, limit=1 << 17) for d in (slow, design))
+    assert called == short_cut
+    assert called.waits.waits > 0
 
 
 def test_soft_limits_get_the_whole_kernel_map() -> None:
