@@ -23,6 +23,7 @@ __all__ = [
     "BIG_PIPE_SIZE",
     "LIMITBIGPIPES",
     "MINPIPESIZE",
+    "NO_MARK",
     "PIPE_BUF",
     "PIPE_MINDIRECT",
     "PIPE_SIZE",
@@ -43,6 +44,8 @@ PIPE_MINDIRECT: Final = 8 * KiB
 """A write of at least this many bytes may go directly from the writer's pages."""
 MINPIPESIZE: Final = PIPE_SIZE // 3
 """A blocked writer is woken when a read leaves less than this in the buffer."""
+NO_MARK: Final = Fraction(2**40)
+"""``small_above`` where buffers are never made small for want of address space."""
 LIMITBIGPIPES: Final = 32
 """At most so many buffers of BIG_PIPE_SIZE exist, where growth is to that size at once."""
 

@@ -22,7 +22,7 @@ from typing import Final, Generic, TypeVar, cast
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.eras import Backing, Era, Growth, KernelState, LinuxState
+from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState
 from coalloc.pipes.surroundings import LAYOUTS, FiledescLock, OldTable, Surroundings
 from coalloc.sched.witness import RULES
 
@@ -131,14 +131,11 @@ _CURRENT: Final = attrs.evolve(
 
 # --- other kernels -------------------------------------------------------------------------------------------
 
-_NO_MARK: Final = Fraction(2**40)
-"""Buffers are never made small for want of address space."""
-
 _DRAGONFLY: Final = attrs.evolve(
     _JULY_2003,
     name="dragonfly-2004",
     title="DragonFly of February 2004: both halves backed, 32 big pipes, KVA cached on each CPU",
-    small_above=_NO_MARK,
+    small_above=NO_MARK,
     message="",
     sysctls=(),
     kernel="DragonFly",

@@ -1,17 +1,22 @@
-"""Comparison tables: one row per figure, one column per design, and each design's ratio to the first."""
+"""Tables of comparisons and of kernel states, made from frozen values.
+
+A comparison has one row for each figure, one column for each design, and beside it the design's ratio to the first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import errno
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import attrs
 
+from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState
 from coalloc.vm.costs import CostModel
 from coalloc.workload.program import PipeProgram, Program
 from coalloc.workload.replay import Outcome
 
-__all__ = ["Row", "comparison_rows", "design_figures", "format_ratio", "trace_figures"]
+__all__ = ["Row", "comparison_rows", "design_figures", "format_ratio", "states_table", "trace_figures"]
 
 
 @attrs.frozen
@@ -131,3 +136,45 @@ def trace_figures(program: Program) -> dict[str, Any]:
         "resizes": kinds.count(2),
         "live_at_end": kinds.count(0) - kinds.count(1),
     }
+
+
+# --- kernel states -------------------------------------------------------------------------------------------
+
+_COLUMNS: Final = ("state", "kernel", "backed at creation", "new buffers are small", "growth", "no buffer at pipe()")
+_BACKED: Final = {
+    Backing.RULE: "whole",
+    Backing.SMALL: "small",
+    Backing.FIRST_WRITE: "at the first write",
+    Backing.NONE: "as writes need it",
+}
+_GROWTH: Final = {Growth.BIG: "16 to 64 KiB at once, 32 at most", Growth.LADDER: "doubling up to 64 KiB"}
+
+
+def states_table(states: Iterable[KernelState]) -> str:
+    """Return a table of kernel states in Markdown: what is backed, how large it is, how it grows, and what a failure is.
+
+    A record of a kind that is not known here has its name and kernel only.
+
+    >>> from coalloc import ERAS
+    >>> print(states_table([ERAS["2006"]]))  # doctest: +ELLIPSIS
+    | state | kernel | backed at creation | ...
+    |---|---|---|---|---|---|
+    | 2006 | FreeBSD | forward whole, reverse as writes need it | above 1/2 of maxpipekva | doubling up to 64 KiB, ...
+    """
+    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *((state.name, state.kernel, *_policy(state)) for state in states)]
+    return "\n".join(f"| {' | '.join(row)} |".replace(" --- ", "---") for row in rows)
+
+
+def _policy(state: KernelState) -> tuple[str, ...]:
+    if isinstance(state, LinuxState):
+        small = f"above {state.pages_soft:,} slots of a user" if state.pages_soft else "never"
+        return "a ring without pages", small, "a page at a write", "ENFILE" if state.pages_hard else "succeeds"
+    if not isinstance(state, Era):
+        return ("",) * (len(_COLUMNS) - 2)
+    forward, reverse = _BACKED[state.forward], _BACKED[state.reverse]
+    backed = f"both {forward}" if forward == reverse else f"forward {forward}, reverse {reverse}"
+    share = "" if state.small_above == 1 else f"{state.small_above} of "
+    small = "never" if state.small_above == NO_MARK else f"above {share}maxpipekva"
+    growth = _GROWTH[state.growth] + (", and shrinking" if state.shrinks else "")
+    failure = "succeeds" if state.create_errno is None else errno.errorcode[state.create_errno]
+    return backed, small, growth, failure

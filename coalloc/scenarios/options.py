@@ -189,7 +189,7 @@ class EraName:
             return given
         if given in STATES:
             return STATES[str(given)]
-        raise InvalidRequestError(option, given, f"is no era; there are {', '.join(ERAS)}")
+        raise InvalidRequestError(option, given, f"is no era; there are {', '.join(STATES)}")
 
 
 @attrs.frozen
