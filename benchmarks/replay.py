@@ -2,8 +2,8 @@
 
 python -m benchmarks.replay [--copies N] [--rounds N] [--era ERA] [--designs NAMES] [--against PATH]
 
-With --against, another tree of the package is timed in turn with this one, each in a process of its own; the ratio is that of
-the medians, and it is said whether the outcomes are equal.
+With --against, another tree of the package is timed in turn with this one, each in a process of its own; the ratio is the
+median of those of each round, and it is said whether the outcomes are equal.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def main() -> int:
         line = f"{name:18}{trees[0].rate(name):10,.0f} operations/s  (slowest {figures[0]:,.0f}, fastest {figures[-1]:,.0f})"
         if len(trees) > 1:
             equal = "equal outcomes" if trees[0].digests[name] == trees[1].digests[name] else "OTHER OUTCOMES"
-            line += f"  {trees[0].rate(name) / trees[1].rate(name):5.2f} times the other's {trees[1].rate(name):,.0f}, {equal}"
+            pairs = zip(trees[1].seconds[name], trees[0].seconds[name], strict=True)
+            ratio = statistics.median(theirs / ours for theirs, ours in pairs)
+            line += f"  {ratio:5.2f} times the other's {trees[1].rate(name):,.0f}, {equal}"
         print(line, flush=True)
     for tree in trees:
         tree.close()

@@ -8,12 +8,13 @@ from collections.abc import Callable
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from coalloc import ERAS, CoalescingSpace, Fit, KernelMap, MiB, PerPipeSpace, PipeSystem, Space
+from coalloc import ERAS, CoalescingSpace, Fit, KernelMap, MiB, PerPipeSpace, PipeSystem
+from coalloc.space.protocol import FullSpace
 
 PAGE = 4096
 
 
-def warm(space: Space) -> Space:
+def warm(space: FullSpace) -> FullSpace:
     """1,000 live buffers, with holes between them."""
     generator = random.Random(1)
     buffers = [space.alloc(generator.choice([1, 4, 16]) * PAGE) for _ in range(1500)]
@@ -22,7 +23,7 @@ def warm(space: Space) -> Space:
     return space
 
 
-SPACES: dict[str, Callable[[], Space]] = {
+SPACES: dict[str, Callable[[], FullSpace]] = {
     "per-pipe": lambda: PerPipeSpace(KernelMap(), kva_limit=512 * MiB),
     **{
         f"coalescing {fit.value}": lambda fit=fit: CoalescingSpace(KernelMap(), kva_limit=512 * MiB, fit=fit)  # type: ignore[misc]

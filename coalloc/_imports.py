@@ -1,7 +1,7 @@
 """How coalloc imports: a package's public names when they are first used, and extras with a clear error if they are missing.
 
-`import coalloc` loads nothing but this module.  A package face lists its names twice: as imports that only type checkers
-read, and as a table for :func:`lazy_names`, which Python reads.  ``tests/unit/test_imports.py`` holds one against the other.
+`import coalloc` loads only this module.  A package face lists its names twice: as imports, which only type checkers read, and
+as a table for :func:`lazy_names`, which Python reads.  ``tests/unit/test_imports.py`` compares the two.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What a design promises: fit, completeness, coalescing, release, constraints; a design is tested against exactly that.
+"""Contracts: the promises of a design, such as fit, completeness, coalescing, release and constraints.
 
-Real allocators differ in what they promise, so a promise is data: a frozen :class:`Contract`.
+Real allocators promise different things, so a promise is data, a frozen :class:`Contract`.  A design is tested against exactly
+what it promises.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ __all__ = [
 
 
 class Fit(enum.Enum):
-    """Which of the holes that admit a request wins.
+    """Which of the holes that admit a request is taken.
 
-    *Newest* means: its bounds changed last.  A hole's bounds change when a free coalesces into it, when a request is
-    carved from it, and when its arena is imported; where one carve leaves two holes, the upper is the newer.
+    The *newest* hole is the one whose bounds changed last.  A hole's bounds change when a free coalesces into it, when a
+    request is carved from it, and when its arena is imported.  If one carve leaves two holes, the upper one is newer.
     """
 
     FIRST = "first"
@@ -99,9 +100,9 @@ class Work(enum.Enum):
 class Release:
     """How many wholly free arenas are kept: at most ``keep`` of them, or any number (None).
 
-    Use the names: ``EAGER`` keeps none, ``RETAIN(n)`` up to n, ``NEVER`` gives none back by itself.  A rule that keeps any
-    keeps at least one: the last idle arena is not given back by a free.  Whichever it is, ``reclaim()`` gives back all
-    but *static* arenas, those that were mapped when the space was made.
+    Use the names: ``EAGER`` keeps none, ``RETAIN(n)`` keeps up to n, and ``NEVER`` releases none by itself.  A rule that keeps
+    any keeps at least one: a free does not release the last idle arena.  Under every rule ``reclaim()`` releases all arenas
+    except *static* ones, which were mapped when the space was made.
     """
 
     keep: int | None = attrs.field()
@@ -174,7 +175,7 @@ class Resize(enum.Enum):
 
 
 class Capability(enum.Enum):
-    """What a space may be able to do beside ``alloc`` and ``free``; the value is the member that does it."""
+    """A capability beside ``alloc`` and ``free``; the value is the name of the member that provides it."""
 
     SIZE_OF = "size_of"
     RESIZE = "resize"
@@ -205,11 +206,11 @@ class Contract:
     """The promises of one design.
 
     Args:
-        fit: Which hole wins; None where a design without holes leaves the choice to its source.
+        fit: Which hole is taken; None for a design without holes, which leaves the choice to its source.
         completeness: When it may refuse.
-        coalescing: When neighbours are joined.
-        release: How many wholly free arenas stay.
-        constraints: Which constraints of ``xalloc`` are honoured.
+        coalescing: When free neighbours are joined.
+        release: How many wholly free arenas stay mapped.
+        constraints: The constraints of ``xalloc`` that are honoured.
         resize: How a buffer changes its size.
         exact_stats: Whether every figure of ``stats()`` is exact; if not, ``largest_hole`` is a lower bound.
         tie: Which of several smallest holes BEST takes; None leaves it open.

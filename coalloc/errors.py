@@ -172,10 +172,10 @@ class PipeError(CoallocError, OSError):
 
 
 class PanicError(CoallocError):
-    """Report that the kernel would have panicked: whoever called has broken a rule that no error number can express.
+    """Report that the kernel would have panicked: the caller has broken a rule that no error number expresses.
 
     Args:
-        message: What the kernel prints, or what is wrong in words of this project where no message is known.
+        message: The text that the kernel prints or, if its text is not known, a description of what is wrong.
     """
 
 
@@ -183,7 +183,7 @@ class PanicError(CoallocError):
 
 
 class Rule(enum.Enum):
-    """The rule by which a hole was turned down."""
+    """The rule that excludes a hole."""
 
     SIZE = "too small"
     ALIGN = "no aligned start leaves enough room"
@@ -194,7 +194,7 @@ class Rule(enum.Enum):
 
 @attrs.frozen
 class HoleVerdict:
-    """One hole and the rule that killed it (sizes and addresses in bytes)."""
+    """One hole and the rule that excludes it (sizes and addresses in bytes)."""
 
     base: int
     size: int
@@ -235,7 +235,7 @@ class Remedy:
 
 @attrs.frozen
 class Explanation:
-    """Why a request was refused: a verdict for every hole, what an import met, and what would help."""
+    """Why a request was refused: a verdict for every hole, the result of an import, and the changes that would help."""
 
     request: int
     verdicts: tuple[HoleVerdict, ...]
@@ -288,10 +288,15 @@ class ExhaustionError(CoallocError, MemoryError):
             f"{self.mapped} mapped of at most {self.kva_limit}"
         )
 
-    def explain(self) -> Explanation:
-        """Say for every hole which rule killed it, and which smallest changes would succeed.
+    @property
+    def explained(self) -> bool:
+        """Whether the refusal came with an explanation."""
+        return self._explain is not None
 
-        The explanation speaks of the state at the moment of refusal, whenever it is asked for.
+    def explain(self) -> Explanation:
+        """Return for every hole the rule that excludes it, and the smallest changes that would succeed.
+
+        The explanation describes the state at the moment of the refusal, even if it is requested later.
         """
         if self._explain is None:
             return Explanation(self.request, (), "not tried", ())
@@ -313,7 +318,7 @@ def _rebuild(
     kva_limit: int,
     explanation: Explanation,
 ) -> ExhaustionError:
-    """Make a refusal again from its data (pickling goes through here: a closure does not travel)."""
+    """Make a refusal again from its data; pickling uses this, since it cannot pickle a closure."""
     return kind(
         request,
         free=free,
@@ -329,7 +334,7 @@ class KvaLimitError(ExhaustionError):
 
 
 class NoSpaceError(ExhaustionError):
-    """Report a refusal for want of a place: no hole admits the request, and the source gives none either."""
+    """Report that no hole admits the request and that the source has no room for an arena."""
 
 
 # --- broken invariants ---------------------------------------------------------------------------

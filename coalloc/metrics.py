@@ -1,7 +1,7 @@
-"""Metrics of fragmentation and of growth, as pure functions of sizes and counts, each under the laws that its docstring names.
+"""Metrics of fragmentation and of growth, as pure functions of sizes and counts; each docstring names the laws that hold.
 
-The laws: a share lies in [0, 1]; one hole, and no hole, give 0 loss; scaling every size leaves a share as it is; splitting a
-hole never lowers a loss, joining two never raises it.  Sizes are bytes (any unit will do), the sums exact integers.
+The laws: a share lies in [0, 1]; one hole, or none, gives a loss of 0; scaling every size does not change a share; splitting a
+hole never lowers a loss, and joining two never raises it.  Sizes are bytes (any unit will do), and sums are exact integers.
 
 Source: Randell, CACM 1969 (internal and external fragmentation); the largest hole is RMM's measure, the squares those of
 buddy_alloc, their root that of Pigweed; Gorman's indices are Linux's unusable_index and extfrag_index; availability is of

@@ -32,7 +32,7 @@ KiB: Final = 1 << 10
 MiB: Final = 1 << 20
 GiB: Final = 1 << 30
 PAGE_SIZE: Final = 4 * KiB
-"""Bytes of a page on the machines of the kernels that are modelled (i386, amd64)."""
+"""Bytes of a page on i386 and amd64."""
 MAX_SIZE: Final = 2**63
 """The largest size that is accepted."""
 MAX_ADDRESS: Final = 2**64 - 1

@@ -1,7 +1,7 @@
 """The command line: ``coalloc compare``, ``map``, ``trace``; ``check``, ``soak``, ``explore``, ``mutants``; ``scenario``.
 
-Exit status 0 for success, 1 for a job that failed or an allocator that does not conform, 2 for bad usage.  Whatever goes
-wrong is one line on standard error.  What a command line does not need is not imported; see :mod:`coalloc.cli.commands`.
+The exit status is 0 for success, 1 for a job that failed or an allocator that does not conform, 2 for bad usage.  Every error
+is one line on standard error.  Modules that a command line does not need are not imported; see :mod:`coalloc.cli.commands`.
 """
 
 from __future__ import annotations

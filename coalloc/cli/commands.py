@@ -1,6 +1,6 @@
-"""The commands by name: where each one is defined, and the line that ``coalloc --help`` shows for it.
+"""The table of commands: the module that defines each command, and the line that ``coalloc --help`` shows for it.
 
-Only the command that runs is imported; of the others this table is all that is loaded.  A new command is a row here, and a
+Only the command that runs is imported; for the others only this table is loaded.  To add a command, add a row here, and a
 function (or, for a group of commands, a typer application) in a module of this package.
 """
 
@@ -92,7 +92,7 @@ def _not_loaded() -> None:
 
 
 def _app(named: str | None) -> typer.Typer:
-    """Return the command line with this command loaded, and of the others no more than their help."""
+    """Return the command line with this command loaded, and with only the help of the others."""
     app = typer.Typer(
         help=_HELP,
         add_completion=False,
@@ -113,7 +113,7 @@ def _app(named: str | None) -> typer.Typer:
 
 
 def run_command(arguments: Sequence[str]) -> None:
-    """Run one command line; raises whatever goes wrong, and typer's own exceptions for help and bad usage."""
+    """Run one command line, and raise any error; help and bad usage raise typer's own exceptions."""
     named = next((word for word in arguments if not word.startswith("-")), None)  # no option before it takes a value
     command = get_command(_app(named))
     with command.make_context("coalloc", list(arguments)) as context:

@@ -1,4 +1,4 @@
-"""What the commands have in common: options, progress, notes, and the packages that only the command line needs."""
+"""Helpers that the commands share: options, progress, notes, and the packages that only the command line needs."""
 
 from __future__ import annotations
 

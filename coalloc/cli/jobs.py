@@ -1,6 +1,6 @@
-"""`replay_each`: one program against several designs, in processes of their own where there are cores for them.
+"""`replay_each`: replay one program against several designs, in parallel processes if there are cores for them.
 
-The outcomes do not depend on the number of processes, and none is left when the call has ended, however it ends.
+The outcomes do not depend on the number of processes.  No process is left when the call has ended, even with an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["cores", "replay_each"]
 
 
 def cores() -> int:
-    """Return on how many cores this process may run."""
+    """Return the number of cores on which this process may run."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -38,19 +38,19 @@ def replay_each(
     """Replay a program against each design.
 
     Args:
-        program: What to run.
+        program: The program to run.
         designs: The designs.
-        era: Whose pipe policy and map search hold.
+        era: The era whose pipe policy and map search hold.
         limit: maxpipekva in bytes.
-        jobs: How many processes run at once, >= 1; with 1, all is done in this one.
-        progress: Is told now and then how many operations are done, of all designs together.
+        jobs: The number of processes that run at once, >= 1; with 1 everything runs in this process.
+        progress: Called now and then with the number of operations done for all designs together.
 
     Returns:
         The outcomes, in the order of the designs.
 
     Raises:
         InvalidRequestError: For ``jobs`` outside its range, and as :func:`~coalloc.workload.replay.replay`.
-        CoallocError: What else a replay raised, or if its process ended without a word.
+        CoallocError: For any other error of a replay, or if its process ended without a result.
     """
     if type(jobs) is not int or jobs < 1:
         raise InvalidRequestError("jobs", jobs, "must be an int >= 1")
@@ -72,8 +72,8 @@ def replay_each(
 def _in_processes(
     one: Callable[[int, Callable[[int, int], None]], Outcome], n: int, jobs: int, tell: Callable[[int, int], None]
 ) -> list[Outcome]:
-    """Let processes do the tasks 0 .. n - 1, each the next one as soon as it is free."""
-    context = multiprocessing.get_context("fork")  # so that the program is there, and need not be sent
+    """Run the tasks 0 .. n - 1 in processes; each process takes the next task as soon as it is free."""
+    context = multiprocessing.get_context("fork")  # so that children have the program without sending it
     outcomes: dict[int, Outcome] = {}
     left = iter(range(n))
     processes = []
@@ -89,7 +89,7 @@ def _in_processes(
             ours.send(next(left))
         while busy:
             for connection in wait(busy):
-                assert isinstance(connection, Connection)  # nothing else is waited for
+                assert isinstance(connection, Connection)  # it waits for connections only
                 try:
                     word, *values = connection.recv()
                 except EOFError:
@@ -117,8 +117,8 @@ def _in_processes(
 
 
 def _work(connection: Connection, one: Callable[[int, Callable[[int, int], None]], Outcome]) -> None:
-    """Do what the connection asks for, until it is closed; what is raised is told in words."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends this process
+    """Do the tasks that the connection names until it is closed, and send errors as text."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interrupted parent ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         while (index := connection.recv()) is not None:

@@ -49,14 +49,14 @@ TimeoutOption = Annotated[
 
 @attrs.frozen
 class _Promise:
-    """What a target is held to: as shown, and as given (None where every space made says it itself)."""
+    """The contract of a target: as shown, and as given (None if every space that is made declares its own)."""
 
     shown: Contract
     given: Contract | None
 
 
 def _promise(target: str, text: str, timeout: float) -> _Promise:
-    """Find out what a target is held to."""
+    """Find the contract to check a target against."""
     declared = declared_by(target, timeout=timeout)
     if declared is not None and not text:
         return _Promise(declared, None)
@@ -165,7 +165,7 @@ def _indented(text: str) -> str:
 
 
 _SAID_EVERY = 60.0
-"""After so many seconds a soak that nobody watches says how far it is."""
+"""The seconds after which a soak without a terminal says how far it is."""
 
 
 def soak(

@@ -1,4 +1,4 @@
-"""The commands ``coalloc scenario ...``: one for each entry of the registry, made from what the scenario declares."""
+"""The commands ``coalloc scenario ...``: one for each entry of the registry, made from the scenario's declaration."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["scenario_app"]
 
 
 class _Group(TyperGroup):
-    """A group whose commands are the scenarios that there are when it is used."""
+    """A group whose commands are the scenarios that are registered when it is used."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 (a class of typer's or of click's)
         app = typer.Typer(rich_markup_mode=None)
-        app.callback()(lambda: None)  # with one command alone, the command would stand for the group
+        app.callback()(lambda: None)  # a group with a single command would be replaced by that command
         for scenario in SCENARIOS.values():
             app.command(scenario.name, help=scenario.help)(_command(scenario))
         self.commands = cast("TyperGroup", typer.main.get_command(app)).commands

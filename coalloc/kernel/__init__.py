@@ -1,6 +1,6 @@
-"""What surrounds a pipe: object zones, descriptor tables, Giant, and system calls as threads.
+"""The kernel around a pipe: object zones, descriptor tables, Giant, and system calls as threads.
 
-The names of :mod:`coalloc.sched` that a program with such threads needs can be imported from here, too.
+It also offers the names of :mod:`coalloc.sched` that a program with such threads needs.
 """
 
 from coalloc.kernel.fdtable import FdTable, FileTable, Grown

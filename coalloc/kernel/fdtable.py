@@ -1,15 +1,15 @@
-"""`FdTable`: a process's descriptors, always the lowest that is free; `FileTable`: how many files the system has.
+"""`FdTable`: the descriptors of a process, of which the lowest free one is taken; `FileTable`: the system's open files.
 
-Kernels differ in how a table grows, how it is searched, and what becomes of the old one; these are data (:class:`FdLayout`).
-Searches count what they look at (``looked_at``): slots of the table in 4.4BSD, words of the bitmap in FreeBSD from January 2004
-on, words of both bitmaps in OpenBSD, nodes of the tree in DragonFly.
+Kernels differ in how a table grows, how it is searched, and what happens to the old table.  These differences are data
+(:class:`FdLayout`).  Searches count what they look at (``looked_at``): slots of the table in 4.4BSD, words of the bitmap in
+FreeBSD from January 2004 on, words of both bitmaps in OpenBSD, nodes of the tree in DragonFly.
 
-The scan of 4.4BSD starts at a hint: where it stopped last, or a lower descriptor that was closed since.  So opening in sequence
-is cheap.  But after a low descriptor was closed, the second open from there walks over all that are open, which is what
-bindbench measures (B49).
+The scan of 4.4BSD starts at a hint: where it stopped last, or at a lower descriptor that was closed since.  So opening in
+sequence is cheap.  But after a low descriptor was closed, the second open from there walks over all open descriptors.
+bindbench measures this (B49).
 
-An outgrown table is freed, unless it is the first one, which lies within the structure.  *When* it is freed is what the mail of
-31 January 2004 is about; this module says that it is due (:class:`Grown`), and the caller frees it.
+An outgrown table is freed, except the first one, which lies within the structure.  The mail of 31 January 2004 is about *when*
+it is freed.  This module reports that a table is to be freed (:class:`Grown`), and the caller frees it.
 
 Source: kern/kern_descrip.c of FreeBSD 4 (fdalloc()), of early 2006 and of FreeBSD 10 (fdalloc(), fdgrowtable()); FreeBSD commit
 f270054cd3 of January 2004, the bitmap; OpenBSD kern/kern_descrip.c of 2025; DragonFly commit 6990831969 of June 2005, the tree;
@@ -22,7 +22,8 @@ import errno
 
 import attrs
 
-from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, PipeError, Violation
+from coalloc.checked import Checked
+from coalloc.errors import InvalidRequestError, PanicError, PipeError, Violation
 from coalloc.pipes.budget import Console, Owner
 from coalloc.pipes.surroundings import FdLayout, OldTable, Search
 from coalloc.sched.clock import SimClock
@@ -33,19 +34,19 @@ __all__ = ["FdTable", "FileTable", "Grown"]
 
 @attrs.frozen
 class Grown:
-    """What a table grew from and to, in descriptors, and the bytes of the old one that are to be freed (0 for the first)."""
+    """A growth: the old and new size in descriptors, and the bytes of the old table to free (0 for the first table)."""
 
     old: int
     new: int
     old_bytes: int
 
 
-class FdTable:
+class FdTable(Checked):
     """Keep the descriptors of one process.
 
     Args:
-        layout: How; see :data:`~coalloc.pipes.surroundings.LAYOUTS`.
-        limit: Descriptors that the process may have: the lesser of RLIMIT_NOFILE and kern.maxfilesperproc, >= 1.
+        layout: The layout of the table; see :data:`~coalloc.pipes.surroundings.LAYOUTS`.
+        limit: The most descriptors of the process, >= 1: the lesser of RLIMIT_NOFILE and kern.maxfilesperproc.
 
     Complexity:
         A call looks at ``looked_at`` slots, words or nodes: O(n) for a scan, O(n / word) for a bitmap, O(log n) for a tree.
@@ -66,7 +67,7 @@ class FdTable:
         self.looked_at = 0
         self.growths: list[Grown] = []
         self.kept_bytes = 0
-        """Bytes of old tables that are kept."""
+        """Bytes of the old tables that are kept."""
         self._used = bytearray(layout.first)
         self._counts = [0] * layout.first if layout.search is Search.TREE else []
         self._hint = 0
@@ -74,7 +75,7 @@ class FdTable:
 
     @property
     def size(self) -> int:
-        """Descriptors in the table."""
+        """The number of descriptors that the table has room for."""
         return len(self._used)
 
     @property
@@ -88,7 +89,7 @@ class FdTable:
     # --- calls -----------------------------------------------------------------------------------------
 
     def alloc(self, minfd: int = 0) -> int:
-        """Take the lowest free descriptor from ``minfd`` on, and let the table grow for it.
+        """Take the lowest free descriptor from ``minfd`` on, and grow the table if that is needed.
 
         Raises:
             PipeError: EMFILE, if there is none below the limit.
@@ -104,7 +105,7 @@ class FdTable:
             self.grow()
 
     def find(self, minfd: int = 0) -> int:
-        """Return the lowest free descriptor from ``minfd`` on; the table's size, or more, if it has to grow for one.
+        """Return the lowest free descriptor from ``minfd`` on; it is at least the table's size if the table has to grow.
 
         Raises:
             PipeError: EMFILE, if there is none below the limit.
@@ -119,10 +120,10 @@ class FdTable:
         return fd
 
     def grow(self) -> Grown:
-        """Make the table larger, and return what it was; what becomes of the old one is the caller's business.
+        """Grow the table and return the growth; the caller decides what happens to the old table.
 
         Raises:
-            PipeError: EMFILE, if it has as many as the limit allows.
+            PipeError: EMFILE, if the table is as large as the limit allows.
         """
         old = self.size
         if old >= self.limit:
@@ -148,11 +149,11 @@ class FdTable:
         """Take a descriptor that was found.
 
         Args:
-            fd: What :meth:`find` returned.
-            minfd: What it was asked for.
+            fd: The descriptor that :meth:`find` returned.
+            minfd: The argument of that call.
 
         Raises:
-            InvalidRequestError: If it is in use, or outside the table.
+            InvalidRequestError: If the descriptor is in use, or outside the table.
         """
         if type(fd) is not int or not 0 <= fd < self.size or self._used[fd]:
             raise InvalidRequestError("fd", fd, "is in use, or outside the table")
@@ -167,7 +168,7 @@ class FdTable:
             self._hint = fd
 
     def free(self, fd: int) -> None:
-        """Give a descriptor back.
+        """Free a descriptor.
 
         Raises:
             PipeError: EBADF, if it is not in use.
@@ -185,7 +186,7 @@ class FdTable:
         return tuple(fd for fd, used in enumerate(self._used) if used)
 
     def violations(self) -> tuple[Violation, ...]:
-        """Return every breach of F1: counts that are wrong, a hint above a free descriptor."""
+        """Return every breach of F1: a wrong count, or a hint above a free descriptor."""
         found = []
         if sum(self._used) != self._open:
             found.append(Violation("F1", f"{self._open} descriptors are open, the table has {sum(self._used)}"))
@@ -199,16 +200,14 @@ class FdTable:
                 found.append(Violation("F1", f"the subtree of {fd} counts {count} descriptors and has {true}"))
         return tuple(found)
 
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, f"open: {self.fds()}")
+    def dump(self) -> str:
+        """Return the open descriptors as text, for an error."""
+        return f"open: {self.fds()}"
 
     # --- searching ---------------------------------------------------------------------------------------
 
     def _search(self, start: int) -> int:
-        """Return the lowest free descriptor from ``start`` on, or the table's size; count what was looked at."""
+        """Return the lowest free descriptor from ``start`` on, or the table's size, and count what the search looks at."""
         search = self.layout.search
         if search is Search.TREE:
             return self._search_tree(start)
@@ -225,7 +224,7 @@ class FdTable:
         return self.size if found < 0 else found
 
     def _search_levels(self, start: int) -> int:
-        """Look for a word that is not full in the upper map, then for a bit in that word; once more if it lies below."""
+        """Find a word with a free bit in the upper map, then a bit in that word; search again if the bit lies below start."""
         bits = self.layout.word_bits
         word = start // bits
         while True:
@@ -242,7 +241,7 @@ class FdTable:
             word += 1
 
     def _search_tree(self, start: int) -> int:
-        """Climb from a node until one that is free, or has a free one to its right; then go down to the lowest.
+        """Climb from a node to one that is free or has a free node to its right, then go down to the lowest free node.
 
         Nodes are numbered from 1 here, in order: the lowest bit of a number is half the size of its subtree, and one more.
         """
@@ -275,7 +274,7 @@ class FdTable:
                 node += half // 2
 
     def _add_up(self, fd: int, n: int) -> None:
-        """Count descriptors in on the way to the root."""
+        """Add ``n`` to the counts of all nodes on the way to the root."""
         node = fd + 1
         while True:
             self._counts[node - 1] += n
@@ -291,7 +290,7 @@ class FileTable:
 
     Args:
         maxfiles: kern.maxfiles, >= 1; the last twentieth is for root.
-        clock: Tells the simulated time, for the console.
+        clock: The simulated clock, for the console.
 
     Raises:
         InvalidRequestError: If ``maxfiles`` is out of range.
@@ -307,10 +306,10 @@ class FileTable:
         self.console = Console(clock)
 
     def alloc(self, owner: Owner) -> None:
-        """Count a file in.
+        """Count one more open file.
 
         Raises:
-            PipeError: ENFILE, if there are too many; the console says so at most once a second.
+            PipeError: ENFILE, if too many files are open; the console says so at most once a second.
         """
         mark = self.maxfiles if owner.uid == 0 else self.maxfiles - self.maxfiles // 20
         if self.openfiles >= mark:
@@ -319,10 +318,10 @@ class FileTable:
         self.openfiles += 1
 
     def free(self) -> None:
-        """Count a file out.
+        """Count one open file less.
 
         Raises:
-            PanicError: If there is none.
+            PanicError: If no file is open.
         """
         if not self.openfiles:
             raise PanicError("a file is closed, and none is open")

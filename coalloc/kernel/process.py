@@ -1,13 +1,13 @@
-"""`Kernel` and `Process`: pipe(2), close(2), exit(2) and page faults as the kernel makes them, step by step, lock by lock.
+"""`Kernel` and `Process`: pipe(2), close(2), exit(2) and page faults as the kernel does them, step by step and lock by lock.
 
 Every system call is a generator that a thread of a :class:`~coalloc.sched.machine.Machine` runs.  Kernel functions keep their
-kernel names, since lock-order reports show them.  :class:`~coalloc.pipes.system.PipeSystem` says what a pipe does, and does it
-at once.  This module adds the locks around it, the zone items and descriptors that it costs, and the time: a
+kernel names, since lock-order reports show them.  :class:`~coalloc.pipes.system.PipeSystem` defines what a pipe does, and does
+it at once.  This module adds the locks around it, the zone items and descriptors that it needs, and the time.  A
 :class:`~coalloc.vm.costs.CostModel` prices what the kernel map counted during a call, and that time passes while the lock is
 held.
 
-Which lock is held depends on the design.  Buffers that are mapped one by one are found and mapped under the map's lock.  A
-space with arenas has a lock of its own, and takes the map's lock only when an arena comes or goes.
+The design decides which lock is held.  Buffers that are mapped one by one are found and mapped under the map's lock.  A space
+with arenas has a lock of its own, and takes the map's lock only when an arena is imported or released.
 
 File names in reports are the kernel's.  Line numbers are this model's, except vm/uma_core.c:2048, where the mail of 31 January
 2004 saw Giant taken.
@@ -69,15 +69,15 @@ _PAGE_QUEUES: Final = ("vm/vm_page.c", 745)
 
 _PRICED: Final = (*COUNTED, "ipis")
 _LARGE: Final = PAGE_SIZE
-"""malloc(9) of more than this takes pages of its own (KMEM_ZMAX)."""
+"""A malloc(9) of more bytes than this takes pages of its own (KMEM_ZMAX)."""
 _FILEDESCS: Final = 0xC6585138
-"""Where the first process's descriptors lie, as in the mail; later ones follow."""
+"""The address of the first process's descriptor table, as in the mail; later tables follow."""
 _FILEDESC_BYTES: Final = 0x100
 
 
 @attrs.frozen
 class _Channel:
-    """What sleepers wait on: the kernel's wait message, and which pipe and half it is about."""
+    """A channel to sleep on: the kernel's wait message, with the pipe and the half."""
 
     wmesg: str
     pipe: int
@@ -89,9 +89,9 @@ class _Channel:
 
 @attrs.define
 class PairItem:
-    """What the zone of pipes hands out: a pair, its mutex, and when each half was made.
+    """An item of the zone of pipes: a pair, its mutex, and the creation time of each half.
 
-    Where halves are items of their own, this stands for both, and the mutex is made for each pipe.
+    In a kernel where halves are items of their own, this stands for both, and the mutex is made for each pipe.
     """
 
     mutex: Lock | None = None
@@ -101,7 +101,7 @@ class PairItem:
 
 @attrs.frozen
 class Allocations:
-    """What has been set up for pipes so far; divided by their number, what one of them costs (B25)."""
+    """Counts of what has been set up for pipes so far; divided by the number of pipes, the cost of one (B25)."""
 
     zone: int
     malloc: int
@@ -111,7 +111,7 @@ class Allocations:
 
 @attrs.frozen
 class _Did(Generic[R]):
-    """What a call to the pipe system returned or raised, and what it did, in nanoseconds: to the map, and by faults."""
+    """The result or error of a call to the pipe system, and its costs in nanoseconds: in the map, and by faults."""
 
     results: list[R]
     failed: PipeError | None
@@ -128,18 +128,18 @@ class Kernel:
     """A machine with a kernel in one state, and a design that gives pipes their buffers.
 
     Args:
-        state: The state, with what surrounds its pipes; see :data:`~coalloc.pipes.states.STATES`.
+        state: The state, with the surroundings of its pipes; see :data:`~coalloc.pipes.states.STATES`.
         design: The design; one that follows FreeBSD's pipe policy.
         maxpipekva: kern.ipc.maxpipekva in bytes.
         cpus: CPUs of the machine.
         maxfiles: kern.maxfiles.
         maxfilesperproc: kern.maxfilesperproc; RLIMIT_NOFILE is not lower.
-        costs: What events cost in time.
+        costs: The prices of events, in time.
         profile: Records where locks are taken.
 
     Raises:
-        InvalidRequestError: If a number is out of range, the design does not follow FreeBSD's pipe policy, or nothing is
-            known of what surrounds the pipes in this state.
+        InvalidRequestError: If a number is out of range, the design does not follow FreeBSD's pipe policy, or the state has
+            no surroundings.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class Kernel:
         self.pages = 0
         """Pages that processes have touched and not given back."""
         self.mutex_inits = 0
-        self._zone_items = self._mutex_mallocs = 0  # ever taken for pipes
+        self._zone_items = self._mutex_mallocs = 0  # taken for pipes so far
         self._costs = costs
         self._mapped_by_pipes = 0
         self._pids = itertools.count(1)
@@ -211,7 +211,7 @@ class Kernel:
         item.ctimes = (self.machine.now, self.machine.now)
 
     def zone_alloc(self) -> Call[PairItem]:
-        """Return what a pipe is made of."""
+        """Take the zone item of a new pipe."""
         item = yield from self._in_zone(self.zone.alloc)
         self._zone_items += self._items_each
         if not self.around.pair_zone:
@@ -221,12 +221,12 @@ class Kernel:
         return item
 
     def zone_free(self, item: PairItem) -> Call[None]:
-        """Take it back."""
+        """Return a pipe's item to the zone."""
         yield from self._in_zone(lambda: self.zone.free(item))
 
     @property
     def _items_each(self) -> int:
-        """Items of the zone that a pipe takes: one for the pair, or one for each half."""
+        """The zone items of a pipe: one for the pair, or one for each half."""
         return 1 if self.around.pair_zone else 2
 
     def _in_zone(self, call: Callable[[], R]) -> Call[R]:
@@ -237,7 +237,7 @@ class Kernel:
         return result
 
     def allocations(self) -> Allocations:
-        """Return what has been set up for pipes so far."""
+        """Return the counts of what has been set up for pipes so far."""
         return Allocations(
             zone=self._zone_items,
             malloc=self._mutex_mallocs,
@@ -281,7 +281,7 @@ class Kernel:
             yield Unlock(GIANT)
 
     def pipespace(self, call: Callable[[], R]) -> Call[R]:
-        """Make a call to the pipe system under the locks of its design; what it did to the map takes its time.
+        """Make a call to the pipe system under the locks of its design, and let the time pass that its work in the map costs.
 
         Raises:
             PipeError: As the call does.
@@ -292,7 +292,7 @@ class Kernel:
         return did.outcome()
 
     def uiomove(self, call: Callable[[], R]) -> Call[R]:
-        """Make a call that moves data; the locks are taken only for a buffer that changes its size.
+        """Make a call that moves data; the locks are taken only if a buffer changes its size.
 
         Raises:
             PipeError: As the call does.
@@ -331,7 +331,7 @@ class Kernel:
             yield Acquire(self._space_lock, *_ARENAS)
 
     def _pay(self, did: _Did[Any]) -> Call[None]:
-        """Let the time pass that a call took under the locks, and give them back."""
+        """Let the time pass that a call took under the locks, and release them."""
         if self._one_by_one:
             yield Spend(did.map_ns or self._price("space_ops"))
             yield Unlock(self._map_lock)
@@ -374,16 +374,16 @@ class Kernel:
 
 
 _File: TypeAlias = tuple[PairItem, int] | None
-"""What is behind a descriptor: an end of a pipe, or something else."""
+"""The file behind a descriptor: an end of a pipe, or None for another kind of file."""
 
 
 class Process:
     """A process: descriptors, and the system calls on them.
 
     Args:
-        kernel: Where it runs.
+        kernel: The kernel that it runs on.
         pid: Its number.
-        owner: Whose it is.
+        owner: Its owner.
     """
 
     def __init__(self, kernel: Kernel, pid: int, owner: Owner) -> None:
@@ -396,7 +396,7 @@ class Process:
         self.lock = Lock("filedesc structure", kind, address=_FILEDESCS + (pid - 1) * _FILEDESC_BYTES)
         self._flagged = False
         self._outgrown: list[int] = []
-        """Bytes of old tables that are to be freed once the lock has been given back."""
+        """Bytes of old tables to free once the lock has been released."""
         self.pages = 0
 
     # --- the lock of the descriptors -------------------------------------------------------------------
@@ -422,7 +422,7 @@ class Process:
         """Create a pipe and return its descriptors: the one that is usually read, and the one that is usually written.
 
         Raises:
-            PipeError: EMFILE, ENFILE, or as the era's pipe system; nothing is held then (B18).
+            PipeError: EMFILE, ENFILE, or the error of the era's pipe system; nothing is left behind then (B18).
         """
         kernel = self.kernel
         item = yield from kernel.zone_alloc()
@@ -446,7 +446,7 @@ class Process:
         return reads, writes
 
     def open(self) -> Call[int]:
-        """Give something that is no pipe a descriptor.
+        """Open a file that is not a pipe, and return its descriptor.
 
         Raises:
             PipeError: EMFILE or ENFILE.
@@ -454,7 +454,7 @@ class Process:
         return (yield from self.falloc(None))
 
     def falloc(self, file: _File) -> Call[int]:
-        """Give a file a descriptor.
+        """Count an open file and give it a descriptor.
 
         Raises:
             PipeError: EMFILE or ENFILE.
@@ -474,7 +474,7 @@ class Process:
         return fd
 
     def fdalloc(self) -> Call[int]:
-        """Take the lowest free descriptor; the lock is held.
+        """Take the lowest free descriptor, with the table's lock held.
 
         Raises:
             PipeError: EMFILE.
@@ -487,7 +487,7 @@ class Process:
             yield from self.fdgrowtable()
 
     def fdgrowtable(self) -> Call[None]:
-        """Make the table larger: the lock is given back for the allocation, and whoever was faster wins."""
+        """Grow the table; the lock is released for the allocation, and another thread that grows it meanwhile wins."""
         size = self.fds.size
         n = 2 * size * self.fds.layout.entry_bytes
         yield from self._unlock_fds()
@@ -507,10 +507,10 @@ class Process:
     # --- data, close(2), exit(2) ---------------------------------------------------------------------------
 
     def pipe_of(self, fd: int) -> tuple[PipePair, int]:
-        """Return the pipe behind a descriptor, and which of its ends that is.
+        """Return the pipe behind a descriptor, and the number of the end.
 
         Raises:
-            PipeError: EBADF, if it is not open, or no pipe.
+            PipeError: EBADF, if the descriptor is not open, or is not that of a pipe.
         """
         item, end = self._file(fd)
         return _pair(item), end
@@ -522,7 +522,7 @@ class Process:
         return file
 
     def write(self, fd: int, data: int | bytes, *, nonblock: bool = False) -> Call[int]:
-        """Write all, and sleep while there is no room; or, with ``nonblock``, what can be taken now.
+        """Write all bytes and sleep while there is no room; with ``nonblock``, write only what there is room for.
 
         Raises:
             PipeError: As :meth:`PipePair.write`, or EBADF; EAGAIN with ``nonblock`` only.
@@ -578,7 +578,7 @@ class Process:
         while got < 0:
             try:
                 got = pair.read(end, n, into=into, again=True)
-            except PipeError:  # EAGAIN: the end cannot go away while somebody is inside
+            except PipeError:  # EAGAIN: the end cannot go away while a call is inside
                 yield SleepOn(_Channel("piperd", pair.number, end), mutex)
         if pair.wakes_writer(1 - end):
             yield WakeUp(_Channel("pipewr", pair.number, end))
@@ -602,7 +602,7 @@ class Process:
             yield from self._pipeclose(*file)
 
     def _pipeclose(self, item: PairItem, end: int) -> Call[None]:
-        """Close an end: wake all that sleep on the pipe, and wait for those inside; whoever finishes last frees the pair."""
+        """Close an end: wake all sleepers of the pipe and wait for the calls inside; the last close frees the pair."""
         pair, mutex = _pair(item), _mutex(item)
         finished = yield from self.kernel.pipespace(lambda: pair.close(end))
         yield Acquire(mutex, *_PIPECLOSE)
@@ -622,7 +622,7 @@ class Process:
         self.pages += 1
 
     def exit1(self) -> Call[None]:
-        """Close all descriptors, and give back tables and pages."""
+        """Close all descriptors, and free the tables and pages."""
         for fd in self.fds.fds():
             yield from self.close(fd)
         layout = self.fds.layout
@@ -635,17 +635,17 @@ class Process:
 
 
 def _pair(item: PairItem) -> PipePair:
-    assert item.pair is not None  # somebody has a descriptor for it
+    assert item.pair is not None  # a descriptor refers to the item
     return item.pair
 
 
 def _mutex(item: PairItem) -> Lock:
-    assert item.mutex is not None  # it has been initialised
+    assert item.mutex is not None  # the item has been initialised
     return item.mutex
 
 
 def _inside(pair: PipePair, end: int, call: Call[R]) -> Call[R]:
-    """Make a call inside an end's half; whoever waits to close the end is woken when it has ended."""
+    """Make a call inside an end's half; when it ends, a thread that waits to close the end is woken."""
     failed: PipeError | None = None
     results: list[R] = []
     with pair.busy(end):

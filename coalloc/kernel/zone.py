@@ -1,8 +1,8 @@
-"""`Zone`: an object zone as UMA has them, with what it calls counted: constructors for each use, initialisers for each item.
+"""`Zone`: an object zone like UMA's, which counts its calls: constructors for each use, initialisers for each item.
 
-Items come in slabs.  *init* is called for every item of a slab when the slab is taken from memory, and *fini* when it goes
-back.  What init sets up, a mutex for instance, stays set up from one use of the item to the next.  *ctor* is called whenever an
-item is handed out, and *dtor* whenever it comes back.  The item that was freed last is handed out first.
+Items come in slabs.  *init* is called for every item of a slab when the slab is allocated, and *fini* when it is released.
+What init sets up, a mutex for instance, stays set up from one use of the item to the next.  *ctor* is called whenever an item
+is handed out, and *dtor* whenever it is freed.  The item that was freed last is handed out first.
 
 Source: FreeBSD commit 4795b82c13 of 1 February 2004, which made a pair of pipes one item of a zone; B22, B24.
 """
@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, Violation
+from coalloc.checked import Checked
+from coalloc.errors import InvalidRequestError, PanicError, Violation
 
 __all__ = ["Zone", "ZoneCounters"]
 
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 @attrs.frozen
 class ZoneCounters:
-    """What a zone has done, and what it holds; all exact."""
+    """Exact counts of what a zone has done and what it holds."""
 
     allocs: int = 0
     frees: int = 0
@@ -36,16 +37,16 @@ class ZoneCounters:
     cached: int = 0
 
 
-class Zone(Generic[T]):
-    """Hand out objects of one type, and keep those that come back.
+class Zone(Checked, Generic[T]):
+    """Hand out objects of one type, and keep those that are freed.
 
     Args:
-        name: What it is called.
+        name: The name of the zone.
         make: Makes the memory of an item.
-        ctor: Is called with an item before it is handed out.
-        dtor: Is called with an item that came back.
-        init: Is called with each item of a new slab.
-        fini: Is called with each item of a slab that goes.
+        ctor: Called with an item before it is handed out.
+        dtor: Called with an item when it is freed.
+        init: Called with each item of a new slab.
+        fini: Called with each item of a slab that is released.
         per_slab: Items in a slab, >= 1.
 
     Complexity:
@@ -91,10 +92,10 @@ class Zone(Generic[T]):
         return item
 
     def free(self, item: T) -> None:
-        """Take an item back.
+        """Free an item.
 
         Raises:
-            PanicError: If it is not in use, or not of this zone.
+            PanicError: If the item is not in use, or not of this zone.
         """
         if id(item) not in self._slab_of or id(item) in self._free:
             raise PanicError(f"{self.name}: an item is freed that is not in use")
@@ -103,7 +104,7 @@ class Zone(Generic[T]):
         self._free[id(item)] = item
 
     def reclaim(self) -> int:
-        """Give the slabs back that are wholly free, and return how many items they had."""
+        """Release the slabs that are wholly free, and return how many items they had."""
         gone = 0
         for number, items in list(self._slabs.items()):
             if all(id(item) in self._free for item in items):
@@ -138,7 +139,7 @@ class Zone(Generic[T]):
         )
 
     def violations(self) -> tuple[Violation, ...]:
-        """Return every breach of PI5: counts that do not balance, items in no slab."""
+        """Return every breach of PI5: counts that do not balance, or items in no slab."""
         counts = self.counters()
         found = []
         if counts.allocs - counts.frees != counts.live:
@@ -153,8 +154,6 @@ class Zone(Generic[T]):
             found.append(Violation("PI5", "an item is in no slab, or a slab has an item that is none"))
         return tuple(found)
 
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, str(self.counters()))
+    def dump(self) -> str:
+        """Return the counters as text, for an error."""
+        return str(self.counters())

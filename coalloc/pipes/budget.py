@@ -90,12 +90,12 @@ class Budget:
         "_ceiling",
         "_era",
         "_half",
-        "_small_mark",
         "_three_quarters",
         "kva_used",
         "maxpipekva",
         "peak",
         "rations",
+        "small_mark",
         "users",
     )
 
@@ -103,7 +103,8 @@ class Budget:
         self._era = era
         self.maxpipekva = require_size(maxpipekva, "maxpipekva")
         mark = era.small_above
-        self._small_mark = maxpipekva * mark.numerator // mark.denominator
+        self.small_mark = maxpipekva * mark.numerator // mark.denominator
+        """New buffers are small while ``kva_used`` is above this."""
         self._half = maxpipekva // 2
         self._three_quarters = maxpipekva * 3 // 4
         self._ceiling = maxpipekva if era.maxpipekva_is_hard else MAX_SIZE
@@ -118,7 +119,7 @@ class Budget:
     @property
     def wants_small(self) -> bool:
         """Whether new buffers are small (B1)."""
-        return self.kva_used > self._small_mark
+        return self.kva_used > self.small_mark
 
     @property
     def above_half(self) -> bool:

@@ -22,17 +22,15 @@ from typing import Final
 
 from coalloc.errors import ExhaustionError, InvalidRequestError
 from coalloc.pipes.budget import Budget, Console
-from coalloc.pipes.eras import BIG_PIPE_SIZE, LIMITBIGPIPES, PIPE_SIZE, SMALL_PIPE_SIZE, Backing, Era, Growth
+from coalloc.pipes.eras import BIG_PIPE_SIZE, LIMITBIGPIPES, PIPE_SIZE, SMALL_PIPE_SIZE, Era, Growth
 from coalloc.pipes.half import Half
 from coalloc.sched.clock import SimClock
-from coalloc.space.protocol import Space
+from coalloc.space.protocol import FullSpace
 from coalloc.units import PAGE_SIZE
 
 __all__ = ["Buffers"]
 
-# Names of their own, here and in what follows: looking up a member of an Enum takes 15 times as long.
-_RULE: Final = Backing.RULE
-_SMALL: Final = Backing.SMALL
+# A name of its own, here and in what follows: looking up a member of an Enum takes 15 times as long.
 _BIG: Final = Growth.BIG
 
 
@@ -85,7 +83,7 @@ class Buffers:
 
     def __init__(
         self,
-        space: Space,
+        space: FullSpace,
         era: Era,
         *,
         maxpipekva: int,
@@ -109,16 +107,10 @@ class Buffers:
 
     # --- how large ---------------------------------------------------------------------------------
 
-    def first_size(self, backing: Backing) -> int:
-        """Return the size of a half's buffer at creation, 0 for none (B1, B2)."""
-        if backing is _RULE:
-            return self.rule_size
-        return SMALL_PIPE_SIZE if backing is _SMALL else 0
-
     @property
     def rule_size(self) -> int:
         """The size of a new buffer: PIPE_SIZE, or SMALL_PIPE_SIZE above the era's mark (B1)."""
-        return SMALL_PIPE_SIZE if self.budget.wants_small else PIPE_SIZE
+        return SMALL_PIPE_SIZE if self.budget.kva_used > self.budget.small_mark else PIPE_SIZE
 
     @property
     def lean(self) -> bool:
@@ -174,8 +166,10 @@ class Buffers:
         """
         ring, budget, owner = half.ring, self.budget, half.owner
         old, rations = ring.size, budget.rations
-        in_place = self.resize_in_place and old > 0
-        size = -(-max(size, ring.cnt) // PAGE_SIZE) * PAGE_SIZE
+        in_place = old > 0 and self.resize_in_place
+        if size < ring.cnt:
+            size = ring.cnt
+        size = (size + PAGE_SIZE - 1) & -PAGE_SIZE
         while True:
             more = max(size - old, 0) if in_place else size  # the kernel has both buffers for a moment
             retry = not old and size > SMALL_PIPE_SIZE
@@ -188,7 +182,7 @@ class Buffers:
                     return False
                 self.pipefragretry += 1
             else:
-                base = self._place(half, size, more, in_place=in_place)
+                base = self._place(half, size, in_place=in_place) if budget.leaves_room(more) else -1
                 if base >= 0:
                     if rations:
                         budget.refund_user(max(old - size, 0) if in_place else old, owner)
@@ -202,6 +196,13 @@ class Buffers:
                 self.pipefragretry += 1
             size = SMALL_PIPE_SIZE
 
+    def _place(self, half: Half, size: int, *, in_place: bool) -> int:
+        """Find a new buffer, the old one still allocated (PI4); return its base, or -1."""
+        try:
+            return self.space.resize(half.base, size) if in_place else self.space.alloc(size)
+        except ExhaustionError:
+            return -1
+
     def _count_failure(self, *, backed: bool) -> None:
         """Count, and say on the console, that there was no place for a buffer."""
         if backed:
@@ -211,30 +212,23 @@ class Buffers:
         if not backed or self.era.resize_failure_prints:
             self.console.print(self.era.message)
 
-    def _place(self, half: Half, size: int, more: int, *, in_place: bool) -> int:
-        """Find a new buffer, the old one still allocated (PI4); return its base, or -1."""
-        if not self.budget.leaves_room(more):
-            return -1
-        try:
-            return self.space.resize(half.base, size) if in_place else self.space.alloc(size)
-        except ExhaustionError:
-            return -1
-
     def _move_in(self, half: Half, base: int, size: int) -> None:
         """Make [base, base + size) the half's buffer: copy what is buffered, free the old one, count."""
         ring = half.ring
-        old, old_base = ring.size, half.base
-        if base == old_base:
+        old = ring.size
+        if base == half.base:
             self.resized_in_place += 1
             half.touched = min(half.touched, size)
         else:
-            half.base, half.touched = base, 0
             if old:
                 self.resized_by_move += 1
                 if not self.resize_in_place:
-                    self.space.free(old_base)
+                    self.space.free(half.base)
+            half.base = base
+            half.touched = 0
         self.budget.add(size - old)
-        self._bigpipes += (size == BIG_PIPE_SIZE) - (old == BIG_PIPE_SIZE)
+        if size == BIG_PIPE_SIZE or old == BIG_PIPE_SIZE:
+            self._bigpipes += (size == BIG_PIPE_SIZE) - (old == BIG_PIPE_SIZE)
         ring.rebuild(size)
         if ring.cnt > half.touched:
             self.touch(half, ring.cnt)

@@ -20,7 +20,7 @@ from coalloc.pipes.system import PipeSystem
 from coalloc.sched.clock import SimClock
 from coalloc.space.adapter import adapted
 from coalloc.space.perpipe import PerPipeSpace
-from coalloc.space.protocol import Space
+from coalloc.space.protocol import FullSpace
 from coalloc.units import PAGE_SIZE, GiB, require_size, round_up
 from coalloc.vm.kernelmap import KernelMap
 
@@ -35,7 +35,7 @@ class Bench:
     """A kernel map and the space over it, ready for one replay."""
 
     kernel: KernelMap
-    space: Space
+    space: FullSpace
 
 
 @attrs.frozen
@@ -86,7 +86,7 @@ class Design:
         )
         return Bench(kernel, adapted(self.make_space(policy, kernel, size), kernel, limit=size))
 
-    def pipes(self, state: KernelState, space: Space, limit: int, clock: SimClock | None = None) -> Pipes:
+    def pipes(self, state: KernelState, space: FullSpace, limit: int, clock: SimClock | None = None) -> Pipes:
         """Build the pipe system over a space, with a clock of its own if there is none."""
         return pipes_of(self.policy(state), space, limit, clock, resize_in_place=self.resize_in_place)
 
@@ -100,7 +100,7 @@ class Design:
 
 
 def pipes_of(
-    state: KernelState, space: Space, limit: int, clock: SimClock | None = None, *, resize_in_place: bool = False
+    state: KernelState, space: FullSpace, limit: int, clock: SimClock | None = None, *, resize_in_place: bool = False
 ) -> Pipes:
     """Build the pipes of a kernel state over a space.
 
@@ -121,7 +121,7 @@ def pipes_of(
     raise InvalidRequestError("state", state, "is no kernel state whose pipes are known")
 
 
-def _per_pipe(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+def _per_pipe(_state: KernelState, kernel: KernelMap, limit: int) -> FullSpace:
     return PerPipeSpace(kernel, kva_limit=limit)
 
 

@@ -20,11 +20,12 @@ from collections.abc import Sequence
 
 import attrs
 
-from coalloc.errors import ExhaustionError, InvalidRequestError, InvariantViolation, PipeError, Violation
+from coalloc.checked import Checked
+from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.protocol import PipeCounters
 from coalloc.sched.clock import SimClock
-from coalloc.space.protocol import Space
+from coalloc.space.protocol import FullSpace
 from coalloc.units import PAGE_SIZE
 
 __all__ = [
@@ -270,7 +271,7 @@ class LinuxPipe:
             self._system.free_page(page)
 
 
-class LinuxPipes:
+class LinuxPipes(Checked):
     """Create pipes as Linux does.
 
     Args:
@@ -292,7 +293,7 @@ class LinuxPipes:
 
     def __init__(
         self,
-        space: Space,
+        space: FullSpace,
         *,
         clock: SimClock | None = None,
         pages_soft: int = PIPE_USER_PAGES_SOFT,
@@ -437,9 +438,3 @@ class LinuxPipes:
         if by_user != {uid: slots for uid, slots in self._slots.items() if slots}:
             found.append(Violation("PI1", "users are charged for other slots than their pipes have"))
         return tuple(found)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found)

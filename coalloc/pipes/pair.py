@@ -282,7 +282,11 @@ class PipePair:
             PipeError: EBADF if it is closed already (B22).
             InvalidRequestError: For an end other than 0 and 1.
         """
-        half = self._open(end, "close", peer=False)
+        if end != 0 and end != 1:
+            raise InvalidRequestError("end", end, "must be 0 or 1")
+        half = self.halves[end]
+        if half.present is not _ACTIVE:
+            raise PipeError(errno.EBADF, "close")
         half.present = _CLOSING
         half.eof = True
         if half.busy:
@@ -315,7 +319,8 @@ class PipePair:
     def _finish(self, end: int) -> None:
         half, peer = self.halves[end], self.halves[1 - end]
         peer.eof = True
-        self._buffers.free_buffer(half)
+        if half.ring.size:
+            self._buffers.free_buffer(half)
         half.direct = None
         half.present = _FINALIZED
         if peer.present is _FINALIZED:
@@ -327,7 +332,7 @@ class PipePair:
             raise InvalidRequestError("end", end, "must be 0 or 1")
         half = self.halves[end]
         # While a half is closing, those who are busy inside still see the end of the file.
-        if half.present is not _ACTIVE and (half.present is _FINALIZED or call in ("close", "busy")):
+        if half.present is not _ACTIVE and (half.present is _FINALIZED or call == "busy"):
             raise PipeError(errno.EBADF, call)
         if not peer:
             return half

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from typing import Final
 
-from coalloc.errors import BadFreeError, InvalidRequestError, InvariantViolation, PipeError, Violation
+from coalloc.checked import Checked
+from coalloc.errors import BadFreeError, InvalidRequestError, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.buffers import Buffers
-from coalloc.pipes.eras import Era
+from coalloc.pipes.eras import SMALL_PIPE_SIZE, Backing, Era
 from coalloc.pipes.half import Half
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import PipeCounters
 from coalloc.sched.clock import SimClock
-from coalloc.space.protocol import Space
+from coalloc.space.protocol import FullSpace
 
 __all__ = ["PipeCounters", "PipeSystem"]
 
+_RULE: Final = Backing.RULE  # as in buffers
+_SMALL: Final = Backing.SMALL
 
-class PipeSystem(Buffers):
+
+class PipeSystem(Buffers, Checked):
     """Create pipes, and give them buffers from a space.
 
     A system is the :class:`~coalloc.pipes.buffers.Buffers` of its pipes, whose attributes are therefore its own.
@@ -54,7 +59,7 @@ class PipeSystem(Buffers):
 
     def __init__(
         self,
-        space: Space,
+        space: FullSpace,
         era: Era,
         *,
         maxpipekva: int,
@@ -90,7 +95,7 @@ class PipeSystem(Buffers):
         pair = PipePair(self, self._pairs, self._created + self._refused, owner)
         forward, reverse = pair.halves
         for half, backing in ((forward, era.forward), (reverse, era.reverse)):
-            size = self.first_size(backing)
+            size = self.rule_size if backing is _RULE else SMALL_PIPE_SIZE if backing is _SMALL else 0
             if size and not self.get_buffer(half, size) and era.create_errno is not None:
                 self.free_buffer(forward)
                 self._refuse()
@@ -201,8 +206,6 @@ class PipeSystem(Buffers):
         except BadFreeError:
             return -1
 
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, "\n".join(map(repr, self._pairs.values())))
+    def dump(self) -> str:
+        """Return the pipes that exist as text, for an error."""
+        return "\n".join(map(repr, self._pairs.values()))

@@ -1,7 +1,7 @@
-"""Runs over everything below: each module declares a scenario's options, its run, its text and its JSON.
+"""Scenarios, runs over all other packages: each module declares a scenario's options, its run, its text and its JSON.
 
-Adding a scenario is adding a module that lists it in ``OFFERED`` (:mod:`coalloc.scenarios.registry`); the command line and the
-documentation's tests find it there.
+To add a scenario, add a module that lists it in ``OFFERED`` (:mod:`coalloc.scenarios.registry`).  The command line and the
+tests of the documentation find it there.
 """
 
 from coalloc.scenarios.creation import Creation, run_creation

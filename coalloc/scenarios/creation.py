@@ -1,8 +1,8 @@
-"""The scenario ``locks``: processes that make and close pipes at once, with every lock profiled: where the time goes.
+"""The scenario ``locks``: processes make and close pipes at the same time, and a profile of all locks shows where time goes.
 
 The mail freebsd-current 2004-January/020187 says that mutex profiling found the cost of pipe creation in setting up mappings.
-The table shows that place.  With one mapping for each buffer, the map's lock is held for nearly all of the time; with arenas,
-another lock is held, for much less.
+The table shows that place.  With one mapping for each buffer, the map's lock is held nearly all of the time.  With arenas,
+another lock is held, for much less time.
 
 Source: that mail, of 31 January 2004; MUTEX_PROFILING(9) and LOCK_PROFILING(9) of FreeBSD; B25, B46.
 """
@@ -34,7 +34,7 @@ _MOST_STEPS: Final = 100_000_000
 
 @attrs.frozen
 class Creation:
-    """What creating and closing took, with one design.
+    """The costs of making and closing pipes with one design.
 
     Args:
         design: The design's name.
@@ -67,12 +67,12 @@ def run_creation(
 
     Args:
         state: The kernel's state.
-        design: What gives pipes their buffers.
+        design: The design that gives pipes their buffers.
         pipes: Pipes for each process, >= 1.
         processes: Processes, >= 1.
         cpus: CPUs, >= 1.
-        style: Which kernel's profile.
-        seed: What the schedule is drawn from.
+        style: The style of the profile.
+        seed: The seed that the schedule is drawn from.
 
     Raises:
         InvalidRequestError: If a number is out of range, or the design does not follow FreeBSD's pipe policy.
@@ -102,7 +102,7 @@ def run_creation(
 
 @attrs.frozen
 class CreationResult(Result):
-    """What creating and closing took, design by design.
+    """The costs of making and closing pipes, design by design.
 
     Args:
         runs: One run for each design.

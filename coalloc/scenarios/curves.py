@@ -25,7 +25,7 @@ class Curve:
         what: ``pipe`` or ``descriptor``.
         name: The name of the design or layout.
         era: The era of the pipe code; empty for descriptors.
-        load: What was done.
+        load: The name of the load.
         work: The work of the first call, the second, and so on.
     """
 
@@ -37,7 +37,7 @@ class Curve:
 
     @property
     def means(self) -> tuple[tuple[int, float], ...]:
-        """Mean work over each of [64, 128), [128, 256), ...; by the first number."""
+        """The mean work over each of [64, 128), [128, 256), ..., with the first number of each."""
         found = []
         first = FIRST_MEAN
         while 2 * first <= len(self.work) + 1:
@@ -47,7 +47,7 @@ class Curve:
 
     @property
     def exponent(self) -> float:
-        """The e of the ``work ~ i ** e`` that fits best."""
+        """The exponent e of the best fit ``work ~ i ** e``."""
         return growth_exponent(self.means)
 
     @property

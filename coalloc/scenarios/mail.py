@@ -42,7 +42,7 @@ _MOST_STEPS: Final = 100_000_000
 
 @attrs.frozen
 class ConsoleEntry:
-    """What stood on the console, and when, in simulated nanoseconds."""
+    """A text on the console, and its time in simulated nanoseconds."""
 
     time: int
     text: str
@@ -54,13 +54,13 @@ class ConsoleEntry:
 
 @attrs.frozen
 class Piper:
-    """What became of a program that called pipe() until it failed."""
+    """The end of a program that called pipe() until it failed."""
 
     pid: int
     pipes: int
     errno: int
     fd_sizes: tuple[int, ...]
-    """Sizes of its table, in descriptors, after each growth."""
+    """The sizes of its descriptor table, in descriptors, after each growth."""
 
     @property
     def error(self) -> str:
@@ -73,16 +73,16 @@ class MailResult:
     """The run's outcome.
 
     Args:
-        console: What was printed, in order.
-        suppressed: How often the line about maxpipekva was due and not printed, since it is printed once a second.
+        console: The lines that were printed, in order.
+        suppressed: How often the line about maxpipekva was due but not printed, since it is printed at most once a second.
         pipers: The programs that made pipes.
-        reversal_at: Sizes between which tables grew when the reversal was reported; None if there was none.
-        peak_kva: Most bytes of pipe buffers at once.
-        peak_pages: Most pages that the pagers had.
-        after: What was left when all had exited: pipekva, bytes mapped, arenas, open files, pages.
+        reversal_at: The old and new size of the table whose growth led to the reversal; None if there was no reversal.
+        peak_kva: The most bytes of pipe buffers at any time.
+        peak_pages: The most pages that the pagers had.
+        after: The state after all programs have exited: pipekva, bytes mapped, arenas, open files, pages.
         time: Simulated nanoseconds.
         steps: Steps of the schedule.
-        found: What else went wrong: a deadlock, a broken invariant.
+        found: Other findings, such as a deadlock or a broken invariant.
     """
 
     console: tuple[ConsoleEntry, ...]
@@ -113,22 +113,22 @@ def run_mail(
     driver: Driver | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> MailResult:
-    """Run it.
+    """Run the programs of the mail.
 
     Args:
         state: The kernel's state.
-        design: What gives pipes their buffers.
+        design: The design that gives pipes their buffers.
         pagers: Programs that touch fresh pages until the others have ended, >= 0.
         pipers: Programs that call pipe() until it fails, and exit, >= 1.
         cpus: CPUs, >= 1.
         rounds: How often each piper is started, >= 1.
         maxpipekva: kern.ipc.maxpipekva in bytes.
         maxfiles: kern.maxfiles.
-        seed: What the schedule is drawn from.
-        costs: What events cost in time.
+        seed: The seed that the schedule is drawn from.
+        costs: The prices of events, in time.
         profile: Records where locks are taken.
-        driver: Chooses who runs; at random if None.  It must let everybody run: pagers do not end by themselves.
-        progress: Is told of the pipes created, now and then.
+        driver: Chooses the threads; None chooses at random.  It must let every thread run, since pagers do not end alone.
+        progress: Called with the number of pipes created, now and then.
 
     Raises:
         InvalidRequestError: If a number is out of range.
@@ -167,7 +167,7 @@ def run_mail(
 
 
 class _Run:
-    """What the programs share."""
+    """The state that the programs of a run share."""
 
     def __init__(self, kernel: Kernel, pipers: int, rounds: int, progress: Callable[[int], None] | None) -> None:
         self.kernel = kernel
@@ -182,7 +182,7 @@ class _Run:
         kernel.witness.on_report = self._note
 
     def pager(self) -> Call[None]:
-        """Touch one page after the other, until the pipers have ended."""
+        """Touch one page after the other until the pipers have ended."""
         process = self.kernel.fork()
         while self.left:
             yield from Xint0x80_syscall(process.touch())
@@ -190,7 +190,7 @@ class _Run:
         yield from Xint0x80_syscall(process.exit1())
 
     def piper(self) -> Call[None]:
-        """Call pipe() until it fails, and exit; as often as there are rounds."""
+        """Call pipe() until it fails and exit, once in each round."""
         for _ in range(self.rounds):
             process = self.kernel.fork()
             self.processes[process.lock] = process
@@ -210,7 +210,7 @@ class _Run:
         self.left -= 1
 
     def _note(self, report: OrderReport) -> None:
-        """Note a report, when it was made, and how the table whose lock was held had just grown."""
+        """Record a report, its time, and the last growth of the table whose lock was held."""
         self.reported.append(ConsoleEntry(self.kernel.clock.now, str(report)))
         process = self.processes.get(report.locks[-2][0])
         if process is not None and process.fds.growths:
@@ -228,10 +228,10 @@ class MailReport(Result):
         result: The outcome.
         state: The kernel's state.
         fix: The name of the fix; empty for the kernel as it was.
-        design: What gave pipes their buffers.
+        design: The design that gave pipes their buffers.
         machine: The numbers of pagers, pipers and CPUs, in words.
-        seed: What the schedule was drawn from.
-        profile: Where locks were taken; None if that was not recorded.
+        seed: The seed that the schedule was drawn from.
+        profile: The profile of locks; None if it was not recorded.
     """
 
     result: MailResult
@@ -300,7 +300,7 @@ class MailReport(Result):
 
     @property
     def failure(self) -> str:
-        """What else went wrong."""
+        """The other findings, in one line."""
         return "; ".join(map(str, self.result.found))
 
 

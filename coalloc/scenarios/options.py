@@ -1,7 +1,7 @@
-"""`Option` and its kinds: what a scenario may be given, as plain data from which a command line can be made.
+"""`Option` and its kinds: the options of a scenario, as plain data from which a command line can be made.
 
-A kind says two things: the type in which a command line takes the option (``given``), and how what was given becomes the value
-that the run gets (``read``).  What cannot be read is refused with the option's name, before anything runs.
+A kind defines the type in which a command line takes the option (``given``), and how the given value is turned into the value
+that the run gets (``read``).  A value that cannot be read is refused with the option's name before anything runs.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ __all__ = [
 
 
 class Kind(Protocol):
-    """What may be given for an option."""
+    """The kind of an option: which values may be given for it."""
 
     given: ClassVar[Any]
-    """The type in which a command line takes it, such as ``int`` or ``str``."""
+    """The type in which a command line takes the option, such as ``int`` or ``str``."""
 
     def read(self, option: str, given: object) -> object:
         """Return the value that the run gets.
 
         Args:
             option: The option's name as users know it, for errors.
-            given: What they gave.
+            given: The value that was given.
 
         Raises:
-            InvalidRequestError: If it is no value of this kind.
+            InvalidRequestError: If it is not a value of this kind.
         """
 
 
@@ -92,7 +92,7 @@ class Float:
 
 @attrs.frozen
 class Text:
-    """Any text; the run knows what to do with it."""
+    """Any text; the run interprets it."""
 
     given: ClassVar[Any] = str
 
@@ -139,7 +139,7 @@ class Choice:
 
     Args:
         names: The names, looked up when a value is read.
-        noun: What they name, such as ``fix``; says "is no fix" in errors.
+        noun: The word for the things named, such as ``fix``; errors say "is no fix".
         optional: Whether the empty text is a value, too.
     """
 
@@ -160,11 +160,11 @@ class Choice:
 
 @attrs.frozen
 class Names:
-    """Any number of some names, without a comma in them; all of them if none is given.
+    """Any number of names without a comma; all names if none is given.
 
     Args:
         names: The names, looked up when a value is read.
-        noun: What they name; says "is no window" in errors.
+        noun: The word for the things named, such as ``window``; errors say "is no window".
     """
 
     names: Iterable[str]
@@ -184,7 +184,7 @@ class EraName:
     given: ClassVar[Any] = str
 
     def read(self, option: str, given: object) -> KernelState:
-        """Return the state; one that is given as such is returned as it is."""
+        """Return the state with this name; a state is returned unchanged."""
         if isinstance(given, KernelState):
             return given
         if given in STATES:
@@ -199,7 +199,7 @@ class EraNames:
     given: ClassVar[Any] = str
 
     def read(self, option: str, given: object) -> tuple[KernelState, ...]:
-        """Return the eras; an era, or some, that are given as such are returned as they are."""
+        """Return the eras with these names; an era, or a list of eras, is returned unchanged."""
         if given == "all":
             return tuple(ERAS.values())
         one = EraName()
@@ -211,14 +211,14 @@ class DesignNames:
     """The names of designs, separated by commas.
 
     Args:
-        freebsd: Whether to refuse designs that have another kernel's pipe policy, since they cannot stand in for FreeBSD's.
+        freebsd: Whether to refuse designs with another kernel's pipe policy, which cannot replace FreeBSD's.
     """
 
     freebsd: bool = False
     given: ClassVar[Any] = str
 
     def read(self, option: str, given: object) -> tuple[Design, ...]:
-        """Return the designs; a design, or some, that are given as such are returned as they are."""
+        """Return the designs with these names; a design, or a list of designs, is returned unchanged."""
         chosen: tuple[Design, ...]
         chosen = find_designs(given, option) if isinstance(given, str) else tuple(_listed(option, given))
         for design in chosen:
@@ -237,7 +237,7 @@ class DesignName:
     given: ClassVar[Any] = str
 
     def read(self, option: str, given: object) -> Design:
-        """Return the design; one that is given as such is returned as it is."""
+        """Return the design with this name; a design is returned unchanged."""
         chosen = DesignNames(freebsd=True).read(option, given)
         if len(chosen) > 1:
             raise InvalidRequestError(option, given, "one design runs at a time")
@@ -246,7 +246,7 @@ class DesignName:
 
 @attrs.frozen
 class PlotFile:
-    """The file to draw the result's curves into, or None; the command line draws them, not the run."""
+    """The file for a picture of the result's curves, or None; the command line draws it, not the run."""
 
     given: ClassVar[Any] = Path | None
 
@@ -261,14 +261,14 @@ class PlotFile:
 
 @attrs.frozen
 class Option:
-    """One thing that a scenario may be given.
+    """One option of a scenario.
 
     Args:
         name: The name of the run's parameter; on a command line ``max_size`` is ``--max-size``.
-        kind: What may be given.
-        default: What is given where nobody gives anything.
-        help: What it means, in a sentence.
-        metavar: For what stands on the command line without a name: how the usage line shows it, such as ``[NAME]...``.
+        kind: The kind of its values.
+        default: The value if none is given.
+        help: Its meaning, in a sentence.
+        metavar: For a positional argument of the command line: how the usage line shows it, such as ``[NAME]...``.
     """
 
     name: str
@@ -286,13 +286,13 @@ class Option:
         """Return the value that the run gets.
 
         Raises:
-            InvalidRequestError: If what was given cannot be read; it names the option.
+            InvalidRequestError: If the given value cannot be read; the error names the option.
         """
         return self.kind.read(self.label, given)
 
 
 def _listed(option: str, given: object) -> Iterable[Any]:
-    """Return the members of a list: of names that are separated by commas, of values, or of one value."""
+    """Return a list's members; the list may be names separated by commas, several values, or one value."""
     if isinstance(given, str):
         return [name.strip() for name in given.split(",")]
     if isinstance(given, KernelState | Design):
@@ -318,7 +318,7 @@ def designs_option(default: str = "per-pipe,coalescing", *, freebsd: bool = Fals
     """Return the option that names the designs to compare.
 
     Args:
-        default: The designs that are compared where nobody names any.
-        freebsd: Whether to refuse designs that have another kernel's pipe policy.
+        default: The designs that are compared if none are named.
+        freebsd: Whether to refuse designs with another kernel's pipe policy.
     """
     return Option("designs", DesignNames(freebsd), default, f"Comma-separated; there are {', '.join(DESIGNS)}.")

@@ -1,4 +1,4 @@
-"""`Progress`: how a running scenario tells how far it is; where nobody watches, it costs nothing."""
+"""`Progress`: the reports of a running scenario on how far it is; without a watcher they cost nothing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Protocol, TypeAlias
 __all__ = ["Advance", "Progress", "Silent"]
 
 Advance: TypeAlias = Callable[[int], None]
-"""Call it with the number done so far."""
+"""A function to call with the number done so far."""
 
 
 class Progress(Protocol):
-    """Shows how far a scenario is."""
+    """Show how far a scenario is."""
 
     def say(self, text: str) -> None:
         """Say what comes next."""
@@ -22,11 +22,11 @@ class Progress(Protocol):
         """Show one task while the context lasts.
 
         Args:
-            text: What is done.
-            total: How many there are to do; None if that is not known.
+            text: The description of the task.
+            total: How many units the task has; None if that is not known.
 
         Returns:
-            A context that yields what to call with the number done so far, or None where nobody watches.
+            A context that yields a function to call with the number done so far, or None if nobody watches.
         """
 
 

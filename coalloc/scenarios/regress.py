@@ -1,10 +1,10 @@
-"""FreeBSD's own pipe tests as scenarios, over any era and design: each passes, or fails for a reason that it states.
+"""FreeBSD's own pipe tests as scenarios, over any era and design; each passes, or fails for a reason that it states.
 
-A test is what a process does, as a generator over :class:`~coalloc.kernel.process.Process`; it raises
-:class:`PipeTestFailure` where the kernel does not do what the test asks for.  After each test the process exits, and nothing
-may be left: no descriptor, no buffer, no pair, no broken invariant.
+A test is a generator that makes the calls of a :class:`~coalloc.kernel.process.Process`.  It raises :class:`PipeTestFailure` if
+the kernel does not behave as the test demands.  After each test the process exits, and nothing may be left: no descriptor, no
+buffer, no pair, no broken invariant.
 
-Tests that never sleep ask the pipe itself, without locks and threads, since they call it many thousand times.
+Tests that never sleep call the pipe directly, without locks and threads, since they make many thousand calls.
 
 Source: tools/regression/pipe of FreeBSD in early 2006, and tests/sys/kern/pipe of later years.
 """
@@ -44,7 +44,7 @@ _MOST_STEPS: Final = 10_000_000
 
 
 class PipeTestFailure(CoallocError):  # noqa: N818 (a verdict on the kernel)
-    """Report that the kernel did not do what a test asks for."""
+    """Report that the kernel did not behave as a test demands."""
 
 
 @attrs.frozen
@@ -53,11 +53,11 @@ class PipeTest:
 
     Args:
         name: Its key in ``TESTS``.
-        title: What it asks for.
-        body: What its process does; the second argument is how often, where it does something often.
-        times: How often it does that as FreeBSD has it; 0 where nothing is repeated.
-        maxfilesperproc: Descriptors that its process may have.
-        fails_in: Eras that are known to fail it, and why.
+        title: The behaviour that it demands.
+        body: Makes the calls of its process; the second argument is the number of repetitions.
+        times: The number of repetitions in FreeBSD; 0 if nothing is repeated.
+        maxfilesperproc: The most descriptors of its process.
+        fails_in: The eras that are known to fail it, each with the reason.
     """
 
     name: str
@@ -70,7 +70,7 @@ class PipeTest:
 
 @attrs.frozen
 class PipeTestResult:
-    """What came of a test: ``reason`` is empty if it passed, ``known`` if its era is not known to fail."""
+    """The result of a test; ``reason`` is empty if it passed, ``known`` is empty if its era is not known to fail it."""
 
     test: str
     era: str
@@ -80,12 +80,12 @@ class PipeTestResult:
 
     @property
     def passed(self) -> bool:
-        """Whether it passed."""
+        """Whether the test passed."""
         return not self.reason
 
     @property
     def expected(self) -> bool:
-        """Whether it did what is known of its era."""
+        """Whether the result is the one that is known of the era."""
         return self.passed is not bool(self.known)
 
 
@@ -97,13 +97,13 @@ def run_test(
     times: int | None = None,
     maxpipekva: int = 16 * MiB,
 ) -> PipeTestResult:
-    """Run a test, let its process exit, and look for what it has left.
+    """Run a test, let its process exit, and check that nothing is left.
 
     Args:
-        test: Which; one of :data:`TESTS`, for instance.
+        test: The test, for instance one of :data:`TESTS`.
         state: The kernel's state.
-        design: What gives pipes their buffers.
-        times: How often it does what it does often, >= 1; as FreeBSD has it if None.
+        design: The design that gives pipes their buffers.
+        times: The number of repetitions, >= 1; None takes FreeBSD's.
         maxpipekva: kern.ipc.maxpipekva in bytes.
 
     Raises:
@@ -132,7 +132,7 @@ def run_test(
 
 
 def _left_behind(kernel: Kernel) -> list[str]:
-    """Say what is left after everybody has exited."""
+    """Return descriptions of what is left after all processes have exited."""
     left = {
         "bytes of pipe buffers": kernel.pipes.budget.kva_used,
         "open files": kernel.files.openfiles,
@@ -151,7 +151,7 @@ def _require(holds: bool, words: str) -> None:
 
 
 def _pattern(n: int, start: int = 0) -> bytes:
-    """Return bytes that differ from their neighbours; a shift by less than 251 is seen."""
+    """Return bytes in which every shift by less than 251 can be seen."""
     return bytes((start + number) % 251 for number in range(n))
 
 
@@ -329,7 +329,7 @@ TESTS: Final[Mapping[str, PipeTest]] = {
 
 @attrs.frozen
 class PipeTestReport(Result):
-    """What came of one test, over some eras and designs.
+    """The results of one test over eras and designs.
 
     Args:
         test: The test.
@@ -340,7 +340,7 @@ class PipeTestReport(Result):
     results: tuple[PipeTestResult, ...]
 
     def parts(self) -> Iterator[str | Table]:
-        """Yield a table of passes and failures, and what is known of the eras that fail."""
+        """Yield a table of passes and failures, and the reasons of eras that are known to fail."""
         yield f"{self.test.name}: {self.test.title}\n"
         yield Table(
             (
@@ -360,7 +360,7 @@ class PipeTestReport(Result):
 
     @property
     def failure(self) -> str:
-        """Which eras and designs did not do what is known of them."""
+        """The eras and designs whose result is not the one that is known."""
         odd = [f"{r.era} {r.design}" for r in self.results if not r.expected]
         return f"not as is known of the era: {', '.join(odd)}" if odd else ""
 

@@ -1,6 +1,6 @@
-"""`Result`: what a scenario hands back: text with tables, JSON, whether it failed; it prints nothing itself.
+"""`Result`: the outcome of a scenario as text with tables and as JSON, and whether it failed; it prints nothing itself.
 
-A :class:`Table` is data: a command line lays it out for its terminal, and ``str()`` lays it out in plain text.
+A :class:`Table` is data.  A command line lays it out for its terminal, and ``str()`` lays it out in plain text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Column:
     """A column of a table.
 
     Args:
-        name: What its head says; may be empty.
+        name: The text of its head; may be empty.
         right: Whether its cells are aligned to the right, as numbers are.
         no_wrap: Whether its cells stay on one line where the table is wider than the terminal.
     """
@@ -64,11 +64,11 @@ class Result(abc.ABC):
 
     @abc.abstractmethod
     def parts(self) -> Iterable[str | Table]:
-        """Yield what people read: lines, which may have line ends within, and tables."""
+        """Yield the parts for people: text, which may have several lines, and tables."""
 
     @abc.abstractmethod
     def as_json(self) -> object:
-        """Return what programs read: a value that :mod:`json` can write."""
+        """Return the data for programs: a value that :mod:`json` can write."""
 
     def text(self) -> str:
         """Return :meth:`parts` as plain text."""

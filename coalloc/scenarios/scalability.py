@@ -1,4 +1,4 @@
-"""The scenario ``scalability``: what the i-th pipe and the i-th descriptor cost, in counted work.
+"""The scenario ``scalability``: the cost of the i-th pipe and of the i-th descriptor, in counted work.
 
 The scalability benchmark of October 2003 measured the latency of the i-th call against i, and asked for a flat line.  Here work
 is counted, so a curve is exact and has no noise.  The work of a *pipe* is what the kernel map and the space do while the pipe
@@ -63,12 +63,12 @@ def pipe_curves(
 
     Args:
         count: Pipes, >= 256.
-        eras: Whose policy holds.
-        designs: What gives pipes their buffers; a design of another kernel has that kernel's policy, once.
-        progress: Is told of each curve before it is made.
+        eras: The eras whose policies hold.
+        designs: The designs that give pipes their buffers; another kernel's design runs once, under that kernel's policy.
+        progress: Called with the name of each curve before it is made.
 
     Raises:
-        InvalidRequestError: If ``count`` is out of range, or a design is not one of address space (Linux).
+        InvalidRequestError: If ``count`` is out of range, or a design does not allocate address space (Linux).
     """
     _require_count(count)
     for design in designs:
@@ -97,7 +97,7 @@ def _between_holes(design: Design, era: KernelState, count: int) -> Iterator[int
     for _ in range(count):
         bench.space.alloc(PIPE_SIZE)
         small.append(bench.space.alloc(SMALL_PIPE_SIZE))
-    for base in reversed(small):  # the i-th search begins at the lowest hole, below which there are only buffers
+    for base in reversed(small):  # the i-th search begins at the lowest hole, and only buffers lie below it
         bench.space.free(base)
         before = _work(bench)
         pair = pipes.pipe()
@@ -107,7 +107,7 @@ def _between_holes(design: Design, era: KernelState, count: int) -> Iterator[int
 
 
 def _bench(design: Design, era: KernelState, size: int) -> Bench:
-    """Build map and space with room to spare; sizes of buffers must not change for want of it."""
+    """Build map and space with room to spare, so that lack of room does not change the sizes of buffers."""
     return design.build(era, 8 * max(size, 64 * KiB))
 
 
@@ -124,7 +124,7 @@ def descriptor_curves(count: int, *, layouts: Iterable[FdLayout] = tuple(LAYOUTS
 
     Args:
         count: Descriptors, >= 256.
-        layouts: How they are kept.
+        layouts: The layouts of the descriptor tables.
 
     Raises:
         InvalidRequestError: If ``count`` is out of range.
@@ -217,7 +217,7 @@ class Curves(Result):
 def _run(
     progress: Progress, *, count: int, era: tuple[KernelState, ...], designs: tuple[Design, ...], plot: Path | None
 ) -> Curves:
-    del plot  # whoever called draws the result's curves
+    del plot  # the caller draws the result's curves
     curves: list[Curve] = []
     loads = 2 * sum(len(era) if design.state is None else 1 for design in designs)
     with progress.task("curves", loads) as advance:

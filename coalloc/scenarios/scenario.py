@@ -1,4 +1,4 @@
-"""`Scenario`: a run over everything below, declared as data: its name, its options, and what runs it."""
+"""`Scenario`: a run over all other packages, declared as data: its name, its options, and the function that runs it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Scenario:
     """One scenario.
 
     Args:
-        name: Its name, which is also its command's.
-        help: What it shows; the first paragraph is what lists show.
+        name: Its name, which is also that of its command.
+        help: Its description; lists show the first paragraph.
         run: Runs it.  It is called with a :class:`~coalloc.scenarios.progress.Progress` and with one keyword argument for each
             option, and returns a :class:`~coalloc.scenarios.result.Result`.
-        options: What it may be given, in the order in which help shows it.
-        rank: Where it stands in lists: lower ranks first, equal ranks in the order in which they were found.
+        options: Its options, in the order in which help shows them.
+        rank: Its place in lists: lower ranks come first, and equal ranks in the order in which they were found.
 
     >>> from coalloc.scenarios.registry import SCENARIOS
     >>> print(SCENARIOS["fstat"].call(era="current", designs="vmem").text())
@@ -46,10 +46,10 @@ class Scenario:
         """Return the value of each option, by its name.
 
         Args:
-            given: What was given, by the options' names; the default holds for what was not.
+            given: The given values by option name; an option without one gets its default.
 
         Raises:
-            InvalidRequestError: For a name that is no option's, or something that cannot be read.
+            InvalidRequestError: For an unknown option, or a value that cannot be read.
         """
         names = [option.name for option in self.options]
         for name in given:
@@ -61,7 +61,7 @@ class Scenario:
         """Run the scenario without a command line.
 
         Args:
-            given: What the options are given, as on a command line or as values of their kinds.
+            given: The options, as on a command line or as values of their kinds.
 
         Raises:
             InvalidRequestError: As :meth:`read`, and as the run does.
@@ -69,11 +69,11 @@ class Scenario:
         return self.start(self.read(given))
 
     def start(self, values: Mapping[str, Any], progress: Progress | None = None) -> Result:
-        """Run the scenario with values that were read.
+        """Run the scenario with values that :meth:`read` returned.
 
         Args:
-            values: What :meth:`read` returned.
-            progress: Shows how far it is; nothing is shown if None.
+            values: The value of each option.
+            progress: Shows how far the run is; None shows nothing.
 
         Raises:
             InvalidRequestError: If a value is out of its range.

@@ -1,11 +1,11 @@
-"""The scenario ``teardown``: a mass close: very many pipes are made, written to once, and closed, and the map counts.
+"""The scenario ``teardown``: make very many pipes, write to each once, close them all, and count the work of the map.
 
 DragonFly's developers found in August 2017 that closing 900,000 pipes took up to an hour.  Each buffer is unmapped on its own,
 and each unmapping of a touched buffer interrupts every other CPU.  A cache of mappings helps with pipes that come and go, but
-not here: it keeps a few, and tears down the rest.  Arenas are given back whole.
+not here: it keeps a few, and tears down the rest.  Arenas are released whole.
 
 The map sees only buffers.  There is room for all, so one sample pipe tells every pipe's buffer sizes.  The buffers are then
-asked for directly: the same calls in the same order, in two thirds of the time.
+allocated directly.  These are the same calls in the same order, in two thirds of the time.
 
 Source: the DragonFly commits of 2017-August/763894; B30, B50.
 """
@@ -34,24 +34,24 @@ from coalloc.vm.kernelmap import MapCounters
 __all__ = ["OFFERED", "TEARDOWN_DESIGNS", "Teardown", "TeardownResult", "run_teardown"]
 
 TEARDOWN_DESIGNS: Final = "per-pipe,dragonfly,coalescing"
-"""The designs that are put side by side unless others are named."""
+"""The designs that are compared unless others are named."""
 _TELL: Final = 4096
 _MANY: Final = 50_000
-"""From this many pipes on, designs run in processes of their own."""
+"""The number of pipes from which on designs run in processes of their own."""
 
 
 @attrs.frozen
 class Teardown:
-    """What a mass close took, by design.
+    """The costs of a mass close with one design.
 
     Args:
-        design: Its name.
-        era: Whose pipe policy held.
-        pipes: How many were closed.
-        made: What the map counted until all were there and written to.
-        closed: What it counted from then until all were closed.
+        design: The design's name.
+        era: The era or kernel whose pipe policy held.
+        pipes: How many pipes were closed.
+        made: The counts of the map until all pipes were made and written to.
+        closed: The counts of the map from then until all pipes were closed.
         kept: Bytes that stay mapped.
-        estimate_ns: What the close costs, estimated from counts and prices.
+        estimate_ns: The cost of the close, estimated from counts and prices.
     """
 
     design: str
@@ -75,12 +75,12 @@ def run_teardown(
     """Make so many pipes, write a byte to each, and close them all, in the order in which they were made.
 
     Args:
-        pipes: How many, >= 1.
-        design: What gives them their buffers; there is always room for all.
-        era: Whose pipe policy holds, unless the design has its own.
+        pipes: The number of pipes, >= 1.
+        design: The design that gives pipes their buffers; there is always room for all.
+        era: The era whose pipe policy holds, unless the design has its own.
         cpus: CPUs, >= 1.
         costs: Prices of the estimate.
-        progress: Is told of the pipes closed so far, now and then.
+        progress: Called with the number of pipes closed so far, now and then.
 
     Raises:
         InvalidRequestError: If a number is out of range, or the design does not follow this pipe policy (Linux).
@@ -91,7 +91,7 @@ def run_teardown(
     for name, value in (("pipes", pipes), ("cpus", cpus)):
         if type(value) is not int or value < 1:
             raise InvalidRequestError(name, value, "must be an int >= 1")
-    limit = 8 * PIPE_SIZE * pipes  # so that none is made small for want of room
+    limit = 8 * PIPE_SIZE * pipes  # so much that no buffer is made small for lack of room
     policy, sizes = _one_pipe(design, era)
     bench = design.build(era, limit, cpus=cpus)
     space = bench.space
@@ -115,7 +115,7 @@ def run_teardown(
 
 
 def _one_pipe(design: Design, era: KernelState) -> tuple[str, list[int]]:
-    """Return the name of the policy that holds, and the sizes of a new pipe's buffers, the one that is written to first."""
+    """Return the name of the policy that holds, and the sizes of a new pipe's buffers, first of the one written to."""
     limit = 8 * PIPE_SIZE
     system = design.pipes(era, design.build(era, limit).space, limit)
     if not isinstance(system, PipeSystem):
@@ -128,7 +128,7 @@ def _one_pipe(design: Design, era: KernelState) -> tuple[str, list[int]]:
 
 @attrs.frozen
 class TeardownResult(Result):
-    """What a mass close took, design by design.
+    """The costs of a mass close, design by design.
 
     Args:
         runs: One outcome for each design.
@@ -176,7 +176,7 @@ def _figures(run: Teardown) -> dict[str, int | float]:
 
 
 def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Design, ...], cpus: int) -> TeardownResult:
-    """Run each design; where that takes long, two at a time, in processes of their own, which find them by their names."""
+    """Run each design; if there are many pipes, run two designs at a time in processes that find them by their names."""
     runs: list[Teardown] = []
     named = STATES.get(era.name) is era and all(DESIGNS.get(design.name) is design for design in designs)
     if pipes < _MANY or not named:
@@ -184,7 +184,7 @@ def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Des
             with progress.task(f"closing, {design.name}", pipes) as advance:
                 runs.append(run_teardown(pipes, design, era=era, cpus=cpus, progress=advance))
         return TeardownResult(tuple(runs), designs, pipes, cpus)
-    import multiprocessing  # here, since both are slow to import and only very many pipes need them
+    import multiprocessing  # imported here because both are slow and only very many pipes need them
     from concurrent.futures import ProcessPoolExecutor
 
     context = multiprocessing.get_context("fork")  # so that they know what this program has registered
@@ -202,7 +202,7 @@ def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Des
 
 
 def _job(design: str, pipes: int, era: str, cpus: int) -> Teardown:
-    """Run one design in a process of its own, which keeps all that it makes: the collector would look in vain."""
+    """Run one design in a process of its own, without the garbage collector, which would find nothing to free."""
     return run_teardown(pipes, DESIGNS[design], era=STATES[era], cpus=cpus)
 
 

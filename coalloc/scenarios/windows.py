@@ -1,8 +1,8 @@
 """The scenario ``windows``: windows that real kernels had between two steps, each in a wrong and a right version.
 
-A *window* is small enough for every schedule of a few preemptions to be run.  The wrong version has a bug that a kernel had
-(the mutant's number is that of the conformance kit's list); some schedule shows it, and the schedule's text replays it.  The
-right version has none, and the explorer says that it has looked at all schedules within the bound.
+A *window* is so small that every schedule of a few preemptions can be run.  The wrong version has a bug that a kernel had; its
+mutant number is that of the conformance kit.  Some schedule shows the bug, and the text of the schedule replays it.  The right
+version has no finding, and the explorer reports that it has run all schedules within the bound.
 
 >>> result = look(WINDOWS["charge"])
 >>> str(result.run.findings[0]), str(result.run.schedule)
@@ -45,14 +45,14 @@ __all__ = ["DRIVERS", "OFFERED", "WINDOWS", "Replayed", "Searches", "Window", "l
 
 @attrs.frozen
 class Window:
-    """A window, and what comes of it.
+    """A window, and the finding that its wrong version leads to.
 
     Args:
         name: Its key in ``WINDOWS``.
-        title: What the wrong version does.
-        mutant: The number of the bug in the conformance kit's list, such as M32; empty if it is not in it.
+        title: A description of what the wrong version does.
+        mutant: The number of the bug in the conformance kit's list, such as M32; empty if the list does not have it.
         finds: The kind of finding that the wrong version leads to; None if there is no wrong version.
-        make: Makes a machine with its threads; of the right version, if its argument is true.
+        make: Makes a machine with its threads, of the right version if its argument is true.
     """
 
     name: str
@@ -71,15 +71,15 @@ def look(
     most: int = 10_000,
     seed: int = 0,
 ) -> SearchResult:
-    """Look for a schedule that shows a window, and make it short.
+    """Look for a schedule that shows a window, and shorten it.
 
     Args:
-        window: Which.
-        right: Whether to look at the right version.
-        driver: One of :data:`DRIVERS`.
-        preemptions: For the exhaustive one, at most so many in a schedule; for PCT, so many changes of priority; >= 0.
-        most: At most so many schedules, >= 1.
-        seed: What the others draw from.
+        window: The window.
+        right: Whether to search the right version.
+        driver: The name of a driver, one of :data:`DRIVERS`.
+        preemptions: The most preemptions of the exhaustive driver, or the changes of priority of PCT, >= 0.
+        most: The most schedules, >= 1.
+        seed: The seed of the other drivers.
 
     Raises:
         InvalidRequestError: For an unknown driver, or a number out of range.
@@ -103,7 +103,7 @@ def look(
 
 DRIVERS: Final = ("exhaustive", "random", "pct")
 _LENGTH: Final = 24
-"""Steps that a window has, about."""
+"""The approximate number of steps of a window."""
 
 
 # --- M32: the limit is checked and charged in two steps ------------------------------------------------------
@@ -116,7 +116,7 @@ def _charge(right: bool) -> Machine:
         yield Acquire(lock)
         fits = budget.leaves_room(PIPE_SIZE)
         if not right:
-            yield Unlock(lock)  # the buffer is mapped meanwhile
+            yield Unlock(lock)  # the lock is free while the buffer is mapped
             yield Acquire(lock)
         if fits:
             budget.add(PIPE_SIZE)
@@ -133,7 +133,7 @@ def _charge(right: bool) -> Machine:
 
 
 class _Arenas:
-    """Arenas of two buffers each, the lowest free buffer first; the lock is given back while one is mapped."""
+    """Arenas of two buffers each, the lowest free buffer first; the lock is released while an arena is mapped."""
 
     def __init__(self, right: bool) -> None:
         self._right = right
@@ -179,7 +179,7 @@ def _two_pages() -> tuple[CoalescingSpace, Lock, list[int]]:
 
 
 def _alloc(space: CoalescingSpace, lock: Lock, n_pages: int, *, gap: bool = False) -> Body:
-    """Allocate, and sleep until that can be done; give it back at once."""
+    """Allocate, sleeping until that succeeds, and free the buffer at once."""
     yield Acquire(lock)
     while True:
         try:
@@ -187,7 +187,7 @@ def _alloc(space: CoalescingSpace, lock: Lock, n_pages: int, *, gap: bool = Fals
             break
         except ExhaustionError:
             if gap:
-                yield Unlock(lock)  # and whatever is freed here wakes nobody
+                yield Unlock(lock)  # a free in this gap wakes nobody
                 yield SleepOn("space")
                 yield Acquire(lock)
             else:
@@ -198,7 +198,7 @@ def _alloc(space: CoalescingSpace, lock: Lock, n_pages: int, *, gap: bool = Fals
 
 
 def _free(space: CoalescingSpace, lock: Lock, base: int, *, least: int = 0, one: bool = False) -> Body:
-    """Free a buffer and wake sleepers: none, if it is smaller than ``least``; only one of them, if told so."""
+    """Free a buffer and wake all sleepers, or only one of them if ``one``; wake none if it is smaller than ``least``."""
     yield Acquire(lock)
     size = space.size_of(base)
     space.free(base)
@@ -209,7 +209,7 @@ def _free(space: CoalescingSpace, lock: Lock, base: int, *, least: int = 0, one:
 
 def _exact(right: bool) -> Machine:
     space, lock, bases = _two_pages()
-    least = 0 if right else 2 * PAGE_SIZE  # what the sleeper waits for
+    least = 0 if right else 2 * PAGE_SIZE  # the size that the sleeper waits for
     frees = {f"free {number}": _free(space, lock, base, least=least) for number, base in enumerate(bases)}
     return _machine(space.violations, **frees, sleeper=_alloc(space, lock, 2))
 
@@ -224,7 +224,7 @@ def _wake_one(right: bool) -> Machine:
     space, lock, bases = _two_pages()
 
     def small() -> Body:
-        """Wait for one page; only then give the other one back, too."""
+        """Wait for one page, and only then free the other one, too."""
         yield from _alloc(space, lock, 1)
         yield from _free(space, lock, bases[1])
 
@@ -325,10 +325,10 @@ WINDOWS: Final[Mapping[str, Window]] = {
 
 @attrs.frozen
 class Searches(Result):
-    """What looking for schedules came to.
+    """The results of the searches for schedules.
 
     Args:
-        rows: For each window, and for its wrong and its right version: whether it is the right one, and what was found.
+        rows: For each version of each window: the window, whether the version is the right one, and the search's result.
     """
 
     rows: tuple[tuple[Window, bool, SearchResult], ...]
@@ -385,7 +385,7 @@ class Searches(Result):
 
 @attrs.frozen
 class Replayed(Result):
-    """What one schedule of one window leads to; it fails if there is a finding, and its text says which.
+    """The replay of one schedule of one window; it fails if there is a finding, which its text states.
 
     Args:
         window: The window's name.
@@ -398,7 +398,7 @@ class Replayed(Result):
     run: Run
 
     def parts(self) -> Iterator[str]:
-        """Yield the finding, or that there is none."""
+        """Yield the finding, or a line that says that there is none."""
         yield "\n".join(map(str, self.run.findings)) or f"nothing is found in {self.run.steps} steps"
 
     def as_json(self) -> object:

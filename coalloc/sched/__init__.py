@@ -1,5 +1,5 @@
-"""Threads on CPUs: locks, lock order and lock profiles, schedules and those who choose them, simulated time; knows no pipe.
+"""Threads on CPUs: locks, lock order, lock profiles, schedules, drivers and simulated time; independent of pipes.
 
-Names are imported from the modules: pipes need only the clock, and should not have to load the rest.  What a program with
-threads needs can also be imported from :mod:`coalloc.kernel`.
+Import names from the modules of this package, so that pipes, which need only the clock, do not load the rest.
+:mod:`coalloc.kernel` also offers the names that a program with threads needs.
 """

@@ -1,4 +1,4 @@
-"""`SimClock`: simulated time, in nanoseconds, that only moves forward and only when told to."""
+"""`SimClock`: simulated time in nanoseconds, which moves only forward and only on demand."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`explore` and `search`: look for a schedule with a finding, and make it short; a schedule that is returned shows its finding.
+"""`explore` and `search`: look for a schedule with a finding and shorten it; the schedule that is returned shows the finding.
 
-:func:`explore` runs every schedule of at most so many preemptions, fewest first; :func:`search` runs once with each driver
-that it is given.  Shortening leaves switches out of a schedule while the same kind of finding remains.
+:func:`explore` runs every schedule of at most so many preemptions, fewest first.  :func:`search` runs once with each of the
+given drivers.  Shortening leaves switches out of a schedule while the same kind of finding remains.
 
 Source: Musuvathi and Qadeer, Iterative Context Bounding for Systematic Testing of Multithreaded Programs, PLDI 2007.
 """
@@ -22,7 +22,7 @@ from coalloc.sched.schedule import Driver, Schedule
 __all__ = ["MakeMachine", "SearchResult", "explore", "search"]
 
 MakeMachine: TypeAlias = Callable[[], Machine]
-"""Makes a machine with its threads; it is called anew for each run."""
+"""A function that makes a machine with its threads; it is called again for each run."""
 
 
 @attrs.frozen
@@ -30,7 +30,7 @@ class SearchResult:
     """The result of running many schedules.
 
     Args:
-        schedules: How many schedules were run, those of the shortening not counted.
+        schedules: How many schedules were run, without those of the shortening.
         complete: Whether these were all schedules within the bound, and none has a finding.
         run: The first run with a finding, its schedule shortened; None if no run has one.
     """
@@ -90,7 +90,7 @@ def search(make: MakeMachine, drivers: Iterable[Driver]) -> SearchResult:
 
     Args:
         make: Makes the machine.
-        drivers: Who chooses in the first run, the second, and so on.
+        drivers: The drivers of the first run, the second, and so on.
     """
     schedules = 0
     for driver in drivers:

@@ -1,12 +1,13 @@
 """`LockProfile`: the tables of MUTEX_PROFILING and LOCK_PROFILING: where locks are taken, and how long they are held.
 
-A record belongs to a place in the source: the file and line of the acquisition.  Callers give times in simulated nanoseconds;
-they are kept so, and shown in microseconds by integer division, as in the kernel.  A lock that its holder takes again is not
-timed.  When the table is full, acquisitions at new places are only counted as rejected.
+A record belongs to a place in the source: the file and line of the acquisition.  Times are kept in simulated nanoseconds, and
+shown in microseconds by integer division, as in the kernel.  A recursive acquisition is not timed.  When the table is full,
+acquisitions at new places are only counted as rejected.
 
-The styles differ by data (:class:`ProfileStyle`): columns, widths, and what counts as contention.  MUTEX_PROFILING knows sleep
-mutexes only, and counts for each place both how often it found the lock taken (cnt_lock) and how often others did while it was
-held from here (cnt_hold); LOCK_PROFILING knows all locks, times the waiting, too, and leaves cnt_hold at 0.
+The styles differ by data (:class:`ProfileStyle`): columns, widths, and what counts as contention.  MUTEX_PROFILING records
+sleep mutexes only.  For each place it counts how often the lock was already taken there (cnt_lock), and how often others found
+the lock taken while it was held from there (cnt_hold).  LOCK_PROFILING records all locks, also times the waiting, and leaves
+cnt_hold at 0.
 
 Source: MUTEX_PROFILING(9) and FreeBSD kern/kern_mutex.c of early 2006; LOCK_PROFILING(9) and kern/subr_lock.c of FreeBSD
 10; B46.
@@ -35,8 +36,8 @@ class ProfileStyle:
     Args:
         name: The kernel option.
         sysctl: Prefix of its variables.
-        columns: The columns' names, the last of which is not padded.
-        widths: Their widths.
+        columns: The names of the columns; the last one is not padded.
+        widths: The widths of the columns.
         mutexes_only: Whether only sleep mutexes are recorded.
         counts_holders: Whether cnt_hold is counted.
     """
@@ -69,7 +70,7 @@ LOCK_PROFILING: Final = ProfileStyle(
 
 @attrs.define
 class _Record:
-    """What happened at one place, in nanoseconds."""
+    """The record of one place, with times in nanoseconds."""
 
     lock: Lock
     file: str
@@ -85,7 +86,7 @@ class _Record:
 
 @attrs.frozen
 class ProfileRow:
-    """A row of the table; times in whole microseconds."""
+    """A row of the table, with times in whole microseconds."""
 
     max: int
     wait_max: int
@@ -103,7 +104,7 @@ class LockProfile:
     """Record where locks are taken.
 
     Args:
-        style: Which kernel's table; :data:`MUTEX_PROFILING` or :data:`LOCK_PROFILING`.
+        style: The style of the table, :data:`MUTEX_PROFILING` or :data:`LOCK_PROFILING`.
 
     >>> from coalloc.sched.locks import Lock
     >>> profile, lock = LockProfile(), Lock("pipe mutex")
@@ -131,7 +132,7 @@ class LockProfile:
     # --- what threads do -----------------------------------------------------------------------------
 
     def contested(self, lock: Lock, file: str, line: int) -> None:
-        """Note that a lock was found taken; call it once for an acquisition, when the wait begins."""
+        """Record that a lock was found taken; call this once for an acquisition, when the wait begins."""
         if not self._counts(lock):
             return
         record = self._record(lock, file, line)
@@ -142,15 +143,15 @@ class LockProfile:
                 holder.cnt_hold += 1
 
     def acquired(self, lock: Lock, file: str, line: int, *, now: int, waited: int = 0, thread: Hashable = None) -> None:
-        """Note that a lock was had.
+        """Record that a lock was acquired.
 
         Args:
-            lock: Which.
-            file: Where, as compilers name it.
-            line: Line there.
+            lock: The lock.
+            file: The source file of the acquisition, as compilers name it.
+            line: The line in that file.
             now: Simulated time, in nanoseconds.
-            waited: How long it took, in nanoseconds.
-            thread: Who has it.
+            waited: How long the thread waited, in nanoseconds.
+            thread: The thread that acquired the lock.
         """
         if not self._counts(lock):
             return
@@ -168,14 +169,14 @@ class LockProfile:
             mine[thread] = found, now, 0
 
     def released(self, lock: Lock, *, now: int, thread: Hashable = None) -> None:
-        """Note that a lock was given back.
+        """Record that a lock was released.
 
         Raises:
-            PanicError: If that was before it was had.
+            PanicError: If the release comes before the acquisition.
         """
         mine = self._since.get(lock, {})
         if thread not in mine:
-            return  # it was not recorded
+            return  # the acquisition was not recorded
         record, since, depth = mine[thread]
         if now < since:
             raise PanicError(f"{lock.name} is released at {now} and was acquired at {since}")
@@ -216,7 +217,7 @@ class LockProfile:
         """Return the table.
 
         Args:
-            sort: A column; the largest first (names in order).  None keeps the order of the kernel's table.
+            sort: The column to sort by, largest first (names in order).  None keeps the order of the kernel's table.
 
         Raises:
             InvalidRequestError: For an unknown column.

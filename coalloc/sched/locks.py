@@ -1,4 +1,4 @@
-"""`Lock`: the name and the kind of a lock, as data; who holds it is known to the machine alone."""
+"""`Lock`: the name and the kind of a lock, as data; only the machine knows its holder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Machine`: threads on CPUs that are switched where a schedule says, and nowhere else; the same schedule gives the same run.
+"""`Machine`: threads on CPUs, switched only where a schedule says; the same schedule gives the same run.
 
 A *step* runs one thread up to its next yield and does what that operation says (:mod:`coalloc.sched.ops`).  Before each step a
 :class:`~coalloc.sched.schedule.Driver` chooses among the threads that can run.  The stack of a thread's generators is the call
@@ -141,7 +141,7 @@ class Machine:
         """Run all threads until they have ended or there is a finding.
 
         Args:
-            driver: Who chooses; a schedule chooses as it says, and None takes the default choices.
+            driver: The driver or schedule that chooses the threads; None takes the default choices.
             max_steps: The most steps that a run may take; one that needs more "does not end".
             record: Whether to keep the choices; if not, the run has no decisions and its schedule is empty.
         """
@@ -200,7 +200,7 @@ class Machine:
         return None
 
     def _put_on_cpu(self, thread: _Thread) -> None:
-        """Let a thread begin on its CPU if that is free by then, or on the one that is free first."""
+        """Let a thread begin on its CPU if that CPU is free by then, or on the CPU that is free first."""
         first = min(range(len(self._cpu_times)), key=self._cpu_times.__getitem__)
         if thread.cpu is None or self._cpu_times[thread.cpu] > max(thread.time, self._cpu_times[first]):
             thread.cpu = first
@@ -271,7 +271,7 @@ class Machine:
         elif owned.owner is not None:
             return False
         elif isinstance(op, Acquire) and owned.free_at > thread.time:
-            self._pass_time(thread, owned.free_at)  # another CPU had it until then
+            self._pass_time(thread, owned.free_at)  # another CPU held the lock until then
         owned.owner = thread
         owned.depth += 1
         if self.witness is not None:
@@ -320,7 +320,7 @@ class Machine:
                 other.waits_for = other.pending[-1].lock
 
     def _stuck(self) -> Finding | None:
-        """Say why nobody can run; None where everybody has ended."""
+        """Return the finding that says why no thread can run, or None if all threads have ended."""
         waiting = [thread for thread in self._threads if thread.waits_for is not None and not thread.asleep]
         if waiting:
             said = []

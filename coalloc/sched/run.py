@@ -24,7 +24,7 @@ class FindingKind(enum.Enum):
     """A thread sleeps, and no thread is left that could wake it."""
     BROKEN_INVARIANT = "broken invariant"
     LIMIT_EXCEEDED = "limit exceeded"
-    """A broken invariant about a limit (I9, P1)."""
+    """A broken invariant about a limit (I9, PI1)."""
     REVERSAL = "reversal"
     """A lock-order report, where the machine counts them."""
     RAISED = "raised"
@@ -54,7 +54,7 @@ class Decision:
 
     Args:
         runnable: The threads that could run.
-        chosen: The one that did.
+        chosen: The thread that ran.
         default: The default choice.
         preempts: Whether another choice than the default takes the CPU from a thread that could go on.
     """

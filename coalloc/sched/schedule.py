@@ -1,9 +1,9 @@
 """`Schedule` and `Driver`: who runs at which step; a schedule replays the run that it was read from.
 
-Before each step somebody chooses among the threads that can run: the driver.  The *default* choice is to go on with the thread
-that ran last, and, when it cannot run, to take the next one in turn.  A schedule is the list of the other choices, as text:
-``5>1 9>0`` runs thread 1 at step 5 and thread 0 at step 9.  An impossible choice falls back to the default, so any list is a
-schedule, and leaving choices out shortens one.
+Before each step the driver chooses among the threads that can run.  The *default* choice is the thread that ran last or, if it
+cannot run, the next one in turn.  A schedule is the list of the other choices, as text: ``5>1 9>0`` runs thread 1 at step 5 and
+thread 0 at step 9.  An impossible choice falls back to the default, so any list is a schedule, and leaving choices out shortens
+one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from coalloc.errors import InvalidRequestError
 __all__ = ["Driver", "FollowDriver", "Schedule"]
 
 _LONGEST: Final = 24
-"""Characters of a word of a schedule, at most."""
+"""The most characters of a word of a schedule."""
 
 
 @attrs.frozen
@@ -57,7 +57,7 @@ class Schedule:
 
 
 class Driver(Protocol):
-    """Chooses who runs."""
+    """Choose the thread that makes each step."""
 
     def choose(self, step: int, runnable: tuple[int, ...], default: int) -> int:
         """Choose the thread that makes a step.

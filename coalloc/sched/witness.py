@@ -4,9 +4,9 @@ Order is kept between *types* of locks, not between locks.  A thread that takes 
 teaches that A comes before B.  Taking A while holding B is then a *reversal*: not a deadlock yet, but proof that one is
 possible.  Some orders are known from the start (:data:`ORDER`).
 
-An acquisition is checked in the order of the kernel's witness_checkorder(): first what is exempt (a try, a thread's first
-lock), then recursion, duplicates of a type, a known order, and at last every lock that the thread holds, the most recent first.
-An acquisition that was reported teaches no order.
+The checks follow the kernel's witness_checkorder(): first the exemptions (a try, a thread's first lock), then recursion,
+duplicates of a type, a known order, and at last every lock that the thread holds, the most recent first.  An acquisition that
+was reported teaches no order.
 
 Giant is special.  A thread that sleeps drops it, so it may come before or after a sleepable lock; it comes before all mutexes.
 The same holds for every lock that is ``dropped_by_sleepers``.  Sleepable locks come before locks whose holder may not sleep.
@@ -27,7 +27,8 @@ from typing import Final
 
 import attrs
 
-from coalloc.errors import InvalidRequestError, InvariantViolation, PanicError, Violation
+from coalloc.checked import Checked
+from coalloc.errors import InvalidRequestError, PanicError, Violation
 from coalloc.sched.locks import Lock, LockKind
 
 __all__ = ["ORDER", "RULES", "Held", "OrderReport", "Witness", "WitnessRules"]
@@ -39,12 +40,12 @@ ORDER: Final[tuple[tuple[str, ...], ...]] = (
     ),
     ("system map", "vm page queue mutex", "vnode interlock", "cdev"),
 )  # fmt: skip
-"""Of the orders that FreeBSD's WITNESS knows from the start, those that matter here; each type comes before the next."""
+"""The orders that FreeBSD's WITNESS knows from the start, as far as they matter here; each type comes before the next."""
 
 
 @attrs.frozen
 class WitnessRules:
-    """What differs between the states of WITNESS.
+    """The differences between the states of WITNESS.
 
     Args:
         name: Its key in ``RULES``.
@@ -75,7 +76,7 @@ RULES: Final[Mapping[str, WitnessRules]] = {
 
 @attrs.define
 class Held:
-    """A lock that a thread holds, where it took it, and how often it took it again."""
+    """A lock that a thread holds, with the place and the number of its acquisitions."""
 
     lock: Lock
     file: str
@@ -85,17 +86,17 @@ class Held:
 
     @property
     def place(self) -> str:
-        """File and line."""
+        """The file and line of the acquisition."""
         return f"{self.file}:{self.line}"
 
 
 @attrs.frozen
 class OrderReport:
-    """What WITNESS printed.
+    """A report of WITNESS.
 
     Args:
         header: The first line.
-        locks: The locks that it names, each with file and line, as printed: the last one was wanted, the others were held.
+        locks: The locks that it names, each with file and line, as printed; the last one was wanted, the others were held.
         path: The calls that led to it, innermost first; empty if they are not known.
     """
 
@@ -119,8 +120,8 @@ class OrderReport:
         return "\n".join(lines)
 
 
-class Witness:
-    """Watch which locks threads take in which order, and report what may deadlock.
+class Witness(Checked):
+    """Watch the order in which threads take locks, and report orders that may deadlock.
 
     Args:
         rules: The rules of one of the years in :data:`RULES`.
@@ -132,7 +133,7 @@ class Witness:
         InvalidRequestError: If the orders contradict each other.
 
     Complexity:
-        A check takes O(held * (types + edges)) steps; nothing where at most one lock is held.
+        A check takes O(held * (types + edges)) steps, and O(1) if the thread holds no lock.
 
     >>> from coalloc.sched.locks import Lock
     >>> witness, a, b = Witness(), Lock("a", address=16), Lock("b", address=32)
@@ -176,7 +177,7 @@ class Witness:
     def held(
         self, lock: Lock, file: str, line: int, *, thread: Hashable = None, shared: bool = False
     ) -> Iterator[OrderReport | None]:
-        """Hold a lock meanwhile; yields the report that taking it led to, or None."""
+        """Hold a lock during the block; the context yields the report that the acquisition caused, or None."""
         report = self.check_order(lock, file, line, thread=thread, shared=shared)
         self.take(lock, file, line, thread=thread, shared=shared)
         try:
@@ -186,7 +187,7 @@ class Witness:
 
     @contextmanager
     def calling(self, name: str, *, thread: Hashable = None) -> Iterator[None]:
-        """Be inside a call meanwhile, so that reports name it."""
+        """Be inside a call during the block, so that reports name the call."""
         path = self._paths.setdefault(thread, [])
         path.append(name)
         try:
@@ -206,21 +207,21 @@ class Witness:
         dupok: bool = False,
         path: Iterable[str] = (),
     ) -> OrderReport | None:
-        """Look at an acquisition before it is made, and return the report that it leads to, or None.
+        """Check an acquisition before it is made, and return the report that it causes, or None.
 
         Args:
-            lock: What is wanted.
-            file: Where, as compilers name it.
-            line: Line there.
-            thread: Who wants it.
-            shared: Whether others may hold it, too.
-            trylock: Whether it is only taken if that can be done at once; then there is no check.
+            lock: The lock that is wanted.
+            file: The source file of the acquisition, as compilers name it.
+            line: The line in that file.
+            thread: The thread that wants the lock.
+            shared: Whether the lock is wanted shared.
+            trylock: Whether this is a try, which never waits and is not checked.
             dupok: Whether this call may take a second lock of its type (LOP_DUPOK).
-            path: The calls that lead here, innermost first; those of :meth:`calling` if empty.
+            path: The calls that lead here, innermost first; if empty, those of :meth:`calling`.
 
         Raises:
-            PanicError: For a lock whose type is of another kind, one that is held otherwise already, or one whose waiters
-                block while a spin lock is held.
+            PanicError: For a lock whose type has another kind, a lock that the thread already holds in another way, or a lock
+                whose waiters block while a spin lock is held.
 
         Source: B39, B42 to B45.
         """
@@ -263,7 +264,7 @@ class Witness:
         return None
 
     def take(self, lock: Lock, file: str, line: int, *, thread: Hashable = None, shared: bool = False) -> None:
-        """Note that a thread has a lock now."""
+        """Record that a thread has acquired a lock."""
         held = self._held.setdefault((thread, lock.kind is LockKind.SPIN), [])
         mine = next((item for item in held if item.lock is lock), None)
         if mine is not None:
@@ -272,10 +273,10 @@ class Witness:
             held.append(Held(lock, _plain(file), line, shared))
 
     def release(self, lock: Lock, *, thread: Hashable = None) -> None:
-        """Note that a thread gives a lock back.
+        """Record that a thread releases a lock.
 
         Raises:
-            PanicError: If it does not hold it.
+            PanicError: If the thread does not hold the lock.
         """
         held = self._held.get((thread, lock.kind is LockKind.SPIN), [])
         for number in range(len(held) - 1, -1, -1):
@@ -290,16 +291,16 @@ class Witness:
     # --- what can be asked ---------------------------------------------------------------------------
 
     def locks_held(self, thread: Hashable = None) -> tuple[Held, ...]:
-        """Return what a thread holds, in the order in which it was taken, spin locks last."""
+        """Return the locks that a thread holds, in the order in which it took them, spin locks last."""
         return tuple(item for spin in (False, True) for item in self._held.get((thread, spin), []))
 
     def warn(self, message: str, *, thread: Hashable = None, sleeping: bool = False) -> str:
         """Return the listing of held locks (witness_warn), or an empty text if there are none.
 
         Args:
-            message: What is about to happen.
-            thread: To whom.
-            sleeping: Whether only locks that may not be held in sleep count; Giant is dropped then.
+            message: The text that begins the listing and says what is about to happen.
+            thread: The thread whose locks are listed.
+            sleeping: Whether to list only the locks that may not be held in sleep; Giant is dropped in sleep.
         """
         items = [
             item
@@ -318,22 +319,20 @@ class Witness:
         return "\n".join(lines)
 
     def order(self) -> dict[str, tuple[str, ...]]:
-        """Return, for each type, those known to come directly behind it, sorted."""
+        """Return for each type, sorted, the types that are known to come directly behind it."""
         return {before: tuple(sorted(behind)) for before, behind in sorted(self._children.items())}
 
     def violations(self) -> tuple[Violation, ...]:
-        """Return every breach of L1: types that come behind themselves."""
+        """Return every breach of L1: each type that comes behind itself."""
         return tuple(
             Violation("L1", f"{name!r} comes behind itself")
             for name in sorted(self._children)
             if self._leads(name, name)
         )
 
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, "\n".join(f"{a} -> {', '.join(b)}" for a, b in self.order().items()))
+    def dump(self) -> str:
+        """Return the learned order as text, for an error."""
+        return "\n".join(f"{a} -> {', '.join(b)}" for a, b in self.order().items())
 
     # --- inside ----------------------------------------------------------------------------------------
 
@@ -366,7 +365,7 @@ class Witness:
         return f"lock order reversal: ({reason})" if reason else "lock order reversal:"
 
     def _tell_twice(self, held: Lock, wanted: Lock) -> bool:
-        """Tell whether such a report was made already; remember it otherwise."""
+        """Tell whether such a report was made already, and remember it if it was not."""
         key: object = frozenset((held.type, wanted.type)) if self.rules.per_pair else held.type
         if key in self._told:
             return True
@@ -387,7 +386,7 @@ class Witness:
             children.append(behind)
 
     def _leads(self, start: str, goal: str) -> bool:
-        """Tell whether a type comes before another, by one step or more."""
+        """Tell whether a type comes before another one, directly or through other types."""
         seen: set[str] = set()
         stack = [start]
         while stack:
@@ -401,7 +400,7 @@ class Witness:
 
 
 def _plain(file: str) -> str:
-    """Return a file's name without the way up that compilers put in front of it."""
+    """Return a file's name without the leading ``../`` that compilers put in front of it."""
     while file.startswith("../"):
         file = file[3:]
     return file

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from coalloc.space.coalescing import CACHE_DEPTH, CoalescingSpace
     from coalloc.space.forwarding import ForwardingSpace
     from coalloc.space.perpipe import PerPipeSpace
-    from coalloc.space.protocol import ConstrainedSpace, Kind, Segment, Space, SpaceStats
+    from coalloc.space.protocol import ConstrainedSpace, FullSpace, Kind, PerCpu, Segment, Space, SpaceStats
     from coalloc.space.vmem import VmemSpace
 else:
     __getattr__, __dir__ = lazy_names(
@@ -23,7 +23,7 @@ else:
             "coalloc.space.coalescing": "CACHE_DEPTH CoalescingSpace",
             "coalloc.space.forwarding": "ForwardingSpace",
             "coalloc.space.perpipe": "PerPipeSpace",
-            "coalloc.space.protocol": "ConstrainedSpace Kind Segment Space SpaceStats",
+            "coalloc.space.protocol": "ConstrainedSpace FullSpace Kind PerCpu Segment Space SpaceStats",
             "coalloc.space.vmem": "VmemSpace",
         },
     )
@@ -36,7 +36,9 @@ __all__ = [
     "CoalescingSpace",
     "ConstrainedSpace",
     "ForwardingSpace",
+    "FullSpace",
     "Kind",
+    "PerCpu",
     "PerPipeSpace",
     "Segment",
     "Space",

@@ -1,8 +1,8 @@
-"""`adapted`: any allocator with alloc and free as a space that pipes and replay can use; what it lacks is made up for, or said.
+"""`adapted`: turn any allocator with alloc and free into a space that pipes and replay can use.
 
-An allocator of somebody else has whatever it has.  Where it has no ``size_of`` the adapter keeps the sizes; where it has no
-``resize`` a buffer moves; where it has no ``touch`` the pages are touched in the source; where it has no ``stats`` the adapter
-counts calls and live bytes, and knows nothing of holes: ``stats().knows_holes`` is False then, and fragmentation is not shown.
+The adapter supplies what the allocator lacks.  Without ``size_of`` it keeps the sizes.  Without ``resize`` it moves the buffer.
+Without ``touch`` it touches the pages in the source.  Without ``stats`` it counts calls and live bytes; it knows nothing of
+holes, so ``stats().knows_holes`` is False and fragmentation is not shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import attrs
 from coalloc.contract import Contract, Resize
 from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, Violation
 from coalloc.space.forwarding import ForwardingSpace
-from coalloc.space.protocol import Segment, Space, SpaceStats
+from coalloc.space.protocol import FullSpace, Segment, SpaceStats
 from coalloc.units import round_up
 from coalloc.vm.source import Source
 
@@ -24,16 +24,16 @@ NEEDED = (
     "contract", "quantum", "kva_limit", "resize", "size_of", "touch", "discard", "reclaim", "segments", "stats", "violations",
     "render",
 )  # fmt: skip
-"""What pipes, replay and scenarios ask of a space beside ``alloc`` and ``free``."""
+"""The members that pipes, replay and scenarios need of a space beside ``alloc`` and ``free``."""
 
 
-def adapted(allocator: Any, source: Source, *, limit: int) -> Space:
-    """Return an allocator as it is, if it has all that is needed, else in an adapter.
+def adapted(allocator: Any, source: Source, *, limit: int) -> FullSpace:
+    """Return an allocator unchanged if it has all that is needed, else in an adapter.
 
     Args:
         allocator: Anything with ``alloc(size) -> base`` and ``free(base)``.
-        source: What it takes its arenas from.
-        limit: The most bytes that it may map, where it does not say so itself.
+        source: The source of its arenas.
+        limit: The most bytes that it may map, if it has no ``kva_limit`` itself.
     """
     if all(_has(allocator, name) for name in NEEDED):
         return allocator  # type: ignore[no-any-return]
@@ -46,12 +46,12 @@ def _has(allocator: object, name: str) -> bool:
 
 
 class Adapted(ForwardingSpace):
-    """An allocator, and what it lacks.
+    """Supply the members that an allocator lacks.
 
     Args:
         allocator: Anything with ``alloc(size) -> base`` and ``free(base)``.
-        source: What it takes its arenas from.
-        limit: The most bytes that it may map, where it does not say so itself.
+        source: The source of its arenas.
+        limit: The most bytes that it may map, if it has no ``kva_limit`` itself.
     """
 
     def __init__(self, allocator: Any, source: Source, *, limit: int) -> None:
@@ -67,30 +67,30 @@ class Adapted(ForwardingSpace):
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """The members that are made up for."""
+        """The members that the adapter supplies."""
         return tuple(name for name in NEEDED if not self._has(name))
 
     @property
     def contract(self) -> Contract:
-        """What the allocator declares; nothing but to hand out ranges, if it declares nothing."""
+        """The contract that the allocator declares, or one that only promises to hand out ranges."""
         declared: Contract = getattr(self.below, "contract", None) or Contract(fit=None)
         return declared if self._has("resize") else attrs.evolve(declared, resize=Resize.MOVING)
 
     @property
     def quantum(self) -> int:
-        """What the allocator says, or the granule of the source."""
+        """The allocator's quantum, or the granule of the source."""
         return getattr(self.below, "quantum", self._source.granule)
 
     @property
     def kva_limit(self) -> int:
-        """What the allocator says, or what it was made with."""
+        """The allocator's limit, or the one that the adapter was made with."""
         return getattr(self.below, "kva_limit", self._limit)
 
     def alloc(self, size: int) -> int:
         """Hand out ``size`` bytes.
 
         Raises:
-            MemoryError: As the allocator; one that is no ExhaustionError becomes one.
+            MemoryError: If the allocator raises one; it is turned into an ExhaustionError if it is not one.
         """
         try:
             base: int = self.below.alloc(size)
@@ -120,7 +120,7 @@ class Adapted(ForwardingSpace):
         self._frees += 1
 
     def resize(self, base: int, size: int) -> int:
-        """Change a buffer's size as the allocator does, or by moving it: the new one first."""
+        """Change a buffer's size as the allocator does, or move it: allocate the new buffer, then free the old."""
         old = self.size_of(base)
         if self._has("resize"):
             moved: int = self.below.resize(base, size)
@@ -157,11 +157,11 @@ class Adapted(ForwardingSpace):
         (self.below if self._has("discard") else self._source).discard(base, size)
 
     def reclaim(self) -> int:
-        """Reclaim as the allocator does; return 0 where it does not."""
+        """Reclaim as the allocator does, or return 0 if it cannot."""
         return super().reclaim() if self._has("reclaim") else 0
 
     def segments(self) -> tuple[Segment, ...]:
-        """Return what the allocator shows, nothing if it shows nothing."""
+        """Return the allocator's segments, or none if it shows none."""
         return super().segments() if self._has("segments") else ()
 
     def stats(self) -> SpaceStats:
@@ -180,7 +180,7 @@ class Adapted(ForwardingSpace):
         )
 
     def violations(self) -> tuple[Violation, ...]:
-        """Return what the allocator's own checker finds, nothing if it has none."""
+        """Return what the allocator's own checker finds, or nothing if it has no checker."""
         return super().violations() if self._has("violations") else ()
 
     def render(self, width: int = 64) -> str:

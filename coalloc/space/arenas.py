@@ -1,4 +1,4 @@
-"""`Arenas`: the ranges that a space has taken from its source, within its limit; keeps I2 and I9 for those who use it."""
+"""`Arenas`: the ranges that a space has imported from its source within its limit; keeps I2 and I9 for the space."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Arenas:
     """Import and release arenas.
 
     Args:
-        source: Where they come from.
+        source: The source of the arenas.
         kva_limit: The most bytes that are ever mapped, > 0.
-        release: How many wholly free arenas are kept.
+        release: The rule that says how many wholly free arenas are kept.
         is_idle: Tells whether the arena at a base is wholly free.
 
     Raises:
@@ -51,7 +51,7 @@ class Arenas:
         self.release = release
         self.size_at: SortedDict[int, int] = SortedDict()
         self.idle: list[int] = []
-        """Bases of the arenas that are kept although they are wholly free, the oldest first."""
+        """Bases of the wholly free arenas that are kept, the oldest first."""
         self.mapped = self.peak = self.imports = self.releases = 0
         self._is_idle = is_idle
 
@@ -72,15 +72,15 @@ class Arenas:
         return base
 
     def take(self, sizes: Iterable[int]) -> int:
-        """Import an arena of the first size that the source gives; return its base, or -1.
+        """Import an arena of the first size that the source grants, and return its base, or -1 if it grants none.
 
         Args:
             sizes: Bytes, in the order of preference; none may exceed ``headroom``.
 
         Raises:
-            SpanOverlapError: If the source returns part of an arena that is held already, or a base off its granule.
+            SpanOverlapError: If the source returns part of an arena that is already mapped, or a base off its granule.
 
-        Complexity: O(log a) for a arenas, and the source's.
+        Complexity: O(log a) for a arenas, plus that of the source.
         """
         for size in dict.fromkeys(sizes):
             try:
@@ -109,7 +109,7 @@ class Arenas:
         self.releases += 1
 
     def settle(self, arena: int) -> int:
-        """Look at an arena in which something was freed; return its base if the rule says to release it, else -1."""
+        """Apply the release rule after a free in an arena: return the base of the arena to release, or -1 for none."""
         keep = self.release.keep
         if keep is None or not self._is_idle(arena):
             return -1
@@ -120,12 +120,12 @@ class Arenas:
         return arena
 
     def surplus(self, keep: int) -> list[int]:
-        """Return the bases of the wholly free arenas but for the ``keep`` lowest."""
+        """Return the bases of the wholly free arenas except the ``keep`` lowest."""
         self.idle = [base for base in self.size_at if self._is_idle(base)]
-        return self.idle[keep:]  # they stay listed until they are gone: the source may refuse to take one back
+        return self.idle[keep:]  # they stay listed until they are unmapped, because the source may refuse to unmap one
 
     def violations(self) -> Iterator[Violation]:
-        """Yield the broken invariants that concern arenas alone: I2, I7, I9, I10."""
+        """Yield the broken invariants that concern only arenas: I2, I7, I9, I10."""
         arenas = list(self)
         for (base, size), (behind, _) in pairwise(arenas):
             if base + size > behind:

@@ -1,12 +1,13 @@
-"""The buddy system: blocks of a power of two of quanta, split and joined with their buddies; keeps I1 to I10.
+"""The buddy system: blocks of a power of two of quanta, halved and coalesced with their buddies; keeps I1 to I10.
 
-A request is rounded up to a power of two of quanta.  A *block* of size s begins at a multiple of s from its arena's base; its
-*buddy* is the other half of the block of size 2s that it lies in.  An arena of any size is cut into the largest blocks there
-are, from its base upwards.  ``alloc`` takes the lowest of the smallest blocks that suffice, and halves it until it is as small
-as the request; ``free`` joins a block with its buddy as long as that is free.  So the free blocks are always the largest
-aligned ones, whatever the order of the frees (I3 in this geometry).
+A request is rounded up to a power of two of quanta.  A *block* of size s begins at a multiple of s from its arena's base.  Its
+*buddy* is the other half of the block of size 2s that holds both.  An arena of any size is cut into the largest possible
+blocks, from its base upwards.  ``alloc`` takes the lowest of the smallest blocks that suffice, and halves it until it is as
+small as the request.  ``free`` coalesces a block with its buddy as long as the buddy is free.  So the free blocks are always
+the largest aligned ones, whatever the order of the frees (I3 in this geometry).
 
-What it costs is internal fragmentation: up to half of a block, and a request that is no power of two needs a larger hole.
+The price is internal fragmentation: up to half of a block is lost, and a request that is not a power of two needs a larger
+hole.
 
 Not done: constraints, resizing in place.
 """
@@ -17,7 +18,6 @@ from sortedcontainers import SortedList
 
 from coalloc.contract import RETAIN, Contract, Fit, Geometry, Release, Resize, Tie, Work
 from coalloc.errors import (
-    InvariantViolation,
     Violation,
 )
 from coalloc.space.arenas import Arenas
@@ -37,24 +37,24 @@ class BuddySpace(SpaceSource):
     """Hand out blocks of a power of two of quanta.
 
     Args:
-        source: Where arenas come from.
+        source: The source of the arenas.
         kva_limit: The most bytes that are ever mapped, > 0.
-        arena_size: Bytes of an arena, a multiple of the source's granule; the last one under the limit may be smaller, a
-            larger request gets an arena of its own size.
+        arena_size: Bytes of an arena, a multiple of the source's granule; the last one under the limit may be smaller, and
+            a larger request gets an arena of its own size.
         quantum: Bytes of the smallest block, a power of two that divides the source's granule.
-        release: How many wholly free arenas are kept.
+        release: The rule that says how many wholly free arenas are kept.
 
     Raises:
         InvalidRequestError: For an argument outside its range.
 
     Guarantees:
-        I1 to I10 at every return; a call that raises changes nothing, a refusal has done what ``reclaim`` does.
+        I1 to I10 hold at every return.  A call that raises changes nothing, except that a refusal has reclaimed first.
 
     Complexity:
         ``alloc`` and ``free`` O(o log b) for o orders (at most 64) and b free blocks of one size.
 
     Source:
-        Knowlton 1965, Knuth 2.5; the page allocators of Linux and FreeBSD are of this kind.
+        Knowlton 1965, Knuth 2.5; the page allocators of Linux and FreeBSD are buddy systems.
 
     >>> from coalloc.vm import KernelMap
     >>> space = BuddySpace(KernelMap(), kva_limit=8 * MiB)
@@ -80,7 +80,7 @@ class BuddySpace(SpaceSource):
         self._arenas = Arenas(source, kva_limit=kva_limit, release=release, is_idle=self._is_idle)
         self._arena_size = require_multiple("arena_size", arena_size, granule)
         self._quantum = require_quantum(quantum, granule)
-        self._busy: dict[int, int] = {}  # a base that was freed stays, with size 0
+        self._busy: dict[int, int] = {}  # the base of a freed buffer stays, with size 0
         self._blocks: dict[int, SortedList[int]] = {}  # bases of the free blocks, by size
         self._in_use: dict[int, int] = {}  # bytes of busy blocks, by arena
         self._allocs = self._frees = self._moved = self._refusals = self._coalesces = self._visits = 0
@@ -126,10 +126,10 @@ class BuddySpace(SpaceSource):
         return base
 
     def free(self, base: int) -> None:
-        """Take a block back, and join it with its buddy as long as that is free.
+        """Free a block, and coalesce it with its buddy as long as the buddy is free.
 
         Raises:
-            BadFreeError: If ``base`` is not the base of a live buffer, with what it is instead.
+            BadFreeError: If ``base`` is not the base of a live buffer; the error says what it is instead.
         """
         size = self.size_of(base)
         self._busy[base] = 0
@@ -151,7 +151,7 @@ class BuddySpace(SpaceSource):
             self._release(surplus)
 
     def resize(self, base: int, size: int) -> int:
-        """Change a buffer's size by moving it, unless the block is the same.
+        """Change a buffer's size by moving it, unless the block size stays the same.
 
         Raises:
             BadFreeError, InvalidRequestError, KvaLimitError, NoSpaceError: As ``free`` and ``alloc``.
@@ -183,7 +183,7 @@ class BuddySpace(SpaceSource):
         self._arenas.source.discard(base, size)
 
     def available(self) -> int:
-        """Return a size that ``alloc`` would grant now without releasing: the largest block, in holes or importable."""
+        """Return a size that ``alloc`` would grant now without releasing: the largest block that is free or importable."""
         room = min(self._arenas.headroom, self._arenas.source.available())
         importable = 1 << (room.bit_length() - 1) if room >= self._quantum else 0
         return max(max(self._blocks, default=0), importable)
@@ -201,7 +201,7 @@ class BuddySpace(SpaceSource):
         return rounded(require_size(size), self._quantum, Geometry.BUDDY)
 
     def _take(self, size: int) -> int:
-        """Take the lowest of the smallest blocks that suffice, halved until it is of this size; return its base, or -1."""
+        """Take the lowest of the smallest blocks that suffice, halve it down to this size, and return its base, or -1."""
         large = [block for block in self._blocks if block >= size]
         if not large:
             return -1
@@ -215,7 +215,7 @@ class BuddySpace(SpaceSource):
         return base
 
     def _take_harder(self, size: int) -> int:
-        """Import an arena; else release idle ones and import; else refuse."""
+        """Import an arena; if that fails, release idle arenas and import again; if that fails, refuse."""
         if not self._import(size) and (not self.reclaim() or not self._import(size)):
             self._refusals += 1
             arenas = self._arenas
@@ -231,7 +231,7 @@ class BuddySpace(SpaceSource):
         return self._take(size)
 
     def _import(self, size: int) -> bool:
-        """Import an arena with a block of this size, and cut it into the largest blocks there are."""
+        """Import an arena with a block of this size, cut it into the largest possible blocks, and return whether it worked."""
         need = round_up(size, self._arenas.granule)
         headroom = self._arenas.headroom
         arena = -1 if need > headroom else self._arenas.take((min(max(self._arena_size, need), headroom), need))
@@ -256,7 +256,7 @@ class BuddySpace(SpaceSource):
         self._blocks.setdefault(size, SortedList()).add(base)
 
     def _strike(self, base: int, size: int) -> bool:
-        """Take a block out of the free ones; return whether it was there."""
+        """Remove a block from the free blocks, and return whether it was free."""
         bases = self._blocks.get(size)
         if bases is None or base not in bases:
             return False
@@ -329,15 +329,9 @@ class BuddySpace(SpaceSource):
             found.append(Violation("I7", "the bytes in use by arena differ from their recount"))
         return tuple(found)
 
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())
-
 
 def _cut(base: int, size: int, quantum: int) -> list[tuple[int, int]]:
-    """Cut an arena into the largest blocks there are, from its base upwards.
+    """Cut an arena into the largest possible blocks, from its base upwards.
 
     >>> _cut(100, 7, 1)
     [(100, 4), (104, 2), (106, 1)]

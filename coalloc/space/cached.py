@@ -1,13 +1,14 @@
-"""A cache in front of any space, as kernels put in front of mappings: a freed buffer is kept, and handed out again as it is.
+"""A cache in front of any space: it keeps freed buffers and hands them out again unchanged, as kernels do with mappings.
 
-Buffers of the sizes it is made for are kept on a stack for each CPU when they are freed; the next request of that size on that
-CPU gets the newest, at the same address, without a call of the space below.  What the cache keeps is neither live nor in a hole
-(Kind.CACHED); I6 holds for what is live, and the invariants of the space below hold below.
+A freed buffer of a cached size goes on a stack of its CPU.  The next request of that size on that CPU gets the newest buffer of
+the stack, at the same address, without a call to the space below.  A cached buffer is neither live nor in a hole
+(Kind.CACHED).  I6 holds for the live buffers, and the space below keeps its own invariants.
 
-DragonFly (February 2004) keeps up to 16 structures with their KVA on each CPU; the next one that is freed there is torn down
-(B50).  NetBSD's object cache keeps the KVA of every pipe that ever was, until memory is short (B51): a depth of None.
+DragonFly (February 2004) keeps up to 16 structures with their KVA on each CPU, and tears down the next one that is freed there
+(B50).  NetBSD's object cache keeps the KVA of every pipe until memory is short (B51); that is a depth of None.
 
-A request that the space below refuses drains every stack and is tried once more.  Not done: moving buffers between CPUs.
+When the space below refuses a request, every stack is drained and the request is tried once more.  Not done: moving buffers
+between CPUs.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from coalloc.contract import Coalescing, Contract, Resize
-from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, InvalidRequestError, InvariantViolation, Violation
+from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, InvalidRequestError, Violation
 from coalloc.space.picture import draw
 from coalloc.space.placement import rounded
-from coalloc.space.protocol import Kind, Segment, Space, SpaceSource, SpaceStats
+from coalloc.space.protocol import FullSpace, Kind, Segment, SpaceSource, SpaceStats
 from coalloc.units import require_size
 
 __all__ = ["CachedSpace"]
@@ -30,19 +31,19 @@ class CachedSpace(SpaceSource):
     """Keep freed buffers in front of a space.
 
     Args:
-        below: The space that gives them.
-        sizes: The sizes in bytes that are kept, as rounded by the space below.
-        depth: Buffers kept on one CPU, all sizes together, >= 0; None keeps all.
-        ncpus: How many CPUs there are, >= 1; ``cpu`` tells on which a call is made.
+        below: The space that hands out the buffers.
+        sizes: The sizes in bytes that are cached, as rounded by the space below.
+        depth: Buffers cached on one CPU, all sizes together, >= 0; None caches all.
+        ncpus: The number of CPUs, >= 1; ``cpu`` says on which one a call is made.
 
     Raises:
         InvalidRequestError: For an argument outside its range.
 
     Guarantees:
-        A hit calls the space below in nothing.  A call that raises changes nothing; a refusal has drained the cache.
+        A hit does not call the space below.  A call that raises changes nothing, except that a refusal has drained the cache.
 
     Complexity:
-        A hit, or a free that is kept, O(1).
+        A hit, or a free into the cache, is O(1).
 
     Source:
         DragonFly sys/kern/sys_pipe.c, commit fc7d518197 of February 2004; NetBSD sys/kern/sys_pipe.c 1.110 of 2009; B50, B51.
@@ -74,7 +75,7 @@ class CachedSpace(SpaceSource):
         "_stacks",
     )
 
-    def __init__(self, below: Space, *, sizes: Iterable[int], depth: int | None = 16, ncpus: int = 1) -> None:
+    def __init__(self, below: FullSpace, *, sizes: Iterable[int], depth: int | None = 16, ncpus: int = 1) -> None:
         if depth is not None and (type(depth) is not int or depth < 0):
             raise InvalidRequestError("depth", depth, "must be an int >= 0, or None")
         if type(ncpus) is not int or ncpus < 1:
@@ -102,7 +103,7 @@ class CachedSpace(SpaceSource):
 
     @property
     def contract(self) -> Contract:
-        """What the space below promises, but for what is cached."""
+        """The contract of the space below, changed where the cache differs."""
         below = self._below.contract
         resize = Resize.NONE if below.resize is Resize.NONE else Resize.MOVING
         return attrs.evolve(
@@ -154,7 +155,7 @@ class CachedSpace(SpaceSource):
             raise
 
     def free(self, base: int) -> None:
-        """Keep a buffer, if it is of a size that is kept and there is room on this CPU; else free it below.
+        """Cache a buffer if its size is cached and this CPU has room, else free it below.
 
         Raises:
             BadFreeError: If ``base`` is not the base of a live buffer.
@@ -169,7 +170,7 @@ class CachedSpace(SpaceSource):
         self._frees += 1
 
     def resize(self, base: int, size: int) -> int:
-        """Change a buffer's size by moving it, unless it has that size.
+        """Change a buffer's size by moving it, unless it has that size already.
 
         Raises:
             BadFreeError, InvalidRequestError, ExhaustionError: As ``free`` and ``alloc``.
@@ -227,7 +228,7 @@ class CachedSpace(SpaceSource):
                     self._drained += 1
 
     def segments(self) -> tuple[Segment, ...]:
-        """Return the segments of the space below, with what is kept as cached."""
+        """Return the segments of the space below, with the kept buffers shown as cached."""
         return tuple(
             attrs.evolve(segment, kind=Kind.CACHED)
             if segment.kind is Kind.BUSY and segment.base in self._kept
@@ -236,7 +237,7 @@ class CachedSpace(SpaceSource):
         )
 
     def stats(self) -> SpaceStats:
-        """Return the figures of the space below, with what is kept as cached, and the calls made here."""
+        """Return the figures of the space below, with the kept buffers counted as cached, and the counts of calls made here."""
         below = self._below.stats()
         kept = sum(self._kept.values())
         return attrs.evolve(
@@ -261,7 +262,7 @@ class CachedSpace(SpaceSource):
         return draw({base: end - base for base, end in sorted(ends.items())}, segments, width)
 
     def violations(self) -> tuple[Violation, ...]:
-        """Return every broken invariant, below and here."""
+        """Return every broken invariant of the space below and of the cache."""
         found = list(self._below.violations())
         busy = {segment.base: segment.size for segment in self._below.segments() if segment.kind is Kind.BUSY}
         stacked = [(base, size) for stacks in self._stacks for size, stack in stacks.items() for base in stack]
@@ -274,9 +275,3 @@ class CachedSpace(SpaceSource):
                 Violation("I6", f"{self._allocs} allocs less {self._frees} frees do not make the buffers that are live")
             )
         return tuple(found)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())

@@ -1,6 +1,6 @@
-"""`CellSpace`: the specification as a space of one fixed range; it hands out what :mod:`coalloc.spec` says, and keeps I1.
+"""`CellSpace`: the specification :mod:`coalloc.spec` as a space of one fixed range; keeps I1.
 
-Every answer comes from the specification; here are the calls of a space around it, and which buffers are live.  It shares no
+Every answer comes from the specification.  This class adds the calls of a space and keeps the live buffers.  It shares no
 helper with the other designs.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from coalloc import spec
+from coalloc.checked import Checked
 from coalloc.contract import (
     EAGER,
     NEVER,
@@ -29,7 +30,6 @@ from coalloc.errors import (
     FreeFault,
     HoleVerdict,
     InvalidRequestError,
-    InvariantViolation,
     NoSpaceError,
     Remedy,
     SpanOverlapError,
@@ -43,15 +43,15 @@ __all__ = ["CellSpace"]
 _TOP = 2**64 - 1
 
 
-class CellSpace:
+class CellSpace(Checked):
     """Hand out ranges as the specification says.
 
     Args:
-        size: Bytes of the range, its one arena; 0 for none.
-        base: Where it starts.
+        size: Bytes of the range, its only arena; 0 for no arena.
+        base: First address of the range.
         quantum: Bytes of a quantum, a power of two; base and size are multiples of it.
-        fit: Which hole wins in ``alloc`` and ``xalloc``; :meth:`choose` answers for any.
-        geometry: Whether any free range may be a hole, or buddies' blocks only.
+        fit: The fit of ``alloc`` and ``xalloc``; :meth:`choose` answers for any fit.
+        geometry: Whether any free range may be a hole, or only the blocks of buddies.
 
     Raises:
         InvalidRequestError: For an argument outside its range.
@@ -78,9 +78,9 @@ class CellSpace:
         self.fit = fit
         self.geometry = geometry
         self.cursor = 0
-        """Where NEXT goes on."""
+        """The address from which NEXT searches."""
         self.state = spec.State(quantum, geometry)
-        """What is free, as the specification keeps it."""
+        """The state of the specification: what is free."""
         if size:
             self.state = spec.enter(self.state, base, size)
         self._busy: dict[int, int] = {}
@@ -102,7 +102,7 @@ class CellSpace:
     def choose(
         self, size: int, fit: Fit, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = _TOP
     ) -> int | None:
-        """Return the address that a fit picks for a request, or None where no place admits it; BEST takes the newest."""
+        """Return the address that a fit picks for a request, or None if no place admits it; BEST takes the newest hole."""
         return self._choose(self._round(size), Bounds(align, phase, nocross, lo, hi), fit)
 
     def _choose(self, size: int, bounds: Bounds, fit: Fit) -> int | None:
@@ -113,7 +113,7 @@ class CellSpace:
 
     @property
     def contract(self) -> Contract:
-        """Everything, exactly, from one fixed range."""
+        """The strongest contract, for one fixed range."""
         return Contract(
             fit=self.fit,
             completeness=Completeness.EXACT,
@@ -127,7 +127,7 @@ class CellSpace:
 
     @property
     def kva_limit(self) -> int:
-        """Bytes of the range: they are all there will ever be."""
+        """Bytes of the range, which never grows."""
         return self.state.mapped
 
     def alloc(self, size: int) -> int:
@@ -195,12 +195,12 @@ class CellSpace:
         self._freed.add(base)
 
     def resize(self, base: int, size: int) -> int:
-        """Change a buffer's size, in place if what lies behind it is free and in the same arena, else by moving it.
+        """Change a buffer's size: in place if the range behind it is free and in the same arena, else by moving it.
 
         Raises:
             BadFreeError: If ``base`` is not the base of a live buffer.
             InvalidRequestError: For a size that is not an int in 1 .. 2**63.
-            NoSpaceError: If there is no place; the buffer stays.
+            NoSpaceError: If there is no place; the buffer stays as it was.
         """
         old = self.size_of(base)
         size = self._round(size)
@@ -257,7 +257,7 @@ class CellSpace:
                     yield Segment(base, size, Kind.BUSY, arena.base)
 
     def stats(self) -> SpaceStats:
-        """Return the figures; the searches are not counted."""
+        """Return the figures; searches are not counted."""
         holes = [size for _, size in self.holes()]
         return SpaceStats(
             mapped=self.kva_limit,
@@ -285,7 +285,7 @@ class CellSpace:
         return "\n".join(lines) or "no arena is mapped"
 
     def violations(self) -> tuple[Violation, ...]:
-        """Return what is wrong: busy and free quanta that do not make up the range."""
+        """Return I1 if the busy and the free quanta do not make up the range."""
         segments = self.segments()
         at = {arena.base: arena.base for arena in self.state.arenas}
         for segment in segments:
@@ -294,12 +294,6 @@ class CellSpace:
             at[segment.arena] = segment.end
         short = [arena for arena in self.state.arenas if at[arena.base] != arena.base + arena.size]
         return tuple(Violation("I1", f"the segments do not cover the arena {arena.base:#x}") for arena in short)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())
 
     # --- small print ---------------------------------------------------------------------------------
 

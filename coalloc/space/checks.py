@@ -1,4 +1,4 @@
-"""What the addresses and sizes that a space is given must be, and what is said of those that are not."""
+"""Argument checks for spaces, and the error for an address that cannot be freed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["bad_free", "require_multiple", "require_quantum"]
 def bad_free(
     base: object, live: Iterable[tuple[int, int]], freed: Container[int]
 ) -> BadFreeError | InvalidRequestError:
-    """Return the error for an address that is not the base of a live buffer, with what it is instead.
+    """Return the error for an address that is not the base of a live buffer; the error says what it is instead.
 
     Args:
-        base: The address, or whatever was given for one.
-        live: Base and size of every live buffer; those of size 0 do not count.
+        base: The address, or any other value that was given as one.
+        live: Base and size of every live buffer; entries of size 0 do not count.
         freed: The bases of buffers that were freed.
 
     Complexity: O(n) for n buffers.
@@ -31,7 +31,7 @@ def bad_free(
 
 
 def require_quantum(quantum: int, granule: int) -> int:
-    """Return a quantum if it is a power of two that divides the source's granule.
+    """Check that a quantum is a power of two that divides the source's granule, and return it.
 
     Raises:
         InvalidRequestError: If it is not.
@@ -44,10 +44,10 @@ def require_quantum(quantum: int, granule: int) -> int:
 
 
 def require_multiple(what: str, size: int, granule: int) -> int:
-    """Return a size if it is a multiple of the source's granule.
+    """Check that a size is a multiple of the source's granule, and return it.
 
     Raises:
-        InvalidRequestError: If it is not, by the name ``what``.
+        InvalidRequestError: If it is not; the error calls it ``what``.
     """
     if require_size(size, what) % granule:
         raise InvalidRequestError(what, size, f"must be a multiple of the source's granule {granule}")

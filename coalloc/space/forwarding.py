@@ -1,4 +1,4 @@
-"""`ForwardingSpace`: a space in front of another; every call goes through, unless a subclass takes it."""
+"""`ForwardingSpace`: a space that passes every call on to another one, unless a subclass overrides it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ForwardingSpace(SpaceSource):
     One that keeps something for each CPU has an attribute ``cpu``; whoever calls it says there on which CPU.
 
     Args:
-        below: The space that gives what is asked for.
+        below: The space that serves the calls.
 
     >>> from coalloc import CoalescingSpace, KernelMap
     >>> class Doubles(ForwardingSpace):
@@ -39,7 +39,7 @@ class ForwardingSpace(SpaceSource):
 
     @property
     def contract(self) -> Contract:
-        """What the space below promises."""
+        """The contract of the space below."""
         return self.below.contract  # type: ignore[no-any-return]
 
     @property
@@ -107,7 +107,3 @@ class ForwardingSpace(SpaceSource):
     def violations(self) -> tuple[Violation, ...]:
         """Return every broken invariant of the space below."""
         return self.below.violations()  # type: ignore[no-any-return]
-
-    def check(self) -> None:
-        """Check the space below."""
-        self.below.check()

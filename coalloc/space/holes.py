@@ -1,20 +1,20 @@
 """The free list: boundary tags of all segments, and the holes among them by size or by address; keeps I1, I3, I4 and I5.
 
 A *tag* describes a segment: its base, its size, its state, and the tags *before* and *after* it in its arena.  So a free finds
-its neighbours by following two links.  Each arena's tags begin and end at the *wall*, one tag that is neither busy nor free:
-no hole joins across it (I4), and a hole whose two neighbours are the wall is a whole arena.  ``at`` finds the tag of every
-segment by its base.
+its neighbours by following two links.  The tags of each arena begin and end at the *wall*, one tag that is neither busy nor
+free.  No hole coalesces across the wall (I4), and a hole with the wall on both sides is a whole arena.  ``at`` finds the tag of
+every segment by its base.
 
-By size, each fit has the index that answers its question:
+Each fit has the index that it needs:
 
 * BEST: one *bin* per exact size, a dict used as a stack (``popitem`` gives the newest hole, ``del`` any other), beside the
-  sorted list of the sizes that have a bin.  Of several smallest holes the newest wins, by measurement: the lowest address takes
-  2.3 times as long and leaves no less fragmentation (python -m benchmarks.tricks; docs/performance.md).
+  sorted list of the sizes that have a bin.  Of several smallest holes the newest is taken.  Measurement decided this: taking
+  the lowest needs 2.9 times as long and leaves no less fragmentation (python -m benchmarks.tricks; docs/performance.md).
 * INSTANT, CLASS_BEST: the same, with one bin per size class of vmem.
 * FIRST, NEXT: the lengths in an address-ordered tree that knows the largest length of each subtree.
 
-What freed means.  A tag whose buffer was freed says so in its state; when the tag goes, because a neighbour takes its range
-over, its base is kept in ``freed``.  So a second free can be told from a wild one.
+Freed addresses.  The state of a tag says whether its buffer was freed.  When a neighbour absorbs the tag, its base is kept in
+``freed``.  So a second free can be told from a wild one.
 
 Sizes are bytes, multiples of the quantum.
 """
@@ -50,13 +50,13 @@ BUSY: Final = 0
 CACHED: Final = -1
 WALL: Final = -2
 HOLE: Final = 1
-"""Free, and its base was not handed out since the tag was made."""
+"""Free, and its base was not handed out since the tag was created."""
 FREED: Final = 2
-"""Free, and its base is that of a buffer that was freed.  Both states of a hole are positive, no other state is."""
+"""Free, and its base is that of a freed buffer.  The two states of a hole are positive, and no other state is."""
 
 
 class Tag:
-    """The boundary tag of one segment; one without neighbours is its own."""
+    """The boundary tag of one segment; a tag without neighbours is linked to itself."""
 
     __slots__ = ("after", "base", "before", "size", "state")
 
@@ -81,12 +81,12 @@ class Holes(ABC):
     def __init__(self) -> None:
         self.at: dict[int, Tag] = {}
         self.freed: set[int] = set()
-        """Bases that were handed out and freed, and at which no segment begins since; some may begin one again."""
+        """Bases of freed buffers whose tags are gone; at some of them a segment may begin again."""
         self.wall = Tag(-1, 0, WALL)
         self.takes = 0
         """Requests carved so far."""
         self.coalesces = 0
-        """Joins of two neighbours so far."""
+        """Number of times that two neighbours were coalesced so far."""
 
     # --- what an index must do -----------------------------------------------------------------------
 
@@ -106,19 +106,19 @@ class Holes(ABC):
 
     @abstractmethod
     def remove(self, hole: Tag) -> None:
-        """Strike a hole from the index; its base and size are those with which it was entered."""
+        """Strike a hole from the index; its base and size must be those with which it was entered."""
 
     @abstractmethod
     def candidates(self, size: int) -> Iterator[Tag]:
-        """Yield the holes of at least ``size``, in the order of the fit; the caller changes none meanwhile."""
+        """Yield the holes of at least ``size`` in the order of the fit; the caller may not change holes meanwhile."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Tag]:
-        """Yield every hole as the index alone knows it, in no order that means anything; one that stands twice comes twice."""
+        """Yield every hole of the index in any order; a hole that the index holds twice comes twice."""
 
     @abstractmethod
     def index_faults(self) -> list[str]:
-        """Return what is wrong with the index in itself, whatever holes it holds."""
+        """Return what is inconsistent within the index, apart from the question which holes belong in it."""
 
     # --- arenas ----------------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class Holes(ABC):
         return hole.before is hole.after  # two segments are never the same; only the wall is on both sides
 
     def _forget(self, tag: Tag) -> None:
-        """Take a tag out of the table; a base that was freed is remembered."""
+        """Remove a tag from the table, and remember its base if it was freed."""
         del self.at[tag.base]
         if tag.state == FREED:
             self.freed.add(tag.base)
@@ -161,7 +161,7 @@ class Holes(ABC):
         return None
 
     def carve(self, hole: Tag, start: int, size: int) -> Tag:
-        """Make [start, start + size) of a hole busy; what is left below and above stays, the upper part the newer."""
+        """Make [start, start + size) of a hole busy; the rests below and above stay holes, and the upper one is newer."""
         self.remove(hole)
         tag, end = hole, hole.end
         if start > hole.base:
@@ -173,7 +173,7 @@ class Holes(ABC):
         return tag
 
     def _cut(self, tag: Tag, size: int) -> Tag:
-        """Cut a segment behind its first ``size`` bytes, and return the tag of the rest: a hole that is in no index yet."""
+        """Cut a segment behind its first ``size`` bytes, and return the tag of the rest, a hole that is not yet indexed."""
         base, after = tag.base + size, tag.after
         self.at[base] = tag.after = after.before = rest = Tag(base, tag.size - size, HOLE, tag, after)
         tag.size = size
@@ -197,20 +197,20 @@ class Holes(ABC):
         return tag
 
     def _absorb(self, tag: Tag, after: Tag) -> None:
-        """Let a segment take over the range of the one behind it."""
+        """Extend a segment over the range of the segment behind it."""
         tag.size += after.size
         tag.after = after.after
         after.after.before = tag
         self._forget(after)
 
     def shrink(self, tag: Tag, size: int) -> None:
-        """Give back what a busy segment has beyond ``size`` bytes."""
+        """Free the part of a busy segment beyond its first ``size`` bytes."""
         rest = self._cut(tag, size)
         self.give(rest)
-        rest.state = HOLE  # it is a hole now, and nobody was handed its base
+        rest.state = HOLE  # it is a hole whose base was never handed out
 
     def grow(self, tag: Tag, size: int) -> bool:
-        """Grow a busy segment to ``size`` bytes, if the hole behind it suffices; return whether it does."""
+        """Grow a busy segment to ``size`` bytes if the hole behind it suffices, and return whether it did."""
         behind, more = tag.after, size - tag.size
         if behind.state <= 0 or behind.size < more:
             return False
@@ -227,7 +227,7 @@ class Holes(ABC):
         return self._follow(self.at.get(base, self.wall), set())
 
     def _follow(self, tag: Tag, seen: set[Tag]) -> Iterator[Tag]:
-        """Yield a tag and those after it up to the wall, or to one that was seen: a loop of links comes to an end."""
+        """Yield a tag and those after it, up to the wall or to a tag that was seen before, so that a loop of links ends."""
         while tag is not self.wall and tag not in seen:
             seen.add(tag)
             yield tag
@@ -236,11 +236,11 @@ class Holes(ABC):
     def linked(self, bases: Iterable[int]) -> tuple[list[tuple[Tag, int]], list[str]]:
         """Return the tags, each with the base of its arena, and what is wrong with the links.
 
-        The tags are those that the links lead to from the first tag of each arena, whether or not the table has that one.
-        Where links are wrong they are those of the table, by address, each in the nearest arena below it.
+        The tags are found by following the links from the first tag of each arena, even if the table lacks that tag.  Where
+        links are wrong, the tags are those of the table, by address, each in the nearest arena below it.
 
         Args:
-            bases: Those of the arenas, in ascending order.
+            bases: The bases of the arenas, in ascending order.
         """
         arenas = list(bases)
         known: set[Tag] = set()
@@ -275,10 +275,10 @@ class Holes(ABC):
 class SizeHoles(Holes):
     """BEST: the newest of the smallest holes that fit.
 
-    A bin that has become empty stays until a search comes by or ``largest`` looks: a size that was freed once is freed again.
+    An empty bin stays until a search or ``largest`` finds it, since a size that was freed once is likely to be freed again.
 
-    Complexity: ``take`` O(log d), ``give`` O(log d) for d sizes with a bin, plus moving at most d list items; an exact fit, and
-    a free into a bin that is there, O(1).  Searches strike empty bins, each once.
+    Complexity: ``take`` and ``give`` are O(log d) for d sizes with a bin, plus moving at most d list items.  An exact fit, and
+    a free into an existing bin, are O(1).  Searches strike each empty bin once.
     """
 
     __slots__ = ("_passed_over", "bins", "sizes")
@@ -291,7 +291,7 @@ class SizeHoles(Holes):
 
     @property
     def visits(self) -> int:
-        """Holes looked at: those that were taken, and those that a constraint turned down."""
+        """Holes looked at: those that were taken, and those that did not meet a constraint."""
         return self.takes + self._passed_over
 
     @property
@@ -314,7 +314,7 @@ class SizeHoles(Holes):
         del self.bins[hole.size][hole]
 
     def candidates(self, size: int) -> Iterator[Tag]:
-        """Yield the holes of at least ``size``, smallest first, of one size the newest first."""
+        """Yield the holes of at least ``size``, the smallest first and of one size the newest first."""
         sizes, bins = self.sizes, self.bins
         index = bisect_left(sizes, size)
         while index < len(sizes):
@@ -324,11 +324,11 @@ class SizeHoles(Holes):
                 continue
             for hole in reversed(bin_):
                 yield hole
-                self._passed_over += 1  # comes here only if the caller wants another one
+                self._passed_over += 1  # reached only if the caller wants another hole
             index += 1
 
-    # The two methods below do what those of the base class do, with the index written out in place.  On churn at 1,000 live
-    # buffers the inherited ones take TRICK times as long (python -m benchmarks.tricks; docs/performance.md).
+    # The two methods below do what those of the base class do, with the index code inlined.  On churn at 1,000 live
+    # buffers the inherited ones take 1.8 times as long (python -m benchmarks.tricks; docs/performance.md).
 
     def take(self, size: int) -> Tag | None:
         """Carve ``size`` from the low end of the newest of the smallest holes that fit."""
@@ -431,7 +431,7 @@ class ClassHoles(Holes):
 
     Args:
         quantum: Bytes of a quantum.
-        instant: Whether the classes whose members all fit are asked first, and only for their newest hole.
+        instant: Whether to search first the classes whose members all fit, and in those only the newest hole.
 
     Complexity: INSTANT O(c) for c classes (90 for 64-bit sizes); CLASS_BEST, and INSTANT's fallback, O(members of the
     request's class + c).
@@ -506,7 +506,7 @@ class AddressHoles(Holes):
     Args:
         cursor: Where NEXT starts; None makes it FIRST, which always starts at the bottom.
 
-    Complexity: O(log h) for h holes; every hole turned down by a constraint costs another O(log h).
+    Complexity: O(log h) for h holes; every hole that does not meet a constraint costs another O(log h).
     """
 
     __slots__ = ("_cursor", "tree")
@@ -564,7 +564,7 @@ class AddressHoles(Holes):
         return (self.at.get(base, self.wall) for base in self.tree)
 
     def index_faults(self) -> list[str]:
-        """Check the tree (order, links and stored maxima), and its lengths."""
+        """Check the tree (order, links and stored maxima) and the lengths in it."""
         return self.tree.faults() + [
             f"hole {base:#x} has {self.tree[base]} bytes in the tree"
             for base in self.tree

@@ -1,7 +1,7 @@
 """The naive baseline: one mapping per buffer, mapped when it is handed out and unmapped when it is freed; keeps I2, I6 to I9.
 
-Each buffer is an arena of its own, so there are no holes to manage: what an arena allocator does with holes, the source
-does with its gaps, at the price of a map and an unmap operation per buffer.
+Each buffer is an arena of its own, so there are no holes to manage.  The source searches its gaps instead, and each buffer
+costs a map and an unmap operation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Final
 from coalloc.contract import EAGER, Coalescing, Completeness, Contract, Resize
 from coalloc.errors import (
     ExhaustionError,
-    InvariantViolation,
     Violation,
 )
 from coalloc.space.checks import bad_free
@@ -26,7 +25,7 @@ from coalloc.vm.source import Source
 __all__ = ["PerPipeSpace"]
 
 _ROW: Final = 4 * MiB
-"""Bytes that one line of the picture shows."""
+"""Bytes in one line of the picture."""
 
 _CONTRACT: Final = Contract(
     fit=None,
@@ -41,17 +40,17 @@ class PerPipeSpace(SpaceSource):
     """Map every buffer on its own.
 
     Args:
-        source: Where buffers are mapped.
+        source: The source that maps the buffers.
         kva_limit: The most bytes that are ever mapped, > 0.
 
     Raises:
         InvalidRequestError: For an argument outside its range.
 
     Guarantees:
-        As :class:`~coalloc.space.coalescing.CoalescingSpace`; there is nothing to reclaim.
+        As :class:`~coalloc.space.coalescing.CoalescingSpace`, but there is nothing to reclaim.
 
     Complexity:
-        ``alloc`` and ``free`` one map or unmap operation of the source each.
+        ``alloc`` and ``free`` each make one map or unmap call to the source.
 
     Source:
         FreeBSD sys_pipe.c, pipespace and pipe_free_kmem.
@@ -93,7 +92,7 @@ class PerPipeSpace(SpaceSource):
 
     @property
     def contract(self) -> Contract:
-        """What this space promises; which gap wins is up to the source."""
+        """The contract of this space; the source chooses among its gaps."""
         return _CONTRACT
 
     @property
@@ -133,7 +132,7 @@ class PerPipeSpace(SpaceSource):
         """Unmap a buffer.
 
         Raises:
-            BadFreeError: If ``base`` is not the base of a live buffer, with what it is instead.
+            BadFreeError: If ``base`` is not the base of a live buffer; the error says what it is instead.
         """
         size = self._buffers.get(base) if type(base) is int else None
         if size is None:
@@ -184,7 +183,7 @@ class PerPipeSpace(SpaceSource):
         self._source.discard(base, size)
 
     def available(self) -> int:
-        """Return a size that ``alloc`` would grant now: what limit and source allow, the source without draining."""
+        """Return a size that ``alloc`` would grant now: what the limit allows and the source grants without draining."""
         headroom = round_down(max(self._kva_limit - self._mapped, 0), self._source.granule)
         return min(headroom, self._source.available())
 
@@ -254,9 +253,3 @@ class PerPipeSpace(SpaceSource):
         if self._mapped > self._kva_limit:
             found.append(Violation("I9", f"{self._mapped} bytes are mapped, more than the limit {self._kva_limit}"))
         return tuple(found)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())

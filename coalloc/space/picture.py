@@ -25,7 +25,7 @@ def draw(arenas: Mapping[int, int], segments: Iterable[Segment], width: int) -> 
         raise InvalidRequestError("width", width, "must be an int >= 1")
     by_arena: dict[int, list[Segment]] = {base: [] for base in arenas}
     for segment in segments:
-        if segment.arena in by_arena:  # a space that is corrupt may tell of others; its picture is drawn all the same
+        if segment.arena in by_arena:  # a corrupt space may name other arenas; its picture is still drawn
             by_arena[segment.arena].append(segment)
     lines = []
     for base in sorted(arenas):

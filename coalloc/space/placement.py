@@ -12,7 +12,7 @@ __all__ = ["Placement", "rounded"]
 
 
 def rounded(size: int, quantum: int, geometry: Geometry) -> int:
-    """Return the size of the range that a design gives to a request: whole quanta; a power of two of them for buddies.
+    """Return the size to which a design rounds a request: whole quanta, and for buddies a power of two of them.
 
     >>> rounded(5, 1, Geometry.ANY), rounded(5, 1, Geometry.BUDDY), rounded(5, 4, Geometry.BUDDY)
     (5, 8, 8)
@@ -23,9 +23,9 @@ def rounded(size: int, quantum: int, geometry: Geometry) -> int:
 
 @attrs.frozen
 class Placement:
-    """A legal request: size rounded to the quantum, and where it may lie.  Make one with :meth:`of`.
+    """A legal request: its size, rounded to the quantum, and its constraints.  Make one with :meth:`of`.
 
-    ``align`` is at least the quantum; ``nocross`` is 0 where nothing is asked; ``hi`` is inclusive.
+    ``align`` is at least the quantum; ``nocross`` is 0 for no such constraint; ``hi`` is inclusive.
     """
 
     size: int
@@ -65,7 +65,7 @@ class Placement:
     def start_in(self, base: int, size: int) -> int:
         """Return the lowest admissible address in the hole [base, base + size), or -1.
 
-        Complexity: O(1): after one step to a nocross boundary every later boundary looks the same.
+        Complexity: O(1), because after one step to a nocross boundary all later boundaries are alike.
         """
         start = self._aligned(max(base, self.lo))
         if self._crosses(start):
@@ -76,10 +76,10 @@ class Placement:
         return start if end <= base + size and end - 1 <= self.hi else -1
 
     def rule_against(self, base: int, size: int) -> Rule:
-        """Return the rule that keeps the request out of the hole, where ``start_in`` finds no place.
+        """Return the rule that keeps the request out of a hole in which ``start_in`` finds no place.
 
-        The rules are added in the order size, lo, hi, align (with phase), nocross; the first with which no place is left is
-        named.
+        The rules are added in the order size, lo, hi, align (with phase), nocross.  The result is the first rule that leaves
+        no place.
         """
         if size < self.size:
             return Rule.SIZE
@@ -101,7 +101,7 @@ class Placement:
 
     @property
     def sure_size(self) -> int:
-        """A size that admits the request wherever a hole of that size lies (on a multiple of the quantum), bounds apart."""
+        """The size of a hole that admits the request at every multiple of the quantum, if lo and hi are ignored."""
         if self.align == self.quantum and not self.nocross:
             return self.size
         return self.size + max(self.align, self.nocross) + self.phase

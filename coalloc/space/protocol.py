@@ -1,4 +1,4 @@
-"""`Space`: what every design of room 3 does, the frozen values it reports, and how a space is a source for another."""
+"""`Space`: the protocol of every design, the frozen values that it reports, and how a space is the source of another."""
 
 from __future__ import annotations
 
@@ -7,16 +7,33 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
+from coalloc.checked import Checkable, Checked
 from coalloc.contract import Contract
-from coalloc.errors import BadFreeError, InvalidRequestError, Violation
+from coalloc.errors import BadFreeError, InvalidRequestError
+from coalloc.extent import Extent
 from coalloc.space.placement import rounded
 from coalloc.units import require_size
 
-__all__ = ["ConstrainedSpace", "Kind", "PerCpu", "Segment", "Space", "SpaceStats", "SpaceSource"]
+__all__ = [
+    "Constrained",
+    "ConstrainedSpace",
+    "FullSpace",
+    "Kind",
+    "Observable",
+    "Paged",
+    "PerCpu",
+    "Reclaimable",
+    "Reservable",
+    "Resizable",
+    "Segment",
+    "Space",
+    "SpaceSource",
+    "SpaceStats",
+]
 
 
 class Kind(enum.Enum):
-    """What a segment is."""
+    """The kind of a segment."""
 
     BUSY = "busy"
     CACHED = "cached"
@@ -40,17 +57,17 @@ class Segment:
 
 @attrs.frozen
 class SpaceStats:
-    """What a space holds, and the work it has done; exact unless the contract says otherwise.
+    """What a space holds and the work that it has done; the figures are exact unless the contract says otherwise.
 
     ``mapped = live + cached + free`` (I7).  Sizes are bytes; the others are counts since the space was made:
 
     * ``allocs``, ``frees``: calls that succeeded, those inside a moving resize and ``reserve`` included;
     * ``cache_hits``: allocs served from the quantum cache; ``drained``: cached buffers given back to the holes;
-    * ``holes_visited``: holes that searches looked at; ``coalesces``: joins of two free neighbours;
+    * ``holes_visited``: holes that searches looked at; ``coalesces``: how often two free neighbours were joined;
     * ``imports``, ``releases``: arenas taken from the source, given back to it;
-    * ``resizes_in_place``, ``resizes_moved``: resizes that changed the size, by how;
+    * ``resizes_in_place``, ``resizes_moved``: resizes that changed the size in place, or by a move;
     * ``refusals``: requests that ended in ExhaustionError;
-    * ``knows_holes``: whether ``mapped``, ``free``, ``largest_hole`` and ``holes`` mean anything; those of an adapter do not.
+    * ``knows_holes``: whether ``mapped``, ``free``, ``largest_hole`` and ``holes`` are known; an adapter may not know them.
     """
 
     mapped: int = 0
@@ -81,11 +98,11 @@ class SpaceStats:
 
 
 class Space(Protocol):
-    """Hands out address ranges; all sizes and addresses are bytes."""
+    """A design that hands out address ranges; sizes and addresses are bytes.  All else that it can do is a capability."""
 
     @property
     def contract(self) -> Contract:
-        """What the design promises."""
+        """The contract that the design promises to keep."""
 
     @property
     def quantum(self) -> int:
@@ -110,15 +127,6 @@ class Space(Protocol):
             BadFreeError: If ``base`` is not the base of a live buffer.
         """
 
-    def resize(self, base: int, size: int) -> int:
-        """Change the size of a live buffer and return its base, which is another one if it had to move.
-
-        Raises:
-            BadFreeError: If ``base`` is not the base of a live buffer.
-            InvalidRequestError: For a size that is not an int in 1 .. 2**63.
-            ExhaustionError: If there is no place; the buffer stays as it was.
-        """
-
     def size_of(self, base: int) -> int:
         """Return the size of the live buffer at ``base``, as rounded.
 
@@ -126,14 +134,42 @@ class Space(Protocol):
             BadFreeError: If ``base`` is not the base of a live buffer.
         """
 
+
+# --- capabilities ------------------------------------------------------------------------------------------------
+
+
+class Resizable(Protocol):
+    """A space whose buffers can change their size."""
+
+    def resize(self, base: int, size: int) -> int:
+        """Change the size of a live buffer and return its base, which changes if the buffer has to move.
+
+        Raises:
+            BadFreeError: If ``base`` is not the base of a live buffer.
+            InvalidRequestError: For a size that is not an int in 1 .. 2**63.
+            ExhaustionError: If there is no place; the buffer stays as it was.
+        """
+
+
+class Paged(Protocol):
+    """A space whose pages can be touched and given back."""
+
     def touch(self, base: int, size: int) -> None:
         """Access every page of a range that is mapped."""
 
     def discard(self, base: int, size: int) -> None:
         """Give back the pages of a range that is mapped."""
 
+
+class Reclaimable(Protocol):
+    """A space that can be told to give back what it keeps."""
+
     def reclaim(self) -> int:
         """Drain caches, release every wholly free arena, and return how many bytes were unmapped."""
+
+
+class Observable(Protocol):
+    """A space that shows what it holds."""
 
     def segments(self) -> tuple[Segment, ...]:
         """Return all segments in address order."""
@@ -141,18 +177,12 @@ class Space(Protocol):
     def stats(self) -> SpaceStats:
         """Return the figures as a frozen value."""
 
-    def violations(self) -> tuple[Violation, ...]:
-        """Return every broken invariant, recomputed without trust in any index."""
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-
     def render(self, width: int = 64) -> str:
         """Draw the arenas as text."""
 
 
-class ConstrainedSpace(Space, Protocol):
-    """A space that also honours vmem(9)'s constraints and can reserve a given range."""
+class Constrained(Protocol):
+    """A space that honours vmem(9)'s constraints."""
 
     def xalloc(
         self, size: int, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = 2**64 - 1
@@ -173,16 +203,39 @@ class ConstrainedSpace(Space, Protocol):
         """
 
 
+class Reservable(Protocol):
+    """A space that can hand out a range that the caller names."""
+
+    def reserve(self, extent: Extent) -> None:
+        """Hand out exactly this range of an arena that is mapped.
+
+        Raises:
+            InvalidRequestError: If its base or size is not a multiple of the quantum.
+            SpanOverlapError: If it does not lie in one hole.
+        """
+
+
 @runtime_checkable
 class PerCpu(Protocol):
-    """A space with something for each CPU, such as a cache; whoever calls it says on which CPU."""
+    """A space with per-CPU parts, such as caches; the caller says on which CPU it calls."""
 
     cpu: int
     """The CPU on which the next calls are made, >= 0."""
 
 
-class SpaceSource:
-    """What makes a space a source: ``map`` is alloc, ``unmap`` is free of a whole buffer."""
+class FullSpace(Space, Resizable, Paged, Reclaimable, Observable, Checkable, Protocol):
+    """What pipes, replay and scenarios ask of a space; :func:`coalloc.space.adapter.adapted` makes one of any allocator."""
+
+    def check(self) -> None:
+        """Raise InvariantViolation if ``violations()`` finds any."""
+
+
+class ConstrainedSpace(FullSpace, Constrained, Protocol):
+    """A space that can do all of that, and honours constraints."""
+
+
+class SpaceSource(Checked):
+    """The mixin that makes a space a source: ``map`` allocates, and ``unmap`` frees a whole buffer."""
 
     __slots__ = ()
 
@@ -192,7 +245,7 @@ class SpaceSource:
         return self.quantum
 
     def map(self: _Sourceable, size: int) -> int:
-        """Allocate; the range counts as mapped."""
+        """Allocate a range, which counts as mapped."""
         return self.alloc(size)
 
     def unmap(self: _Sourceable, base: int, size: int) -> None:
@@ -220,7 +273,7 @@ class SpaceSource:
 
 
 class _Sourceable(Protocol):
-    """What SpaceSource needs of the class it is mixed into."""
+    """The members that SpaceSource needs of the class that it is mixed into."""
 
     @property
     def contract(self) -> Contract: ...

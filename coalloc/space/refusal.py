@@ -1,6 +1,6 @@
-"""What a refused request is told: for every hole the rule that killed it, and the smallest changes that would succeed.
+"""The explanation of a refusal: for every hole the rule that excludes it, and the smallest changes that would succeed.
 
-The data is frozen at the refusal; the explanation is worked out when somebody asks for it.
+The data is frozen at the refusal.  The explanation is worked out only on request.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Refusal:
     """The state of a space at the moment it refused.
 
     Args:
-        request: What was asked for.
+        request: The request that was refused.
         holes: Base and size of every hole.
         mapped: Bytes mapped.
-        kva_limit: The most that may be mapped.
-        granule: What sizes are rounded to when an arena is imported.
-        available: What the source would have mapped.
-        geometry: How sizes are rounded.
+        kva_limit: The most bytes that may be mapped.
+        granule: The multiple to which the size of an imported arena is rounded.
+        available: The largest size that the source would have mapped.
+        geometry: The geometry, by which sizes are rounded.
     """
 
     request: Placement
@@ -40,7 +40,7 @@ class Refusal:
     geometry: Geometry = Geometry.ANY
 
     def error(self) -> ExhaustionError:
-        """Return the exception to raise: KvaLimitError where the limit forbade an import that might help, else NoSpaceError."""
+        """Return the exception to raise: KvaLimitError if the limit forbade an import that might help, else NoSpaceError."""
         limited = self.request.possible and round_up(self.request.size, self.granule) > self._headroom
         return (KvaLimitError if limited else NoSpaceError)(
             self.request.size,
@@ -54,7 +54,7 @@ class Refusal:
     def explain(self) -> Explanation:
         """Work out the explanation.
 
-        Complexity: O(h) for h holes, times the 64 bits of an address for each bound that a remedy is sought for.
+        Complexity: O(h) for h holes, times the 64 bits of an address for each constraint for which a remedy is sought.
         """
         need = round_up(self.request.size, self.granule)
         if not self.request.possible:
@@ -108,7 +108,7 @@ class Refusal:
             yield Remedy(Change.HI, MAX_ADDRESS - lower)
 
     def _fits(self, request: Placement) -> bool:
-        """Tell whether a hole admits the request, or an arena that may be imported is sure to."""
+        """Tell whether a hole admits the request, or an importable arena is sure to admit it."""
         if any(request.start_in(base, size) >= 0 for base, size in self.holes):
             return True
         sure = round_up(request.sure_size, self.granule)
@@ -117,7 +117,7 @@ class Refusal:
 
 
 def _last(holds: Callable[[int], bool], high: int) -> int:
-    """Return the largest number in 1 .. ``high`` for which ``holds``, 0 if none, where it holds up to some number only."""
+    """Return the largest number in 1 .. ``high`` for which ``holds`` is true, or 0; it must be true up to one number only."""
     low = 0
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""What checkers of spaces have in common: do segments tile the arenas, and what is wrong if not (I1, I4, I8)."""
+"""The check that the checkers of all spaces share: whether the segments tile the arenas (I1, I4, I8)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _union(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 def tiling_violations(
     arenas: Iterable[tuple[int, int]], segments: Iterable[Segment], quantum: int
 ) -> Iterator[Violation]:
-    """Yield what keeps segments, in address order, from tiling arenas (base, size), each in the arena that it tells."""
+    """Yield the violations where segments, in address order, do not tile the arenas (base, size), each in the one it names."""
     inside, size_at = list(segments), dict(arenas)
     for before, behind in pairwise(inside):
         if before.end > behind.base:

@@ -1,22 +1,22 @@
 """FreeBSD's vmem: boundary tags, segregated free lists and instant fit; keeps I1 to I10.
 
-A *tag* describes a segment; the tags of a span are linked in the order of addresses behind a tag for the span itself, so that a
+A *tag* describes a segment.  The tags of a span are linked in the order of addresses behind a tag for the span itself, so a
 free finds its neighbours by following two links and never crosses into another span.  Free tags are also on a *free list* by
 size class: one class for each size up to 32 quanta, then one for each power of two (B32).  Busy tags are found by address.
 
-M_FIRSTFIT, "instant fit", looks at the first segment of each list whose members are all large enough, and falls back to
-M_BESTFIT, which looks through the lists from the request's own class upwards (B33).  New free segments go to the front of
-their list, so the newest is found first.
+M_FIRSTFIT, "instant fit", looks at the first segment of each list whose members are all large enough.  It falls back to
+M_BESTFIT, which searches the lists from the request's own class upwards (B33).  New free segments go to the front of their
+list, so the newest is found first.
 
-A *static* span was there from the beginning (``add``) and stays; an *imported* one is given back as soon as it is wholly free
-(B34).  Imports are rounded up to ``import_quantum``.  *Quantum caches* keep freed buffers of small sizes; what they keep is not
-joined with its neighbours until they are drained, which a request that finds no place does before it is refused (B36).
+A *static* span is added with ``add`` and stays.  An *imported* span is released as soon as it is wholly free (B34).  Imports
+are rounded up to ``import_quantum``.  *Quantum caches* keep freed buffers of small sizes.  A cached buffer is not coalesced
+with its neighbours until its cache is drained, and a request that finds no place drains the caches before it is refused (B36).
 
-``stats().largest_hole`` is the least size of the highest class that is not empty: a lower bound, as
+``stats().largest_hole`` is the least size of the highest class that is not empty.  This is a lower bound, as
 vmem_size(VMEM_MAXFREE) gives it (B38).
 
-Differences from the kernel: where an import rounded to ``import_quantum`` is refused, or more than the limit allows, what
-the request needs is tried; an import for a constrained request is so large that it is sure to admit it; a cache is one bounded
+Differences from the kernel: if an import rounded to ``import_quantum`` is refused or exceeds the limit, an import of what the
+request needs is tried; an import for a constrained request is large enough to be sure to admit it; a cache is one bounded
 stack for each size; nobody sleeps; the reserve of tags is not modelled.
 
 Source: FreeBSD sys/kern/subr_vmem.c of 10.2 and, for what is newer, of commit 898f32a49d55; vmem(9); B32 to B38; Bonwick and
@@ -31,7 +31,6 @@ from typing import Final
 from coalloc.contract import EAGER, Bounds, Coalescing, Constraint, Contract, Fit, Resize, Work
 from coalloc.errors import (
     InvalidRequestError,
-    InvariantViolation,
     SpanOverlapError,
     Violation,
 )
@@ -50,12 +49,12 @@ from coalloc.vm.source import Source
 __all__ = ["QCACHE_DEPTH", "VmemSpace"]
 
 QCACHE_DEPTH: Final = 128
-"""Buffers of one size that a quantum cache keeps at most."""
+"""The most buffers of one size that a quantum cache keeps."""
 _MOST_QCACHES: Final = 16
 
 
 class _Tag:
-    """A boundary tag: a span (``kind`` None) or a segment of one."""
+    """A boundary tag of a span (``kind`` None) or of a segment in a span."""
 
     __slots__ = ("after", "before", "kind", "size", "span", "start")
 
@@ -72,21 +71,22 @@ class VmemSpace(SpaceSource):
     """Hand out segments of spans, as vmem(9) does.
 
     Args:
-        source: Where spans are imported from.
-        kva_limit: The most bytes that are ever imported, and added as static spans, > 0.
-        import_quantum: Imports are rounded up to a multiple of it; itself a multiple of the source's granule.
-        quantum: Every base and size is a multiple of it; a power of two that divides the source's granule.
+        source: The source of imported spans.
+        kva_limit: The most bytes of imported and static spans together, > 0.
+        import_quantum: A multiple of the source's granule; imports are rounded up to a multiple of it.
+        quantum: A power of two that divides the source's granule; every base and size is a multiple of it.
         strategy: Fit.INSTANT (M_FIRSTFIT) or Fit.CLASS_BEST (M_BESTFIT).
-        qcache_max: The largest size in bytes that is cached when freed, at most 16 quanta; 0 is none.
+        qcache_max: The largest size in bytes that is cached when it is freed, at most 16 quanta; 0 caches nothing.
 
     Raises:
         InvalidRequestError: For an argument outside its range.
 
     Guarantees:
-        I1 to I10 at every return; a call that raises changes nothing, a refusal has done what ``reclaim`` does.
+        I1 to I10 hold at every return.  A call that raises changes nothing, except that a refusal has reclaimed first.
 
     Complexity:
-        ``alloc`` O(c) for c classes (90) where instant fit finds a segment, else O(members of one class + c); ``free`` O(1).
+        ``alloc`` is O(c) for c classes (90) if instant fit finds a segment, else O(members of one class + c).  ``free`` is
+        O(1).
 
     Source:
         FreeBSD subr_vmem.c; B32 to B38.
@@ -124,7 +124,7 @@ class VmemSpace(SpaceSource):
         self._quantum = quantum
         self._strategy = strategy
         self._qcache_max = qcache_max
-        self._static: dict[int, int] = {}  # spans that were added, by base
+        self._static: dict[int, int] = {}  # sizes of the static spans, by base
         self._spans: dict[int, _Tag] = {}
         self._lists: dict[int, dict[_Tag, None]] = {}  # free tags by class, the newest last; none is empty
         self._busy: dict[int, _Tag] = {}
@@ -157,7 +157,7 @@ class VmemSpace(SpaceSource):
         return self._arenas.kva_limit
 
     def add(self, span: Extent) -> None:
-        """Add a static span: address space that is there without being imported, and is never given back (vmem_add).
+        """Add a static span: address space that was not imported and is never released (vmem_add).
 
         Raises:
             InvalidRequestError: If it is not a multiple of the quantum, or more than the limit leaves.
@@ -197,7 +197,7 @@ class VmemSpace(SpaceSource):
     def xalloc(
         self, size: int, *, align: int = 0, phase: int = 0, nocross: int = 0, lo: int = 0, hi: int = MAX_ADDRESS
     ) -> int:
-        """Hand out a range that meets constraints, and return its base (vmem_xalloc); the caches are passed by.
+        """Hand out a range that meets constraints, and return its base (vmem_xalloc); the caches are not used.
 
         Args:
             size: Bytes, 1 .. 2**63, rounded up to the quantum.
@@ -214,10 +214,10 @@ class VmemSpace(SpaceSource):
         return self._xalloc(Placement.of(size, self._quantum, Bounds(align, phase, nocross, lo, hi)))
 
     def free(self, base: int) -> None:
-        """Take a segment back: into its quantum cache, or joined with its neighbours (vmem_free, vmem_xfree).
+        """Free a segment: put it in its quantum cache, or coalesce it with its neighbours (vmem_free, vmem_xfree).
 
         Raises:
-            BadFreeError: If ``base`` is not the base of a live segment, with what it is instead.
+            BadFreeError: If ``base`` is not the base of a live segment; the error says what it is instead.
         """
         tag = self._tag_of(base)
         del self._busy[base]
@@ -232,7 +232,7 @@ class VmemSpace(SpaceSource):
         self._coalesce(tag)
 
     def resize(self, base: int, size: int) -> int:
-        """Change a segment's size by allocating another and freeing this one, in this order (P4).
+        """Change a segment's size by allocating another segment and then freeing this one (PI4).
 
         Raises:
             BadFreeError, InvalidRequestError, KvaLimitError, NoSpaceError: As ``free`` and ``alloc``.
@@ -259,12 +259,12 @@ class VmemSpace(SpaceSource):
         return tag
 
     def touch(self, base: int, size: int) -> None:
-        """Access every page of a range inside a span; the pages of static spans are nobody's here."""
+        """Access every page of a range inside a span; pages of static spans are not modelled."""
         if not self._is_static(base):
             self._arenas.source.touch(base, size)
 
     def discard(self, base: int, size: int) -> None:
-        """Give back the pages of a range inside a span; those of static spans are nobody's here."""
+        """Give back the pages of a range inside a span; pages of static spans are not modelled."""
         if not self._is_static(base):
             self._arenas.source.discard(base, size)
 
@@ -277,7 +277,7 @@ class VmemSpace(SpaceSource):
         return max(largest, min(self._headroom, self._arenas.source.available()))
 
     def reclaim(self) -> int:
-        """Drain the caches, which gives back every span that becomes free; return how many bytes were unmapped."""
+        """Drain the caches, which releases every span that becomes free, and return how many bytes were unmapped."""
         before = self._arenas.mapped
         for _, stack in sorted(self._cache.items()):
             for tag in stack.copy():
@@ -289,7 +289,7 @@ class VmemSpace(SpaceSource):
     # --- searching -----------------------------------------------------------------------------------
 
     def _xalloc(self, request: Placement) -> int:
-        """Search; else import; else drain and search again; else import once more; else refuse."""
+        """Search, then import, then drain and search again, then import once more, then refuse."""
         found = self._search(request)
         if found is None and request.possible:
             found = self._import_for(request)
@@ -310,7 +310,7 @@ class VmemSpace(SpaceSource):
         return start
 
     def _search(self, request: Placement) -> tuple[_Tag, int] | None:
-        """Return the free tag that the strategy picks, and the start in it."""
+        """Return the free tag that the strategy picks and the start of the request in it, or None."""
         for tag in self._candidates(request.size):
             self._visits += 1
             start = request.start_in(tag.start, tag.size)
@@ -329,7 +329,7 @@ class VmemSpace(SpaceSource):
             yield from reversed(self._lists[index])
 
     def _import_for(self, request: Placement) -> tuple[_Tag, int] | None:
-        """Import a span that is sure to admit the request, or else a bare one; give it back if the request does not fit it."""
+        """Import a span that is sure to admit the request, or a bare one; release it if it does not admit the request."""
         granule, headroom = self._arenas.granule, self._headroom
         need = round_up(request.sure_size, granule)
         bare = round_up(request.size, granule)
@@ -362,7 +362,7 @@ class VmemSpace(SpaceSource):
         return tag
 
     def _carve(self, tag: _Tag, start: int, size: int) -> None:
-        """Cut a busy segment out of a free one; what is left in front and behind are free segments of their own."""
+        """Carve a busy segment out of a free one; the rests in front and behind become free segments of their own."""
         self._strike(tag)
         end = tag.start + tag.size
         if start > tag.start:
@@ -381,7 +381,7 @@ class VmemSpace(SpaceSource):
         self._busy[start] = tag
 
     def _coalesce(self, tag: _Tag) -> None:
-        """Join a segment with its free neighbours; give its span back if that is imported and wholly free."""
+        """Coalesce a segment with its free neighbours, and release its span if it is imported and now wholly free."""
         tag.kind = Kind.FREE
         after = tag.after
         if after is not None and after.kind is Kind.FREE:
@@ -519,12 +519,6 @@ class VmemSpace(SpaceSource):
         if self._mapped > self.kva_limit:
             found.append(Violation("I9", f"{self._mapped} bytes are mapped, more than the limit {self.kva_limit}"))
         return tuple(found)
-
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, self.render())
 
 
 def _link(before: _Tag, after: _Tag) -> None:

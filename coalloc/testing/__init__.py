@@ -1,6 +1,6 @@
-"""The conformance kit: any allocator, held to what it declares.
+"""The conformance kit: it checks that an allocator keeps the contract that it declares.
 
-``conformance`` (which needs hypothesis) is imported when it is first used; everything else needs nothing but coalloc.
+``conformance`` needs hypothesis and is imported at its first use.  Everything else needs only coalloc.
 """
 
 from __future__ import annotations

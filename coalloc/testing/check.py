@@ -1,4 +1,4 @@
-"""Checking: random programs and directed checks, to one verdict for each property."""
+"""Checking: run random programs and directed checks, and reach one verdict for each property."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ UNJUDGED: Final[Mapping[Capability, str]] = {
     Capability.SEGMENTS: "P5 is not judged",
     Capability.STATS: "P16 is not judged",
 }
-"""What nobody can judge of an allocator that lacks a capability."""
+"""The checks that are left out for an allocator that lacks a capability."""
 _WIDTH: Final = 100
 _PROGRAM_SEEDS: Final = 1_000_000
-"""How far the seeds of two runs lie apart, so that their programs differ."""
+"""The distance between the seeds of two runs, so that their programs differ."""
 _SHORT: Final = 60
 _LONG: Final = 500
 _EVERY_LONG: Final = 20
-"""Every so manieth program is long: some bugs need many buffers, or many calls."""
+"""One program in so many is long, since some bugs need many buffers or many calls."""
 _DEEP_EVERY: Final = 10
-"""In a long one, all that can be seen is compared after so many steps."""
+"""In a long program, everything that can be seen is compared once in so many steps."""
 
 
 class Ruling(enum.Enum):
-    """What became of a property."""
+    """The outcome of checking a property."""
 
     HELD = "held"
     BROKEN = "broken"
@@ -54,7 +54,7 @@ class Ruling(enum.Enum):
 
 @attrs.frozen
 class Verdict:
-    """What became of one property; ``note`` says why, or on what it rests."""
+    """The outcome for one property; ``note`` gives the reason or the evidence."""
 
     property: Property
     ruling: Ruling
@@ -64,14 +64,14 @@ class Verdict:
 
 @attrs.frozen
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Args:
-        contract: What the allocator was held to.
-        verdicts: One for each property, in their order.
-        programs: Random programs that were run.
-        operations: Their steps.
-        seed: What they were drawn from.
+        contract: The contract that was checked.
+        verdicts: One for each property, in the order of the properties.
+        programs: How many random programs were run.
+        operations: How many steps these programs had.
+        seed: The seed that the programs were drawn from.
         can: What the allocator can do beside alloc and free.
     """
 
@@ -84,7 +84,7 @@ class Report:
 
     @property
     def capabilities(self) -> str:
-        """What the allocator can do beside alloc and free, what it cannot, and what is therefore not judged, as text."""
+        """Text: what the allocator can do beside alloc and free, what it cannot do, and what is not checked for that reason."""
         has = ", ".join(item.value for item in Capability if item in self.can) or "alloc and free only"
         lacks = ", ".join(f"{name.value} ({why})" for name, why in UNJUDGED.items() if name not in self.can)
         lines = [f"has {has}", *([f"lacks {lacks}"] if lacks else [])]
@@ -92,7 +92,7 @@ class Report:
 
     @property
     def conforms(self) -> bool:
-        """Whether nothing is broken."""
+        """Whether no property is broken."""
         return all(verdict.ruling is not Ruling.BROKEN for verdict in self.verdicts)
 
     def as_dict(self) -> dict[str, object]:
@@ -125,21 +125,21 @@ def check_space(
     progress: Callable[[int], None] | None = None,
     subject: Subject | None = None,
 ) -> Report:
-    """Hold an allocator to what it declares.
+    """Check that an allocator keeps the contract that it declares.
 
     Args:
-        make_space: Makes it: ``make_space(source, kva_limit=...)``.
-        contract: What it is held to; what it declares if None.
-        examples: Random programs, >= 1.
-        seed: What they are drawn from.
-        progress: Is told how many programs have been run.
-        subject: How it is watched, if otherwise than usual.
+        make_space: The factory: ``make_space(source, kva_limit=...)``.
+        contract: The contract to check; None takes the one that the allocator declares.
+        examples: How many random programs to run, >= 1.
+        seed: The seed that the programs are drawn from.
+        progress: Called with the number of programs that have been run.
+        subject: A subject to use instead of a default one, for example with callbacks.
 
     Returns:
-        The verdicts; a broken property comes with the shrunk program.
+        The verdicts; that of a broken property has the shrunk program.
 
     Raises:
-        InvalidRequestError: If ``examples`` is no int >= 1, or there is no contract.
+        InvalidRequestError: If ``examples`` is not an int >= 1, or there is no contract.
     """
     if type(examples) is not int or examples < 1:
         raise InvalidRequestError("examples", examples, "must be an int >= 1")
@@ -173,7 +173,7 @@ def check_space(
                 least = minimise(under_test, seen)
                 again = run_program(
                     under_test, least.program
-                )  # a breach that is seen late may be another if seen at once
+                )  # a breach that was noticed late may be a different one when noticed at once
                 if not long or (again is not None and again.property is least.breach.property):
                     broken[least.breach.property] = least
     notes: dict[Property, list[str]] = {}
@@ -189,7 +189,7 @@ def check_space(
                 broken[failed.property] = minimise(under_test, found, run=failed.again)
         except Breach as breach:
             broken.setdefault(breach.property, breach)
-        except Exception as error:  # the allocator failed where no judge stood beside it
+        except Exception as error:  # the allocator failed in a check without a judge
             met = Breach(Property.P7, f"in the check {check.name} a call raised {type(error).__name__}: {error}")
             broken.setdefault(met.property, met)
     can = _capabilities(under_test)
@@ -219,7 +219,7 @@ def _verdicts(
 
 
 def _capabilities(subject: Subject) -> frozenset[Capability]:
-    """Return what an allocator made in a usual world can do; nothing, if it cannot be made."""
+    """Return what an allocator in a default world can do, or nothing if it cannot be made."""
     try:
         return capabilities_of(make(subject.make_space, World())[1])
     except Breach:
@@ -227,7 +227,7 @@ def _capabilities(subject: Subject) -> frozenset[Capability]:
 
 
 def _not_promised(can: frozenset[Capability], contract: Contract) -> dict[Property, str]:
-    """Say what an allocator does not promise, or does not show."""
+    """Return the properties that an allocator does not promise or show, each with the reason."""
     shows_segments, shows_stats = Capability.SEGMENTS in can, Capability.STATS in can
     excuses = {
         Property.P19: "a space has no sleepers",
@@ -257,11 +257,11 @@ def _not_promised(can: frozenset[Capability], contract: Contract) -> dict[Proper
 
 
 def as_python(target: str, subject: Subject, found: Counterexample) -> str:
-    """Return a program as Python that makes the same calls.
+    """Return a program as Python code that makes the same calls.
 
     Args:
         target: The factory as the command line names it.
-        subject: What is under test.
+        subject: The allocator under test.
         found: The program, and the breach that it ends in.
     """
     from coalloc.testing.judge import Judge

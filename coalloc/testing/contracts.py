@@ -1,4 +1,4 @@
-"""Contracts as text, as the command line takes and prints them."""
+"""Contracts as text: what the command line reads and prints."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def parse_release(text: str, name: str = "release") -> Release:
     """Read a release rule.
 
     Raises:
-        InvalidRequestError: If it is none.
+        InvalidRequestError: If the text is not a release rule.
 
     >>> parse_release("retain(2)").keep
     2
@@ -93,10 +93,10 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 
 
 def parse_contract(text: str, declared: Contract | None = None) -> Contract:
-    """Read ``name=value,...`` and change what is declared by it; without a declaration, the weakest promises are assumed.
+    """Read ``name=value,...`` and return the declared contract with these changes, or the weakest contract with them.
 
     Raises:
-        InvalidRequestError: For a name or a value that is unknown.
+        InvalidRequestError: For an unknown name or value.
 
     >>> contract = parse_contract("fit=best,release=retain(2),constraints=align+phase,exact-stats=no")
     >>> contract.fit.name, str(contract.release), contract.exact_stats, len(contract.constraints)

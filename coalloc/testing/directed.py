@@ -1,7 +1,8 @@
-"""Directed checks: what random programs do not find, or cannot state: ends, determinism, growth, laws, closed forms, failures.
+"""Directed checks, for what random programs do not find or cannot state.
 
-Each takes a factory and a contract, makes allocators, and raises :class:`~coalloc.testing.properties.Breach` if a property
-is broken, or :class:`NotPromised` with the reason if it does not apply.
+They check extreme sizes and addresses, determinism, growth, laws, closed forms and failures.  Each check takes a subject,
+makes allocators, and raises :class:`~coalloc.testing.properties.Breach` if a property is broken, or :class:`NotPromised`
+with the reason if the check does not apply.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = ["CHECKS", "Check", "CheckFailed", "NotPromised", "run_thoroughly"]
 
 
 class NotPromised(Exception):  # noqa: N818 (no mistake of anybody)
-    """Says why a check does not apply."""
+    """Raised with the reason why a check does not apply."""
 
 
 @attrs.frozen
@@ -39,9 +40,9 @@ class Check:
     """A directed check.
 
     Args:
-        name: In words, with hyphens.
-        property: Which property it tests.
-        run: Runs it; raises Breach, CheckFailed or NotPromised.
+        name: Its name, words joined by hyphens.
+        property: The property that it tests.
+        run: Runs the check; raises Breach, CheckFailed or NotPromised.
     """
 
     name: str
@@ -50,11 +51,11 @@ class Check:
 
 
 Again = Callable[[CheckProgram], Breach | None]
-"""Runs a program and tells what a check finds in it."""
+"""A function that runs a program and returns the breach that a check finds in it, or None."""
 
 
 class CheckFailed(Breach):
-    """A breach with the program that shows it, and how to find it in another."""
+    """A breach with the program that shows it, and a function that looks for the breach in another program."""
 
     def __init__(self, breach: Breach, program: CheckProgram, again: Again | None = None) -> None:
         super().__init__(breach.property, breach.message)
@@ -70,7 +71,7 @@ def _judged(subject: Subject, program: CheckProgram) -> None:
 
 
 def _play(judge: Judge, steps: Iterable[Step]) -> None:
-    """Do steps; a breach comes with the program so far."""
+    """Do steps, and raise a breach together with the program so far."""
     try:
         for step in steps:
             judge.do(step)
@@ -88,7 +89,7 @@ def _roomy(subject: Subject, quanta: int, *, base: int = 0, granule: int = 4096)
 
 
 def _refuses_nonsense(subject: Subject) -> None:
-    """Sizes and addresses that are none are refused with a ValueError or TypeError, and change nothing."""
+    """Values that are not valid sizes or addresses are refused with a ValueError or TypeError, and change nothing."""
     contract = subject.declared
     judge = Judge(subject, World())
     quantum = judge.quantum
@@ -133,11 +134,11 @@ _UNLAWFUL: Final = (
     ({"nocross": 1}, {Constraint.NOCROSS}),
     ({"lo": 4, "hi": 2}, {Constraint.LO, Constraint.HI}),
 )
-"""Constraints that contradict themselves for a request of two quanta, in quanta, and what must be declared to ask for them."""
+"""Contradicting constraints for a request of two quanta, in quanta, and what a space must declare to be asked for them."""
 
 
 def _deals_with_the_ends(subject: Subject) -> None:
-    """The least and the greatest sizes, and arenas at the bottom and at the top of the address space."""
+    """The least and the greatest sizes are handled, and arenas at the bottom and the top of the address space."""
     for base in (0, 2**32 - 4 * 4096, 2**64 - 8 * 4096):
         for arena in (8, 4, 1):
             world = World(limit=8, room=8, base=base, arena=arena)
@@ -150,7 +151,7 @@ def _deals_with_the_ends(subject: Subject) -> None:
 
 
 def _deals_with_powers_of_two(subject: Subject) -> None:
-    """Sizes of 2**k, and one more and one less, ascending, descending and freed from both ends."""
+    """Sizes of 2**k, and one more and one less, can be allocated in either order and freed from both ends."""
     world = _roomy(subject, 160)
     sizes = [size for k in range(1, 6) for size in (2**k - 1, 2**k, 2**k + 1)]
     for order in (sizes, sizes[::-1]):
@@ -161,7 +162,7 @@ def _deals_with_powers_of_two(subject: Subject) -> None:
 
 
 def _climbs_the_ladder(subject: Subject) -> None:
-    """Doubling: each buffer is replaced by one of twice its size, as a growing pipe's is."""
+    """Each buffer can be replaced by one of twice its size, as when a pipe's buffer grows."""
     world = _roomy(subject, 128)
     steps = [Step(Action.ALLOC, 0, 4096)]
     for k in range(1, 6):
@@ -170,7 +171,7 @@ def _climbs_the_ladder(subject: Subject) -> None:
 
 
 def _survives_the_comb(subject: Subject) -> None:
-    """Every other buffer is freed: only single quanta fit, until the teeth go, too."""
+    """When every other buffer is freed, only single quanta fit until the remaining buffers are freed as well."""
     teeth = 32
     world = _roomy(subject, teeth)
     steps = [Step(Action.ALLOC, number, 4096) for number in range(teeth)]
@@ -184,7 +185,7 @@ def _survives_the_comb(subject: Subject) -> None:
 
 
 def _resizes_beside_anything(subject: Subject) -> None:
-    """From each of six sizes to each other, with no hole behind the buffer, or one of one or three."""
+    """A buffer can be resized from each of six sizes to each other, with no hole behind it or one of 1 or 3 quanta."""
     if subject.declared.resize is Resize.NONE:
         raise NotPromised("it does not resize")
     sizes = range(1, 7)
@@ -204,7 +205,7 @@ def _resizes_beside_anything(subject: Subject) -> None:
 
 
 def _survives_every_failure(subject: Subject) -> None:
-    """Every map call of a program is made to fail in turn; what was asked for is then had otherwise, or refused cleanly."""
+    """When any map call of a program fails, the request is met in another way or refused with nothing changed."""
     for seed in range(3):
         world = World(limit=12, room=14, arena=3)
         judge, found = random_program(subject, seed, steps=30, world=world)
@@ -220,7 +221,7 @@ def _survives_every_failure(subject: Subject) -> None:
 
 
 def _run_again(subject: Subject, program: CheckProgram) -> Breach | None:
-    """Look whether a program gives other addresses when it is run again."""
+    """Return a breach if a program gives other addresses when it is run again."""
     first = _outcomes(subject, program)
     for _ in range(2):
         other = _outcomes(subject, program)
@@ -231,10 +232,10 @@ def _run_again(subject: Subject, program: CheckProgram) -> Breach | None:
 
 
 def _is_deterministic(subject: Subject) -> None:
-    """The same program gives the same addresses, again and again, beside other allocators."""
+    """The same program gives the same addresses at every run, even while other allocators are in use."""
     for seed in range(8):
         judge, found = random_program(subject, seed)
-        if found is None and judge is not None:  # else another check tells of it
+        if found is None and judge is not None:  # otherwise another check reports it
             program = CheckProgram(judge.world, tuple(judge.steps))
             breach = _run_again(subject, program)
             if breach is not None:
@@ -242,7 +243,7 @@ def _is_deterministic(subject: Subject) -> None:
 
 
 def _outcomes(subject: Subject, program: CheckProgram) -> list[str]:
-    """Run a program and tell what became of each step; a breach ends the list.  Only the answers are looked at."""
+    """Run a program and return the outcome of each step, up to a breach.  Only the answers are checked."""
     judge = None
     try:
         judge = Judge(attrs.evolve(subject, deep_every=len(program.steps) + 1), program.world)
@@ -258,12 +259,12 @@ def _outcomes(subject: Subject, program: CheckProgram) -> list[str]:
 
 _SLOPES: Final = {Work.CONSTANT: 0.55, Work.LOG: 0.55, Work.LINEAR: 1.2}
 _CONSTANT: Final = 1.25
-"""How much more work a call may be in one comb than in another, where it is declared to be constant."""
+"""The largest ratio between the work of a call in two combs that still counts as constant."""
 _COMBS: Final = (32, 256, 2048)
 
 
 def _grows_as_declared(subject: Subject) -> None:
-    """The lines run by a call, fitted over combs of 32, 256 and 2,048 holes, grow no faster than declared."""
+    """The lines that a call runs, fitted over combs of 32, 256 and 2,048 holes, grow no faster than declared."""
     contract = subject.declared
     if contract.work is None:
         raise NotPromised("no growth is declared")
@@ -289,7 +290,7 @@ def _work_with(subject: Subject, holes: int) -> int:
         subject.on_call()
         buffers.append(space.alloc(quantum))
     room = space.alloc(16 * quantum)
-    space.alloc(4 * quantum)  # holds the arena of what is measured, which then maps none
+    space.alloc(4 * quantum)  # keeps the arena mapped, so that the measured calls map none
     for base in (*buffers[::2], room):
         subject.on_call()
         space.free(base)
@@ -325,14 +326,14 @@ _SHIFT: Final = 2**40
 
 
 def _run_elsewhere(subject: Subject, program: CheckProgram) -> Breach | None:
-    """Look whether a program gives another layout where the address space begins elsewhere."""
+    """Return a breach if a program gives another layout when the address space begins elsewhere."""
     moved = attrs.evolve(program, world=attrs.evolve(program.world, base=program.world.base + _SHIFT))
     here, there = (_addresses(subject, p) for p in (program, moved))
     return _difference(program, here, [None if a is None else a - _SHIFT for a in there], "with addresses 2**40 higher")
 
 
 def _run_larger(subject: Subject, program: CheckProgram) -> Breach | None:
-    """Look whether a program gives another layout with four times the granule, the quantum and all sizes."""
+    """Return a breach if a program gives another layout with four times the granule, the quantum and all sizes."""
     world = _larger(subject, program.world)
     if getattr(make(subject.make_space, world)[1], "quantum", world.granule) != world.granule:
         raise NotPromised("its quantum cannot be set")
@@ -347,7 +348,7 @@ def _larger(subject: Subject, world: World) -> World:
 
 
 def _is_shift_free(subject: Subject) -> None:
-    """An address space that begins elsewhere gives the same layout there."""
+    """The layout does not depend on where the address space begins."""
     _hold_for_programs(subject, functools.partial(_run_elsewhere, subject))
 
 
@@ -358,11 +359,11 @@ def _is_scale_free(subject: Subject) -> None:
 
 _PLAIN: Final = World(limit=16, room=18, arena=4)
 _MOVABLE: Final = (Action.ALLOC, Action.FREE, Action.RESIZE, Action.RECLAIM)
-"""Steps without an address, so that they mean the same elsewhere."""
+"""Steps without an address, which mean the same in an address space that begins elsewhere."""
 
 
 def _hold_for_programs(subject: Subject, again: Again) -> None:
-    """Look for what ``again`` finds in some random programs."""
+    """Raise what ``again`` finds in some random programs."""
     for seed in range(4):
         program = _program_for(subject, seed, _PLAIN)
         breach = again(program) if program is not None else None
@@ -371,9 +372,9 @@ def _hold_for_programs(subject: Subject, again: Again) -> None:
 
 
 def run_thoroughly(subject: Subject, program: CheckProgram) -> Breach | None:
-    """Run a program beside the oracle, then again, elsewhere and larger where that means the same; return what breaks.
+    """Run a program under the judge, then again, shifted and scaled where the program allows it; return the breach or None.
 
-    So a program that any check reported shows its breach again.
+    A program that any check reported therefore shows its breach again.
     """
     breach = run_program(subject, program) or _run_again(subject, program)
     plain = attrs.evolve(_PLAIN, limit=program.world.limit, room=program.world.room, arena=program.world.arena)
@@ -393,7 +394,7 @@ def _difference(program: CheckProgram, here: list[int | None], there: list[int |
 
 
 def _frees_commute(subject: Subject) -> None:
-    """The same buffers freed in any order leave the same free set."""
+    """Freeing the same buffers in any order leaves the same free set."""
     contract = subject.declared
     if contract.coalescing is Coalescing.DEFERRED:
         raise NotPromised("coalescing is deferred")
@@ -422,7 +423,7 @@ def _frees_commute(subject: Subject) -> None:
 
 
 def _alloc_and_free_cancel(subject: Subject) -> None:
-    """An alloc that needs no arena, and its free, leave the same segments."""
+    """An alloc that imports no arena, followed by its free, leaves the same segments."""
     contract = subject.declared
     if contract.coalescing is Coalescing.DEFERRED or contract.fit is None:
         raise NotPromised("coalescing is deferred, or there are no holes")
@@ -444,7 +445,7 @@ def _alloc_and_free_cancel(subject: Subject) -> None:
 
 
 def _snapshots_replay(subject: Subject) -> None:
-    """A copy made half-way gives the same addresses as the original does from there on."""
+    """A copy that is made half-way gives the same addresses from there on as the original."""
     subject = subject.unwatched
     for seed in range(4):
         program = _program_for(subject, seed, _PLAIN)
@@ -457,7 +458,7 @@ def _snapshots_replay(subject: Subject) -> None:
             twin = copy.deepcopy(judge)
             for step in program.steps[half:]:
                 twin.do(step)
-        except Exception as error:  # its parts are known by their identity, or shared between the two
+        except Exception as error:  # the allocator depends on the identity of its parts, or shares them with the copy
             raise NotPromised(f"it cannot be copied: {type(error).__name__}") from error
         if _outcomes(subject, program) != twin.outcomes:
             breach = Breach(Property.P21, "a copy made half-way gives other addresses than the original")

@@ -1,11 +1,11 @@
-"""Exploring: every program up to a depth on a tiny arena; "no counterexample up to (pages, steps)" is then a statement.
+"""Exploring: run every program up to a depth on a tiny arena, which proves "no counterexample up to (pages, steps)".
 
-Two programs that lead to the same state are gone on from once.  The state is what decides what a correct allocator does next:
-segments, ages of the holes, the order in which buffers were cached, the cursor of next fit.  A bug in state that cannot
-be seen from outside may hide behind that: ``merge=False`` goes on from every program.
+Where two programs lead to the same state, the search continues from it only once.  A state is all that determines what a
+correct allocator does next: the segments, the ages of the holes, the order in which buffers were cached, the cursor of next
+fit.  A bug in hidden state may escape this merging; ``merge=False`` continues from every program.
 
-Each configuration has one concern.  At every new state everything that can be seen is compared, and from a copy of it
-everything is freed: the initial state must come back.
+Each configuration has one concern.  At every new state everything that can be seen is compared.  Then everything is freed in
+a copy, and the initial state must come back.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Concern:
     """One tiny configuration.
 
     Args:
-        name: What it is about.
+        name: The name of its concern.
         world: The world.
-        requests: The sizes and bounds that are asked for.
-        others: Further steps that are tried everywhere.
-        resizes: Sizes that live buffers are resized to.
+        requests: The sizes and bounds that are requested.
+        others: Further steps that are tried in every state.
+        resizes: The sizes that live buffers are resized to.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Concern:
 
 @attrs.frozen
 class Exploration:
-    """What an exploration saw: different states, steps taken between them, the depth reached, and what was found."""
+    """The result of an exploration: different states, steps between them, the depth reached, and what was found."""
 
     concern: str
     pages: int
@@ -66,14 +66,14 @@ class Exploration:
 
 
 def concerns(subject: Subject, pages: int) -> Iterator[Concern]:
-    """Yield the configurations that suit what an allocator takes and promises.
+    """Yield the configurations that suit the arguments and promises of an allocator.
 
     Args:
-        subject: What is under test.
+        subject: The allocator under test.
         pages: Pages of the arena, >= 2.
 
     Raises:
-        InvalidRequestError: If ``pages`` is no int >= 2.
+        InvalidRequestError: If ``pages`` is not an int >= 2.
     """
     if type(pages) is not int or not 2 <= pages <= 64:
         raise InvalidRequestError("pages", pages, "must be an int in 2 .. 64")
@@ -95,7 +95,7 @@ def concerns(subject: Subject, pages: int) -> Iterator[Concern]:
     if Constraint.NOCROSS in contract.constraints:
         requests = ((_PAGE, ()), (2 * _PAGE, (("nocross", 2 * _PAGE),)), (3 * _PAGE, (("nocross", 4 * _PAGE),)))
         yield Concern("nocross", attrs.evolve(whole, base=_PAGE), requests)
-    if "quantum_cache" in accepted and subject.contract is None:  # it changes what is declared
+    if "quantum_cache" in accepted and subject.contract is None:  # a cache changes the declared contract
         cached = attrs.evolve(whole, options=(("quantum_cache", 2 * _PAGE),))
         yield Concern("quantum cache", cached, plain, (Step(Action.RECLAIM),))
     if "release" in accepted and subject.contract is None:
@@ -117,14 +117,14 @@ def explore(
     """Run every program of up to ``depth`` steps in one configuration.
 
     Args:
-        subject: What is under test.
+        subject: The allocator under test.
         concern: The configuration.
         depth: Steps, >= 1.
-        merge: Whether equal states are gone on from once.
-        progress: Is told of states and transitions now and then.
+        merge: Whether to continue only once from equal states.
+        progress: Called with the numbers of states and transitions now and then.
 
     Raises:
-        InvalidRequestError: If ``depth`` is no int >= 1.
+        InvalidRequestError: If ``depth`` is not an int >= 1.
 
     Complexity:
         O(transitions * depth): a state is reached again by running its program.
@@ -170,7 +170,7 @@ def explore(
 
 
 def _in_full(subject: Subject, world: World, path: tuple[Step, ...]) -> Counterexample | None:
-    """Run a program that failed once more, with every step of its end written out, looking at everything on the way."""
+    """Run a failing program again with the steps of its end written out, and compare everything after each step."""
     judge = None
     try:
         judge = Judge(subject, world)
@@ -183,7 +183,7 @@ def _in_full(subject: Subject, world: World, path: tuple[Step, ...]) -> Countere
 
 
 def _steps(concern: Concern, judge: Judge) -> Iterator[Step]:
-    """Yield the steps that can be taken in a state; the next buffer has the next number."""
+    """Yield the steps that are possible in a state; a new buffer gets the next number."""
     number = sum(1 for step in judge.steps if step.action in (Action.ALLOC, Action.XALLOC))
     for size, bounds in concern.requests:
         yield Step(Action.XALLOC if bounds else Action.ALLOC, number, size, bounds=bounds)
@@ -196,7 +196,7 @@ def _steps(concern: Concern, judge: Judge) -> Iterator[Step]:
 
 
 def _state_of(judge: Judge) -> Hashable:
-    """Return what decides what a correct allocator does next."""
+    """Return all that determines what a correct allocator does next."""
     books = judge.books
     births = list(books.state.births.values())
     return (
@@ -219,10 +219,10 @@ def explore_pipes(
     contract: Contract | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exploration:
-    """Run every program of up to ``depth`` pipe calls, on one pipe, by FreeBSD's policy of 2006, on a map of a few pages.
+    """Run every program of up to ``depth`` calls on one pipe, by FreeBSD's policy of 2006, on a map of a few pages.
 
-    Looked at after every call: the invariants of the pipe system and of the space below, the bytes read against a queue, and
-    that nothing is held when both ends are closed.
+    After every call the invariants of the pipe system and of the space are checked, and the bytes that were read are compared
+    with a queue.  When both ends are closed, nothing may be allocated.
 
     Raises:
         InvalidRequestError: If a number is out of range.

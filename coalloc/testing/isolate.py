@@ -1,9 +1,9 @@
-"""Running what is under test in a process of its own, so that an allocator that hangs or dies takes nothing with it.
+"""Run an allocator under test in a process of its own, so that it may hang or die without harm.
 
-The child tells which world it makes and which step it takes before it does so.  When it has been silent for too long it is
-ended, and the steps so far, the last of which did not return, are a program.  That program is then made small in another child
-where the interpreter's lines are counted, and a call that runs too many of them is broken off: this needs no clock, and finds
-any loop that is written in Python.  One that is not is reported as it is.
+The child reports each world before it makes it, and each step before it takes it.  If the child is silent for too long it is
+terminated, and the steps so far are a program whose last step did not return.  Another child then minimises that program.
+There the lines of the interpreter are counted, and a call that runs too many of them is stopped.  This needs no clock and
+finds any loop that is written in Python; a call that hangs in other code is reported without minimising it.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ _CONTEXT: Final[ForkServerContext | SpawnContext] = (
     if "forkserver" in multiprocessing.get_all_start_methods()
     else multiprocessing.get_context("spawn")
 )
-"""Children are forked by a server that has imported what is loaded here: by themselves each takes half a second to start."""
+"""A server that has imported the modules loaded here forks the children, since starting one alone takes half a second."""
 
 _STARTING: Final = 10.0
-"""Seconds that a process may take at least to start and to import what is under test."""
+"""The least time in seconds that a process is given to start and to import the allocator."""
 _PROCESSES: Final = 100
-"""How many processes making a program small may take that ends its own."""
+"""The most processes that are used to minimise a program that ends its process."""
 _PATIENCE: Final = 3.0
-"""How many times as long as otherwise a program may take whose lines are counted."""
+"""The factor by which the timeout is longer while lines are counted."""
 
 
 @attrs.frozen
 class Hung:
-    """What did not return, or died: the program so far, and what happened; ``died`` if the process has ended."""
+    """A child that did not return or that died: its program so far, and what happened; ``died`` if the process has ended."""
 
     program: CheckProgram
     breach: Breach
@@ -70,7 +70,7 @@ class Hung:
 
 
 class _Reporter:
-    """Sends what the child is about to do."""
+    """Send what the child is about to do."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -89,8 +89,8 @@ class _Reporter:
 
 
 def _child(connection: Connection, path: list[str], work: Callable[..., object], target: str, arguments: Any) -> None:
-    """Run in the child: do the work and send its result, or the error."""
-    sys.stdout = sys.stderr  # what the allocator prints must not mix with a report, nor what it writes below Python
+    """Do the work in the child, and send its result or the error."""
+    sys.stdout = sys.stderr  # what the allocator prints, from Python or from C, must not mix with a report
     os.dup2(2, 1)
     sys.path[:] = path
     try:
@@ -98,12 +98,12 @@ def _child(connection: Connection, path: list[str], work: Callable[..., object],
         connection.send(("found", None))
         connection.send(("result", work(make_space, _Reporter(connection), **arguments)))
     except BrokenPipeError:
-        os._exit(0)  # whoever asked is gone
+        os._exit(0)  # the parent is gone
     except CoallocError as error:
         connection.send(("error", error))
     except Exception as error:
         connection.send(("error", CoallocError(f"the kit itself failed: {type(error).__name__}: {error}")))
-    except BaseException as error:  # SystemExit, for one: the allocator raised it
+    except BaseException as error:  # the allocator may raise even SystemExit
         connection.send(("died", type(error).__name__))
 
 
@@ -118,7 +118,7 @@ def _run(
     """Run work in a child; return its result, or Hung.
 
     Raises:
-        InvalidRequestError: If the target cannot be found, or does not come back from being imported.
+        InvalidRequestError: If the target cannot be found, or its import does not return.
     """
     _CONTEXT.set_forkserver_preload([name for name in sys.modules if name.partition(".")[0] == "coalloc"])
     here, there = _CONTEXT.Pipe(duplex=False)
@@ -185,9 +185,9 @@ def _run_once(make_space: MakeSpace, report: _Reporter, *, program: CheckProgram
 
 
 def _smallest(target: str, hung: Hung, contract: Contract | None, timeout: float) -> Counterexample:
-    """Make the program that hung small, if the interpreter's lines can tell that it does."""
+    """Minimise the program that hung, if counting lines shows that it hangs."""
     arguments: dict[str, object] = {"program": hung.program, "contract": contract}
-    if hung.died:  # each run takes a process, so only some are made
+    if hung.died:  # each run needs a process, so the number of runs is bounded
 
         def run(program: CheckProgram) -> Breach | None:
             again = _run(_run_once, target, {"program": program, "contract": contract}, timeout=timeout)
@@ -208,7 +208,7 @@ def _declared(make_space: MakeSpace, _report: _Reporter) -> Contract | None:
 
 
 def declared_by(target: str, *, timeout: float = 10.0) -> Contract | None:
-    """Return what an allocator declares, None if nothing, or if it cannot be made.
+    """Return the contract that an allocator declares; None if it declares none or cannot be made.
 
     Raises:
         InvalidRequestError: If there is no such target.
@@ -226,7 +226,7 @@ def _kill(_make_space: MakeSpace, _report: _Reporter, *, number: int) -> tuple[o
 
 
 def kill_target(number: int, *, timeout: float = 60.0) -> Kill:
-    """Kill a mutant in a process of its own; one that does not come back is killed by P17."""
+    """Kill a mutant in a process of its own; P17 kills one that does not return."""
     result = _run(_kill, f"M{number}", {"number": number}, timeout=timeout)
     if isinstance(result, Hung):
         return Kill(MUTANTS[number], (Property.P17,), None, None)
@@ -254,11 +254,11 @@ def check_target(
 
     Args:
         target: ``package.module:factory``, ``file.py:factory`` or the name of a subject.
-        contract: What it is held to; what it declares if None.
-        examples: Random programs.
-        seed: What they are drawn from.
-        timeout: Seconds without a sign of life until the process is ended.
-        progress: Is told how many programs have been run.
+        contract: The contract to check; None takes the one that the allocator declares.
+        examples: How many random programs to run.
+        seed: The seed that the programs are drawn from.
+        timeout: Seconds without a sign of life until the process is terminated.
+        progress: Called with the number of programs that have been run.
 
     Raises:
         InvalidRequestError: If there is no such target, or no contract.
@@ -304,7 +304,7 @@ def _as_python(
 
 
 def python_of(target: str, found: Counterexample, *, contract: Contract | None = None, timeout: float = 10.0) -> str:
-    """Return a program as Python; it is run in a process of its own, to see which calls are refused.
+    """Return a program as Python code, after running it in a process of its own to see which calls are refused.
 
     Raises:
         InvalidRequestError: As :func:`check_target`.
@@ -347,15 +347,15 @@ def soak_target(
     enough: Callable[[int, int], bool],
     timeout: float = 30.0,
 ) -> SoakResult:
-    """Soak an allocator in a process of its own, some programs at a time, until something breaks or ``enough`` says so.
+    """Soak an allocator in a process of its own, some programs at a time, until a property breaks or ``enough`` is true.
 
     Args:
         target: As for :func:`check_target`.
-        contract: What it is held to; what it declares if None.
-        seed: What the programs are drawn from.
+        contract: The contract to check; None takes the one that the allocator declares.
+        seed: The seed that the programs are drawn from.
         start: Number of the first program.
-        enough: Is asked after every program, with programs and operations so far.
-        timeout: Seconds without a sign of life until the process is ended.
+        enough: Called after every program with the programs and operations so far; returns whether to stop.
+        timeout: Seconds without a sign of life until the process is terminated.
 
     Raises:
         InvalidRequestError: As :func:`check_target`.
@@ -381,7 +381,7 @@ def soak_target(
     if isinstance(result, SoakResult):
         return result
     programs, operations = stopped[0] if stopped else (0, 0)
-    arguments |= {"start": start + programs, "programs": 1, "watch": True}  # the one that hung, step by step
+    arguments |= {"start": start + programs, "programs": 1, "watch": True}  # run the program that hung step by step
     again = _run(_soak, target, arguments, timeout=timeout)
     found = _smallest(target, again if isinstance(again, Hung) else result, contract, timeout)
     return SoakResult(programs, operations, start + programs, found)
@@ -431,17 +431,17 @@ def explore_target(
     on_concern: Callable[[str], None] | None = None,
     on_done: Callable[[Exploration], None] | None = None,
 ) -> list[Exploration]:
-    """Explore an allocator in every configuration that suits it, each in a process of its own, until something breaks.
+    """Explore an allocator in every configuration that suits it, each in a process of its own, until a property breaks.
 
     Args:
         target: As for :func:`check_target`.
-        contract: What it is held to; what it declares if None.
+        contract: The contract to check; None takes the one that the allocator declares.
         pages: Pages of the arena, >= 2.
         depth: Steps, >= 1.
-        merge: Whether equal states are gone on from once.
-        timeout: Seconds without a sign of life until a process is ended.
-        on_concern: Is told of each configuration before it is explored.
-        on_done: Is told of each exploration.
+        merge: Whether to continue only once from equal states.
+        timeout: Seconds without a sign of life until a process is terminated.
+        on_concern: Called with each configuration before it is explored.
+        on_done: Called with each exploration.
 
     Raises:
         InvalidRequestError: As :func:`check_target`, or if a number is out of range.

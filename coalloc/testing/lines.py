@@ -1,4 +1,4 @@
-"""Counting the lines that the interpreter runs: a measure of work without a clock, and a bound for calls that never return."""
+"""Count the lines that the interpreter runs: this measures work without a clock and stops calls that never return."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from coalloc.testing import source
 __all__ = ["LINE_BOUND", "bound_lines", "count_lines"]
 
 LINE_BOUND: Final = 50_000
-"""Lines that no call of an allocator may run, in worlds as small as the kit's."""
+"""The most lines that a call of an allocator may run in the kit's small worlds."""
 
 
 @contextmanager
 def count_lines() -> Iterator[list[int]]:
-    """Count the lines run meanwhile, in a list of one.
+    """Count the lines that run in the block; the yielded list has the count as its only item.
 
     >>> with count_lines() as lines:
     ...     _ = [number for number in range(3)]
@@ -31,9 +31,9 @@ def count_lines() -> Iterator[list[int]]:
 
 @contextmanager
 def bound_lines(most: int, error: BaseException) -> Iterator[None]:
-    """Raise ``error`` out of what runs meanwhile, when it has run more than ``most`` lines, of some ten instructions each.
+    """Raise ``error`` in the block when it has run more than ``most`` lines, of some ten instructions each.
 
-    Instructions are what is counted, since a loop on one line runs no other.
+    Instructions are counted, because a loop on one line reaches no other line.
     """
     with _tracing(10 * most, error):
         yield
@@ -47,7 +47,7 @@ def _tracing(most: int | None, error: BaseException | None) -> Iterator[list[int
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
         if frame.f_code.co_filename == source.__file__:
-            return None  # what the source does is no work of the allocator's
+            return None  # the source's work is not the allocator's
         if most is not None:
             frame.f_trace_opcodes = True
         if event == counted:

@@ -1,4 +1,4 @@
-"""The kill matrix: which property finds which mutant, after how many operations, and how short the program becomes."""
+"""The kill matrix: which properties find each mutant, after how many operations, and with how short a program."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Kill:
     """How a mutant was killed.
 
     Args:
-        mutant: Which one.
-        properties: Those that a check finds broken.
-        operations: Median over five seeds of the steps of random programs until one is broken; None where only a directed
-            check finds it.
-        program: The shortest program, None where a check needs none.
+        mutant: The mutant.
+        properties: The properties that a check finds broken.
+        operations: How many steps of random programs it takes to break a property, the median over five seeds; None where
+            only a directed check finds the mutant.
+        program: The shortest program; None where a check needs none.
     """
 
     mutant: Mutant
@@ -43,7 +43,7 @@ class Kill:
 
     @property
     def killed(self) -> bool:
-        """Whether anything is broken."""
+        """Whether any property is broken."""
         return bool(self.properties)
 
 
@@ -90,5 +90,5 @@ def matrix_text(kills: Sequence[Kill]) -> str:
 
 
 def not_applicable_text() -> str:
-    """Return why the other mutants cannot exist here, one a line."""
+    """Return the reasons why the other mutants cannot exist here, one a line."""
     return "".join(f"M{number:<3}{reason}\n" for number, reason in NOT_APPLICABLE.items())

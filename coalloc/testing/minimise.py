@@ -26,19 +26,19 @@ def minimise(
     run: Callable[[CheckProgram], Breach | None] | None = None,
     most: int = _MOST_RUNS,
 ) -> Counterexample:
-    """Return a smaller program that breaks the same property: no step can be left out of it.
+    """Return a smaller program that breaks the same property and of which no step can be left out.
 
     Args:
-        subject: What is under test.
-        found: What to make smaller.
-        run: Runs a program; on the allocator, beside the oracle, if None.
-        most: At most so many runs.
+        subject: The allocator under test.
+        found: The counterexample to minimise.
+        run: Runs a program and returns its breach; None runs it on the allocator under the judge.
+        most: The most runs.
 
     Guarantees:
-        The result fails (it was run), unless ``found`` itself does not fail when run again; then that is returned.
+        The result was run and failed.  Only if ``found`` does not fail when it is run again, ``found`` is returned.
 
     Complexity:
-        At most ``most`` runs; usually some tens.
+        At most ``most`` runs, usually some tens.
     """
 
     def judge_of(program: CheckProgram) -> Breach | None:
@@ -86,14 +86,14 @@ def _first(fails: _Fails, candidates: Iterator[CheckProgram]) -> Counterexample 
 def _repeat(
     fails: _Fails, best: Counterexample, candidates: Callable[[CheckProgram], Iterator[CheckProgram]]
 ) -> Counterexample:
-    """Go on with the first candidate that fails for as long as there is one; some measure falls, so that this ends."""
+    """Replace the program by the first candidate that fails until none fails; it ends because some measure decreases."""
     while smaller := _first(fails, candidates(best.program)):
         best = smaller
     return best
 
 
 def _without_steps(fails: _Fails, best: Counterexample) -> Counterexample:
-    """Leave out runs of steps, from the end to the start: halves, quarters, ... and single steps."""
+    """Leave out halves, quarters, ... and single steps, from the end to the start."""
     width = max(len(best.program.steps) // 2, 1)
     while width:
         end = len(best.program.steps)
@@ -111,7 +111,7 @@ _FEW: Final = 12
 
 
 def _fewer(program: CheckProgram) -> Iterator[CheckProgram]:
-    """Yield the program without each of its buffers; if it is short, without each pair of steps."""
+    """Yield the program without one of its buffers, for each buffer; if it is short, also without each pair of steps."""
     steps = program.steps
     for buffer in sorted({step.buffer for step in steps if step.buffer >= 0}, reverse=True):
         yield attrs.evolve(program, steps=tuple(step for step in steps if step.buffer != buffer))
@@ -121,7 +121,7 @@ def _fewer(program: CheckProgram) -> Iterator[CheckProgram]:
 
 
 def _simpler(number: int, program: CheckProgram) -> Iterator[CheckProgram]:
-    """Yield the program with one step made simpler."""
+    """Yield the program with one step simplified in various ways."""
     for step in _simpler_steps(program.steps[number], program.world):
         yield attrs.evolve(program, steps=(*program.steps[:number], step, *program.steps[number + 1 :]))
 

@@ -1,10 +1,10 @@
-"""Planted bugs, M1 to M70: each a small named change to a correct space, after a bug that some real allocator had.
+"""Planted bugs, M1 to M70: each is a small named change to a correct space, after a bug of some real allocator.
 
-The kit is held to them: every one that can exist in this model must be killed (``coalloc mutants`` prints by which property,
-after how many operations, and how short the program becomes).  Those that cannot exist here are in ``NOT_APPLICABLE`` with the
-reason.  Where a bug had an ancestor, its docstring names the project.
+The kit must kill every mutant that can exist in this model (``coalloc mutants`` prints which property kills it, after how many
+operations, and with how short a program).  ``NOT_APPLICABLE`` lists the others with the reason why they cannot exist here.  If
+a bug had an ancestor, the docstring names its project.
 
-A mutant hides its ``violations()``: the kit has to find the bug from outside.
+A mutant hides its ``violations()``, so the kit has to find the bug from outside.
 """
 
 from __future__ import annotations

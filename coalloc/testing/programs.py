@@ -1,4 +1,4 @@
-"""Random programs from a seed, run as they are made: each step is drawn with the judge's knowledge of what is live."""
+"""Random programs from a seed, run as they are drawn: each step depends on which buffers the judge knows to be live."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TOP: Final = 2**64 - 1
 
 @attrs.frozen
 class Counterexample:
-    """A program and the breach it ends in."""
+    """A program and the breach that it ends in."""
 
     program: CheckProgram
     breach: Breach
 
 
 def run_program(subject: Subject, program: CheckProgram) -> Breach | None:
-    """Run a program and return the breach it ends in, or None."""
+    """Run a program and return the breach that it ends in, or None."""
     try:
         judge = Judge(subject, program.world)
         for step in program.steps:
@@ -39,7 +39,7 @@ def run_program(subject: Subject, program: CheckProgram) -> Breach | None:
 
 
 def draw_world(generator: random.Random, subject: Subject, contract: Contract) -> World:
-    """Draw the world of a program: mostly tiny, sometimes large enough to tell size classes apart."""
+    """Draw the world of a program: mostly tiny, sometimes large enough for several size classes."""
     by_class = contract.fit in (Fit.INSTANT, Fit.CLASS_BEST) or contract.completeness.value == "class"
     if generator.random() < (0.4 if by_class or contract.fit is Fit.BEST else 0.1):
         limit = generator.choice([96, 160, 200])
@@ -61,7 +61,7 @@ def draw_world(generator: random.Random, subject: Subject, contract: Contract) -
 
 
 class _Player:
-    """Draws steps that suit what is live."""
+    """Draw steps that suit the live buffers."""
 
     def __init__(self, generator: random.Random, judge: Judge) -> None:
         self.random = generator
@@ -189,16 +189,16 @@ def random_program(
     steps: int = 60,
     world: World | None = None,
 ) -> tuple[Judge | None, Counterexample | None]:
-    """Make and run one program.
+    """Draw and run one program.
 
     Args:
-        subject: What is under test.
-        seed: The program depends on it and on the allocator's answers alone.
-        steps: How many steps; at the end everything is freed.
-        world: The world; drawn if None.
+        subject: The allocator under test.
+        seed: The program depends only on the seed and on the allocator's answers.
+        steps: The number of steps, after which everything is freed.
+        world: The world; None draws one.
 
     Returns:
-        The judge (None if the allocator could not be made), and what was found.
+        The judge (None if the allocator could not be made), and the counterexample or None.
     """
     generator = random.Random(seed)
     judge = None

@@ -1,4 +1,4 @@
-"""The properties P1 to P21 that an allocator is held to, and :class:`Breach`, the report that one is broken."""
+"""The properties P1 to P21 that the kit checks, and :class:`Breach`, the report that one of them is broken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Breach", "Property"]
 
 
 class Property(enum.Enum):
-    """What is checked; the value says it in words."""
+    """A property that is checked; the value describes it in words."""
 
     P1 = "live buffers are disjoint"
     P2 = "a buffer is a range of the size asked for, inside one mapped arena"
@@ -39,8 +39,8 @@ class Breach(CoallocError, AssertionError):  # noqa: N818 (what was found, not a
     """Report that a property is broken.
 
     Args:
-        property: Which one.
-        message: What was seen, and what should have been.
+        property: The property.
+        message: The observed and the expected behaviour.
     """
 
     def __init__(self, property: Property, message: str) -> None:  # noqa: A002 (the field's word)

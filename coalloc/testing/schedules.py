@@ -17,8 +17,8 @@ def schedules(*, threads: int, steps: int = 100, switches: int = 4) -> st.Search
 
     Args:
         threads: Threads of the machine, >= 1.
-        steps: How long a run is thought to be, >= 1.
-        switches: Most switches in a schedule, >= 0.
+        steps: The expected length of a run, >= 1.
+        switches: The most switches in a schedule, >= 0.
 
     Raises:
         InvalidRequestError: If a number is out of range.

@@ -1,4 +1,4 @@
-"""Soaking: random programs at full speed, one after the other, numbered, so that a run can be taken up again."""
+"""Soaking: run numbered random programs at full speed, so that a run can be resumed at a number."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["SoakResult", "soak"]
 
 _STEPS: Final = 400
 _DEEP_EVERY: Final = 16
-"""Answers are judged at every step; all that can be seen is compared after so many."""
+"""Answers are judged at every step, and everything that can be seen is compared once in so many steps."""
 
 
 @attrs.frozen
 class SoakResult:
-    """How far a soak came: programs and operations of this run, the number of the next program, and what was found."""
+    """The result of a soak: programs and operations of this run, the number of the next program, and what was found."""
 
     programs: int
     operations: int
@@ -36,16 +36,16 @@ def soak(
     start: int = 0,
     enough: Callable[[int, int], bool],
 ) -> SoakResult:
-    """Run random programs until one breaks a property, or enough have been run; then make it small.
+    """Run random programs until enough have been run or one breaks a property, and then minimise that one.
 
     Args:
-        subject: What is under test.
-        seed: What the programs are drawn from.
-        start: Number of the first program, >= 0: ``next_program`` of a run before takes it up again.
-        enough: Is asked after every program, with programs and operations so far.
+        subject: The allocator under test.
+        seed: The seed that the programs are drawn from.
+        start: Number of the first program, >= 0; ``next_program`` of an earlier run resumes that run.
+        enough: Called after every program with the programs and operations so far; returns whether to stop.
 
     Raises:
-        InvalidRequestError: If ``start`` is no int >= 0, or there is no contract.
+        InvalidRequestError: If ``start`` is not an int >= 0, or there is no contract.
     """
     if type(start) is not int or start < 0:
         raise InvalidRequestError("start", start, "must be an int >= 0")
@@ -63,12 +63,12 @@ def soak(
 
 
 def _seed_of(program: str) -> int:
-    """Return the seed of a program, such that neighbouring runs share none."""
+    """Return the seed of a program, so that runs with neighbouring seeds share no program."""
     seed, _, number = program.partition("/")
     return int(seed) * 10**12 + int(number)
 
 
 def _smallest(subject: Subject, fast: Subject, found: Counterexample, program: str) -> Counterexample:
-    """Find the first breach there is, looking at everything after every step, and make its program small."""
+    """Find the first breach by comparing everything after every step, and minimise its program."""
     _, exact = random_program(subject, _seed_of(program), steps=_STEPS)
     return minimise(subject, exact) if exact is not None else minimise(fast, found)

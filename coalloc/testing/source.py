@@ -1,4 +1,4 @@
-"""`WatchedSource`: a source that writes down what is mapped and unmapped, fails on demand, and reports misuse (P12, P17)."""
+"""`WatchedSource`: a source that records map and unmap calls, fails on demand, and reports misuse (P12, P17)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from coalloc.testing.properties import Breach, Property
 __all__ = ["MAX_CALLS", "Event", "WatchedSource"]
 
 MAX_CALLS: Final = 200
-"""Map calls that one operation may make; one that makes more would go on until the source is dry (P17)."""
+"""The most map calls of one operation; an operation with more of them would go on until the source is exhausted (P17)."""
 
 
 @attrs.frozen
 class Event:
-    """An arena was mapped, or unmapped (bytes)."""
+    """An arena was mapped or unmapped; base and size are in bytes."""
 
     mapped: bool
     base: int
@@ -29,20 +29,20 @@ class Event:
 
 
 class WatchedSource:
-    """Map ranges first fit, and watch.
+    """Map ranges by first fit, and record what the allocator does.
 
     Args:
         base: First address, a multiple of the granule.
         size: Bytes, a multiple of the granule.
-        granule: Every range has a base and size that are multiples of it.
+        granule: The base and size of every range are multiples of it.
 
     Attributes:
-        events: What was mapped and unmapped since somebody last cleared the list.
-        starve: The how-manieth map call from now fails; 0 is none.
-        starved: Whether a call was made to fail, or foretold to, since somebody last cleared this.
+        events: The ranges that were mapped and unmapped since the list was last cleared.
+        starve: Make the n-th map call from now fail; 0 makes none fail.
+        starved: Whether a call was made to fail, or announced to fail, since this was last cleared.
         map_calls: Map calls so far, failed ones included.
         breach: The first misuse that was seen.
-        refusal: What the last map call that failed raised: its figures are those of the source.
+        refusal: The error of the last map call that failed; its figures are those of the source.
 
     >>> source = WatchedSource(base=0, size=16384)
     >>> source.map(5000), source.map(4096), source.available()
@@ -69,7 +69,7 @@ class WatchedSource:
 
         Raises:
             NoSpaceError: If there is no room, or the call was told to fail.
-            Breach: If the size is no positive int, or one operation makes more than MAX_CALLS calls.
+            Breach: If the size is not a positive int, or one operation makes more than MAX_CALLS calls.
         """
         self.map_calls += 1
         self.calls_left -= 1
@@ -95,7 +95,7 @@ class WatchedSource:
         return base
 
     def unmap(self, base: int, size: int) -> None:
-        """Take a range back, which must be one that was mapped, whole.
+        """Unmap a range, which must be the whole of one that was mapped.
 
         Raises:
             Breach: If it is not.
@@ -109,7 +109,7 @@ class WatchedSource:
         self.events.append(Event(False, base, whole))
 
     def touch(self, base: int, size: int) -> None:
-        """Look at a range, which must be mapped.
+        """Check that a range is mapped.
 
         Raises:
             Breach: If it is not.
@@ -118,11 +118,11 @@ class WatchedSource:
             raise self._misused(Property.P12, f"{base!r}+{size!r} is accessed, and not mapped")
 
     def discard(self, base: int, size: int) -> None:
-        """As :meth:`touch`."""
+        """Check that a range is mapped, as :meth:`touch` does."""
         self.touch(base, size)
 
     def maps(self, base: int, size: int) -> bool:
-        """Tell whether a range lies in mapped arenas; the neighbouring arena counts."""
+        """Tell whether a range lies in mapped arenas; it may cross from one arena into its neighbour."""
         at, end = base, base + size
         while at < end:
             inside = [start + length for start, length in self._ranges.items() if start <= at < start + length]
@@ -132,7 +132,7 @@ class WatchedSource:
         return size > 0
 
     def available(self) -> int:
-        """Return the size of the largest range that could be mapped now: 0 where the next call was told to fail."""
+        """Return the size of the largest range that could be mapped now, or 0 if the next call is going to fail."""
         if self.starve == 1:
             self.starved = True
             return 0
@@ -151,7 +151,7 @@ class WatchedSource:
         return dict(self._ranges)
 
     def largest_gap(self, ranges: dict[int, int]) -> int:
-        """Return the largest gap there would be with these ranges mapped."""
+        """Return the size of the largest gap if exactly these ranges were mapped."""
         return max((size for _, size in self._gaps(ranges)), default=0)
 
     def _gaps(self, ranges: dict[int, int]) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
-"""`conformance`: one line that gives a test class, which pytest and unittest collect; needs hypothesis.
+"""`conformance`: make, in one line, a test class that pytest and unittest collect; needs hypothesis.
 
-The class holds a Hypothesis state machine that drives the allocator beside the oracle, and one test for every directed check.
-A failing run is shrunk by Hypothesis, and the program is added to the error in the kit's text format.
+The class has a Hypothesis state machine that drives the allocator under the judge, and one test for every directed check.
+Hypothesis shrinks a failing run, and the error shows the program in the kit's text format.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ __all__ = ["conformance"]
 
 _GRANULE = 4096
 _BOUNDED = 3
-"""Programs whose lines are counted, so that a loop without an end is broken off; it makes them some ten times as long."""
+"""Programs whose lines are counted, so that an endless loop is stopped; counting makes them some ten times slower."""
 
 
 class _Machine(RuleBasedStateMachine):
-    """Random programs of every step, shrunk by Hypothesis."""
+    """Random programs of every kind of step, shrunk by Hypothesis."""
 
     subject: Subject
 
@@ -175,17 +175,17 @@ def conformance(
     steps: int = 40,
     programs: int = 40,
 ) -> type[unittest.TestCase]:
-    """Make a test class that holds an allocator to what it declares.
+    """Make a test class that checks that an allocator keeps the contract that it declares.
 
     Args:
-        make_space: Makes the allocator: ``make_space(source, kva_limit=...)``; see docs/kit.md.
-        contract: What it is held to; what it declares if None.
-        examples: Programs that Hypothesis runs; what its profile says if None.
-        steps: Steps of each, at most.
-        programs: Programs drawn by the kit itself, in worlds that Hypothesis does not draw.
+        make_space: The factory: ``make_space(source, kva_limit=...)``; see docs/kit.md.
+        contract: The contract to check; None takes the one that the allocator declares.
+        examples: How many programs Hypothesis runs; None takes the number of its profile.
+        steps: The most steps of each program.
+        programs: How many programs the kit draws itself, in worlds that Hypothesis does not draw.
 
     Returns:
-        A unittest.TestCase: assign it to a name in a test module.
+        A unittest.TestCase; assign it to a name in a test module.
 
     >>> from coalloc import CoalescingSpace
     >>> TestReference = conformance(CoalescingSpace, examples=5)
@@ -259,7 +259,7 @@ def _test_of(check: Check, subject: Subject) -> Callable[[unittest.TestCase], No
 def _fail(
     subject: Subject, found: Counterexample, *, again: Callable[[CheckProgram], Breach | None] | None = None
 ) -> None:
-    """Raise what was found, with the shortest program in a note."""
+    """Raise the breach that was found, with the shortest program in a note."""
     least = minimise(subject, found, run=again)
     error = Breach(least.breach.property, least.breach.message)
     error.add_note(dumps(attrs.evolve(least.program, title=str(least.breach)[:120])))

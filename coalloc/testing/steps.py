@@ -1,8 +1,8 @@
-r"""Check programs: what the kit does to an allocator, as data; short enough to read, valid whatever is left out of it.
+r"""Check programs: the calls that the kit makes to an allocator, as data.
 
-A program is a :class:`World` (how large the allocator's world is) and steps.  Buffers are named by numbers.  A step on a
-buffer that is not live, because its alloc was refused or left out, is passed over: so any part of a program is a program,
-and shrinking is leaving out.  The text format is that of space programs with more words::
+A program is a :class:`World` (the sizes of the allocator's world) and a sequence of steps.  Buffers are named by numbers.  A
+step on a buffer that is not live, because its alloc was refused or left out, is skipped.  So any part of a program is a
+program, and a program is shrunk by leaving out steps.  The text format is that of space programs with more words::
 
     coalloc check-program 1
     title P7: refused although there is room
@@ -19,11 +19,11 @@ and shrinking is leaving out.  The text format is that of space programs with mo
     reclaim
     finish
 
-``limit``, ``room`` (of the source) and ``arena`` are in granules of the source, sizes and addresses in bytes; the line may
-also say ``quantum=``, ``quantum_cache=`` and ``release=``, for allocators that take them.  ``refree``
-frees a buffer a second time, ``free-inside`` frees so many bytes into one, ``free-wild`` an address that was never handed out;
-``starve n`` makes the n-th map call of the source from then on fail; ``finish`` frees everything and looks whether all is as
-it was at first.  A size that no request may have (0, more than 2**63) is asked for to see it refused.
+``limit``, ``room`` (of the source) and ``arena`` are in granules of the source, sizes and addresses in bytes.  The line may
+also have ``quantum=``, ``quantum_cache=`` and ``release=``, for allocators that take them.  ``refree`` frees a buffer a
+second time, ``free-inside`` frees an address so many bytes into a buffer, and ``free-wild`` an address that was never handed
+out.  ``starve n`` makes the n-th map call from then on fail.  ``finish`` frees everything and checks that the initial state
+is back.  A size that no request may have (0, more than 2**63) checks that the request is refused.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HEADER: Final = "coalloc check-program 1"
 
 
 class Action(enum.Enum):
-    """What a step does; the value is its word in the text format."""
+    """The action of a step; the value is its word in the text format."""
 
     ALLOC = "alloc"
     XALLOC = "xalloc"
@@ -90,8 +90,8 @@ class World:
         room: Size of the source in granules, > 0.
         base: First address of the source, a multiple of the granule.
         arena: ``arena_size`` in granules, where the allocator takes one; 0 leaves it alone.
-        granule: Of the source, in bytes.
-        slack: Bytes that ``kva_limit`` exceeds its granules by, less than a granule.
+        granule: Granule of the source, in bytes.
+        slack: Bytes that are added to ``limit`` granules to give ``kva_limit``; less than a granule.
         options: Further keyword arguments for the allocator: ``quantum``, ``quantum_cache`` (bytes) and ``release``.
     """
 
@@ -150,7 +150,7 @@ def loads(text: str, name: str | None = None) -> CheckProgram:
     r"""Read a program from text.
 
     Raises:
-        ProgramError: If it is not one, with the line.
+        ProgramError: If the text is not a program; the error names the line.
 
     >>> program = loads("coalloc check-program 1\nsetting limit=4\nalloc 0 4096\nfree 0\n")
     >>> len(program.steps), program.world.limit, loads(dumps(program)) == program

@@ -1,4 +1,4 @@
-"""How the kit makes the allocator under test: a factory ``make_space(source, kva_limit=...)`` and what else it takes."""
+"""The subject under test: a factory ``make_space(source, kva_limit=...)``, its optional arguments, and its contract."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from coalloc.testing.steps import Step, World
 __all__ = ["MakeSpace", "Subject", "accepted", "make"]
 
 MakeSpace = Callable[..., Any]
-"""Is called with a source, ``kva_limit=`` in bytes and, where it takes them, ``arena_size=`` in bytes and others."""
+"""A factory; it gets a source, ``kva_limit=`` in bytes and, if it accepts them, ``arena_size=`` in bytes and others."""
 
 
 def accepted(make_space: MakeSpace) -> frozenset[str]:
-    """Return the names of the keyword arguments that a factory leaves open."""
+    """Return the names of the keyword arguments that a factory accepts."""
     bound = frozenset(make_space.keywords) if isinstance(make_space, functools.partial) else frozenset()
     try:
         parameters = inspect.signature(make_space).parameters.values()
@@ -39,7 +39,7 @@ def make(make_space: MakeSpace, world: World) -> tuple[WatchedSource, Any]:
     """Make an allocator in its world.
 
     Raises:
-        Breach: If it cannot be made.
+        Breach: If the factory raises.
     """
     granule = world.granule
     source = WatchedSource(base=world.base, size=world.room * granule, granule=granule)
@@ -69,16 +69,16 @@ def _nobody() -> None:
 
 @attrs.frozen
 class Subject:
-    """What is under test, and how closely it is watched.
+    """The allocator under test, its contract, and how closely it is watched.
 
     Args:
-        make_space: Makes the allocator.
-        contract: What it is held to; what each one made declares if None.
-        deep_every: After so many steps everything that can be seen is compared, not only the answer.
-        line_bound: The most lines that one call may run in the interpreter; 0 does not count them.
-        on_world: Is told of every world before an allocator is made in it.
-        on_step: Is told of every step before it is done.
-        on_call: Is called before each call of a long check that no judge stands beside: the allocator is at work, not hanging.
+        make_space: The factory that makes the allocator.
+        contract: The contract to check; None takes the contract that each allocator declares.
+        deep_every: Compare everything that can be seen, and not only the answer, once in so many steps.
+        line_bound: The most lines of Python that one call may run; 0 sets no bound.
+        on_world: Called with every world before an allocator is made in it.
+        on_step: Called with every step before it is done.
+        on_call: Called before each call of a long check without a judge, as a sign that the allocator does not hang.
     """
 
     make_space: MakeSpace
@@ -90,17 +90,17 @@ class Subject:
     on_call: Callable[[], None] = _nobody
 
     def bounded(self, call: Callable[[], Any]) -> Any:
-        """Make a call, broken off when it has run more lines than it may."""
+        """Make a call, and stop it when it has run more lines than ``line_bound``."""
         if not self.line_bound:
             return call()
         with bound_lines(self.line_bound, Breach(Property.P17, "a call does not return")):
             return call()
 
     def contract_of(self, space: object) -> Contract:
-        """Return what an allocator is held to.
+        """Return the contract to check an allocator against.
 
         Raises:
-            InvalidRequestError: If it declares nothing, and nothing was given.
+            InvalidRequestError: If the allocator declares no contract and none was given.
         """
         try:
             contract = self.contract or getattr(space, "contract", None)
@@ -114,15 +114,15 @@ class Subject:
 
     @property
     def unwatched(self) -> Subject:
-        """The same, with nobody told: what tells may not be something that can be copied."""
+        """Return the same subject without callbacks, which may not be copyable."""
         return attrs.evolve(self, on_world=None, on_step=None, on_call=_nobody)
 
     @property
     def declared(self) -> Contract:
-        """What an allocator made in a usual world is held to."""
+        """The contract to check, taken from an allocator in a default world unless one was given."""
         return self.contract_of(make(self.make_space, World())[1])
 
     @property
     def accepted(self) -> frozenset[str]:
-        """The names of the keyword arguments that the factory leaves open."""
+        """The names of the keyword arguments that the factory accepts."""
         return accepted(self.make_space)

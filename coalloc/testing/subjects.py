@@ -1,6 +1,6 @@
-"""The correct spaces of this library as subjects of the kit, by name: what passes, and what the mutants are made from.
+"""The correct spaces of this library as subjects of the kit, by name; the mutants are made from them.
 
-Caches are made small here, so that tiny programs fill them.
+Their caches are small, so that tiny programs fill them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ONE: Final = RETAIN(1)
 
 
 def _coalescing(fit: Fit, *, cache: int = 0, release: Release = _ONE) -> MakeSpace:
-    """Make a factory of coalescing spaces with a cache of so many quanta; the explorer may set cache and rule itself."""
+    """Make a factory of coalescing spaces with a cache of so many quanta; the explorer may override cache and release."""
 
     def make_space(
         source: Source,

@@ -1,4 +1,4 @@
-"""What the conformance kit offers by name beside the designs: its further subjects, and the mutants."""
+"""The names that the conformance kit adds to the designs: its further subjects and the mutants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _mutants() -> dict[str, Design]:
 
 
 OFFERED: Final = (*_FURTHER.values(), *_mutants().values())
-"""The kit's own designs, for the entry point by which every command finds them."""
+"""The kit's own designs; every command finds them through an entry point."""
 
 
 def find_design(text: str, option: str = "TARGET") -> Design:
@@ -33,7 +33,7 @@ def find_design(text: str, option: str = "TARGET") -> Design:
 
 
 def find_target(text: str) -> MakeSpace:
-    """Return the factory by which the kit makes what a TARGET names; caches are made so small that tiny programs fill them.
+    """Return the factory for the design that a TARGET names, with caches so small that tiny programs fill them.
 
     Raises:
         InvalidRequestError: As :func:`coalloc.designs.find`.

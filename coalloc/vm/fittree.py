@@ -201,15 +201,14 @@ class NodeTree(Generic[N]):
 
     def set_length(self, node: N, length: int) -> None:
         """Give a node of the tree another length."""
-        grows = length > node.length
-        node.length = length
-        if not grows:
+        before, node.length = node.length, length
+        at: N | None = node
+        if length > before:  # what grows needs no look at the children
+            while at is not None and at.largest < length:
+                at.largest = length
+                at = at.parent
+        elif before == node.largest:  # only the largest of a subtree is missed there
             self._refresh_largest(node)
-            return
-        at: N | None = node  # what grows needs no look at the children
-        while at is not None and at.largest < length:
-            at.largest = length
-            at = at.parent
 
     def _refresh_largest(self, node: N | None) -> None:
         """Recompute ``largest`` from a node up, as far as it changes."""

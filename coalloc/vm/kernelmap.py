@@ -32,6 +32,7 @@ from typing import Final, Literal
 
 import attrs
 
+from coalloc.checked import Checked
 from coalloc.errors import (
     BadFreeError,
     Change,
@@ -39,7 +40,6 @@ from coalloc.errors import (
     FreeFault,
     HoleVerdict,
     InvalidRequestError,
-    InvariantViolation,
     NoSpaceError,
     Remedy,
     Rule,
@@ -138,7 +138,7 @@ class _Entry(Node):
         self.before = self.behind = None
 
 
-class KernelMap:
+class KernelMap(Checked):
     """Simulate a kernel map and count its work.
 
     Args:
@@ -242,7 +242,8 @@ class KernelMap:
         self.own_objects = own_objects
         self._page_shift = page_size.bit_length() - 1
         # The head stands for the space below the first entry; its key is an address no entry can start at.
-        self._head = _Entry(base - 1, base, size)
+        # It never becomes longer, as if it had an object of its own.
+        self._head = _Entry(base - 1, base, size, own=True)
         self._by_start: dict[int, _Entry] = {base - 1: self._head}
         self._gaps: NodeTree[_Entry] = NodeTree()
         self._gaps.add(self._head)
@@ -278,27 +279,36 @@ class KernelMap:
         if type(size) is not int or size & (self.page_size - 1) or not 0 < size <= MAX_SIZE:
             size = round_up(require_size(size), self.page_size)
         self._lock_acquisitions += 1
-        before = self._find_space(size)
+        gaps = self._gaps
+        visits = gaps.visits
+        before = gaps.lowest(size)
+        if self.findspace == "tree":
+            self._findspace_probes += gaps.visits - visits
+        else:
+            self._count_walk(before)
         if before is None:
             self._map_failures += 1
             raise self._refusal(size)
         self._map_ops += 1
-        base, gap = before.end, before.length - size
-        if self._extendable(before):
-            before.end = base + size
-            self._gaps.set_length(before, gap)
-            backing = before.object
-            if backing is not None:
-                backing.size = max(backing.size, before.offset + before.end - before.key)
-            self._entry_merges += 1
-            if not gap:
-                self._merge_with_next(before)
-        else:
+        base, gap, backing = before.end, before.length - size, before.object
+        if (
+            self.own_objects
+            or before.own
+            or not (backing is None or backing.references == 1 or backing.size == before.offset + base - before.key)
+        ):
+            gaps.set_length(before, 0)
             entry = _Entry(base, base + size, gap, own=self.own_objects)
             if self.own_objects:
                 entry.object = self._new_object(size)
-            self._gaps.set_length(before, 0)
             self._insert(entry, after=before, clips=1)
+        else:
+            before.end = end = base + size
+            gaps.set_length(before, gap)
+            if backing is not None and end - before.key + before.offset > backing.size:
+                backing.size = end - before.key + before.offset
+            self._entry_merges += 1
+            if not gap:
+                self._merge_with_next(before)
         self._mapped += size
         if self._mapped > self._peak_mapped:
             self._peak_mapped = self._mapped
@@ -324,7 +334,8 @@ class KernelMap:
             entry, at = behind, behind.key
         self._cut(entry, at, end)
         self._mapped -= size
-        self._free_pages(base, size)
+        if self._resident:
+            self._free_pages(base, size)
 
     def touch(self, base: int, size: int) -> None:
         """Access every page that the range reaches into; those not yet resident fault.
@@ -426,30 +437,15 @@ class KernelMap:
             entry = entry.behind
         return found
 
-    def _find_space(self, size: int) -> _Entry | None:
-        """Return the entry in front of the lowest gap that holds ``size``, counting the search as configured."""
-        gaps = self._gaps
-        visits = gaps.visits
-        found = gaps.lowest(size)
-        if self.findspace == "tree":
-            self._findspace_probes += gaps.visits - visits
-            return found
-        first = gaps.lowest(1)  # the kernel's first_free hint: its walk starts at the lowest gap of all
-        if found is None:
-            self._findspace_probes += len(self._by_start) - gaps.rank_of(first) if first is not None else 0
-        elif first is found:
-            self._findspace_probes += 1
+    def _count_walk(self, found: _Entry | None) -> None:
+        """Count the entries that a walk visits from the lowest gap of all (first_free) up to the one found, or to the end."""
+        first = self._gaps.lowest(1)
+        if first is found:
+            self._findspace_probes += found is not None
         else:
-            assert first is not None  # there is a gap: the one that was found
-            self._findspace_probes += gaps.rank_of(found) + 1 - gaps.rank_of(first)
-        return found
-
-    def _extendable(self, entry: _Entry) -> bool:
-        """Tell whether a mapping behind an entry makes the entry longer."""
-        if self.own_objects or entry.own or entry is self._head:
-            return False
-        backing = entry.object
-        return backing is None or backing.references == 1 or backing.size == entry.offset + entry.end - entry.key
+            assert first is not None  # what was found is a gap, too
+            behind = len(self._by_start) if found is None else self._gaps.rank_of(found) + 1
+            self._findspace_probes += behind - self._gaps.rank_of(first)
 
     def _merge_with_next(self, entry: _Entry) -> None:
         """Join an entry with the one that it touches if the same object (or none) runs on through both."""
@@ -499,18 +495,18 @@ class KernelMap:
 
         The piece is counted, and takes an object as the kernel's clipping does, but it is never made.
         """
-        gaps, start, whole = self._gaps, entry.key, entry.end
+        gaps, start, whole, backing = self._gaps, entry.key, entry.end, entry.object
         before = entry.before
         assert before is not None  # as in _remove
         self._entries_freed += 1
         if base == start and end == whole:
-            if entry.object is not None:
-                entry.object.references -= 1
+            if backing is not None:
+                backing.references -= 1
             self._remove(entry)
             gaps.set_length(before, before.length + entry.length + end - base)
             return
-        if entry.object is None:
-            entry.object = self._new_object(whole - start)
+        if backing is None:
+            backing = entry.object = self._new_object(whole - start)
         if end == whole:
             self._count_clips(1)
             entry.end = base
@@ -523,10 +519,8 @@ class KernelMap:
             gaps.move(entry, end)
             gaps.set_length(before, before.length + end - base)
         else:
-            entry.object.references += 1
-            upper = _Entry(
-                end, whole, entry.length, own=entry.own, backing=entry.object, offset=entry.offset + end - start
-            )
+            backing.references += 1
+            upper = _Entry(end, whole, entry.length, own=entry.own, backing=backing, offset=entry.offset + end - start)
             entry.end = base
             gaps.set_length(entry, end - base)
             self._insert(upper, after=entry, clips=2)
@@ -554,10 +548,9 @@ class KernelMap:
 
     def _require_range(self, base: int, size: int) -> _Entry:
         """Return the entry that maps the first byte of a page-aligned range, all of which is mapped."""
-        within = self.page_size - 1
-        if type(base) is not int or base & within:
+        if type(base) is not int or base & (self.page_size - 1):
             raise InvalidRequestError("base", base, f"must be a multiple of the page size {self.page_size}")
-        if type(size) is not int or not 0 < size <= MAX_SIZE or size & within:
+        if type(size) is not int or not 0 < size <= MAX_SIZE or size & (self.page_size - 1):
             require_size(size)
             raise InvalidRequestError("size", size, f"must be a multiple of the page size {self.page_size}")
         return self._require_mapped(base, base + size)
@@ -565,12 +558,11 @@ class KernelMap:
     def _free_pages(self, base: int, size: int) -> None:
         resident = self._resident
         before = len(resident)
-        if before:
-            resident.difference_update(range(base >> self._page_shift, (base + size) >> self._page_shift))
-            freed = before - len(resident)
-            if freed:
-                self._pages_freed += freed
-                self._tlb_shootdowns += not self._direct
+        resident.difference_update(range(base >> self._page_shift, (base + size) >> self._page_shift))
+        freed = before - len(resident)
+        if freed:
+            self._pages_freed += freed
+            self._tlb_shootdowns += not self._direct
 
     def _refusal(self, size: int) -> NoSpaceError:
         gaps = [(entry.end, entry.length) for entry in (self._head, *self._entries()) if entry.length]
@@ -636,8 +628,6 @@ class KernelMap:
                 found.append(f"object {backing.number} counts {backing.references} references, {count} entries have it")
         return tuple(Violation("MI1", text) for text in found)
 
-    def check(self) -> None:
-        """Raise InvariantViolation if ``violations()`` finds any."""
-        found = self.violations()
-        if found:
-            raise InvariantViolation(found, "\n".join(str(entry) for entry in self.entries()))
+    def dump(self) -> str:
+        """Return the entries as text, for an error."""
+        return "\n".join(str(entry) for entry in self.entries())

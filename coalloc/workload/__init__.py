@@ -13,7 +13,7 @@ from coalloc.workload.program import (
     SpaceProgram,
     TraceFacts,
 )
-from coalloc.workload.replay import Outcome, Sample, Waits, replay
+from coalloc.workload.replay import Outcome, Sample, Waits, replay, replay_all
 from coalloc.workload.strace import Imported, ImportReport, import_strace
 from coalloc.workload.textformat import dumps, load, loads, save
 
@@ -39,5 +39,6 @@ __all__ = [
     "loads",
     "overlay",
     "replay",
+    "replay_all",
     "save",
 ]

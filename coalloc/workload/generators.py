@@ -45,7 +45,7 @@ def _require(**least: tuple[int, int]) -> None:
 
 
 class _PipeTale:
-    """Collects pipe operations; time moves a few microseconds between them."""
+    """Collect pipe operations; time moves a few microseconds between them."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)

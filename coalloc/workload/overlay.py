@@ -19,10 +19,10 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
     """Run ``copies`` of a program at once, each begun at a random time, and renumber their pipes in order of creation.
 
     Args:
-        program: What to copy.
-        copies: How many, >= 1.
+        program: The program to copy.
+        copies: The number of copies, >= 1.
         spread: Copies begin at whole microseconds drawn evenly from 0 .. ``spread``; the earliest is moved to 0.
-        seed: Seed of the generator that draws them.
+        seed: The seed of the generator that draws these times.
 
     Raises:
         InvalidRequestError: For copies or spread outside their range, or if the last copy would end after 2**63 us.
@@ -31,7 +31,7 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
         The order within each copy is kept; operations of equal time come copy by copy.
 
     Complexity:
-        O(n log copies) for n operations in all; 26 bytes per operation, and while it works some Python integers for each.
+        O(n log copies) for n operations in all; 26 bytes per operation, and during the call some Python integers for each.
 
     >>> from coalloc.workload.program import PipeOp
     >>> one = PipeProgram([PipeOp(0, PipeOpKind.CREATE, 0), PipeOp(9, PipeOpKind.CLOSE, 0, 0)])

@@ -1,4 +1,4 @@
-"""Programs: operations as plain data, checked when they are made; a valid program refers to nothing that does not exist.
+"""Programs: operations as plain data, checked when they are made, so that a program only refers to what exists.
 
 A *pipe program* is a sequence of timed operations on pipes: create, write n, read n, close an end.  Pipes are numbered from
 0 in the order of their creation; times are microseconds from the start and never decrease.  A *space program* is a sequence
@@ -39,7 +39,7 @@ MAX_TRANSFER: Final = 2**31 - 1
 
 
 def checked_title(title: str) -> str:
-    """Return a title if it is one line of printable text.
+    """Check that a title is one line of printable text, and return it.
 
     Raises:
         ProgramError: If it is not.
@@ -50,7 +50,7 @@ def checked_title(title: str) -> str:
 
 
 class PipeOpKind(enum.IntEnum):
-    """What a pipe operation does; the lower-case name is its word in the text format."""
+    """The kind of a pipe operation; the lower-case name is its word in the text format."""
 
     CREATE = 0
     WRITE = 1
@@ -76,7 +76,7 @@ class PipeOp(NamedTuple):
 
 @attrs.frozen
 class TraceFacts:
-    """What a pipe program amounts to: ``peak_live`` and ``live_at_end`` count pipes with an end open, times are us."""
+    """Totals of a pipe program; ``peak_live`` and ``live_at_end`` count pipes with an open end, times are microseconds."""
 
     pipes: int
     peak_live: int
@@ -139,7 +139,7 @@ class PipeProgram:
         *,
         title: str,
     ) -> PipeProgram:
-        """Make a program of columns that are known to be valid, unchecked; the columns are kept, not copied."""
+        """Make a program from valid columns without checking or copying them."""
         program = cls((), title=title)
         program._times, program._kinds, program._pipes, program._ends, program._sizes = times, kinds, pipes, ends, sizes
         return program
@@ -162,7 +162,7 @@ class PipeProgram:
         return f"<PipeProgram {self.title!r}: {len(self)} operations>"
 
     def columns(self) -> tuple[array[int], array[int], array[int], array[int], array[int]]:
-        """Return times, kinds, pipes, ends and sizes; not to be changed."""
+        """Return times, kinds, pipes, ends and sizes; the caller may not change them."""
         return self._times, self._kinds, self._pipes, self._ends, self._sizes
 
     def rows(self) -> Iterator[tuple[int, int, int, int, int]]:
@@ -170,7 +170,7 @@ class PipeProgram:
         return zip(self._times, self._kinds, self._pipes, self._ends, self._sizes, strict=True)
 
     def facts(self) -> TraceFacts:
-        """Count what the program amounts to.
+        """Count the totals of the program.
 
         Complexity: O(operations).
         """
@@ -228,7 +228,7 @@ def _fault(last: int, open_ends: list[int], time: int, kind: int, pipe: int, end
 
 
 class SpaceOpKind(enum.IntEnum):
-    """What a space operation does; the lower-case name is its word in the text format."""
+    """The kind of a space operation; the lower-case name is its word in the text format."""
 
     ALLOC = 0
     FREE = 1

@@ -1,20 +1,22 @@
-"""Importer for strace logs: follows every descriptor of every process, and turns what happens to pipes into a pipe program.
+"""Importer for strace logs: it follows every descriptor of every process, and makes a pipe program of the calls on pipes.
 
 The log is one made with ``strace -f -ttt -q -s 8 -e trace=pipe,pipe2,dup,dup2,dup3,fcntl,close,close_range,read,write,readv,
 writev,splice,tee,vmsplice,sendfile,clone,clone3,fork,vfork,execve,exit,exit_group``; other lines do no harm.
 
-When.  A call that strace split in two (``<unfinished ...>`` and ``resumed``) takes effect at its end, but for three kinds: a
-write, since its data may be read before it returns; a close, since the number may be another's before it returns; and a fork,
-since the child may run before it returns.  These take effect at their beginning; and a read is of what its number meant when
-it began.  So the log is first put together call by call, then told in the order of effects.
+Times.  A call that strace split in two (``<unfinished ...>`` and ``resumed``) takes effect at its end, except for three kinds
+of calls, which take effect at their beginning.  The data of a write may be read before it returns.  The number of a closed
+descriptor may be used again before the close returns.  A child may run before the fork returns.  A read refers to whatever its
+descriptor referred to when the read began.  So the calls are first put together from their lines, and then replayed in the
+order of their effects.
 
-Who.  A child's descriptors are a copy of its parent's at the fork, or the same table with CLONE_FILES; execve leaves a shared
-table and closes what is marked close-on-exec; the end of a process (its ``+++`` line) closes what its table held, once nobody
-shares it.  An end of a pipe is closed when no descriptor in any table refers to it.
+Descriptors.  A child's descriptors are a copy of its parent's at the fork, or with CLONE_FILES the same table.  execve leaves
+a shared table and closes the descriptors that are marked close-on-exec.  The end of a process (its ``+++`` line) closes the
+descriptors of its table, unless another process shares the table.  An end of a pipe is closed when no descriptor in any table
+refers to it.
 
 Lines without a process number are those of the first process, as strace writes them to a terminal while there is only one.
 
-What cannot be understood is counted in the report and passed over; nothing in a log is fatal.
+A line that cannot be understood is counted in the report and skipped.  No line of a log is fatal.
 """
 
 from __future__ import annotations
@@ -53,12 +55,12 @@ _READS: Final = frozenset({"read", "readv"})
 
 @attrs.frozen
 class ImportReport:
-    """What the importer met.
+    """Counts of what the importer found in a log.
 
-    ``calls`` counts the calls it understood and that concern descriptors, ``ignored`` lines of other calls and signals,
-    ``unknown`` lines that are no strace line at all, ``truncated`` calls whose other half is missing or that are cut short,
-    ``orphans`` processes whose parent is not in the log.  ``spliced`` counts bytes moved into pipes by splice, tee, vmsplice
-    and sendfile; the program has them as writes, like those of write and writev.
+    ``calls`` counts the understood calls that concern descriptors, ``ignored`` the lines of other calls and signals,
+    ``unknown`` the lines that are not from strace, ``truncated`` the calls whose other half is missing or that are cut short,
+    ``orphans`` the processes whose parent is not in the log.  ``spliced`` counts bytes moved into pipes by splice, tee,
+    vmsplice and sendfile; the program has them as writes, like those of write and writev.
     """
 
     lines: int = 0
@@ -79,7 +81,7 @@ class ImportReport:
 
 @attrs.frozen
 class Imported:
-    """A program made from a log, and the report of its making."""
+    """A program made from a log, and the report of the import."""
 
     program: PipeProgram
     report: ImportReport
@@ -87,7 +89,7 @@ class Imported:
 
 @attrs.define
 class _Call:
-    """A call put together from its lines, with the time and the position in the log of its beginning and its end."""
+    """A call put together from its lines, with the times and positions in the log of its beginning and its end."""
 
     pid: int
     name: str
@@ -107,7 +109,7 @@ class _Descriptor:
 
 @attrs.define(eq=False)
 class _Table:
-    """A descriptor table, as far as pipes are concerned, and how many processes share it."""
+    """The pipes in a descriptor table, and the number of processes that share the table."""
 
     open: dict[int, _Descriptor] = attrs.Factory(dict)
     shared_by: int = 1
@@ -120,12 +122,12 @@ def import_strace(
 
     Args:
         path: The log.
-        title: Title of the program; the log's name if empty.
-        progress: Is told now and then how many lines have been read.
+        title: Title of the program; if empty, it names the log.
+        progress: Called now and then with the number of lines read.
 
     Raises:
-        ProgramError: If the file cannot be read as text, or holds no strace line.
-        OSError: If it cannot be opened.
+        ProgramError: If the file cannot be read as text, or has no strace line.
+        OSError: If the file cannot be opened.
 
     Complexity: O(lines), in time and in memory.
     """
@@ -166,14 +168,14 @@ def import_lines(
 
 
 class _Log:
-    """Puts calls together from lines."""
+    """Put calls together from lines."""
 
     def __init__(self) -> None:
         self.lines = self.calls = self.ignored = self.unknown = self.truncated = 0
         self._pending: dict[int, tuple[str, tuple[int, int]]] = {}
         self._found: list[_Call] = []
         self._exits: list[tuple[int, tuple[int, int], str]] = []
-        self._ends: dict[int, tuple[int, int]] = {}  # by number of its line: when a process ended
+        self._ends: dict[int, tuple[int, int]] = {}  # ends of processes, by the number of the line
         self._cut: list[tuple[int, str, tuple[int, int]]] = []  # calls that never returned
         self._seen: dict[int, list[int]] = {}  # by process: the numbers of its lines
 
@@ -189,7 +191,7 @@ class _Log:
         self._seen.setdefault(pid, []).append(number)
         if rest.startswith("+++"):
             begun = self._pending.pop(pid, None)
-            if by := _SUPERSEDED.search(rest):  # the execve of another thread goes on under this number
+            if by := _SUPERSEDED.search(rest):  # the execve of another thread continues under this number
                 begun, moved = None, self._pending.pop(int(by[1]), None)
                 if moved is not None:
                     self._pending[pid] = moved
@@ -202,7 +204,7 @@ class _Log:
         elif rest.endswith(_UNFINISHED):
             self._pending[pid] = rest.removesuffix(_UNFINISHED), at
         elif resumed := _RESUMED.fullmatch(rest):
-            begun = self._pending.pop(pid, None) or self._pending.pop(0, None)  # the prefix may come in between
+            begun = self._pending.pop(pid, None) or self._pending.pop(0, None)  # the prefix may begin in between
             if begun is None or not begun[0].startswith(resumed["name"] + "("):
                 self.truncated += 1
             else:
@@ -224,13 +226,13 @@ class _Log:
             self._found.append(_Call(pid, match["name"], match["args"], result, begun, ended))
 
     def root(self) -> int:
-        """Return the process that lines without a number speak of: the one that nobody forked, if there is just one."""
+        """Return the process of lines without a number: the one that nobody forked, if there is exactly one."""
         forked = {call.result for call in self._found if call.name in _FORKS}
         unforked = [pid for pid in self._seen if pid and pid not in forked]
         return unforked[0] if 0 in self._seen and len(unforked) == 1 else 0
 
     def effects(self, story: _Story) -> list[tuple[tuple[int, int], Callable[[], None]]]:
-        """Return what to tell the story, in the order of effects; a fork comes first where the child's lines do."""
+        """Return the effects for the story in order; a fork comes before the lines of its child."""
         self._cut += [(pid, *begun) for pid, begun in self._pending.items()]
         self.truncated += len(self._cut)
         self._adopt()
@@ -250,7 +252,7 @@ class _Log:
         return told
 
     def _born(self, fork: _Call) -> tuple[int, int]:
-        """Return when a fork takes effect: at its beginning, or after the end of the last bearer of the child's number."""
+        """Return when a fork takes effect: at its beginning, or after the end of the last process with the child's number."""
         lines = self._seen.get(fork.result, [])
         first = bisect_right(
             lines, fork.begun[0]
@@ -259,7 +261,7 @@ class _Log:
         return at if at is not None and at < fork.ended else fork.begun
 
     def _adopt(self) -> None:
-        """Give processes that nobody forked to the forks that never returned, in order."""
+        """Assign the processes that nobody forked to the forks that never returned, in order."""
         forked = {call.result for call in self._found if call.name in _FORKS}
         orphans = sorted((lines[0], pid) for pid, lines in self._seen.items() if pid and pid not in forked)
         for parent, text, begun in sorted(self._cut, key=lambda item: item[2]):
@@ -271,10 +273,10 @@ class _Log:
 
 
 class _Story:
-    """Follows descriptor tables, and writes down what happens to pipes.
+    """Follow descriptor tables, and record what happens to pipes.
 
     Args:
-        root: The process that lines without a number speak of while it lives; then it is whoever is left.
+        root: The process of lines without a number while it lives; after that they belong to the process that is left.
     """
 
     def __init__(self, root: int) -> None:
@@ -296,7 +298,7 @@ class _Story:
         return next(iter(self._tables)) if self._tables and self._root not in self._tables else self._root
 
     def look_up(self, call: _Call) -> None:
-        """Remember which descriptor a read was called with: its number may be another's when it returns."""
+        """Remember what the descriptor of a read refers to, since its number may be used again before the read returns."""
         table, fd = self._tables.get(self._who(call.pid)), _number(call.args)
         if table is not None and fd is not None:
             call.source = table.open.get(fd)
@@ -434,7 +436,7 @@ class _Story:
         elif call.name == "sendfile" and len(parts) >= 2:
             source, target = _number(parts[1]), _number(parts[0])
         elif call.name == "tee" and len(parts) >= 2:
-            source, target = None, _number(parts[1])  # tee leaves what it copies
+            source, target = None, _number(parts[1])  # tee does not consume what it copies
         else:
             descriptor = table.open.get(_number(call.args) or 0)
             source, target = (
@@ -466,7 +468,7 @@ class _Story:
             self._drop(table, fd)
 
     def nothing(self, table: _Table, call: _Call) -> None:
-        """Exits take effect at their ``+++`` line."""
+        """Do nothing: an exit takes effect at its ``+++`` line."""
 
 
 def _number(text: str) -> int | None:

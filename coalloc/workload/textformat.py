@@ -1,4 +1,4 @@
-"""The text format of programs, version 1: one operation a line, read strictly; what is refused is not half-loaded.
+"""The text format of programs, version 1: one operation a line, read strictly; a program is loaded as a whole or refused.
 
 ::
 
@@ -12,8 +12,8 @@
     21 close 0 0
 
 The first line names the kind and the version; a ``title`` line may follow.  Empty lines and lines that start with ``#`` are
-passed over.  ``write`` and ``read`` name pipe, end and bytes, ``close`` pipe and end.  Numbers are decimal.  A file whose
-name ends in ``.gz`` or ``.xz`` is compressed.
+skipped.  ``write`` and ``read`` name pipe, end and bytes, ``close`` pipe and end.  Numbers are decimal.  A file whose name
+ends in ``.gz`` or ``.xz`` is compressed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ANY_HEADER: Final = (b"coalloc pipe-program ", b"coalloc space-program ")
 
 @contextmanager
 def _create(name: str) -> Iterator[IO[str]]:
-    """Open a new file for writing, compressed by its name; what is written depends on the content alone."""
+    """Open a new file for writing, compressed as its name says; equal contents give equal files."""
     if name.endswith(".gz"):
         with (
             open(name, "wb") as file,
@@ -71,8 +71,8 @@ def load(path: str | PathLike[str]) -> Program:
     """Read a program from a file.
 
     Raises:
-        ProgramError: If the file is not a valid program, with file, line number and reason.
-        OSError: If it cannot be opened.
+        ProgramError: If the file is not a valid program; the error has file, line number and reason.
+        OSError: If the file cannot be opened.
     """
     name = fspath(path)
     return parse(raw_lines(name), name)
@@ -82,7 +82,7 @@ def loads(text: str) -> Program:
     r"""Read a program from text.
 
     Raises:
-        ProgramError: If the text is not a valid program, with line number and reason.
+        ProgramError: If the text is not a valid program; the error has line number and reason.
 
     >>> loads("coalloc space-program 1\nalloc 0 4096\n")
     <SpaceProgram '': 1 operations>
@@ -141,7 +141,7 @@ def parse(lines: Iterator[bytes], name: str | None) -> Program:
     """Read a program from its lines.
 
     Raises:
-        ProgramError: If they are not a valid program, with ``name``, line number and reason.
+        ProgramError: If they are not a valid program; the error has ``name``, line number and reason.
     """
     header = next(lines, b"").decode("utf-8", "replace")
     if header not in (_PIPE, _SPACE):
@@ -165,7 +165,7 @@ def parse(lines: Iterator[bytes], name: str | None) -> Program:
 
 
 class _Rows:
-    """Splits lines into rows, and knows the number of the line it has come to: the one at fault if a row is refused."""
+    """Split lines into rows, and keep the number of the current line, for the error if a row is refused."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         self._lines = lines

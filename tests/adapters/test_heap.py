@@ -1,4 +1,4 @@
-"""What the kit says of multiprocessing.heap.Heap: which promises it keeps, and which it would break."""
+"""Which promises of the kit multiprocessing.heap.Heap keeps, and which it would break."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ TestHeap = conformance(HeapSpace, examples=10, steps=20, programs=8)
 
 
 def breaks(contract: Contract, *steps: Step) -> Property | None:
-    """The property that a program breaks."""
+    """Return the property that a program breaks, or None."""
     breach = run_program(Subject(HeapSpace, contract), CheckProgram(World(), steps))
     return None if breach is None else breach.property
 
 
 def test_the_whole_table() -> None:
-    """It conforms at its level; what it does not show or promise is told as such."""
+    """Heap conforms at its level, and the report lists the properties that it does not promise."""
     report = check_space(HeapSpace, examples=5)
     assert report.conforms
     unpromised = {v.property.name for v in report.verdicts if v.ruling is Ruling.NOT_PROMISED}
@@ -41,7 +41,7 @@ def test_the_whole_table() -> None:
 
 
 def test_it_is_best_fit_and_takes_the_newest_of_equals() -> None:
-    """Two holes of 64 bytes: the one freed last is taken; the lowest would be the other."""
+    """Of two holes of 64 bytes, Heap takes the one that was freed last, not the lowest."""
     steps = [Step(Action.ALLOC, number, 64) for number in range(4)]
     steps += [Step(Action.FREE, 0), Step(Action.FREE, 2), Step(Action.ALLOC, 9, 64)]
     assert breaks(KEPT, *steps) is None
@@ -50,7 +50,7 @@ def test_it_is_best_fit_and_takes_the_newest_of_equals() -> None:
 
 
 def test_small_arenas_are_never_given_back() -> None:
-    """Only those of 4 MiB and more are, and those at once."""
+    """Heap keeps a small arena that is wholly free, so it cannot promise eager release."""
     steps = [Step(Action.ALLOC, 0, 64), Step(Action.FREE, 0)]
     assert breaks(KEPT, *steps) is None
     assert breaks(attrs.evolve(KEPT, release=EAGER), *steps) is Property.P12
@@ -58,7 +58,7 @@ def test_small_arenas_are_never_given_back() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_second_free_is_noticed_too_late() -> None:
-    """It raises KeyError, but has entered the block as free by then: it would be handed out twice."""
+    """After a second free of a block, Heap hands the block out twice, so it cannot promise to check frees."""
     steps = [Step(Action.ALLOC, 0, 64), Step(Action.ALLOC, 1, 64), Step(Action.FREE, 0), Step(Action.REFREE, 0)]
     steps += [Step(Action.ALLOC, 2, 64), Step(Action.ALLOC, 3, 64)]
     checked = attrs.evolve(KEPT, checks_frees=True)

@@ -14,12 +14,12 @@ from coalloc import (
     PipePair,
     PipeSystem,
     SimClock,
-    Space,
 )
 from coalloc.pipes.budget import ROOT, Owner
+from coalloc.space.protocol import FullSpace
 
 PAGE = 4096
-MAKERS: dict[str, Callable[[KernelMap, int], Space]] = {
+MAKERS: dict[str, Callable[[KernelMap, int], FullSpace]] = {
     "per-pipe": lambda kernel, limit: PerPipeSpace(kernel, kva_limit=limit),
     "coalescing": lambda kernel, limit: CoalescingSpace(kernel, kva_limit=limit),
     "cached": lambda kernel, limit: CoalescingSpace(kernel, kva_limit=limit, quantum_cache=65536),
@@ -27,7 +27,7 @@ MAKERS: dict[str, Callable[[KernelMap, int], Space]] = {
 
 
 def map_own(kernel: KernelMap, size: int) -> int:
-    """Map with an object of its own, whatever the other mappings have."""
+    """Map a range with an object of its own, whatever the other mappings have."""
     kernel.own_objects = True
     try:
         return kernel.map(size)
@@ -39,7 +39,7 @@ USER = Owner(uid=1001, privileged=False)
 
 
 def make(era: Era | str, design: str = "per-pipe", *, m: int = 1 << 20, map_size: int | None = None) -> PipeSystem:
-    """A pipe system of an era whose map has the size of the limit, unless said otherwise."""
+    """Make a pipe system of an era, on a map that is as large as the limit unless map_size is given."""
     era = ERAS[era] if isinstance(era, str) else era
     size = (m if map_size is None else map_size) // PAGE * PAGE
     kernel = KernelMap(base=0, size=size)
@@ -47,7 +47,7 @@ def make(era: Era | str, design: str = "per-pipe", *, m: int = 1 << 20, map_size
 
 
 def fill(system: PipeSystem, owner: Owner = ROOT) -> tuple[list[PipePair], PipeError]:
-    """Call pipe() until it fails (in an era where it never does: until a half stays without a buffer)."""
+    """Call pipe() until it fails, or, in an era where it never fails, until a half has no buffer."""
     pairs: list[PipePair] = []
     while True:
         try:

@@ -1,4 +1,4 @@
-"""B22, B24, B25 and B54: what a pipe is made of, and the mail's stress run, in every era."""
+"""B22, B24, B25 and B54: what a pipe is made of, and the stress run of the mail, in every era."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ALL_ERAS = pytest.mark.parametrize("era", ERAS)
 
 
 def run(kernel: Kernel, body: Call[object]) -> None:
-    """Run one program, which must end well."""
+    """Run one program and check that it ends without findings."""
     kernel.machine.spawn("program", body)
     assert kernel.machine.run(record=False).findings == ()
 
 
 @ALL_ERAS
 def test_b22_the_item_goes_back_to_its_zone_when_both_ends_are_closed(era: str) -> None:
-    """Not before; whichever end comes first."""
+    """The item stays in use until the second end is closed, whichever end is closed first."""
     kernel = Kernel(ERAS[era])
     process = kernel.fork()
 
@@ -40,7 +40,7 @@ def test_b22_the_item_goes_back_to_its_zone_when_both_ends_are_closed(era: str) 
 
 @ALL_ERAS
 def test_b24_a_pair_that_is_used_again_keeps_its_mutex(era: str) -> None:
-    """Fewer initialisers than allocs, from the pair commit on; both halves are fresh, with equal times."""
+    """From the pair commit on, 20 pipes need fewer than 20 mutex initialisations; a reused item has fresh state."""
     kernel = Kernel(ERAS[era])
     process = kernel.fork()
 
@@ -73,7 +73,7 @@ def test_b24_a_pair_that_is_used_again_keeps_its_mutex(era: str) -> None:
     ids=["before pairs", "2004-01", "2006", "10.x", "current"],
 )
 def test_b25_what_is_set_up_for_a_pipe(config: Era, zone: int, malloc: int, mutex: int, mappings: int) -> None:
-    """Counted over 200 pipes that are made and closed; from the pair commit on mutexes come with slabs of eight."""
+    """200 pipes cost the expected allocations, mutexes and mappings; from the pair commit on a slab brings eight mutexes."""
     made = run_creation(config, pipes=200, processes=1)
     assert made.allocations == Allocations(
         zone=200 * zone, malloc=200 * malloc, mutex_init=200 * mutex or 8, mappings=200 * mappings
@@ -81,7 +81,7 @@ def test_b25_what_is_set_up_for_a_pipe(config: Era, zone: int, malloc: int, mute
 
 
 def test_b25_todays_second_mapping_is_of_4096_bytes() -> None:
-    """The reverse half."""
+    """The current code maps 16 KiB for the forward half and 4,096 bytes for the reverse half."""
     kernel = Kernel(ERAS["current"])
     process = kernel.fork()
     run(kernel, process.pipe())
@@ -90,7 +90,7 @@ def test_b25_todays_second_mapping_is_of_4096_bytes() -> None:
 
 
 def consistent(result: MailResult, limit: int) -> None:
-    """Exhaustion was reached, the line printed, nothing is left, and no invariant broke."""
+    """Check that the run reached exhaustion, printed the line, left nothing behind and broke no invariant."""
     assert result.found == ()
     assert result.after["kern.ipc.pipekva"] == result.after["kern.openfiles"] == result.after["pages"] == 0
     assert all(piper.error in ("ENFILE", "ENOMEM", "EMFILE") for piper in result.pipers)
@@ -105,7 +105,7 @@ def consistent(result: MailResult, limit: int) -> None:
 @pytest.mark.parametrize("design", ["per-pipe", "coalescing"])
 @ALL_ERAS
 def test_b54_pagers_beside_pipers_reach_exhaustion_and_stay_consistent(era: str, design: str) -> None:
-    """The report is that of January 2004 only."""
+    """The run reaches exhaustion in every era, and only January 2004 reports a lock order reversal."""
     limit = 16 * MiB
     result = run_mail(ERAS[era], DESIGNS[design], pagers=2, pipers=1, maxpipekva=limit, maxfiles=3000, seed=1)
     if era == "2003-07":  # maxpipekva is a mark for small buffers there, and the system's files run out
@@ -120,7 +120,7 @@ def test_b54_pagers_beside_pipers_reach_exhaustion_and_stay_consistent(era: str,
 
 @pytest.mark.parametrize("name", FIXES)
 def test_b54_with_a_fix_there_is_no_report(name: str) -> None:
-    """And all else is as before."""
+    """Each fix removes the lock order reversal, although the descriptor table still grows to 2,048."""
     result = run_mail(FIXES[name], pagers=1, pipers=1, maxpipekva=16 * MiB)
     consistent(result, 16 * MiB)
     assert result.reversal_at is None
@@ -128,7 +128,7 @@ def test_b54_with_a_fix_there_is_no_report(name: str) -> None:
 
 
 def test_b54_the_line_comes_at_most_once_a_simulated_second() -> None:
-    """Rounds that go on for more than one: as many lines as windows; the rest is counted."""
+    """The console has at most one line a simulated second, and counts the lines that it suppresses."""
     slow = CostModel(
         "slow", {event: Price(60_000, "slow enough for seconds") for event in EVENTS}, "nothing was measured"
     )
@@ -139,7 +139,7 @@ def test_b54_the_line_comes_at_most_once_a_simulated_second() -> None:
 
 
 def test_b54_it_holds_under_other_schedules_too() -> None:
-    """Threads that are switched rarely, instead of at each step."""
+    """The reversal is also found when threads are switched rarely instead of at each step."""
     result = run_mail(ERAS["2004-01"], pagers=1, pipers=2, maxpipekva=24 * MiB, driver=RandomDriver(5, stay=0.95))
     consistent(result, 24 * MiB)
     assert result.reversal_at == (1024, 2048)

@@ -16,13 +16,13 @@ BOTH_DESIGNS = pytest.mark.parametrize("design", ["per-pipe", "coalescing"])
 
 
 def run(kernel: Kernel, body: Call[object]) -> None:
-    """Run one program, which must end well."""
+    """Run one program and check that it ends without findings."""
     kernel.machine.spawn("program", body)
     assert kernel.machine.run(record=False).findings == ()
 
 
 def state(process: Process) -> tuple[object, ...]:
-    """What a call that fails must leave as it was."""
+    """Return the state that a failed call must leave as it was."""
     kernel = process.kernel
     return (
         process.fds.fds(),
@@ -37,7 +37,7 @@ def state(process: Process) -> tuple[object, ...]:
 @ALL_ERAS
 @pytest.mark.parametrize("free", [0, 1])
 def test_b18_without_two_descriptors_pipe_is_emfile_and_leaves_nothing(era: str, design: str, free: int) -> None:
-    """The first falloc fails, or the second: then the read descriptor is taken back, too."""
+    """With no descriptor or only one left, pipe() fails with EMFILE and leaves nothing behind."""
     kernel = Kernel(ERAS[era], DESIGNS[design], maxfilesperproc=30)
     process = kernel.fork()
 
@@ -59,7 +59,7 @@ def test_b18_without_two_descriptors_pipe_is_emfile_and_leaves_nothing(era: str,
 @ALL_ERAS
 @pytest.mark.parametrize("free", [0, 1])
 def test_b18_without_two_files_pipe_is_enfile_and_leaves_nothing(era: str, design: str, free: int) -> None:
-    """The system's table is full, or has one place left."""
+    """With no open file or only one left in the system, pipe() fails with ENFILE and leaves nothing behind."""
     kernel = Kernel(ERAS[era], DESIGNS[design], maxfiles=40)
     first, second = kernel.fork(), kernel.fork()
 
@@ -89,7 +89,7 @@ SIZES = {
 
 @pytest.mark.parametrize("name", SIZES)
 def test_b47_the_lowest_free_descriptor_is_taken_and_tables_grow_as_the_kernel_has_them(name: str) -> None:
-    """One after the other, then into holes, lowest first; also with a lowest number."""
+    """Each alloc takes the lowest free descriptor, at or above a given number, and tables grow in the kernel's steps."""
     table = FdTable(LAYOUTS[name])
     assert [table.alloc() for _ in range(600)] == list(range(600))
     assert [LAYOUTS[name].first, *(grown.new for grown in table.growths)] == SIZES[name]
@@ -101,7 +101,7 @@ def test_b47_the_lowest_free_descriptor_is_taken_and_tables_grow_as_the_kernel_h
 
 
 def test_b47_the_last_step_is_capped_and_then_rounded_to_words() -> None:
-    """A limit of 100: 20, 64, and then 128 rather than 100."""
+    """With a limit of 100 descriptors the last growth is capped at 100 and then rounded up to 128."""
     table = FdTable(LAYOUTS["bitmap"], limit=100)
     for _ in range(100):
         table.alloc()
@@ -111,7 +111,7 @@ def test_b47_the_last_step_is_capped_and_then_rounded_to_words() -> None:
 @pytest.mark.parametrize("limit", [1, 20, 21, 64, 65, 1000])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_b48_emfile_comes_exactly_at_the_limit(name: str, limit: int) -> None:
-    """Whatever the size of the table; a free one is granted again."""
+    """A table grants descriptors up to its limit, then fails with EMFILE until one is freed."""
     table = FdTable(LAYOUTS[name], limit=limit)
     for fd in range(limit):
         assert table.alloc() == fd
@@ -124,7 +124,7 @@ def test_b48_emfile_comes_exactly_at_the_limit(name: str, limit: int) -> None:
 
 
 def bindbench(name: str, n: int) -> FdTable:
-    """The benchmark's pattern: from the 52nd on, the 11th is closed and opened again at each step."""
+    """Open n descriptors as the benchmark does: from the 53rd on, close and reopen the 11th after each open."""
     table = FdTable(LAYOUTS[name], limit=n)
     for number in range(n):
         assert table.alloc() == number
@@ -135,7 +135,7 @@ def bindbench(name: str, n: int) -> FdTable:
 
 
 def test_b49_a_bitmap_looks_at_a_words_worth_of_what_a_scan_does() -> None:
-    """Work of bindbench: the scan's is 32 times the bitmap's, within a tenth; a tree's is logarithmic."""
+    """In bindbench a scan looks at about 32 times as many entries as a bitmap, and a tree looks at few for each open."""
     n = 8000
     scan, words, tree = (bindbench(name, n).looked_at for name in ("4.4bsd", "bitmap", "dragonfly"))
     assert scan / words == pytest.approx(32, rel=0.1)

@@ -1,4 +1,4 @@
-"""B11 to B17 and B19: what happens when a buffer cannot be had."""
+"""B11 to B17 and B19: what happens when a buffer cannot be allocated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXCEEDED = "kern.ipc.maxpipekva exceeded; see tuning(7)"
 
 
 def fragmented(era: Era, holes: int) -> PipeSystem:
-    """A system whose map has single free pages only, far below the limit."""
+    """Make a system whose map has only single free pages, far below the limit."""
     kernel = KernelMap(base=0, size=64 * PAGE)
     space = PerPipeSpace(kernel, kva_limit=64 * PAGE)
     bases = [space.alloc(PAGE) for _ in range(64)]
@@ -28,7 +28,7 @@ def fragmented(era: Era, holes: int) -> PipeSystem:
 
 @ALL_ERAS
 def test_b11_where_16k_cannot_be_had_but_4k_can_the_half_gets_4k(era: Era) -> None:
-    """From 2006 on: pipefragretry rises, pipeallocfail does not.  Before, the call fails at once."""
+    """From 2006 on a half falls back to 4 KiB and pipefragretry counts it; before, the call fails at once."""
     system = fragmented(era, 8)
     if era.retries_small:
         pair = system.pipe()
@@ -46,7 +46,7 @@ def test_b11_where_16k_cannot_be_had_but_4k_can_the_half_gets_4k(era: Era) -> No
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b12_nothing_available_counts_and_prints_at_most_once_a_second(era: Era, design: str) -> None:
-    """One line in each window that starts with a line, whoever fails; the text is the era's, verbatim."""
+    """Each failure is counted, and the era's line is printed at most once a second."""
     system = make(era, design, m=1 << 18)
     fill(system)
     failed = system.pipeallocfail
@@ -71,7 +71,7 @@ def test_b12_nothing_available_counts_and_prints_at_most_once_a_second(era: Era,
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b13_the_error_of_pipe_depends_on_the_era(era: Era, design: str) -> None:
-    """ENFILE, then ENOMEM; in 10.x the call succeeds and the first write says ENOMEM, until there is room."""
+    """pipe() fails with ENFILE, later ENOMEM; in 10.x it succeeds, and the first write fails until there is room."""
     system = make(era, design, m=1 << 18)
     pairs, error = fill(system)
     expected = {"2003-07": errno.ENFILE, "2004-01": errno.ENFILE, "2006": errno.ENOMEM, "current": errno.ENOMEM}
@@ -90,7 +90,7 @@ def test_b13_the_error_of_pipe_depends_on_the_era(era: Era, design: str) -> None
 
 @ALL_ERAS
 def test_b14_free_space_may_suffice_in_total_and_still_not_do(era: Era) -> None:
-    """First fit needs one range: 64 KiB free in single pages do not make a buffer of 16 KiB."""
+    """64 KiB that are free in single pages cannot hold a buffer of 16 KiB."""
     system = fragmented(era, 16)
     kernel_free = 64 * PAGE - system.space.stats().live
     assert kernel_free == 4 * FULL
@@ -106,7 +106,7 @@ def _backed_half(system: PipeSystem) -> Half:
 
 @ALL_DESIGNS
 def test_b15_today_a_user_hits_the_reserve_in_silence_and_root_goes_on(design: str) -> None:
-    """No pipeallocfail, no line; root then gets what the reserve held."""
+    """A user who hits the reserve gets ENOMEM, no counter and no line; root can still use the reserve."""
     system = make("current", design, m=1 << 20)
     _, error = fill(system, USER)
     assert error.errno == errno.ENOMEM
@@ -118,13 +118,13 @@ def test_b15_today_a_user_hits_the_reserve_in_silence_and_root_goes_on(design: s
 
 @pytest.mark.parametrize("era", [era for era in ERAS.values() if not era.reserve_percent], ids=lambda era: era.name)
 def test_b15_before_there_was_no_reserve(era: Era) -> None:
-    """A user gets as many pipes as root."""
+    """In an era without a reserve, a user gets as many pipes as root."""
     system, other = make(era, m=1 << 20), make(era, m=1 << 20)
     assert len(fill(system, USER)[0]) == len(fill(other)[0])
 
 
 def test_b15_above_the_reserve_a_user_falls_back_to_4k_and_that_is_counted() -> None:
-    """A half without a buffer asks again for 4 KiB: pipefragretry."""
+    """When the reserve forbids 16 KiB, a half without a buffer gets 4 KiB and pipefragretry counts it."""
     system = make("current", m=100 * PAGE)
     while system.budget.kva_used <= 45 * PAGE:
         system.pipe(USER)
@@ -136,7 +136,7 @@ def test_b15_above_the_reserve_a_user_falls_back_to_4k_and_that_is_counted() -> 
 
 @ALL_DESIGNS
 def test_b16_today_users_are_charged_and_every_failed_path_refunds(design: str) -> None:
-    """Above RLIMIT_PIPEBUF 4 KiB is tried without counting, then ENOMEM; freeing refunds; others are not affected."""
+    """A user above RLIMIT_PIPEBUF gets 4 KiB, then ENOMEM; failures and frees refund, and other users are unaffected."""
     system = make("current", design, m=1 << 20)
     user = Owner(1001, privileged=False, pipebuf_limit=FULL + 2 * SMALL + 5000)
     first = system.pipe(user)
@@ -162,7 +162,7 @@ def test_b16_today_users_are_charged_and_every_failed_path_refunds(design: str) 
 
 
 def test_b16_in_place_only_the_growth_is_charged() -> None:
-    """And a shrink is never refused by limit or reserve: it gives back."""
+    """A resize in place charges the user only for the growth, and a shrink refunds even when the reserve is reached."""
     system = make("current", "coalescing", m=1 << 20)
     system.resize_in_place = True
     pair = system.pipe(Owner(9, privileged=False, pipebuf_limit=40960))
@@ -178,7 +178,7 @@ def test_b16_in_place_only_the_growth_is_charged() -> None:
 
 
 def test_b16_a_refusal_by_the_map_refunds_too() -> None:
-    """The charge comes first, so it is the first to be given back."""
+    """A call that fails because the map is full, or for the reserve, leaves the users' charges as they were."""
     system = make("current", m=1 << 18)
     fill(system)
     charged = dict(system.budget.users)
@@ -195,7 +195,7 @@ def test_b16_a_refusal_by_the_map_refunds_too() -> None:
 
 @pytest.mark.parametrize("era", [era for era in ERAS.values() if not era.charges_users], ids=lambda era: era.name)
 def test_b16_before_nobody_was_charged(era: Era) -> None:
-    """A limit per user has no effect."""
+    """In an era that charges nobody, a limit per user has no effect."""
     system = make(era)
     system.pipe(Owner(1001, privileged=False, pipebuf_limit=1))
     assert system.budget.users == {}
@@ -204,7 +204,7 @@ def test_b16_before_nobody_was_charged(era: Era) -> None:
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b17_if_the_reverse_half_cannot_be_had_the_forward_buffer_is_given_back(era: Era, design: str) -> None:
-    """A failed call leaves kva_used as it was; where the reverse half is not backed, one page is enough."""
+    """A call that cannot get its reverse buffer frees the forward buffer and leaves kva_used as it was."""
     system = make(era, design, m=1 << 18, map_size=21 * PAGE)
     if era.reverse.name != "NONE":
         while (21 * PAGE - system.budget.kva_used) // PAGE > 1:
@@ -227,7 +227,7 @@ def test_b17_if_the_reverse_half_cannot_be_had_the_forward_buffer_is_given_back(
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b19_ten_thousand_pipes_fail_cleanly(era: Era, design: str) -> None:
-    """FreeBSD's pipe-overcommit1: results are ignored, nothing breaks, and all of it can be closed."""
+    """Ten thousand calls of pipe(), most of which may fail, break no invariant, and closing all frees everything."""
     system = make(era, design, m=8704000)
     created = 0
     for _ in range(10000):
@@ -246,7 +246,7 @@ def test_b19_ten_thousand_pipes_fail_cleanly(era: Era, design: str) -> None:
 
 
 def test_the_limit_on_the_number_of_pipes_of_july_2003() -> None:
-    """kern.ipc.maxpipes counts halves; beyond it, pipe() fails with ENFILE and the old line."""
+    """In July 2003 kern.ipc.maxpipes counts halves; above it pipe() fails with ENFILE and prints the old line."""
     kernel = KernelMap()
     system = PipeSystem(PerPipeSpace(kernel, kva_limit=1 << 30), ERAS["2003-07"], maxpipekva=1 << 20, maxpipes=10)
     pairs, error = fill(system)

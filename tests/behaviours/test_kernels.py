@@ -22,21 +22,21 @@ USER = Owner(uid=1001, privileged=False)
 
 
 def era_of(name: str) -> Era:
-    """The policy of another kernel whose pipe code comes from FreeBSD."""
+    """Return the policy of another kernel whose pipe code comes from FreeBSD."""
     state = KERNELS[name]
     assert isinstance(state, Era)
     return state
 
 
 def dragonfly(ncpus: int = 1) -> tuple[KernelMap, CachedSpace, PipeSystem]:
-    """DragonFly's cache over one mapping per buffer."""
+    """Make DragonFly's pipes: a cache over one mapping per buffer."""
     kernel = KernelMap(base=0, size=1 << 26, own_objects=True)
     space = CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 26), sizes=[16 * KIB], depth=16, ncpus=ncpus)
     return kernel, space, PipeSystem(space, era_of("dragonfly-2004"), maxpipekva=1 << 26)
 
 
 def test_b50_a_hit_needs_no_map_operation_and_no_shoot_down_and_keeps_the_address() -> None:
-    """Create, write, close, create again: the second pipe has the first one's KVA."""
+    """A pipe made after another was closed gets the same addresses without a map operation or a shoot-down."""
     kernel, _, system = dragonfly()
     pair = system.pipe()
     pair.write(1, b"x" * 100)
@@ -51,7 +51,7 @@ def test_b50_a_hit_needs_no_map_operation_and_no_shoot_down_and_keeps_the_addres
 
 
 def test_b50_the_seventeenth_close_on_a_cpu_tears_down() -> None:
-    """Sixteen structures with their KVA are kept on each CPU; another CPU has its own sixteen."""
+    """Each CPU caches sixteen buffers, and the seventeenth free on a CPU unmaps its buffer."""
     kernel, space, _ = dragonfly(ncpus=2)
     bases = [space.alloc(16 * KIB) for _ in range(34)]
     for base in bases[:16]:
@@ -69,7 +69,7 @@ def test_b50_the_seventeenth_close_on_a_cpu_tears_down() -> None:
 
 
 def test_b50_only_halves_of_16k_are_kept() -> None:
-    """A half that has grown to 64K is torn down at its close."""
+    """A half that has grown to 64 KiB is unmapped when it is closed."""
     kernel, space, system = dragonfly()
     pair = system.pipe()
     assert pair.write(1, 60_000) == 60_000
@@ -85,7 +85,7 @@ def test_b50_only_halves_of_16k_are_kept() -> None:
 
 
 def test_b51_kva_stays_with_the_cached_object_and_a_big_buffer_goes_at_close() -> None:
-    """What is mapped for pipes does not fall when they are closed, whatever their number, until memory is short."""
+    """Closing pipes keeps their 16 KiB buffers mapped until memory is reclaimed; a 64 KiB buffer goes at close."""
     kernel = KernelMap(base=0, size=1 << 26, own_objects=True)
     space = CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 26), sizes=[16 * KIB], depth=None)
     system = PipeSystem(space, era_of("netbsd-2009"), maxpipekva=1 << 26)
@@ -107,7 +107,7 @@ def test_b51_kva_stays_with_the_cached_object_and_a_big_buffer_goes_at_close() -
 
 
 def test_b51_descriptors_are_one_way() -> None:
-    """So the write side never has a buffer."""
+    """Writing to the read end or reading from the write end fails with EBADF, and the write side has no buffer."""
     space = PerPipeSpace(KernelMap(base=0, size=1 << 26, own_objects=True), kva_limit=1 << 26)
     system = PipeSystem(space, era_of("netbsd-2009"), maxpipekva=1 << 26)
     pair = system.pipe()
@@ -124,7 +124,7 @@ def test_b51_descriptors_are_one_way() -> None:
 
 
 def test_b52_the_33rd_big_pipe_stays_at_16k_and_nothing_limits_kva() -> None:
-    """32 big pipes at a time; closing one makes room for another; new pipes never become small."""
+    """At most 32 pipes grow to 64 KiB at a time, and new pipes get 16 KiB however many there are."""
     kernel = KernelMap(base=0, size=1 << 28, own_objects=True)
     space = PerPipeSpace(kernel, kva_limit=1 << 28)
     system = PipeSystem(space, era_of("openbsd"), maxpipekva=1 << 20)
@@ -140,7 +140,7 @@ def test_b52_the_33rd_big_pipe_stays_at_16k_and_nothing_limits_kva() -> None:
 
 
 def test_b52_a_buffer_that_cannot_be_had_is_enomem() -> None:
-    """Only the kernel map itself can run out."""
+    """When the kernel map is full, pipe() fails with ENOMEM and prints nothing."""
     space = PerPipeSpace(KernelMap(base=0, size=48 * KIB), kva_limit=48 * KIB)
     system = PipeSystem(space, era_of("openbsd"), maxpipekva=1 << 20)
     system.pipe()
@@ -154,14 +154,14 @@ def test_b52_a_buffer_that_cannot_be_had_is_enomem() -> None:
 
 
 def linux(pages: int = 4096, **limits: Any) -> LinuxPipes:
-    """Linux's pipes over a direct map of so many pages."""
+    """Make Linux's pipes over a direct map of so many pages."""
     size = pages * PAGE
     kernel = KernelMap(base=0, size=size, direct=True)
     return LinuxPipes(CoalescingSpace(kernel, kva_limit=size, arena_size=size), **limits)
 
 
 def test_b53_the_1025th_default_pipe_of_a_user_gets_two_slots() -> None:
-    """1,024 pipes of 16 slots are exactly the soft limit; the privileged are not held to it."""
+    """The soft limit allows a user 1,024 pipes of 16 slots, then pipes of two; the privileged are exempt."""
     system = linux()
     pipes = [system.pipe(USER) for _ in range(1026)]
     assert [pipe.max_slots for pipe in pipes[1022:]] == [16, 16, 2, 2]
@@ -175,7 +175,7 @@ def test_b53_the_1025th_default_pipe_of_a_user_gets_two_slots() -> None:
 
 
 def test_b53_a_hard_limit_is_enfile_and_leaves_no_charge() -> None:
-    """It is off by default."""
+    """A pipe above the hard limit fails with ENFILE and charges nothing."""
     system = linux(pages_soft=0, pages_hard=40)
     system.pipe(USER)
     system.pipe(USER)
@@ -189,7 +189,7 @@ def test_b53_a_hard_limit_is_enfile_and_leaves_no_charge() -> None:
 
 @pytest.mark.parametrize(("size", "slots"), [(0, 1), (1, 1), (PAGE, 1), (PAGE + 1, 2), (5 * PAGE, 8), (1 << 20, 256)])
 def test_b53_a_ring_is_set_to_a_power_of_two_of_pages(size: int, slots: int) -> None:
-    """The new size in bytes is returned, and the user charged for it."""
+    """Setting a ring's size rounds it up to a power of two of pages, returns it in bytes and charges the user for it."""
     system = linux()
     pipe = system.pipe(USER)
     assert pipe.set_size(size) == slots * PAGE
@@ -198,7 +198,7 @@ def test_b53_a_ring_is_set_to_a_power_of_two_of_pages(size: int, slots: int) -> 
 
 
 def test_b53_setting_a_ring_fails_as_fcntl_does() -> None:
-    """EINVAL above 2 GiB, EPERM above 1 MiB for the unprivileged or to grow above a limit, EBUSY below what is in use."""
+    """A size fails with EINVAL above 2 GiB, EPERM above a user's limits, and EBUSY below what is in use."""
     system = linux(pages_soft=64)
     pipe, rich = system.pipe(USER), system.pipe()
 
@@ -219,7 +219,7 @@ def test_b53_setting_a_ring_fails_as_fcntl_does() -> None:
 
 
 def test_b53_pages_come_with_the_data_and_a_small_write_goes_into_the_last_one() -> None:
-    """An empty pipe has none; 100 bytes and 100 more share one; a page that was read is kept for the next write."""
+    """Pages are allocated as data arrive, small writes share the last page, and one page that was read is kept."""
     system = linux()
     pipe = system.pipe()
     assert system.kva_used == 0
@@ -239,7 +239,7 @@ def test_b53_pages_come_with_the_data_and_a_small_write_goes_into_the_last_one()
 
 
 def test_b53_a_full_ring_takes_no_more_than_its_slots() -> None:
-    """16 slots of 4,096 bytes; a write of up to a page is all or nothing; a blocked writer is woken by a free slot."""
+    """A ring of 16 slots takes 16 pages; a full ring refuses a small write, and a free slot wakes the writer."""
     system = linux()
     pipe = system.pipe()
     assert pipe.write(1, 20 * PAGE) == 16 * PAGE

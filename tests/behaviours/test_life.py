@@ -1,4 +1,4 @@
-"""B20 to B23: who owns which buffer, and how ends close."""
+"""B20 to B23: who owns which buffer, and how ends are closed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read(pair: PipePair, end: int, n: int = 1 << 20) -> bytes:
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b20_a_write_lands_in_the_buffer_of_the_other_end(era: Era, design: str) -> None:
-    """Forward and reverse data never meet."""
+    """Each end reads only what the other end wrote."""
     pair = make(era, design).pipe()
     pair.write(1, b"forward")
     pair.write(0, b"reverse")
@@ -36,7 +36,7 @@ def test_b20_a_write_lands_in_the_buffer_of_the_other_end(era: Era, design: str)
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b21_closing_the_writing_end_frees_only_the_reverse_buffer(era: Era, design: str) -> None:
-    """Unread data stay readable, then comes the end of the file; closing the reading end frees the forward buffer."""
+    """Closing the writing end frees the reverse buffer and keeps unread data; closing the reading end frees the rest."""
     system = make(era, design)
     pair = system.pipe()
     pair.write(1, b"unread")
@@ -66,7 +66,7 @@ def test_b21_closing_the_writing_end_frees_only_the_reverse_buffer(era: Era, des
 @ALL_ERAS
 @pytest.mark.parametrize("first", [0, 1])
 def test_b22_the_pair_goes_back_when_both_ends_are_finished(era: Era, first: int, design: str) -> None:
-    """Until then the halves tell who is there; no end can be closed twice, nor used once closed."""
+    """The pair lives until both ends are closed, and a closed end can be neither used nor closed again."""
     system = make(era, design)
     pair = system.pipe()
     assert pair.close(first)
@@ -90,7 +90,7 @@ def test_b22_the_pair_goes_back_when_both_ends_are_finished(era: Era, first: int
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b23_close_waits_until_nobody_is_busy_in_that_end(era: Era, design: str) -> None:
-    """The end is at EOF at once, but its buffer goes when the last call has left."""
+    """A closed end is at EOF at once, but its buffer is freed only when the last call has left it."""
     system = make(era, design)
     pair = system.pipe()
     size = pair.halves[0].size

@@ -1,4 +1,4 @@
-"""B39 to B46: the lock-order checker and the profiles of locks, by the rules of each year."""
+"""B39 to B46: the lock-order checker and the lock profiles, by the rules of each year."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALL_RULES = pytest.mark.parametrize("rules", RULES.values(), ids=lambda rules: r
 
 
 def take(witness: Witness, *locks: Lock) -> list[OrderReport]:
-    """Take locks one after the other at lines 1, 2, ..., give all back, and return what that was reported for."""
+    """Take locks one after the other at lines 1, 2, ..., release them all, and return the reports."""
     before = len(witness.reports)
     for line, lock in enumerate(locks, start=1):
         witness.check_order(lock, "kern/x.c", line)
@@ -53,7 +53,7 @@ def take(witness: Witness, *locks: Lock) -> list[OrderReport]:
     ],
 )
 def test_b39_giant_under_a_descriptor_tables_mutex_is_reported_once(year: str, header: str) -> None:
-    """The lock held comes first, the one wanted second, each with its place; the second time is silent."""
+    """The report names the lock held and then the lock wanted, each with its place, and is not repeated."""
     witness = Witness(RULES[year])
     witness.take(FILEDESC, "kern/kern_descrip.c", 1131)
     witness.check_order(GIANT, "../../vm/uma_core.c", 2048)
@@ -67,7 +67,7 @@ def test_b39_giant_under_a_descriptor_tables_mutex_is_reported_once(year: str, h
 
 
 def grown(config: Era, descriptors: int) -> tuple[Kernel, Process]:
-    """A process of a kernel that has opened so many descriptors."""
+    """Make a kernel and a process in it that has opened so many descriptors."""
     kernel = Kernel(config)
     process = kernel.fork()
 
@@ -82,7 +82,7 @@ def grown(config: Era, descriptors: int) -> tuple[Kernel, Process]:
 
 @pytest.mark.parametrize(("layout", "first_large"), [("bitmap", 1024), ("bitmap-64", 512)])
 def test_b40_the_reversal_comes_with_the_first_table_larger_than_a_page(layout: str, first_large: int) -> None:
-    """5 bytes a descriptor: when 1,024 grow to 2,048, with descriptor 1,024; 9 bytes: when 512 grow to 1,024; never before."""
+    """The reversal comes when 1,024 descriptors of 5 bytes grow to 2,048, or 512 of 9 bytes to 1,024, and only then."""
     import attrs
 
     old = ERAS["2004-01"]
@@ -99,7 +99,7 @@ def test_b40_the_reversal_comes_with_the_first_table_larger_than_a_page(layout: 
 
 @pytest.mark.parametrize("name", FIXES)
 def test_b41_no_fix_leads_to_a_report(name: str) -> None:
-    """Freed after the lock, kept until exit, or locked by a flag: the same growths, and silence."""
+    """With each of the fixes, a descriptor table that grows to 8,192 causes no report."""
     kernel, process = grown(FIXES[name], 6000)
     assert process.fds.size == 8192
     assert kernel.witness.reports == []
@@ -107,7 +107,7 @@ def test_b41_no_fix_leads_to_a_report(name: str) -> None:
 
 @pytest.mark.parametrize("era", [name for name in ERAS if name != "2004-01"])
 def test_b41_no_other_era_has_the_report(era: str) -> None:
-    """Before, another table; after, a fix."""
+    """In every era but January 2004, a descriptor table that grows to 6,000 or more causes no report."""
     kernel, process = grown(ERAS[era], 6000)
     assert process.fds.size >= 6000
     assert kernel.witness.reports == []
@@ -118,14 +118,14 @@ def test_b41_no_other_era_has_the_report(era: str) -> None:
 
 @ALL_RULES
 def test_b42_giant_goes_before_and_after_sleepable_locks(rules: WitnessRules) -> None:
-    """In both orders, with one witness: no report, since whoever sleeps drops Giant."""
+    """Taking Giant and a sleepable lock in both orders causes no report."""
     witness = Witness(rules)
     assert take(witness, GIANT, SX) == take(witness, SX, GIANT) == []
 
 
 @ALL_RULES
 def test_b42_a_sleepable_lock_after_one_that_is_not_is_reported(rules: WitnessRules) -> None:
-    """Its holder might sleep; from 2006 on the header says so."""
+    """Taking a sleepable lock under a mutex is reported, and from 2006 on the header says why."""
     (report,) = take(Witness(rules, order=PLAIN), Lock("m"), SX)
     said = " (sleepable after non-sleepable)" if rules.says_why else ""
     assert report.header == f"lock order reversal{':' if said else ''}{said}"
@@ -133,7 +133,7 @@ def test_b42_a_sleepable_lock_after_one_that_is_not_is_reported(rules: WitnessRu
 
 @ALL_RULES
 def test_b42_a_second_lock_of_a_type_is_a_duplicate_unless_allowed(rules: WitnessRules) -> None:
-    """Once for each type; the lock or the call may allow it."""
+    """A second lock of one type is reported once for each type, unless the lock or the call allows it."""
     one, two = Lock("pipe 1", type="pipe mutex"), Lock("pipe 2", type="pipe mutex")
     witness = Witness(rules)
     (report,) = take(witness, one, two)
@@ -149,7 +149,7 @@ def test_b42_a_second_lock_of_a_type_is_a_duplicate_unless_allowed(rules: Witnes
 
 @ALL_RULES
 def test_b42_a_try_is_never_checked(rules: WitnessRules) -> None:
-    """It cannot deadlock, whatever it is tried under; and it teaches nothing."""
+    """A try is checked against no lock that is held, and teaches no order."""
     witness, a, b = Witness(rules, order=[("a", "b")]), Lock("a"), Lock("b")
     with witness.held(b, "kern/x.c", 1):
         for lock in (a, b):
@@ -158,7 +158,7 @@ def test_b42_a_try_is_never_checked(rules: WitnessRules) -> None:
 
 
 def reports_of(rules: WitnessRules, pairs: Iterable[tuple[str, str]]) -> int:
-    """How many reports these pairs of held and wanted types lead to, where all come after z."""
+    """Count the reports that these pairs of held and wanted types cause, where the order is c, b, a."""
     witness = Witness(rules, order=[("c", "b", "a")])
     locks = {name: Lock(name) for name in "abc"}
     return sum(len(take(witness, locks[held], locks[wanted])) for held, wanted in pairs)
@@ -166,14 +166,14 @@ def reports_of(rules: WitnessRules, pairs: Iterable[tuple[str, str]]) -> int:
 
 @pytest.mark.parametrize(("year", "n"), [("2004", 1), ("2006", 1), ("2008", 2)])
 def test_b43_what_silences_a_report_depends_on_the_year(year: str, n: int) -> None:
-    """Until 2006 the type that was held, whatever is wanted next; from 2008 on the pair."""
+    """Until 2006 a report silences the type that was held, and from 2008 on only the pair of types."""
     assert reports_of(RULES[year], [("a", "b"), ("a", "c")]) == n
     assert reports_of(RULES[year], [("a", "b"), ("a", "b")]) == 1
     assert reports_of(RULES[year], [("a", "c"), ("b", "c")]) == 2
 
 
 def test_b43_a_pair_is_silenced_in_both_directions() -> None:
-    """By rules in which both orders can be wrong: a sleepable lock and one that is not."""
+    """After a report about a pair of types, the 2008 rules report neither order of the pair."""
     witness = Witness(RULES["2008"], order=[("user map", "m")])
     m = Lock("m")
     assert len(take(witness, m, SX)) == 1
@@ -182,7 +182,7 @@ def test_b43_a_pair_is_silenced_in_both_directions() -> None:
 
 @ALL_RULES
 def test_b44_an_order_is_learned_and_the_other_one_reported(rules: WitnessRules) -> None:
-    """Also over steps: after a-b and b-c, taking a under c is wrong; a report teaches nothing."""
+    """After a-b and b-c, taking a under c is reported, and the report teaches no order."""
     witness = Witness(rules, order=PLAIN)
     a, b, c = (Lock(name) for name in "abc")
     assert take(witness, a, b) == take(witness, b, c) == []
@@ -196,7 +196,7 @@ def test_b44_an_order_is_learned_and_the_other_one_reported(rules: WitnessRules)
 
 @ALL_RULES
 def test_b45_a_lock_of_the_wanted_type_held_further_down_makes_three_lines(rules: WitnessRules) -> None:
-    """That one, the one whose order is wrong, and the one wanted."""
+    """The report lists a held lock of the wanted type, the lock whose order is wrong, and the lock wanted."""
     witness = Witness(rules, order=[("a", "b")], trace=False)
     first, second, b = Lock("a 1", type="a", address=1), Lock("a 2", type="a", address=2), Lock("b", address=3)
     (report,) = take(witness, first, b, second)
@@ -211,7 +211,7 @@ def test_b45_a_lock_of_the_wanted_type_held_further_down_makes_three_lines(rules
 
 
 def test_b46_the_table_of_mutex_profiling() -> None:
-    """Columns and widths; whole microseconds; avg by integer division of what is stored in nanoseconds."""
+    """The table has the kernel's columns in whole microseconds, with averages by integer division."""
     profile, lock = LockProfile(MUTEX_PROFILING), Lock("pipe mutex")
     for start, ns in ((0, 1_999), (10_000, 2_999), (20_000, 500)):
         profile.acquired(lock, "../../../kern/sys_pipe.c", 500, now=start)
@@ -227,7 +227,7 @@ def test_b46_the_table_of_mutex_profiling() -> None:
 
 
 def test_b46_the_table_of_lock_profiling() -> None:
-    """More columns; all kinds of locks, with their class; waiting is timed; cnt_hold stays 0."""
+    """The later table also names lock classes and times the waiting, and leaves cnt_hold at 0."""
     profile, lock = LockProfile(LOCK_PROFILING), Lock("pipe_map", LockKind.SX, type="user map")
     profile.acquired(lock, "vm/vm_map.c", 1215, now=0, thread="one")
     profile.contested(lock, "vm/vm_map.c", 1300)
@@ -242,7 +242,7 @@ def test_b46_the_table_of_lock_profiling() -> None:
 
 
 def test_b46_mutex_profiling_sees_sleep_mutexes_only_and_times_no_recursion() -> None:
-    """A recursive acquisition is neither counted nor timed; it goes with the outermost."""
+    """Mutex profiling ignores sx locks, and counts a recursive acquisition as part of the outermost one."""
     profile, lock = LockProfile(MUTEX_PROFILING), Lock("Giant", recursable=True)
     assert profile.text() == "No locking recorded"
     profile.acquired(Lock("pipe_map", LockKind.SX), "a.c", 1, now=0)
@@ -255,7 +255,7 @@ def test_b46_mutex_profiling_sees_sleep_mutexes_only_and_times_no_recursion() ->
 
 
 def test_b46_a_record_belongs_to_a_place_and_a_full_table_rejects() -> None:
-    """Two locks taken at one line share a record; after 1,000 places, others are only counted."""
+    """Two locks taken at one line share a record, and after 1,000 places further ones are only counted as rejected."""
     profile = LockProfile()
     for lock in (Lock("one"), Lock("two")):
         profile.acquired(lock, "a.c", 1, now=0)
@@ -281,7 +281,7 @@ def test_b46_a_record_belongs_to_a_place_and_a_full_table_rejects() -> None:
 
 
 def test_b46_places_with_one_hash_have_records_of_their_own() -> None:
-    """The hash begins with the line; for each character it is doubled, and the character added, modulo 1,009."""
+    """Two places with the same hash get separate records, and each collision is counted."""
     profile, lock = LockProfile(), Lock("m")
     for file, line in (("a.c", 601), ("b.c", 96), ("b.c", 96)):
         profile.acquired(lock, file, line, now=0)

@@ -1,4 +1,4 @@
-"""B26 to B31: the address-space model; and of B33 to B37 what the reference space has in common with vmem."""
+"""B26 to B31: the address-space model; and B33 to B37 for the reference space, where it behaves as vmem does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOTH: tuple[Findspace, ...] = ("tree", "linear")
 
 
 def scattered(findspace: Findspace, live: int, seed: int = 1) -> KernelMap:
-    """A map with many one-page gaps: buffers with objects of their own, every other one freed."""
+    """Make a map with many one-page gaps: buffers with objects of their own, of which every other one is freed."""
     kernel = KernelMap(base=0, size=16 * live * PAGE, findspace=findspace, own_objects=True)
     bases = [kernel.map(PAGE) for _ in range(2 * live)]
     order = bases[1::2]
@@ -29,7 +29,7 @@ def scattered(findspace: Findspace, live: int, seed: int = 1) -> KernelMap:
 
 
 def test_b26_first_fit_is_the_lowest_address_whatever_the_search() -> None:
-    """A random history gives equal addresses in both, and those that a scan over all pages finds."""
+    """Both searches give the lowest address that fits, as a scan over all pages does."""
     generator = random.Random(5)
     maps = [KernelMap(base=0, size=256 * PAGE, findspace=how) for how in BOTH]
     oracle = CellSpace(256 * PAGE, fit=Fit.FIRST)
@@ -55,7 +55,7 @@ def test_b26_first_fit_is_the_lowest_address_whatever_the_search() -> None:
 
 
 def test_b27_a_linear_search_visits_entries_in_proportion_a_tree_their_logarithm() -> None:
-    """Counted probes of one request that passes all gaps: exactly n for the list, at most a few log2 n for the tree."""
+    """A request that passes n gaps costs exactly n probes in the list and at most 3 log2 n in the tree."""
     for live in (64, 256, 1024, 4096):
         probes = {}
         for how in BOTH:
@@ -68,7 +68,7 @@ def test_b27_a_linear_search_visits_entries_in_proportion_a_tree_their_logarithm
 
 
 def test_b27_a_linear_walk_starts_at_the_first_gap() -> None:
-    """The kernel's first_free hint: entries below it are not visited."""
+    """A linear search starts at the first gap and does not visit the entries below it."""
     kernel = KernelMap(base=0, size=64 * PAGE, findspace="linear", own_objects=True)
     bases = [kernel.map(PAGE) for _ in range(20)]
     for probe in range(3):
@@ -84,7 +84,7 @@ def test_b27_a_linear_walk_starts_at_the_first_gap() -> None:
 
 
 def test_b28_entries_of_back_to_back_buffers() -> None:
-    """N buffers are one entry, freeing a middle one leaves two, refilling makes three; with own objects there are N."""
+    """Back-to-back buffers share one map entry, and have one entry each when they have objects of their own."""
     kernel = KernelMap(base=0)
     bases = [kernel.map(4 * PAGE) for _ in range(10)]
     assert len(kernel.entries()) == 1
@@ -105,7 +105,7 @@ def test_b28_entries_of_back_to_back_buffers() -> None:
     [("none", True), ("other object", False), ("offset", False), ("own object", False), ("a gap", False)],
 )
 def test_b29_merging_requires_adjacency_one_object_and_contiguous_offsets(change: str, merges: bool) -> None:
-    """Each condition alone prevents it (this map has no flags, protection, inheritance or wiring to differ in)."""
+    """A gap, another object, an object of its own or a wrong offset each prevents that entries are merged."""
     kernel = KernelMap(base=0)
     kernel.map(PAGE)
     wedge = map_own(kernel, PAGE)
@@ -135,7 +135,7 @@ def test_b29_merging_requires_adjacency_one_object_and_contiguous_offsets(change
 
 
 def test_b30_a_shoot_down_is_counted_if_and_only_if_a_page_was_touched() -> None:
-    """All other CPUs are interrupted, once for the whole range."""
+    """Unmapping a range with touched pages interrupts every other CPU once; an untouched range interrupts none."""
     kernel = KernelMap(base=0, cpus=8)
     untouched, touched = kernel.map(4 * PAGE), kernel.map(4 * PAGE)
     kernel.touch(touched, 3 * PAGE)
@@ -151,7 +151,7 @@ def test_b30_a_shoot_down_is_counted_if_and_only_if_a_page_was_touched() -> None
 
 
 def test_b31_the_timestamp_rises_at_each_exclusive_lock() -> None:
-    """Mapping, also in vain, and unmapping take the lock; faults and discards do not change the map."""
+    """Mapping, even in vain, and unmapping raise the timestamp; touching and discarding pages do not."""
     kernel = KernelMap(base=0, size=4 * PAGE)
     base = kernel.map(PAGE)
     kernel.touch(base, PAGE)
@@ -164,7 +164,7 @@ def test_b31_the_timestamp_rises_at_each_exclusive_lock() -> None:
 
 
 def test_b33_instant_fit_looks_at_one_hole_of_a_class_and_falls_back() -> None:
-    """A hole of 40 pages in the class 32..63 serves a request of 36 only through the fallback."""
+    """A hole of 40 pages serves a request of 36 although a smaller hole heads its class."""
     kernel = KernelMap(base=0, size=200 * PAGE)
     space = CoalescingSpace(kernel, kva_limit=200 * PAGE, arena_size=200 * PAGE, fit=Fit.INSTANT)
     space.alloc(PAGE)
@@ -178,7 +178,7 @@ def test_b33_instant_fit_looks_at_one_hole_of_a_class_and_falls_back() -> None:
 
 
 def test_b34_frees_merge_both_neighbours_never_across_arenas_and_imported_arenas_are_released() -> None:
-    """The reference behaves as vmem does here."""
+    """A free coalesces with both neighbours within its arena, and an eager space releases an empty arena."""
     kernel = KernelMap(base=0, size=8 * PAGE)
     space = CoalescingSpace(kernel, kva_limit=8 * PAGE, arena_size=4 * PAGE, release=NEVER)
     buffers = [space.alloc(PAGE) for _ in range(8)]
@@ -191,7 +191,7 @@ def test_b34_frees_merge_both_neighbours_never_across_arenas_and_imported_arenas
 
 
 def test_b35_constraints_are_honoured_and_an_impossible_request_changes_nothing() -> None:
-    """align, phase, nocross and the bounds, in one call."""
+    """One call honours align, phase, nocross and bounds, and an impossible request changes no segment."""
     kernel = KernelMap(base=0, size=64 * PAGE)
     space = CoalescingSpace(kernel, kva_limit=64 * PAGE, arena_size=64 * PAGE)
     base = space.xalloc(3 * PAGE, align=8 * PAGE, phase=2 * PAGE, nocross=16 * PAGE, lo=5 * PAGE, hi=30 * PAGE)
@@ -203,7 +203,7 @@ def test_b35_constraints_are_honoured_and_an_impossible_request_changes_nothing(
 
 
 def test_b36_cached_frees_are_invisible_to_merging_until_drained() -> None:
-    """Exhaustion drains, and tries again."""
+    """Cached buffers form no holes until exhaustion drains the cache and the request is tried again."""
     kernel = KernelMap(base=0, size=8 * PAGE)
     space = CoalescingSpace(kernel, kva_limit=8 * PAGE, arena_size=8 * PAGE, quantum_cache=2 * PAGE)
     buffers = [space.alloc(PAGE) for _ in range(8)]
@@ -214,7 +214,7 @@ def test_b36_cached_frees_are_invisible_to_merging_until_drained() -> None:
 
 
 def test_b37_segments_tile_each_arena_and_busy_ones_sum_up() -> None:
-    """What vmem_check looks for, and more, after a random history."""
+    """After a random history the segments tile each arena, and the busy ones add up to the live bytes."""
     generator = random.Random(11)
     space = CoalescingSpace(KernelMap(base=0), kva_limit=1 << 24, arena_size=64 * PAGE)
     live: list[int] = []

@@ -20,7 +20,7 @@ SMALL, FULL, BIGGEST = 4096, 16384, 65536
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b1_new_forward_buffers_are_16k_up_to_the_mark_and_4k_strictly_above(era: Era, design: str) -> None:
-    """The mark is half the limit; in July 2003 it is the limit itself."""
+    """New forward buffers get 4 KiB strictly above half the limit, or in July 2003 strictly above the limit itself."""
     system = make(era, design, m=1 << 20, map_size=4 << 20)
     mark = 1 << 20 if era.name == "2003-07" else 1 << 19
     for _ in range(60):
@@ -36,7 +36,7 @@ def test_b1_new_forward_buffers_are_16k_up_to_the_mark_and_4k_strictly_above(era
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b2_what_is_backed_at_creation_depends_on_the_era(era: Era, design: str) -> None:
-    """Both halves until 2004, the forward one from 2006 on, and today a small reverse half, too."""
+    """Creation backs both halves until 2004, the forward half from 2006 on, and today a small reverse half, too."""
     sizes = tuple(half.size for half in make(era, design).pipe().halves)
     expected = {
         "2003-07": (FULL, FULL),
@@ -51,7 +51,7 @@ def test_b2_what_is_backed_at_creation_depends_on_the_era(era: Era, design: str)
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b3_kva_used_is_the_sum_of_the_buffers_and_stays_within_the_limit(era: Era, design: str) -> None:
-    """Except in July 2003, where the limit only makes new buffers small; it is 0 when all pipes are closed."""
+    """kva_used is the sum of all buffers, exceeds the limit only in July 2003, and is 0 when all pipes are closed."""
     system = make(era, design, m=1 << 19, map_size=1 << 20 if era.name == "2003-07" else None)
     pairs, _ = fill(system)
     for number, pair in enumerate(pairs[:40]):
@@ -81,10 +81,10 @@ TOTALS = {
 @pytest.mark.parametrize("column", ["2004-01", "2006", "10.x", "current", "user", "2003-07"])
 @pytest.mark.parametrize("m", TOTALS)
 def test_b4_the_totals_of_the_worked_table_come_out_exactly(m: int, column: str, design: str) -> None:
-    """Pipes created until the first failure, and how many have a forward buffer of 16 KiB (facts table 1.10).
+    """Each era creates the computed number of pipes before the first failure, and gives as many of them 16 KiB.
 
-    10.x backs what 2006 backs, and goes on without buffers; in July 2003, maxpipekva as the map's size never makes
-    buffers small before the map is full.
+    10.x backs what 2006 backs, and goes on without buffers.  In July 2003 the map is full before maxpipekva, which is as
+    large as the map, makes new buffers small.
     """
     era = "current" if column == "user" else column
     system = make(era, design, m=m)
@@ -114,7 +114,7 @@ def test_b4_the_totals_of_the_worked_table_come_out_exactly(m: int, column: str,
     ("n", "size"), [(1, FULL), (16384, FULL), (16385, 32768), (32768, 32768), (32769, BIGGEST), (1 << 20, BIGGEST)]
 )
 def test_b5_the_ladder_doubles_until_the_data_fit_and_stops_at_64k(era: Era, n: int, size: int, design: str) -> None:
-    """What is buffered counts as well as what comes."""
+    """A buffer doubles until it holds the buffered data and the new data, up to 64 KiB."""
     system = make(era, design)
     pair = system.pipe()
     assert pair.write(1, n) == min(n, size)
@@ -127,7 +127,7 @@ def test_b5_the_ladder_doubles_until_the_data_fit_and_stops_at_64k(era: Era, n: 
 
 @pytest.mark.parametrize("era", LADDER, ids=lambda era: era.name)
 def test_b5_the_ladder_does_not_start_above_half_the_limit(era: Era) -> None:
-    """Strictly above: at exactly half it still grows."""
+    """A buffer still grows at exactly half the limit, and no longer above it."""
     system = make(era, m=1 << 18)
     pairs = [system.pipe()]
     while system.budget.kva_used < 1 << 17:
@@ -142,7 +142,7 @@ def test_b5_the_ladder_does_not_start_above_half_the_limit(era: Era) -> None:
 
 @pytest.mark.parametrize("era", BIG, ids=lambda era: era.name)
 def test_b5_before_the_ladder_an_empty_buffer_becomes_64k_at_once_while_few_are(era: Era) -> None:
-    """Only for a write of more than 16 KiB, only when empty, and for 32 buffers at most; closing makes room for another."""
+    """Only a write of more than 16 KiB into an empty buffer makes it 64 KiB, for at most 32 buffers at a time."""
     system = make(era, m=16 << 20)
     pairs = [system.pipe() for _ in range(34)]
     pairs[0].write(1, 16384)
@@ -165,7 +165,7 @@ def test_b5_before_the_ladder_an_empty_buffer_becomes_64k_at_once_while_few_are(
 @ALL_ERAS
 @pytest.mark.parametrize(("n", "size"), [(1, 4096), (4096, 4096), (5000, 8192), (100000, 65536)])
 def test_b6_the_first_reverse_write_backs_the_reverse_half(era: Era, n: int, size: int, design: str) -> None:
-    """4096 doubled until n fits; where the half was backed at creation, its growth starts from there."""
+    """The first reverse write of n bytes gives the reverse half 4,096 bytes, doubled until n fits, up to 64 KiB."""
     system = make(era, design)
     pair = system.pipe()
     pair.write(0, n)
@@ -177,7 +177,7 @@ def test_b6_the_first_reverse_write_backs_the_reverse_half(era: Era, n: int, siz
 
 @pytest.mark.parametrize("era", LADDER, ids=lambda era: era.name)
 def test_b6_above_half_the_limit_the_reverse_half_gets_4k(era: Era) -> None:
-    """Whatever is written."""
+    """Above half the limit the reverse half gets 4 KiB, however much is written."""
     system = make(era, m=1 << 18)
     pairs = []
     while not system.budget.above_half:
@@ -188,7 +188,7 @@ def test_b6_above_half_the_limit_the_reverse_half_gets_4k(era: Era) -> None:
 
 @ALL_ERAS
 def test_b7_buffers_shrink_only_above_three_quarters_and_only_where_little_is_buffered(era: Era) -> None:
-    """At the start of a read and with a write; never in eras before 2006, nor with resizing off, nor in a direct write."""
+    """From 2006 on, above three quarters, reads and writes shrink buffers with little data; direct writes do not."""
     m = 1 << 18
     system = make(era, m=m, map_size=1 << 20)
     empty, full, direct, reader = (system.pipe() for _ in range(4))
@@ -221,7 +221,7 @@ def test_b7_buffers_shrink_only_above_three_quarters_and_only_where_little_is_bu
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("era", LADDER, ids=lambda era: era.name)
 def test_b8_a_resize_keeps_the_bytes_and_leaves_them_linear(era: Era, wrapped: bool, design: str) -> None:
-    """Out is 0 and in is cnt; a target smaller than what is buffered is raised to whole pages that hold it."""
+    """A resize keeps the bytes and moves them to the buffer's start; the new size is never less than what is buffered."""
     system = make(era, design)
     pair = system.pipe()
     ring = pair.halves[0].ring
@@ -250,7 +250,7 @@ def test_b8_a_resize_keeps_the_bytes_and_leaves_them_linear(era: Era, wrapped: b
 
 @pytest.mark.parametrize("era", [era for era in ERAS.values() if era.shrinks], ids=lambda era: era.name)
 def test_b9_a_shrink_fails_in_a_map_that_is_full(era: Era) -> None:
-    """The new buffer must be found beside the old one: piperesizefail rises, nothing is printed, data and size stay."""
+    """A shrink in a full map fails: piperesizefail counts it, nothing is printed, and data and size stay."""
     system = make(era, m=41 * PAGE)
     pairs, _ = fill(system)
     assert system.budget.kva_used == 41 * PAGE
@@ -267,7 +267,7 @@ def test_b9_a_shrink_fails_in_a_map_that_is_full(era: Era) -> None:
 
 
 def test_b9_in_january_2004_a_failed_resize_prints_the_line() -> None:
-    """The mail of 27 January 2004 complains of just that; a growth is the only resize then."""
+    """In January 2004 a growth that fails prints the line, as the mail of 27 January 2004 complains."""
     system = make("2004-01", m=10 * FULL)
     pairs, _ = fill(system)
     system.clock.advance(2 * 10**9)
@@ -279,7 +279,7 @@ def test_b9_in_january_2004_a_failed_resize_prints_the_line() -> None:
 
 @pytest.mark.parametrize("design", ["coalescing", "cached"])
 def test_b9_a_space_that_resizes_in_place_can_be_allowed_to(design: str) -> None:
-    """The change that arenas invite: a shrink in a full map then succeeds, where it lies."""
+    """A space that may resize in place shrinks a buffer in a full map and keeps its address."""
     system = make("2006", design, m=10 * FULL)
     pairs, _ = fill(system)
     system.resize_in_place = True
@@ -293,7 +293,7 @@ def test_b9_a_space_that_resizes_in_place_can_be_allowed_to(design: str) -> None
 
 @pytest.mark.parametrize("era", LADDER, ids=lambda era: era.name)
 def test_b10_without_permission_to_resize_only_an_unbacked_half_changes(era: Era) -> None:
-    """0 becomes 4096, whatever is written; growth and shrinking stop."""
+    """With resizing off, an unbacked half gets 4 KiB, however much is written, and a backed half keeps its size."""
     system = make(era)
     system.piperesizeallowed = False
     pair = system.pipe()

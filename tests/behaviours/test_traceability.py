@@ -15,7 +15,7 @@ for file in (ROOT / "tests").rglob("test_*.py"):
 
 
 def test_the_page_lists_all_behaviours_once() -> None:
-    """B1 to B54, in order, each with words, eras, evidence and tests."""
+    """The page lists B1 to B54 in order, each with words, eras, evidence and tests."""
     assert list(ROWS) == list(range(1, 55))
     for cells in ROWS.values():
         words, eras, evidence, tests = cells.split(" | ")
@@ -26,12 +26,12 @@ def test_the_page_lists_all_behaviours_once() -> None:
 
 
 def test_every_behaviour_has_its_tests_in_the_files_that_the_page_names() -> None:
-    """Neither fewer nor more."""
+    """The page names exactly the files that hold tests of each behaviour."""
     assert {number: set(cells.split(" | ")[3].split(", ")) for number, cells in ROWS.items()} == TESTS
 
 
 def test_no_docstring_names_an_unknown_behaviour() -> None:
-    """In the package, too."""
+    """Every behaviour number in the package lies between B1 and B54."""
     for file in (ROOT / "coalloc").rglob("*.py"):
         for number in re.findall(r"\bB(\d+)\b", file.read_text(encoding="utf-8")):
             assert 1 <= int(number) <= 54, file

@@ -14,7 +14,7 @@ PAGE = 4096
 
 
 def make(pages: int = 400, *, strategy: Fit = Fit.INSTANT, qcache: int = 0, quantum: int = PAGE) -> VmemSpace:
-    """A space that imports one span of so many pages when it is first asked."""
+    """Make a space that imports one span of so many pages when it is first asked."""
     return VmemSpace(
         KernelMap(base=0, size=pages * PAGE),
         kva_limit=pages * PAGE,
@@ -42,7 +42,7 @@ def holes_of(space: VmemSpace, *sizes: int) -> dict[int, int]:
     ("quanta", "index"), [(1, 0), (32, 31), (33, 31), (63, 31), (64, 32), (127, 32), (128, 33), (255, 33)]
 )
 def test_b32_sizes_map_to_free_lists(quanta: int, index: int) -> None:
-    """One list for each size up to 32 quanta, then one for each power of two; the space keeps its tags there."""
+    """There is one free list for each size up to 32 quanta, then one for each power of two."""
     assert size_class(quanta) == index
     static = VmemSpace(KernelMap(base=0, size=PAGE), kva_limit=512 * PAGE)
     static.add(Extent(1 << 30, quanta * PAGE))
@@ -50,7 +50,7 @@ def test_b32_sizes_map_to_free_lists(quanta: int, index: int) -> None:
 
 
 def test_b33_instant_fit_looks_at_the_head_of_each_list_whose_members_all_fit_then_falls_back() -> None:
-    """33 pages: a hole of 40 in the lower class is skipped while there is one of 64 or more, and found when there is none."""
+    """Instant fit takes a hole of a higher class first, and one of its own class only when no higher class has any."""
     space = make()
     bases = holes_of(space, 40, 70)
     before = space.stats().holes_visited
@@ -61,7 +61,7 @@ def test_b33_instant_fit_looks_at_the_head_of_each_list_whose_members_all_fit_th
 
 
 def test_b33_best_fit_scans_the_class_and_takes_the_newest_that_fits() -> None:
-    """It is no true best fit: of 60 and 50 pages, freed in this order, 40 pages come from the 50; of 50 and 60 from the 60."""
+    """Within a class, vmem's best fit takes the newest hole that fits, even if a smaller one would do."""
     for sizes in ((60, 50), (50, 60)):
         space = make(strategy=Fit.CLASS_BEST)
         bases = holes_of(space, *sizes)
@@ -69,7 +69,7 @@ def test_b33_best_fit_scans_the_class_and_takes_the_newest_that_fits() -> None:
 
 
 def test_b34_frees_join_both_neighbours_never_across_spans() -> None:
-    """Two static spans that touch stay apart; in one span three segments become one."""
+    """A free coalesces with both neighbours, but two static spans that touch stay apart."""
     space = VmemSpace(KernelMap(base=0, size=PAGE), kva_limit=64 * PAGE)
     space.add(Extent(1 << 30, 8 * PAGE))
     space.add(Extent((1 << 30) + 8 * PAGE, 8 * PAGE))
@@ -83,7 +83,7 @@ def test_b34_frees_join_both_neighbours_never_across_spans() -> None:
 
 
 def test_b34_an_imported_span_is_released_when_wholly_free_a_static_one_stays() -> None:
-    """The kernel map sees one unmap of the whole import."""
+    """A wholly free import is unmapped, and a static span stays."""
     kernel = KernelMap(base=0, size=64 * PAGE)
     space = VmemSpace(kernel, kva_limit=64 * PAGE, import_quantum=8 * PAGE)
     space.add(Extent(1 << 30, 4 * PAGE))
@@ -108,7 +108,7 @@ def test_b34_an_imported_span_is_released_when_wholly_free_a_static_one_stays() 
     ],
 )
 def test_b35_constraints_are_honoured(bounds: dict[str, int], base: int) -> None:
-    """The lowest place in the hole that meets them; one page is taken at the bottom."""
+    """A constrained request gets the lowest place in the hole that meets its constraints."""
     space = make(32)
     space.alloc(2 * PAGE)
     assert space.xalloc(3 * PAGE, **bounds) == base
@@ -119,7 +119,7 @@ def test_b35_constraints_are_honoured(bounds: dict[str, int], base: int) -> None
     "bounds", [{"lo": 30 * PAGE, "hi": 32 * PAGE - 1}, {"align": 1 << 30, "lo": 1}, {"lo": 1 << 40}]
 )
 def test_b35_an_impossible_request_changes_nothing(bounds: dict[str, int]) -> None:
-    """ENOMEM; nothing but the count of refusals differs."""
+    """An impossible request raises MemoryError and changes only the count of refusals."""
     space = make(32)
     space.alloc(PAGE)
     before, figures = space.segments(), space.stats()
@@ -133,7 +133,7 @@ def test_b35_an_impossible_request_changes_nothing(bounds: dict[str, int]) -> No
 
 
 def test_b36_what_a_quantum_cache_keeps_is_not_joined_until_it_is_drained() -> None:
-    """A hit gives the newest; exhaustion drains, joins, and tries again; larger sizes are not cached."""
+    """A cached buffer is reused newest first, and exhaustion drains the cache and coalesces what it held."""
     space = make(8, qcache=2 * PAGE)
     small = [space.alloc(PAGE + 1) for _ in range(4)]
     assert [space.size_of(base) for base in small] == [2 * PAGE] * 4
@@ -150,7 +150,7 @@ def test_b36_what_a_quantum_cache_keeps_is_not_joined_until_it_is_drained() -> N
 
 
 def test_b36_a_cache_is_bounded_and_reclaim_drains_it() -> None:
-    """Only so many buffers of one size are kept."""
+    """The cache keeps at most 128 buffers of one size, and reclaim gives all of them back."""
     space = make(300, qcache=PAGE)
     bases = [space.alloc(PAGE) for _ in range(200)]
     for base in bases:
@@ -161,7 +161,7 @@ def test_b36_a_cache_is_bounded_and_reclaim_drains_it() -> None:
 
 
 def test_b37_the_check_sees_what_vmem_check_sees_and_more() -> None:
-    """Overlap and order, but also tiling, uncoalesced neighbours, membership; the busy segments add up to what is in use."""
+    """The check passes on a sound space, and reports I1 when a segment's size is corrupted."""
     space = make(64)
     bases = [space.alloc(n * PAGE) for n in (3, 2, 5, 1)]
     space.free(bases[1])
@@ -174,7 +174,7 @@ def test_b37_the_check_sees_what_vmem_check_sees_and_more() -> None:
 
 
 def test_b38_the_largest_free_size_is_the_floor_of_its_class() -> None:
-    """100 pages free are told as 64, 32 as 32, none as 0; the refusal says the same."""
+    """The largest free size is told as the lower bound of its class, also in a refusal."""
     space = make(100)
     assert space.stats().largest_hole == 0
     space.alloc(PAGE)
@@ -189,7 +189,7 @@ def test_b38_the_largest_free_size_is_the_floor_of_its_class() -> None:
 
 
 def test_spans_may_not_overlap_nor_exceed_the_limit() -> None:
-    """What is refused is not added."""
+    """A span that overlaps another, exceeds the limit or is malformed is refused and not added."""
     space = make(16)
     space.add(Extent(1 << 30, 4 * PAGE))
     with pytest.raises(SpanOverlapError):

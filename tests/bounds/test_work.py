@@ -12,7 +12,7 @@ PAGE = 4096
 
 
 def comb_of(fit: Fit, holes: int) -> CoalescingSpace:
-    """A space with this many one-page holes, and one large hole above them."""
+    """Make a space with this many one-page holes, and one large hole above them."""
     size = 4 * holes * PAGE
     space = CoalescingSpace(KernelMap(base=0, size=size), kva_limit=size, arena_size=size, fit=fit)
     buffers = [space.alloc(PAGE) for _ in range(2 * holes)]
@@ -22,7 +22,7 @@ def comb_of(fit: Fit, holes: int) -> CoalescingSpace:
 
 
 def visits_of(space: CoalescingSpace, size: int) -> int:
-    """Holes looked at by one alloc."""
+    """Count the holes that one alloc looks at."""
     before = space.stats().holes_visited
     space.alloc(size)
     return space.stats().holes_visited - before
@@ -30,7 +30,7 @@ def visits_of(space: CoalescingSpace, size: int) -> int:
 
 @pytest.mark.parametrize("holes", [16, 256, 4096])
 def test_best_and_class_fits_look_at_one_hole(holes: int) -> None:
-    """However many there are, exact size or larger; INSTANT and CLASS_BEST likewise where the class is exact."""
+    """BEST, INSTANT and CLASS_BEST look at one hole for sizes of one and two pages, however many holes there are."""
     for fit in (Fit.BEST, Fit.INSTANT, Fit.CLASS_BEST):
         for size in (PAGE, 2 * PAGE):
             assert visits_of(comb_of(fit, holes), size) == 1
@@ -38,13 +38,13 @@ def test_best_and_class_fits_look_at_one_hole(holes: int) -> None:
 
 @pytest.mark.parametrize("fit", [Fit.FIRST, Fit.NEXT])
 def test_address_ordered_fits_look_at_logarithmically_many_tree_nodes(fit: Fit) -> None:
-    """Also where every hole but the last is too small."""
+    """FIRST and NEXT visit at most 6 log2 n tree nodes, even if only the last hole is large enough."""
     for holes in (16, 256, 4096):
         assert visits_of(comb_of(fit, holes), 2 * PAGE) <= 6 * math.log2(holes)
 
 
 def test_class_best_scans_its_own_class_only() -> None:
-    """In the class of 32 to 63 quanta: members too small are looked at, those of other classes are not."""
+    """In the class of 32 to 63 quanta, CLASS_BEST looks at its members and not at those of other classes."""
     size = 4096 * PAGE
     space = CoalescingSpace(KernelMap(base=0, size=size), kva_limit=size, arena_size=size, fit=Fit.CLASS_BEST)
     buffers = []
@@ -58,7 +58,7 @@ def test_class_best_scans_its_own_class_only() -> None:
 
 
 def test_a_free_joins_at_most_two_neighbours() -> None:
-    """Each join is one step: n frees never join more than n holes in all, since a join uses a hole up."""
+    """Each free coalesces at most two neighbours, and freeing everything leaves one hole."""
     space = comb_of(Fit.BEST, 64)
     before = space.stats().coalesces
     for segment in [s for s in space.segments() if s.kind.value == "busy"]:
@@ -70,7 +70,7 @@ def test_a_free_joins_at_most_two_neighbours() -> None:
 
 
 def test_cached_calls_search_nothing() -> None:
-    """A hit is a pop, a parked free a push."""
+    """Calls that the quantum cache serves visit no hole and coalesce nothing."""
     space = CoalescingSpace(KernelMap(), kva_limit=1 << 24, quantum_cache=PAGE)
     space.free(space.alloc(PAGE))
     before = space.stats()
@@ -82,7 +82,7 @@ def test_cached_calls_search_nothing() -> None:
 
 
 def test_a_load_that_swings_about_an_arenas_edge_does_not_import_and_release_in_turn() -> None:
-    """With one arena retained it costs one import in all; without, one each time: the price of EAGER."""
+    """At an arena's edge RETAIN(1) imports once more in all, and EAGER imports at every call."""
     imports = {}
     for release in (EAGER, RETAIN(1)):
         space = CoalescingSpace(KernelMap(), kva_limit=1 << 24, arena_size=16 * PAGE, release=release)
@@ -95,7 +95,7 @@ def test_a_load_that_swings_about_an_arenas_edge_does_not_import_and_release_in_
 
 
 def test_an_impossible_request_is_tried_a_bounded_number_of_times() -> None:
-    """At most three imports, each given back; a second call does not add to what is mapped."""
+    """An impossible request makes at most three imports and gives each of them back."""
     space = CoalescingSpace(KernelMap(base=0), kva_limit=1 << 30, arena_size=16 * PAGE)
     for _ in range(5):
         with pytest.raises(MemoryError):

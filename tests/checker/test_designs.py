@@ -24,14 +24,14 @@ PAGE = 4096
 
 
 def codes(of: Any) -> tuple[str, ...]:
-    """What check() reports."""
+    """Return the codes that check() reports."""
     with pytest.raises(InvariantViolation) as caught:
         of.check()
     return caught.value.codes
 
 
 def buddy() -> Any:
-    """Two arenas of 8 pages and an idle one: blocks of 1, 2 and 4 busy and free."""
+    """Make two busy arenas of 8 pages and an idle one, with free and busy blocks of 1, 2 and 4 pages."""
     kernel = KernelMap(base=0, size=64 * PAGE)
     space = BuddySpace(kernel, kva_limit=64 * PAGE, arena_size=8 * PAGE)
     bases = [space.alloc(n * PAGE) for n in (1, 2, 4, 1, 4, 4, 8)]
@@ -90,14 +90,14 @@ BUDDY: list[tuple[str, Callable[[Any], None]]] = [
 
 @pytest.mark.parametrize(("code", "corrupt"), BUDDY, ids=[f"{n}-{code}" for n, (code, _) in enumerate(BUDDY)])
 def test_each_corruption_of_a_buddy_space_is_reported(code: str, corrupt: Callable[[Any], None]) -> None:
-    """With its code and no other."""
+    """Each corruption of a buddy space is reported with its code and no other."""
     space = buddy()
     corrupt(space)
     assert codes(space) == (code,)
 
 
 def test_overlapping_arenas_and_crossing_segments_are_found() -> None:
-    """They come with what follows from them."""
+    """An arena that is told too large is reported as I2, and one that is told too small as I4."""
     space = buddy()
     space._arenas.size_at[0] = 9 * PAGE
     assert "I2" in codes(space)
@@ -107,7 +107,7 @@ def test_overlapping_arenas_and_crossing_segments_are_found() -> None:
 
 
 def vmem() -> Any:
-    """A static span and an imported one, with busy, cached and free segments."""
+    """Make a static span and an imported one, with busy, cached and free segments."""
     space = VmemSpace(KernelMap(base=0, size=64 * PAGE), kva_limit=64 * PAGE, import_quantum=16 * PAGE, qcache_max=PAGE)
     space.add(Extent(1 << 30, 4 * PAGE))
     bases = [space.alloc(n * PAGE) for n in (4, 2, 1, 3, 2)]
@@ -118,7 +118,7 @@ def vmem() -> Any:
 
 
 def tags(space: Any, kind: Kind) -> list[Any]:
-    """Tags of a kind, by address."""
+    """Return the tags of a kind, by address."""
     return [tag for tag in space._tags() if tag.kind is kind]
 
 
@@ -160,21 +160,21 @@ VMEM: list[tuple[str, Callable[[Any], None]]] = [
 
 @pytest.mark.parametrize(("code", "corrupt"), VMEM, ids=[f"{n}-{code}" for n, (code, _) in enumerate(VMEM)])
 def test_each_corruption_of_a_vmem_space_is_reported(code: str, corrupt: Callable[[Any], None]) -> None:
-    """With its code; those that follow from it are told, too."""
+    """Each corruption of a vmem space is reported with its code, perhaps among others."""
     space = vmem()
     corrupt(space)
     assert code in codes(space)
 
 
 def test_a_segment_told_in_another_arena_is_found() -> None:
-    """The span of a tag is part of what it says."""
+    """A segment whose tag names another span is reported as I4."""
     space = vmem()
     tags(space, Kind.BUSY)[1].span = next(iter(space._spans.values()))
     assert "I4" in codes(space)
 
 
 def cached() -> Any:
-    """Two buffers live and one cached."""
+    """Make a cache with two live buffers and one cached buffer."""
     space = CachedSpace(PerPipeSpace(KernelMap(), kva_limit=1 << 20), sizes=[PAGE])
     bases = [space.alloc(PAGE) for _ in range(3)]
     space.free(bases[0])
@@ -192,21 +192,21 @@ CACHED: list[Callable[[Any], None]] = [
 
 @pytest.mark.parametrize("corrupt", CACHED)
 def test_each_corruption_of_a_cache_is_i6(corrupt: Callable[[Any], None]) -> None:
-    """What is cached must be busy below, once, and nothing else."""
+    """Each disagreement between a cache and the space below it is reported as I6."""
     space = cached()
     corrupt(space)
     assert codes(space) == ("I6",)
 
 
 def test_what_is_broken_below_is_told_above() -> None:
-    """With its own code."""
+    """The check of a cached space reports a violation of the space below with its own code."""
     space = cached()
     space._below._mapped += PAGE
     assert codes(space) == ("I7",)
 
 
 def linux() -> Any:
-    """Two pipes with data."""
+    """Make two Linux pipes with data."""
     size = 64 * PAGE
     system = LinuxPipes(CoalescingSpace(KernelMap(base=0, size=size), kva_limit=size, arena_size=size))
     for _ in range(2):
@@ -216,7 +216,7 @@ def linux() -> Any:
 
 
 def pipe_of(system: Any) -> Any:
-    """The first pipe."""
+    """Return the first pipe."""
     return next(iter(system._pipes.values()))
 
 
@@ -230,21 +230,21 @@ LINUX: list[tuple[str, Callable[[Any], None]]] = [
 
 @pytest.mark.parametrize(("code", "corrupt"), LINUX, ids=[f"{n}-{code}" for n, (code, _) in enumerate(LINUX)])
 def test_each_corruption_of_linux_pipes_is_reported(code: str, corrupt: Callable[[Any], None]) -> None:
-    """With its code and no other."""
+    """Each corruption of Linux pipes is reported with its code and no other."""
     system = linux()
     corrupt(system)
     assert codes(system) == (code,)
 
 
 def test_a_ring_that_counts_wrong_breaks_pi2_and_pi3() -> None:
-    """The count stands in both."""
+    """A ring with a wrong byte count is reported as both PI2 and PI3."""
     system = linux()
     pipe_of(system).halves[0].ring.cnt += 1
     assert codes(system) == ("PI2", "PI3")
 
 
 def test_a_vmem_span_that_overlaps_and_a_segment_off_the_quantum_are_found() -> None:
-    """I1 or I2, and I8, with what follows."""
+    """A segment whose size is off the quantum is reported as I1 and I8."""
     space = vmem()
     free = tags(space, Kind.FREE)[-1]
     free.size -= 1

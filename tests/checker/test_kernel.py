@@ -11,7 +11,7 @@ from coalloc.kernel import LAYOUTS, FdTable, Lock, Witness, Zone
 
 
 def zone() -> Zone[list[int]]:
-    """A zone with two items in use and two cached."""
+    """Make a zone with three items drawn and one of them freed."""
     made: Zone[list[int]] = Zone("PIPE", list, per_slab=2)
     items = [made.alloc() for _ in range(3)]
     made.free(items[0])
@@ -20,7 +20,7 @@ def zone() -> Zone[list[int]]:
 
 
 def tree() -> FdTable:
-    """A table with a tree, and holes."""
+    """Make a descriptor table with a tree and a hole."""
     table = FdTable(LAYOUTS["dragonfly"])
     for _ in range(40):
         table.alloc()
@@ -30,7 +30,7 @@ def tree() -> FdTable:
 
 
 def witness() -> Witness:
-    """An order that was learned."""
+    """Make a witness that has learned an order."""
     watcher = Witness(order=())
     with watcher.held(Lock("a"), "x.c", 1), watcher.held(Lock("b"), "x.c", 2):
         pass
@@ -58,7 +58,7 @@ CORRUPTIONS: list[tuple[str, Callable[[], Checked], Callable[..., object], str]]
 def test_a_corruption_is_reported_with_its_code(
     make: Callable[[], Checked], corrupt: Callable[..., object], code: str
 ) -> None:
-    """And with no other."""
+    """Each corruption is reported with its code and no other."""
     checked = make()
     corrupt(checked)
     with pytest.raises(InvariantViolation) as caught:

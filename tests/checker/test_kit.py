@@ -15,7 +15,7 @@ PAGE = 4096
 
 
 class Lying(CoalescingSpace):
-    """The reference, whose answers can be replaced."""
+    """The reference with answers that a test can replace."""
 
     lies: dict[str, Callable[[Any], Any]]
 
@@ -46,7 +46,7 @@ class Lying(CoalescingSpace):
 
 
 def judge() -> Judge:
-    """Two arenas of eight pages: buffers of 1, 2 and 3 pages, a hole of 2 between them."""
+    """Make a judge of two arenas of eight pages: buffers of 1, 3 and 4 pages, with a hole of 2 after the first."""
     made = Judge(Subject(Lying), World(limit=16, room=16, arena=8))
     for number, pages in enumerate((1, 2, 3, 4)):
         made.do(Step(Action.ALLOC, number, pages * PAGE))
@@ -55,7 +55,7 @@ def judge() -> Judge:
 
 
 def broken(made: Judge, act: Callable[[], object]) -> Property:
-    """The property that is reported."""
+    """Return the property that an act breaks."""
     with pytest.raises(Breach) as caught:
         act()
     assert caught.value.message
@@ -64,7 +64,7 @@ def broken(made: Judge, act: Callable[[], object]) -> Property:
 
 
 def change(at: int, **changes: Any) -> Callable[[Any], Any]:
-    """Change one segment."""
+    """Return a lie that changes one segment."""
     return lambda truth: (*truth[:at], attrs.evolve(truth[at], **changes), *truth[at + 1 :])
 
 
@@ -96,7 +96,7 @@ SHOWN: list[tuple[Property, str, Callable[[Any], Any]]] = [
     ("expected", "name", "lie"), SHOWN, ids=[f"{n}-{name}-{p.name}" for n, (p, name, _) in enumerate(SHOWN)]
 )
 def test_what_is_shown_wrongly_is_reported(expected: Property, name: str, lie: Callable[[Any], Any]) -> None:
-    """Segments, figures, sizes, and the allocator's own checker."""
+    """The judge reports wrong segments, figures and sizes, and what the allocator's own checker finds."""
     made = judge()
     made.inspect()
     made.space.lies[name] = lie
@@ -118,14 +118,14 @@ ANSWERS: list[tuple[Property, Callable[[Any], Any]]] = [
 
 @pytest.mark.parametrize(("expected", "lie"), ANSWERS, ids=[f"{n}-{p.name}" for n, (p, _) in enumerate(ANSWERS)])
 def test_what_is_answered_wrongly_is_reported(expected: Property, lie: Callable[[Any], Any]) -> None:
-    """No address, one that is taken, one outside, one off the quantum, one that the fit does not pick."""
+    """The judge reports an alloc that returns no address, or one that is taken, outside, off the quantum or a wrong fit."""
     made = judge()
     made.space.lies["alloc"] = lie
     assert broken(made, lambda: made.do(Step(Action.ALLOC, 9, PAGE))) is expected
 
 
 def test_reclaim_must_say_what_it_did() -> None:
-    """In bytes."""
+    """A reclaim that returns a wrong number of bytes breaks P4."""
     made = judge()
     made.space.lies["reclaim"] = lambda truth: truth + PAGE
     assert broken(made, lambda: made.do(Step(Action.RECLAIM))) is Property.P4
@@ -169,7 +169,7 @@ BOOKS: list[tuple[Property, Callable[[Judge], None]]] = [
 def test_the_judges_own_books_are_compared_with_what_is_shown(
     expected: Property, corrupt: Callable[[Judge], None]
 ) -> None:
-    """So no entry of them goes unused."""
+    """The judge reports each of its own books that disagrees with what the allocator shows."""
     made = judge()
     corrupt(made)
     assert broken(made, made.inspect) is expected
@@ -195,7 +195,7 @@ MISUSES: list[tuple[Property, Callable[[WatchedSource], object]]] = [
 def test_a_misused_source_says_so_even_if_nobody_listens(
     expected: Property, misuse: Callable[[WatchedSource], object]
 ) -> None:
-    """The breach is kept for the judge."""
+    """A misuse of the source raises Breach, and the source keeps the breach for the judge."""
     source = WatchedSource(size=4 * PAGE)
     source.map(2 * PAGE)
     with pytest.raises(Breach):
@@ -205,7 +205,7 @@ def test_a_misused_source_says_so_even_if_nobody_listens(
 
 
 def test_the_judge_reports_a_misuse_that_the_allocator_swallows() -> None:
-    """At the call in which it happened."""
+    """The judge reports a misuse of the source in the call that made it, even if the allocator swallows the exception."""
 
     class Swallows(Lying):
         def alloc(self, size: int) -> int:
@@ -220,7 +220,7 @@ def test_the_judge_reports_a_misuse_that_the_allocator_swallows() -> None:
 
 
 def test_a_reserve_is_judged_both_ways() -> None:
-    """Granted where it is taken, refused where it is free."""
+    """A reserve that is granted where a buffer lies, or refused where there is a hole, breaks P7."""
     made = judge()
     made.space.reserve = None
     assert broken(made, lambda: made.do(Step(Action.RESERVE, 9, PAGE, at=PAGE))) is Property.P7
@@ -235,7 +235,7 @@ def test_a_reserve_is_judged_both_ways() -> None:
 
 
 def test_other_fits_are_judged_by_their_own_rule() -> None:
-    """First fit's answer is no next fit's."""
+    """An allocator that declares next fit and answers as first fit breaks P8."""
     first = Subject(lambda source, kva_limit: CoalescingSpace(source, kva_limit=kva_limit, fit=Fit.FIRST))
     made = Judge(attrs.evolve(first, contract=attrs.evolve(first.declared, fit=Fit.NEXT)), World())
     for number in range(3):

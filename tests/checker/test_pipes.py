@@ -12,7 +12,7 @@ from tests.behaviours.designs import make
 
 
 def system_with_pipes() -> PipeSystem:
-    """Two pipes with data, of today's era, charged to a user."""
+    """Make two pipes of the current era with data, charged to a user."""
     system = make("current")
     for _ in range(2):
         pair = system.pipe(Owner(5))
@@ -56,6 +56,7 @@ CORRUPTIONS: list[tuple[str, Callable[[PipeSystem], None], str]] = [
     ("in out of range", lambda s: ring(s, in_=99999), "PI2"),
     ("in and out", lambda s: ring(s, in_=101), "PI2"),
     ("drained offsets", shift_a_drained_ring, "PI2"),
+    ("high", lambda s: ring(s, high=20), "PI2"),
     ("bytes in", lambda s: ring(s, bytes_in=99), "PI3"),
     ("finished pair", finish_both, "PI5"),
 ]
@@ -63,7 +64,7 @@ CORRUPTIONS: list[tuple[str, Callable[[PipeSystem], None], str]] = [
 
 @pytest.mark.parametrize(("corrupt", "code"), [c[1:] for c in CORRUPTIONS], ids=[c[0] for c in CORRUPTIONS])
 def test_each_corruption_is_reported_with_its_code(corrupt: Callable[[PipeSystem], None], code: str) -> None:
-    """And no other."""
+    """Each corruption of a pipe system is reported with its code and no other."""
     system = system_with_pipes()
     corrupt(system)
     with pytest.raises(InvariantViolation) as caught:
@@ -72,5 +73,5 @@ def test_each_corruption_is_reported_with_its_code(corrupt: Callable[[PipeSystem
 
 
 def test_presence_has_three_states() -> None:
-    """As the kernel numbers them since 10.x."""
+    """The states of presence have the numbers that the kernel gives them since 10.x."""
     assert [(state.name, state.value) for state in Present] == [("ACTIVE", 1), ("CLOSING", 2), ("FINALIZED", 3)]

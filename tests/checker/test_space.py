@@ -14,7 +14,7 @@ PAGE = 4096
 
 
 def make(fit: Fit = Fit.BEST, *, cache: int = 0) -> CoalescingSpace:
-    """Two adjacent arenas of 8 pages: buffers of 2 pages, two holes between them, a wholly free third arena."""
+    """Make two adjacent arenas with buffers and holes of 2 pages, and a third arena that is wholly free."""
     kernel = KernelMap(base=0, size=64 * PAGE)
     space = CoalescingSpace(
         kernel, kva_limit=64 * PAGE, arena_size=8 * PAGE, fit=fit, quantum_cache=cache * PAGE, release=NEVER
@@ -27,7 +27,7 @@ def make(fit: Fit = Fit.BEST, *, cache: int = 0) -> CoalescingSpace:
 
 
 def codes(space: Any) -> tuple[str, ...]:
-    """What check() reports."""
+    """Return the codes that check() reports."""
     with pytest.raises(InvariantViolation) as caught:
         space.check()
     assert caught.value.dump
@@ -35,7 +35,7 @@ def codes(space: Any) -> tuple[str, ...]:
 
 
 def tag_at(space: CoalescingSpace, page: int) -> Tag:
-    """The tag of the segment that begins at a page."""
+    """Return the tag of the segment that begins at a page."""
     return space._at[page * PAGE]
 
 
@@ -240,7 +240,7 @@ CORRUPTIONS: list[tuple[Callable[[CoalescingSpace], None], str]] = [
 def test_each_corruption_is_reported_with_its_code_and_no_other(
     corrupt: Callable[[CoalescingSpace], None], code: str
 ) -> None:
-    """A message names what was seen."""
+    """Each corruption is reported with its code, no other code, and a message."""
     space = make()
     corrupt(space)
     assert codes(space) == (code,)
@@ -249,7 +249,7 @@ def test_each_corruption_is_reported_with_its_code_and_no_other(
 
 @pytest.mark.parametrize("link", ["before", "after"])
 def test_every_wrong_link_is_found(link: str) -> None:
-    """Whichever tag a link leads to instead of the neighbour, that is I5 and nothing else, and the walk comes to an end."""
+    """A link that leads to any tag but the neighbour is reported as I5 and nothing else, and the walk ends."""
     space = make()
     tags = list(space._at.values())
     for tag in tags:
@@ -263,7 +263,7 @@ def test_every_wrong_link_is_found(link: str) -> None:
 
 
 def test_every_wrong_state_is_found() -> None:
-    """Both states of a hole are as good as each other for the checker; any other state breaks an index (I5, I6)."""
+    """A tag in a wrong state is reported as I5 or I6, unless it only exchanges the two states of a hole."""
     space = make(cache=1)
     space.free(space.alloc(PAGE))
     for tag in list(space._at.values()):
@@ -280,7 +280,7 @@ def test_every_wrong_state_is_found() -> None:
 
 @pytest.mark.parametrize("fit", Fit, ids=lambda fit: fit.value)
 def test_every_index_is_compared(fit: Fit) -> None:
-    """A hole that only the index has lost, or has elsewhere, is I5 for every fit."""
+    """For every fit, a hole that is missing or misplaced in the index is reported as I5."""
     space = make(fit)
     holes: Any = space._holes
     if hasattr(holes, "tree"):
@@ -293,7 +293,7 @@ def test_every_index_is_compared(fit: Fit) -> None:
 
 
 def test_a_hole_in_the_tree_that_is_none_is_found() -> None:
-    """The tree knows addresses only: one at which nothing begins, or a buffer does, is no hole."""
+    """An address in the tree at which no hole begins is reported as I5."""
     for page in (3, 4):
         space = make(Fit.FIRST)
         space._holes.tree.insert(page * PAGE, 2 * PAGE)  # type: ignore[attr-defined]
@@ -301,7 +301,7 @@ def test_a_hole_in_the_tree_that_is_none_is_found() -> None:
 
 
 def test_a_hole_in_a_wrong_bin_is_found() -> None:
-    """The classes and the exact sizes say which holes they hold, and must be right about them."""
+    """A hole in the bin of another class or of another size is reported as I5."""
     classes = make(Fit.INSTANT)
     bins = classes._holes.bins  # type: ignore[attr-defined]
     del bins[1][tag_at(classes, 2)]
@@ -315,7 +315,7 @@ def test_a_hole_in_a_wrong_bin_is_found() -> None:
 
 
 def test_a_list_of_sizes_that_is_not_that_of_the_bins_is_found() -> None:
-    """A search would stumble over a size without a bin, and pass over a bin without its size."""
+    """A listed size without a bin, or a bin without its listed size, is reported as I5."""
     space = make()
     space._holes.sizes.append(100 * PAGE)  # type: ignore[attr-defined]
     assert codes(space) == ("I5",)
@@ -366,7 +366,7 @@ def revive_what_is_cached(space: CoalescingSpace) -> None:
     ],
 )
 def test_the_stacks_hold_what_is_cached_and_nothing_else(corrupt: Callable[[CoalescingSpace], None]) -> None:
-    """What is on a stack twice or wrongly would be handed out wrongly, and what is on none never again."""
+    """A cache stack that holds a buffer twice or wrongly, or that lacks a cached buffer, is reported as I6."""
     space = make(cache=2)
     corrupt(space)
     assert codes(space) == ("I6",)
@@ -382,7 +382,7 @@ PER_PIPE: list[tuple[Callable[[PerPipeSpace, KernelMap], None], str]] = [
 
 @pytest.mark.parametrize(("corrupt", "code"), PER_PIPE, ids=[code for _, code in PER_PIPE])
 def test_the_baselines_corruptions_are_reported(corrupt: Callable[[PerPipeSpace, KernelMap], None], code: str) -> None:
-    """Each with its code and no other."""
+    """Each corruption of the per-pipe baseline is reported with its code and no other."""
     kernel = KernelMap(base=0)
     space = PerPipeSpace(kernel, kva_limit=16 * PAGE)
     space.alloc(PAGE)
@@ -392,7 +392,7 @@ def test_the_baselines_corruptions_are_reported(corrupt: Callable[[PerPipeSpace,
 
 
 def test_the_baselines_alignment_is_checked() -> None:
-    """A buffer off the page is I8."""
+    """A buffer of the baseline whose base is off the page is reported as I8."""
     kernel = KernelMap(base=0)
     space = PerPipeSpace(kernel, kva_limit=16 * PAGE)
     space.alloc(2 * PAGE)
@@ -402,7 +402,7 @@ def test_the_baselines_alignment_is_checked() -> None:
 
 
 def test_overlapping_buffers_of_the_baseline_are_found() -> None:
-    """Each is an arena of its own (I2); one of no size is I8."""
+    """Overlapping buffers of the baseline are reported as I2, since each is an arena; one of size 0 is reported as I8."""
     kernel = KernelMap(base=0)
     space = PerPipeSpace(kernel, kva_limit=16 * PAGE)
     a, _ = space.alloc(PAGE), space.alloc(2 * PAGE)
@@ -416,7 +416,7 @@ def test_overlapping_buffers_of_the_baseline_are_found() -> None:
 
 @pytest.mark.parametrize("corrupt", ["maximum", "link"])
 def test_a_broken_search_tree_is_found(corrupt: str) -> None:
-    """The tree of FIRST and NEXT is checked in itself: a search would miss holes."""
+    """A search tree with a wrong maximum or a broken link is reported as I5."""
     space = make(Fit.FIRST)
     root = space._holes.tree._root  # type: ignore[attr-defined]
     child = root.left or root.right
@@ -428,7 +428,7 @@ def test_a_broken_search_tree_is_found(corrupt: str) -> None:
 
 
 def test_a_hole_in_two_bins_and_bins_that_are_empty_are_found() -> None:
-    """The bins must hold each hole once, and nothing else; a class without holes has no bin."""
+    """A hole in two bins, a size listed twice, an empty class and a stray hole are each reported as I5."""
     twice = make()
     twice._holes.bins[8 * PAGE][tag_at(twice, 2)] = None  # type: ignore[attr-defined]
     assert codes(twice) == ("I5",)
@@ -445,14 +445,14 @@ def test_a_hole_in_two_bins_and_bins_that_are_empty_are_found() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("peak", 0), ("imports", 9), ("releases", 9)])
 def test_figures_about_arenas_are_recomputed(name: str, value: int) -> None:
-    """They are I7."""
+    """A wrong peak or a wrong count of imports or releases is reported as I7."""
     space = make()
     setattr(space._arenas, name, value)
     assert codes(space) == ("I7",)
 
 
 def test_a_space_without_its_arenas_is_reported_not_a_crash() -> None:
-    """Even the picture can be drawn."""
+    """A space that has lost its arenas is reported with I5, I6 and I7, and can still be rendered."""
     space = make()
     space._arenas.size_at.clear()
     assert codes(space) == ("I5", "I6", "I7")
@@ -460,7 +460,7 @@ def test_a_space_without_its_arenas_is_reported_not_a_crash() -> None:
 
 
 def test_the_oracle_checks_itself() -> None:
-    """Busy and free quanta must make up its range, without overlap."""
+    """An oracle whose busy and free quanta overlap, or do not make up its range, is reported as I1."""
     for corruption in ({0: 3, 2: 2}, {0: 2}, {0: 2, 2: 2, 7: 1}):
         oracle = CellSpace(8, quantum=1)
         oracle.alloc(2)
@@ -534,7 +534,7 @@ MAP: list[tuple[Callable[[KernelMap], None], str]] = [
 
 @pytest.mark.parametrize(("corrupt", "words"), MAP, ids=[words for _, words in MAP])
 def test_the_maps_corruptions_are_mi1_in_their_own_words(corrupt: Callable[[KernelMap], None], words: str) -> None:
-    """Every stored figure is recomputed from the list of entries."""
+    """Each corruption of the map is reported as MI1, with a message that names what is wrong."""
     kernel = KernelMap(base=0, size=64 * PAGE)
     for _ in range(4):
         kernel.map(2 * PAGE)

@@ -10,7 +10,7 @@ from coalloc import cli
 
 
 class Result:
-    """What a command did."""
+    """The exit status and the output of a command."""
 
     def __init__(self, status: int, out: str, err: str) -> None:
         self.status, self.out, self.err = status, out, err
@@ -18,7 +18,7 @@ class Result:
 
 @pytest.fixture
 def coalloc(capfd: pytest.CaptureFixture[str], build_read_once: None) -> Any:  # noqa: ARG001 (patches)
-    """Run a command line in this process (what the kit has under test runs in its own)."""
+    """Run a command line in this process (an allocator under test still runs in a process of its own)."""
 
     def run(*arguments: str) -> Result:
         with pytest.raises(SystemExit) as caught:

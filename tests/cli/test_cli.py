@@ -24,14 +24,14 @@ FIGURES = {
 
 @pytest.fixture
 def program(coalloc: Any, tmp_path: Path) -> str:
-    """A small pipe program in a file."""
+    """Write a small pipe program to a file."""
     file = str(tmp_path / "small.pipes")
     assert coalloc("trace", "generate", "shell-pipeline", "pipelines=3", "-o", file).status == 0
     return file
 
 
 def test_compare_without_arguments_shows_the_bundled_build(coalloc: Any) -> None:
-    """One row a figure, one column a design, ratios to the first."""
+    """Without arguments compare shows the bundled build, with a row for each figure and ratios to the first design."""
     result = coalloc("compare")
     assert (result.status, result.err) == (0, "")
     lines = result.out.splitlines()
@@ -44,7 +44,7 @@ def test_compare_without_arguments_shows_the_bundled_build(coalloc: Any) -> None
 
 
 def test_compare_as_json_prints_nothing_else(coalloc: Any) -> None:
-    """With the keys that scripts rely on."""
+    """With --json compare prints only JSON with the keys that scripts rely on, the same text at each run."""
     result = coalloc(
         "compare", "--json", "--designs", "coalescing,per-pipe", "--copies", "2", "--seed", "7", "--spread", "1.5"
     )
@@ -68,7 +68,7 @@ def test_compare_as_json_prints_nothing_else(coalloc: Any) -> None:
 
 @pytest.mark.skipif(not RECORDING.exists(), reason="the recording is not beside the project")
 def test_compare_reads_an_strace_log_directly(coalloc: Any) -> None:
-    """And meets its truth."""
+    """Comparing the raw strace log gives the known figures of the recording."""
     result = coalloc("compare", str(RECORDING), "--json", "--designs", "coalescing")
     trace = json.loads(result.out)["trace"]
     assert (trace["pipes"], trace["peak_live"], trace["live_at_end"], trace["bytes_written"]) == (2149, 6, 0, 1294578)
@@ -76,14 +76,14 @@ def test_compare_reads_an_strace_log_directly(coalloc: Any) -> None:
 
 @pytest.mark.parametrize("era", ["2003-07", "2006", "10.x", "current"])
 def test_every_era_can_be_compared(coalloc: Any, program: str, era: str) -> None:
-    """Sizes are accepted as people write them."""
+    """Every era can be compared, with a limit that is written as people write sizes."""
     result = coalloc("compare", program, "--era", era, "--limit", "512KiB", "--designs", "per-pipe,first-fit")
     assert result.status == 0
     assert f"era {era}:" in result.out
 
 
 def test_refusals_show_the_console_lines(coalloc: Any, tmp_path: Path) -> None:
-    """The first three, and how many more."""
+    """Compare shows the first three console lines and says that there are more."""
     file = str(tmp_path / "exhaustion.pipes")
     coalloc("trace", "generate", "exhaustion", "pipes=300", "-o", file)
     result = coalloc("compare", file, "--limit", "1M", "--designs", "coalescing")
@@ -98,7 +98,7 @@ def test_refusals_show_the_console_lines(coalloc: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["svg", "png"])
 def test_compare_draws_a_picture(coalloc: Any, program: str, tmp_path: Path, ending: str) -> None:
-    """Of the kind that the name's ending says; equal runs give equal files."""
+    """The name's ending chooses the kind of picture, and equal runs write equal files."""
     files = [tmp_path / f"{name}.{ending}" for name in "ab"]
     for file in files:
         result = coalloc("compare", program, "--plot", str(file))
@@ -111,7 +111,7 @@ def test_compare_draws_a_picture(coalloc: Any, program: str, tmp_path: Path, end
 
 
 def test_space_programs_can_be_compared_and_drawn(coalloc: Any, tmp_path: Path) -> None:
-    """Figures of pipes are left out; copies are refused."""
+    """For a space program compare leaves out the figures of pipes, and refuses to make copies."""
     file = str(tmp_path / "churn.xz")
     result = coalloc("trace", "generate", "churn", "live=40", "operations=200", "-o", file, "--seed", "3")
     assert (result.out, result.err) == ("", f"coalloc: wrote {file}: 280 operations\n")
@@ -128,14 +128,14 @@ def test_space_programs_can_be_compared_and_drawn(coalloc: Any, tmp_path: Path) 
 
 
 def test_info_as_json_is_the_trace_object_of_compare(coalloc: Any, program: str) -> None:
-    """The same figures under the same names."""
+    """The JSON of trace info is the trace object in the JSON of compare."""
     info = json.loads(coalloc("trace", "info", program, "--json").out)
     assert info == json.loads(coalloc("compare", program, "--json").out)["trace"]
     assert coalloc("trace", "info").out.splitlines()[0] == "GNU hello: ./configure && make -j2"
 
 
 def test_generate_writes_to_standard_output(coalloc: Any) -> None:
-    """The program itself, nothing else; sizes and 0 are read as parameters."""
+    """Generate writes only the program to standard output, and reads sizes and 0 as parameters."""
     result = coalloc("trace", "generate", "comb", "teeth=4", "size=16K")
     assert result.out.splitlines()[:3] == [
         "coalloc space-program 1",
@@ -146,7 +146,7 @@ def test_generate_writes_to_standard_output(coalloc: Any) -> None:
 
 
 def test_import_writes_a_program(coalloc: Any, tmp_path: Path) -> None:
-    """And says on standard error what it met."""
+    """Import writes a program, and says on standard error what it found in the log."""
     log, out = tmp_path / "log", tmp_path / "out.gz"
     log.write_text("1 1700000000.000001 pipe([3, 4]) = 0\n1 1700000000.000009 close(3) = 0\nnoise\n")
     result = coalloc("trace", "import", str(log), "-o", str(out), "--title", "mine")
@@ -159,7 +159,7 @@ def test_import_writes_a_program(coalloc: Any, tmp_path: Path) -> None:
 
 
 def test_map_draws_arenas_with_a_legend(coalloc: Any) -> None:
-    """At the end, at the peak, after some operation; for every kind of design."""
+    """Map draws the arenas with a legend at the end, at the peak or after a given operation."""
     result = coalloc("map")
     assert "nothing is live at the end; --at peak" in result.out
     assert "# busy   c cached   . free   + a mixture" in result.out
@@ -213,7 +213,7 @@ def test_map_draws_arenas_with_a_legend(coalloc: Any) -> None:
     ],
 )  # fmt: skip
 def test_bad_usage_is_one_clear_line_and_status_2(coalloc: Any, arguments: list[str], words: str) -> None:
-    """Nothing on standard output."""
+    """Bad usage prints one line on standard error, nothing on standard output, and exits with status 2."""
     result = coalloc(*arguments)
     assert (result.status, result.out) == (2, "")
     assert result.err.startswith("coalloc: error: ")
@@ -236,7 +236,7 @@ def test_bad_usage_is_one_clear_line_and_status_2(coalloc: Any, arguments: list[
 def test_a_wrong_file_is_one_clear_line_and_status_1(
     coalloc: Any, tmp_path: Path, command: list[str], content: bytes, words: str
 ) -> None:
-    """With the file's name, and the line where one is at fault."""
+    """A wrong file exits with status 1 and one line that names the file and what is wrong in it."""
     file = tmp_path / "bad"
     file.write_bytes(content)
     result = coalloc(*command, str(file))
@@ -247,12 +247,12 @@ def test_a_wrong_file_is_one_clear_line_and_status_1(
 
 
 def test_the_version_can_be_asked_for(coalloc: Any) -> None:
-    """It is the package's."""
+    """The command line prints the version of the package."""
     assert coalloc("--version").out == f"coalloc {coalloc_version}\n"
 
 
 def test_a_program_without_pipes_says_so(coalloc: Any, tmp_path: Path) -> None:
-    """The table is all zeros; a line on standard error says why."""
+    """Comparing a program without pipes succeeds and says on standard error that there are none."""
     file = tmp_path / "empty"
     file.write_text("coalloc pipe-program 1\n")
     result = coalloc("compare", str(file))
@@ -260,7 +260,7 @@ def test_a_program_without_pipes_says_so(coalloc: Any, tmp_path: Path) -> None:
 
 
 def test_help_is_there_for_every_command(coalloc: Any) -> None:
-    """On standard output, with status 0."""
+    """Help is printed on standard output with status 0."""
     assert "compare" in coalloc("--help").out
     assert "--designs" in coalloc("compare", "--help").out
     result = coalloc("trace", "--help")
@@ -269,7 +269,7 @@ def test_help_is_there_for_every_command(coalloc: Any) -> None:
 
 
 def test_a_closed_standard_output_is_one_clear_line() -> None:
-    """As when a pager quits: status 1, no traceback."""
+    """When a pager closes standard output, the command ends with status 1, one line and no traceback."""
     command = [sys.executable, "-m", "coalloc", "trace", "generate", "churn", "operations=20000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -281,7 +281,7 @@ def test_a_closed_standard_output_is_one_clear_line() -> None:
 
 
 def test_an_unwritable_plot_is_one_clear_line(coalloc: Any, program: str, tmp_path: Path) -> None:
-    """The system's own words, with the name."""
+    """A picture that cannot be written exits with status 1 and one line that names its path."""
     folder = tmp_path / "taken.svg"
     folder.mkdir()
     result = coalloc("compare", program, "--plot", str(folder))
@@ -290,7 +290,7 @@ def test_an_unwritable_plot_is_one_clear_line(coalloc: Any, program: str, tmp_pa
 
 
 def test_a_pipe_is_read_once(coalloc: Any, tmp_path: Path, program: str) -> None:
-    """What was looked at to tell the kind of file is not lost."""
+    """A trace can be read from a FIFO, although its beginning is looked at to tell its kind."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with subprocess.Popen(["cp", program, str(fifo)]):
@@ -299,13 +299,13 @@ def test_a_pipe_is_read_once(coalloc: Any, tmp_path: Path, program: str) -> None
 
 
 def test_without_a_standard_output_the_job_fails(coalloc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one line, if anybody can read it."""
+    """Without a standard output the command fails with status 1."""
     monkeypatch.setattr(sys, "stdout", None)
     assert coalloc("compare").status == 1
 
 
 def test_any_title_can_be_shown_and_drawn(coalloc: Any, tmp_path: Path) -> None:
-    """Letters that a terminal lacks, and what a plotting library might take for mathematics."""
+    """A title with letters that the terminal lacks, or with signs of mathematics, can be shown and drawn."""
     file = tmp_path / "odd.pipes"
     file.write_text("coalloc pipe-program 1\ntitle costs $\\foo{$ caf\u00e9\n0 create 0\n", encoding="utf-8")
     assert coalloc("compare", str(file), "--plot", str(tmp_path / "x.svg")).status == 0
@@ -317,7 +317,7 @@ def test_any_title_can_be_shown_and_drawn(coalloc: Any, tmp_path: Path) -> None:
 
 
 def test_an_interrupt_is_one_line(coalloc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Status 130, as shells have it."""
+    """An interrupt prints one line and exits with status 130, as in a shell."""
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -328,7 +328,7 @@ def test_an_interrupt_is_one_line(coalloc: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception that is no user's fault keeps its traceback."""
+    """An exception that is not the user's fault is raised with its traceback."""
 
     def fail() -> None:
         raise ZeroDivisionError
@@ -339,7 +339,7 @@ def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_progress_is_shown_on_a_terminal_only(coalloc: Any, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """On standard error, so that standard output stays the same."""
+    """Progress is shown on standard error, and only on a terminal."""
     quiet = coalloc("compare", program)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")

@@ -47,7 +47,7 @@ class Environment:
 
 @pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="there is no pip to install with")
 def test_an_installation_without_extras_says_what_to_install(tmp_path: Path) -> None:
-    """The library works; a command, a picture and the test class are one clear line, and following it helps."""
+    """Without extras the library works, and what needs an extra prints one line that says how to install it."""
     environment = Environment(tmp_path)
     environment.install(str(ROOT))
     library = environment.run(

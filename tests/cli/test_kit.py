@@ -30,7 +30,7 @@ BEHAVIOURS = {
 
 
 def test_a_correct_allocator_conforms(coalloc: Any) -> None:
-    """A line for each property; status 0."""
+    """The check of a correct allocator prints a line for each property and exits with status 0."""
     result = coalloc("check", "coalloc:BuddySpace", "--examples", "20", "--seed", "3")
     assert (result.status, result.err) == (0, "")
     lines = result.out.splitlines()
@@ -43,7 +43,7 @@ def test_a_correct_allocator_conforms(coalloc: Any) -> None:
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
 def test_whatever_an_allocator_does_is_reported(name: str, coalloc: Any, tmp_path: Path) -> None:
-    """With the property it breaks and a short program; status 1, no traceback."""
+    """Whatever an allocator does wrong is reported with its property and a short program, without a traceback."""
     body, broken, words = BEHAVIOURS[name]
     file = tmp_path / "bad.py"
     file.write_text(f"{HEAD}\n    {body}\n")
@@ -62,7 +62,7 @@ def test_whatever_an_allocator_does_is_reported(name: str, coalloc: Any, tmp_pat
 
 
 def test_a_broken_allocator_is_shown_with_programs_that_can_be_run_again(coalloc: Any, tmp_path: Path) -> None:
-    """As text, which --program takes, and as Python, which runs."""
+    """The report shows a program as text, which --program takes, and as Python, which runs."""
     result = coalloc("check", "M3", "--examples", "20")
     assert result.status == 1
     assert "P12 is broken: 2 idle arenas are kept" in result.out
@@ -82,7 +82,7 @@ def test_a_broken_allocator_is_shown_with_programs_that_can_be_run_again(coalloc
 
 
 def test_a_contract_can_be_given_and_changed(coalloc: Any, tmp_path: Path) -> None:
-    """Without one, only what every allocator must keep is checked."""
+    """A contract can be given on the command line; without any, only what every allocator must keep is checked."""
     result = coalloc("check", "instant-fit", "--contract", "fit=first", "--examples", "5")
     assert (result.status, "P8 is broken" in result.out) == (1, True)
     file = tmp_path / "plain.py"
@@ -118,7 +118,7 @@ def test_a_contract_can_be_given_and_changed(coalloc: Any, tmp_path: Path) -> No
     ],
 )
 def test_a_target_that_cannot_be_imported_is_one_line(coalloc: Any, tmp_path: Path, code: str, words: str) -> None:
-    """Whatever it does instead of being imported."""
+    """A target that cannot be imported gives one line that says why, and status 2."""
     file = tmp_path / "bad.py"
     file.write_text(code + "\n")
     result = coalloc("check", f"{file}:Bad")
@@ -146,7 +146,7 @@ def test_a_target_that_cannot_be_imported_is_one_line(coalloc: Any, tmp_path: Pa
     ],
 )
 def test_bad_usage_is_one_line_and_status_two(coalloc: Any, arguments: list[str], words: str) -> None:
-    """It names what is wrong."""
+    """Bad usage prints one line that names what is wrong, and exits with status 2."""
     result = coalloc(*arguments)
     assert result.status == 2
     assert result.err.startswith("coalloc: error: ")
@@ -156,7 +156,7 @@ def test_bad_usage_is_one_line_and_status_two(coalloc: Any, arguments: list[str]
 
 
 def test_a_program_that_cannot_be_read_is_bad_usage(coalloc: Any, tmp_path: Path) -> None:
-    """With file and line: status 1 would say that the allocator does not conform."""
+    """An unreadable program exits with status 2 and names file and line; status 1 would blame the allocator."""
     file = tmp_path / "bad.program"
     file.write_text("coalloc check-program 1\nalloc x\n")
     result = coalloc("check", "coalescing", "--program", str(file))
@@ -167,7 +167,7 @@ def test_a_program_that_cannot_be_read_is_bad_usage(coalloc: Any, tmp_path: Path
 
 
 def test_a_soak_says_how_to_go_on(coalloc: Any) -> None:
-    """Operations, rate, and the number of the next program."""
+    """A soak prints its operations, its rate and the arguments with which to continue."""
     result = coalloc("soak", "per-pipe", "--operations", "2000", "--seed", "4")
     assert (result.status, result.err) == (0, "")
     assert "operations a second)" in result.out
@@ -183,7 +183,7 @@ def test_a_soak_says_how_to_go_on(coalloc: Any) -> None:
 
 
 def test_a_soak_that_nobody_watches_says_how_far_it_is(coalloc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line now and then, with which it can be taken up again if it is ended."""
+    """A soak without a terminal prints lines from which it can be resumed."""
     monkeypatch.setattr("coalloc.cli.kit._SAID_EVERY", 0.0)
     result = coalloc("soak", "per-pipe", "--operations", "1500", "--seed", "4", "--start", "7")
     lines = result.err.splitlines()
@@ -193,7 +193,7 @@ def test_a_soak_that_nobody_watches_says_how_far_it_is(coalloc: Any, monkeypatch
 
 
 def test_a_soak_that_finds_something_shows_it_short(coalloc: Any, tmp_path: Path) -> None:
-    """Status 1; one that hangs is shown, too."""
+    """A soak that finds a breach exits with status 1 and prints a short program, even for a call that hangs."""
     result = coalloc("soak", "M3", "--operations", "100000")
     assert result.status == 1
     assert "P12 (" in result.out or "P5 (" in result.out
@@ -204,7 +204,7 @@ def test_a_soak_that_finds_something_shows_it_short(coalloc: Any, tmp_path: Path
 
 
 def test_exploring_prints_states_or_the_counterexample(coalloc: Any) -> None:
-    """One line for each concern."""
+    """Explore prints a line for each concern, or the counterexample with status 1."""
     result = coalloc("explore", "per-pipe", "--pages", "4", "--ops", "3")
     assert (result.status, result.err) == (0, "")
     lines = result.out.splitlines()
@@ -218,7 +218,7 @@ def test_exploring_prints_states_or_the_counterexample(coalloc: Any) -> None:
 
 
 def test_mutants_are_killed(coalloc: Any) -> None:
-    """As a table, with their programs, or as JSON."""
+    """The mutants command shows its kills as a table, with programs, or as JSON."""
     result = coalloc("mutants", "M1", "M68", "--show")
     assert (result.status, result.err) == (0, "")
     assert "M68 never reuses: Forgets what is freed" in result.out
@@ -228,7 +228,7 @@ def test_mutants_are_killed(coalloc: Any) -> None:
 
 
 def test_one_that_dies_is_shown_with_a_short_program(coalloc: Any, tmp_path: Path) -> None:
-    """Each run takes a process; the third alloc kills it."""
+    """An allocator that kills its process at the third alloc is shown with at most four steps."""
     file = tmp_path / "dies.py"
     file.write_text(
         f"{HEAD}        self.n = 0\n\n    def alloc(self, size):\n        import os\n        self.n += 1\n"
@@ -243,7 +243,7 @@ def test_one_that_dies_is_shown_with_a_short_program(coalloc: Any, tmp_path: Pat
 
 
 def test_a_contract_that_is_none_is_not_taken_for_a_missing_one(coalloc: Any, tmp_path: Path) -> None:
-    """One line, status 2."""
+    """A declared contract of a wrong type prints one line and exits with status 2."""
     file = tmp_path / "odd.py"
     file.write_text(f"{HEAD}\n    contract = 'first'\n")
     result = coalloc("check", f"{file}:Bad")

@@ -26,7 +26,7 @@ from coalloc.scenarios.options import Flag, Names, PlotFile, Size
 
 
 def test_the_mail_is_replayed(coalloc: Any) -> None:
-    """The reversal, its call path, the line, the programs, and what is left; status 0."""
+    """The mail prints the reversal, its call path, the console line, the programs and what is left, with status 0."""
     result = coalloc("scenario", "mail", "--pagers", "1", "--pipers", "1", "--limit", "16M", "--profile", "mutex")
     assert (result.status, result.err) == (0, "")
     lines = result.out.splitlines()
@@ -43,7 +43,7 @@ def test_the_mail_is_replayed(coalloc: Any) -> None:
 
 
 def test_a_fix_or_another_era_has_no_reversal(coalloc: Any) -> None:
-    """As JSON, too."""
+    """With a fix, or in another era, the JSON shows no reversal and nothing is left."""
     for words in (("--fix", "keep-old-tables"), ("--era", "2006", "--design", "coalescing")):
         result = coalloc("scenario", "mail", "--pagers", "1", "--pipers", "1", "--limit", "4M", *words, "--json")
         found = json.loads(result.out)
@@ -53,7 +53,7 @@ def test_a_fix_or_another_era_has_no_reversal(coalloc: Any) -> None:
 
 @pytest.mark.parametrize("name", TESTS)
 def test_a_pipe_test_says_pass_or_fail_for_each_era_and_design(coalloc: Any, name: str) -> None:
-    """With what is known of the eras that fail; status 0, since they do what is known."""
+    """A pipe test prints pass or fail for each era and design, and why an era is known to fail, with status 0."""
     few = ("--times", "50") if TESTS[name].times else ()
     result = coalloc("scenario", name, *few)
     assert (result.status, result.err) == (0, "")
@@ -66,7 +66,7 @@ def test_a_pipe_test_says_pass_or_fail_for_each_era_and_design(coalloc: Any, nam
 
 
 def test_scalability_prints_exponents_and_draws(coalloc: Any, tmp_path: Path) -> None:
-    """A table, a picture with both axes, JSON."""
+    """Scalability prints a table and JSON, and draws a picture with both axes named."""
     picture = tmp_path / "curves.svg"
     result = coalloc("scenario", "scalability", "--count", "512", "--era", "2004-01", "--plot", str(picture))
     assert (result.status, result.err) == (0, f"coalloc: wrote {picture}\n")
@@ -80,7 +80,7 @@ def test_scalability_prints_exponents_and_draws(coalloc: Any, tmp_path: Path) ->
 
 
 def test_teardown_puts_designs_side_by_side(coalloc: Any) -> None:
-    """Counts of the close alone."""
+    """Teardown counts the operations of the close alone, with a column for each design."""
     result = coalloc("scenario", "teardown", "--pipes", "1000", "--cpus", "4")
     rows = {line.rsplit(None, 3)[0]: line.split()[-3:] for line in result.out.splitlines() if line[-1:].isdigit()}
     assert result.status == 0
@@ -91,7 +91,7 @@ def test_teardown_puts_designs_side_by_side(coalloc: Any) -> None:
 
 
 def test_locks_are_profiled_for_both_designs(coalloc: Any) -> None:
-    """A table for each, and what was set up for a pipe."""
+    """Locks prints a profile for each design, and what was set up for a pipe."""
     result = coalloc("scenario", "locks", "--pipes", "50")
     assert result.status == 0
     assert "for each pipe: zone 1, malloc 0, mutex_init 0.08, mappings 2" in result.out
@@ -111,27 +111,27 @@ class Grid(Result):
     failure_said: str
 
     def parts(self) -> Iterator[str | Table]:
-        """A line and a table."""
+        """Yield a line and a table."""
         yield f"size {self.size:,}\n"
         yield Table((Column("name"), Column("[n]", right=True)), tuple((f"[{name}]", "1") for name in self.names))
 
     def as_json(self) -> object:
-        """The fields that were read."""
+        """Return the fields that were read."""
         return {"size": self.size, "names": list(self.names)}
 
     @property
     def failure(self) -> str:
-        """As told."""
+        """Return what it was told."""
         return self.failure_said
 
     @property
     def curves(self) -> tuple[Curve, ...]:
-        """One."""
+        """Return one curve."""
         return (Curve("pipe", "mine", "", "in sequence", tuple(range(1, 257))),)
 
 
 def grid(progress: Progress, *, names: tuple[str, ...], max_size: int, fail: bool, picture: Path | None) -> Grid:
-    """Make it."""
+    """Make a grid."""
     del picture
     progress.say("a grid")
     return Grid(max_size, names, "it was told to" if fail else "")
@@ -155,7 +155,7 @@ GRID = Scenario(
 
 @pytest.fixture
 def with_grid() -> Iterator[None]:
-    """The scenario is there meanwhile."""
+    """Register the scenario for the duration of a test."""
     register(GRID)
     yield
     SCENARIOS.unregister("grid")
@@ -163,7 +163,7 @@ def with_grid() -> Iterator[None]:
 
 @pytest.mark.usefixtures("with_grid")
 def test_a_scenario_that_a_program_registers_is_a_command(coalloc: Any, tmp_path: Path) -> None:
-    """Text, JSON, help, a picture and a failure, with nothing but its declaration."""
+    """A registered scenario is a command with text, JSON, help, a picture and a failure."""
     result = coalloc("scenario", "grid", "--max-size", "64K")
     assert (result.status, result.out, result.err) == (0, "size 65,536\n\nname  [n]\n[a]     1\n[b]     1\n", "")
     assert json.loads(coalloc("scenario", "grid", "b", "--json").out) == {"names": ["b"], "size": 4096}
@@ -181,12 +181,12 @@ def test_a_scenario_that_a_program_registers_is_a_command(coalloc: Any, tmp_path
 
 
 def test_a_scenario_that_was_taken_back_is_no_command(coalloc: Any) -> None:
-    """The commands are those of the moment."""
+    """After a scenario was unregistered its command is refused, and the help of the others still works."""
     assert (coalloc("scenario", "grid").status, coalloc("scenario", "--help").status) == (2, 0)
 
 
 def test_windows_are_found_and_their_schedules_replay(coalloc: Any) -> None:
-    """Each wrong version with a schedule, each right one without; the schedule shows it again, with status 1."""
+    """A wrong version prints a schedule that shows its finding again with status 1; a right version has none."""
     result = coalloc("scenario", "windows", "charge", "order")
     assert (result.status, result.err) == (0, "")
     assert "deadlock: pipe waits for Giant, held by giant" in result.out
@@ -199,7 +199,7 @@ def test_windows_are_found_and_their_schedules_replay(coalloc: Any) -> None:
 
 
 def test_too_few_schedules_to_find_it_is_a_failed_job(coalloc: Any) -> None:
-    """Status 1, and which."""
+    """A search with too few schedules exits with status 1 and names the version that it misses."""
     result = coalloc("scenario", "windows", "sleep", "--most", "1")
     assert (result.status, result.err) == (1, "coalloc: error: not as it should be: sleep (wrong)\n")
 
@@ -231,7 +231,7 @@ def test_too_few_schedules_to_find_it_is_a_failed_job(coalloc: Any) -> None:
     ],
 )
 def test_bad_usage_is_one_line_and_status_two(coalloc: Any, arguments: list[str], words: str) -> None:
-    """It names what is wrong."""
+    """Bad usage prints one line that names what is wrong, and exits with status 2."""
     result = coalloc("scenario", *arguments)
     assert (result.status, result.out) == (2, "")
     assert result.err.startswith("coalloc: error: ")

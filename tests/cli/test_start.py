@@ -16,7 +16,7 @@ LOADED = "import sys; from coalloc.cli import run\ntry: run({arguments})\nfinall
 
 
 def loaded(*arguments: str) -> tuple[str, set[str]]:
-    """Run a command line in a new interpreter: what it prints, and the modules that it loaded."""
+    """Run a command line in a new interpreter, and return what it prints and the modules that it loads."""
     code = LOADED.format(arguments=list(arguments))
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return result.stdout, set(result.stderr.split())
@@ -24,7 +24,7 @@ def loaded(*arguments: str) -> tuple[str, set[str]]:
 
 @pytest.mark.parametrize("name", commands.COMMANDS)
 def test_the_help_in_the_table_is_the_commands_own(name: str) -> None:
-    """Line for line, so that the two cannot drift apart."""
+    """The help of a command in the table equals the help of the command itself."""
     entry = commands.COMMANDS[name]
     command = entry.load()
     own = command.info.help if isinstance(command, typer.Typer) else (inspect.getdoc(command) or "").split("\n\n")[0]
@@ -32,7 +32,7 @@ def test_the_help_in_the_table_is_the_commands_own(name: str) -> None:
 
 
 def test_help_lists_the_commands_as_their_own_help_begins(coalloc: Any) -> None:
-    """All of them, in the order of the table, each with the same words as its own page."""
+    """Help lists all commands in the table's order, each with the beginning of its own help."""
     shown = coalloc("--help").out.partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in shown] == list(commands.COMMANDS)
     for line in shown:
@@ -41,7 +41,7 @@ def test_help_lists_the_commands_as_their_own_help_begins(coalloc: Any) -> None:
 
 
 def test_the_version_needs_no_extra() -> None:
-    """Neither rich nor typer is imported, nor any room of the house."""
+    """Printing the version imports neither typer, rich nor attrs, and no other module of the package."""
     text, modules = loaded("--version")
     assert text.startswith("coalloc ")
     assert {name for name in modules if name.startswith("coalloc.")} == {"coalloc._imports", "coalloc.cli"}
@@ -49,7 +49,7 @@ def test_the_version_needs_no_extra() -> None:
 
 
 def test_help_loads_typer_and_no_command() -> None:
-    """The table is enough."""
+    """Printing the help loads typer but no module of a command."""
     text, modules = loaded("--help")
     assert "Draw the arenas" in text
     assert "typer" in modules
@@ -57,14 +57,14 @@ def test_help_loads_typer_and_no_command() -> None:
 
 
 def test_a_command_loads_its_own_module_only() -> None:
-    """Neither the kit nor the kernel around the pipe is there to show a trace."""
+    """Showing a trace loads neither the kit nor the kernel around the pipe."""
     _, modules = loaded("trace", "info")
     assert "coalloc.cli.loads" in modules
     assert not modules & {"coalloc.cli.kit", "coalloc.cli.scenario", "coalloc.testing", "coalloc.kernel", "matplotlib"}
 
 
 def test_a_command_that_was_not_named_is_not_loaded_and_cannot_run() -> None:
-    """It is only known by its help."""
+    """The placeholder of a command that was not loaded cannot be run."""
     with pytest.raises(AssertionError):
         commands._not_loaded()
 
@@ -73,7 +73,7 @@ def test_a_command_that_was_not_named_is_not_loaded_and_cannot_run() -> None:
 def test_without_the_packages_of_the_command_line_there_is_one_line(
     package: str, coalloc: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says what to install; status 1; the version can still be asked for."""
+    """Without typer or rich a command prints one line that says what to install, and --version still works."""
     gone = {package, *(name for name in sys.modules if name.startswith(f"{package}."))}
     for name in [*gone, *(name for name in sys.modules if name.startswith("coalloc.cli."))]:
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -85,7 +85,7 @@ def test_without_the_packages_of_the_command_line_there_is_one_line(
 
 
 def test_a_picture_without_the_plot_extra_is_one_line(coalloc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is replayed, and with status 1."""
+    """Without matplotlib --plot exits with status 1 and one line, and prints no table."""
     for name in [name for name in sys.modules if name.startswith("matplotlib")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -16,7 +16,7 @@ STATES = {
 
 @pytest.mark.parametrize("name", STATES)
 def test_the_reference_has_no_counterexample_up_to_six_pages_and_five_steps(name: str) -> None:
-    """The number of states is that of the model, whatever machine it is counted on."""
+    """The reference has no counterexample, and each concern has exactly as many states as the model."""
     subject = Subject(SUBJECTS["coalescing"])
     concern = next(concern for concern in concerns(subject, 6) if concern.name == name)
     done = explore(subject, concern, depth=5)
@@ -24,14 +24,14 @@ def test_the_reference_has_no_counterexample_up_to_six_pages_and_five_steps(name
 
 
 def test_every_concern_is_listed() -> None:
-    """What an allocator does not take or promise is left out."""
+    """Every concern is listed, except those that an allocator does not support or promise."""
     assert [concern.name for concern in concerns(Subject(SUBJECTS["coalescing"]), 6)] == list(STATES)
     assert [c.name for c in concerns(Subject(SUBJECTS["per-pipe"]), 6)] == ["one arena", "failing source", "resize"]
 
 
 @pytest.mark.parametrize(("number", "name", "steps"), [(1, "one arena", 3), (3, "two arenas", 5), (44, "one arena", 6)])
 def test_a_planted_bug_is_found_with_a_shortest_program(number: int, name: str, steps: int) -> None:
-    """Breadth first: no shorter program breaks anything there."""
+    """Exploring finds a planted bug with a program of at most the known length."""
     subject = Subject(MUTANTS[number].make_space)
     concern = next(concern for concern in concerns(subject, 6) if concern.name == name)
     done = explore(subject, concern, depth=7)
@@ -40,7 +40,7 @@ def test_a_planted_bug_is_found_with_a_shortest_program(number: int, name: str, 
 
 
 def test_without_merging_every_program_is_run() -> None:
-    """As many states as programs, and none is broken either."""
+    """Without merging there is a state for each program, and with merging there are fewer."""
     subject = Subject(SUBJECTS["first-fit"])
     concern = next(concerns(subject, 3))
     whole, merged = (explore(subject, concern, depth=4, merge=merge) for merge in (False, True))
@@ -51,13 +51,13 @@ def test_without_merging_every_program_is_run() -> None:
 
 @pytest.mark.parametrize("name", ["coalescing", "per-pipe"])
 def test_a_pipe_on_three_pages_has_no_counterexample(name: str) -> None:
-    """Every program of four calls: bytes in order, invariants, nothing held at the end."""
+    """No program of four calls breaks a pipe on three pages."""
     done = explore_pipes(SUBJECTS[name], pages=3, depth=4)
     assert (done.found, done.states > 50) == (None, True)
 
 
 def test_a_pipe_that_loses_bytes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The calls are told."""
+    """Exploring finds a pipe system that never frees a buffer, and tells the calls."""
     monkeypatch.setattr(PipeSystem, "free_buffer", lambda _self, _half: None)
     done = explore_pipes(SUBJECTS["per-pipe"], pages=3, depth=4)
     assert done.found is not None
@@ -66,7 +66,7 @@ def test_a_pipe_that_loses_bytes_is_found(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_numbers_out_of_range_are_refused() -> None:
-    """By name."""
+    """A number that is out of range is refused by its name."""
     subject = Subject(SUBJECTS["coalescing"])
     with pytest.raises(InvalidRequestError, match="pages"):
         next(concerns(subject, 1))

@@ -27,7 +27,7 @@ def programs(sizes: tuple[int, ...], depth: int, live: int = 0) -> Iterator[list
 
 
 def steps(program: list[Call]) -> Iterator[Step]:
-    """The program as the kit's steps, with everything freed at the end; a refused alloc leaves a place that nothing frees."""
+    """Yield the program as steps of the kit and free everything at the end; a refused alloc leaves nothing to free."""
     live: list[int] = []
     for number, (what, value) in enumerate(program):
         if what == "alloc":
@@ -39,7 +39,7 @@ def steps(program: list[Call]) -> Iterator[Step]:
 
 
 def subject(fit: Fit, cache: int, release: Release) -> Subject:
-    """The reference with a cache of so many quanta."""
+    """Return the reference with a cache of so many quanta."""
     return Subject(
         lambda source, *, kva_limit, arena_size: CoalescingSpace(
             source, kva_limit=kva_limit, arena_size=arena_size, fit=fit, quantum_cache=cache * PAGE, release=release
@@ -57,7 +57,7 @@ CONFIGURATIONS = {
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 @pytest.mark.parametrize("fit", Fit, ids=lambda fit: fit.value)
 def test_every_program_of_five_operations(fit: Fit, configuration: str) -> None:
-    """Allocs of 1 and 2 or 3 pages, frees in any order: address, refusals and figures are the specification's."""
+    """Every program of five allocs and frees has the specification's addresses, refusals and figures."""
     limit, arena, cache, release = CONFIGURATIONS[configuration]
     under_test, world = subject(fit, cache, release), World(limit=limit, room=limit, arena=arena)
     count = 0

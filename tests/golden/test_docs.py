@@ -34,7 +34,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> list[list[str]]:
-    """Every ``$ coalloc ...`` line of every page, in order."""
+    """Return the arguments of every ``$ coalloc ...`` line of every page, in order."""
     found = []
     for page in PAGES:
         for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
@@ -43,7 +43,7 @@ def commands() -> list[list[str]]:
 
 
 def sequences() -> dict[str, list[tuple[str, ...]]]:
-    """The commands, each once, and behind each the later ones that read a file which it writes."""
+    """Return each command once, followed by the later commands that read a file which it writes."""
     found: dict[str, list[tuple[str, ...]]] = {}
     writers: dict[str, list[tuple[str, ...]]] = {}
     for arguments in dict.fromkeys(map(tuple, commands())):
@@ -63,7 +63,7 @@ SEQUENCES = sequences()
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_prints_what_the_page_shows(example: Path) -> None:
-    """To the letter."""
+    """Each example prints exactly the output that its page shows."""
     result = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=True)
     assert result.stdout == example.with_suffix(".out").read_text(encoding="utf-8")
 
@@ -92,7 +92,7 @@ def test_a_prototype_conforms_to_what_it_declares(
 
 
 def test_the_pages_commands_are_found() -> None:
-    """All of them, and the one that reads what another writes is run behind it."""
+    """Every command of the pages is found once, and a command that reads a file runs after the one that writes it."""
     ran = [arguments for sequence in SEQUENCES.values() for arguments in sequence]
     assert len(ran) == len(set(ran)) > 10
     assert set(ran) | {("scenario", "mail"), ("scenario", "windows")} == {*map(tuple, commands())}
@@ -104,7 +104,7 @@ def test_the_pages_commands_are_found() -> None:
 def test_a_command_of_the_pages_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a folder that holds nothing but the allocators of the page, as a reader types it."""
+    """Each command of the pages runs in a folder that holds only the page's allocators."""
     monkeypatch.chdir(tmp_path)
     for allocator in [*ALLOCATORS.glob("*.py"), *PROTOTYPES]:
         shutil.copy(allocator, tmp_path)
@@ -120,7 +120,7 @@ def test_a_command_of_the_pages_runs(
 def test_the_kits_verdicts_are_as_the_page_shows_them(
     allocator: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """To the letter."""
+    """The check of each example allocator prints exactly the text that the page shows."""
     monkeypatch.chdir(ALLOCATORS)
     with pytest.raises(SystemExit) as caught:
         cli.run(["check", f"{allocator.name}:FirstFit"])
@@ -130,7 +130,7 @@ def test_the_kits_verdicts_are_as_the_page_shows_them(
 
 @pytest.mark.parametrize("name", ["mail", "windows"])
 def test_a_scenario_prints_what_the_page_shows(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """To the letter: schedules, simulated times, counts."""
+    """The scenarios mail and windows print exactly the text that the page shows."""
     with pytest.raises(SystemExit) as caught:
         cli.run(["scenario", name])
     assert caught.value.code == 0
@@ -138,7 +138,7 @@ def test_a_scenario_prints_what_the_page_shows(name: str, capsys: pytest.Capture
 
 
 def test_every_word_of_the_glossary_is_used_in_the_package() -> None:
-    """What stands on the left of its tables, as a word of its own."""
+    """Every term in the left column of the glossary's tables occurs in the package as a whole word."""
     lines = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
     words = [word for line in lines if line.startswith("| `") for word in re.findall("`([^`]+)`", line.split("|")[1])]
     sources = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "coalloc").rglob("*.py"))
@@ -147,7 +147,7 @@ def test_every_word_of_the_glossary_is_used_in_the_package() -> None:
 
 
 def test_the_facade_exports_what_it_says_sorted_and_all_of_it() -> None:
-    """``from coalloc import *`` has no surprises."""
+    """The list of exported names is sorted, free of duplicates, and names only what exists."""
     import coalloc
 
     assert coalloc.__all__ == sorted(set(coalloc.__all__))
@@ -155,7 +155,7 @@ def test_the_facade_exports_what_it_says_sorted_and_all_of_it() -> None:
 
 
 def test_the_core_needs_attrs_and_sortedcontainers_only() -> None:
-    """Importing coalloc, and replaying with it, loads none of the extras."""
+    """Importing coalloc and replaying with it load none of the extras."""
     code = (
         "import sys; import coalloc; "
         "coalloc.replay(coalloc.bundled_build(), coalloc.DESIGNS['per-pipe'], era=coalloc.ERAS['2006'], limit=1 << 20); "

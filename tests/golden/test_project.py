@@ -14,7 +14,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 
 
 def test_the_version_stands_in_one_place() -> None:
-    """The package says it; the metadata are made from there, and need not be installed."""
+    """The version stands only in the package, and the metadata take it from there."""
     assert "version" not in PROJECT["project"]
     assert PROJECT["project"]["dynamic"] == ["version"]
     source = ROOT / PROJECT["tool"]["hatch"]["version"]["path"]
@@ -25,7 +25,7 @@ def test_the_version_stands_in_one_place() -> None:
 
 
 def test_the_classifiers_name_every_python_from_the_oldest_on() -> None:
-    """The licence is an expression (PEP 639), so no classifier may name one."""
+    """The classifiers name every Python from the oldest supported one on, and no licence (PEP 639)."""
     classifiers = PROJECT["project"]["classifiers"]
     minors = [int(found[1]) for line in classifiers if (found := re.fullmatch(r".* :: Python :: 3\.(\d+)", line))]
     oldest = int(PROJECT["project"]["requires-python"].removeprefix(">=3."))
@@ -36,14 +36,14 @@ def test_the_classifiers_name_every_python_from_the_oldest_on() -> None:
 
 
 def test_the_changes_begin_with_what_is_not_released() -> None:
-    """So that everyone knows where to write."""
+    """The changelog begins with "Unreleased" and has a section for the current version."""
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings[0] == "Unreleased"
     assert coalloc.__version__ in headings
 
 
 def test_the_hooks_are_the_checks_of_make_lint() -> None:
-    """Each runs a program that ``make lint`` runs, and nothing is fetched from a repository."""
+    """The hooks run exactly the programs of ``make lint``, all of them local."""
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2].partition("\n\n")[0]
     programs = {line.split("$(BIN)/")[1].removesuffix(" .").replace(" --check", "") for line in recipe.splitlines()[1:]}

@@ -32,7 +32,7 @@ PAGE = 4096
 
 
 class Opaque:
-    """The reference behind the least that an allocator must have."""
+    """The reference behind the smallest interface that an allocator may have."""
 
     def __init__(self, source: Any, *, kva_limit: int, arena_size: int) -> None:
         self._space = CoalescingSpace(source, kva_limit=kva_limit, arena_size=arena_size, fit=Fit.FIRST, release=NEVER)
@@ -49,14 +49,14 @@ class Opaque:
 
 
 class KeepsThree(Opaque):
-    """The same, declaring a number."""
+    """The same allocator, which declares how many arenas it keeps."""
 
     contract = Contract(fit=Fit.FIRST, tie=None, release=RETAIN(99))
 
 
 @pytest.mark.parametrize("make_space", [Opaque, KeepsThree])
 def test_who_keeps_its_arenas_and_has_no_reclaim_is_not_asked_for_them(make_space: Any) -> None:
-    """A refusal while arenas are idle is no breach, nor that what was mapped in pieces cannot be had whole."""
+    """An allocator that keeps idle arenas and has no reclaim conforms."""
 
     class Without(make_space):  # type: ignore[misc]
         def alloc(self, size: int) -> int:
@@ -73,7 +73,7 @@ def test_who_keeps_its_arenas_and_has_no_reclaim_is_not_asked_for_them(make_spac
 
 
 def test_a_long_check_gives_signs_of_life() -> None:
-    """Each call that no judge stands beside is told of, so that slow is not taken for hanging."""
+    """A long directed check reports each of its calls, so that a slow one is not taken for hanging."""
     calls = [0]
 
     def tell() -> None:
@@ -99,7 +99,7 @@ def test_a_long_check_gives_signs_of_life() -> None:
     ids=str,
 )
 def test_steps_that_mean_nothing_blame_nobody(step: Step) -> None:
-    """They are passed over, or must be refused; and they survive the text format."""
+    """A meaningless step breaks no property of the reference, and survives the text format."""
     program = CheckProgram(World(limit=8, room=8), (Step(Action.ALLOC, 0, PAGE), step, Step(Action.FINISH)))
     assert run_program(Subject(CoalescingSpace), program) is None
     assert loads(dumps(program)) == program
@@ -107,14 +107,14 @@ def test_steps_that_mean_nothing_blame_nobody(step: Step) -> None:
 
 @pytest.mark.parametrize("words", ["base=1", "base=0xffffffffffff0000", "granule=3000", "slack=4096"])
 def test_worlds_that_cannot_be_are_no_programs(words: str) -> None:
-    """With the line."""
+    """An impossible world is refused with the number of its line."""
     with pytest.raises(ProgramError, match="line 2"):
         loads(f"coalloc check-program 1\nsetting limit=32 {words}\nalloc 0 4096\n")
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_every_program_that_the_kit_makes_can_be_read_again(name: str) -> None:
-    """To the step."""
+    """A random program equals what is read back from its text."""
     for seed in range(15):
         judge, _ = random_program(Subject(SUBJECTS[name]), seed)
         assert judge is not None
@@ -123,7 +123,7 @@ def test_every_program_that_the_kit_makes_can_be_read_again(name: str) -> None:
 
 
 def test_a_loop_without_an_end_fails_one_test_and_skips_the_others() -> None:
-    """The class comes to an end; the program is in the failure's note."""
+    """A call that does not return fails test_calls_return, and all further tests of the class are skipped."""
 
     class Loops(CoalescingSpace):
         def free(self, base: int) -> None:  # noqa: ARG002
@@ -141,7 +141,7 @@ def test_a_loop_without_an_end_fails_one_test_and_skips_the_others() -> None:
 
 
 def test_a_logarithm_is_no_constant() -> None:
-    """First fit's tree, sold as constant work."""
+    """First fit, declared as constant work, breaks P17."""
     contract = attrs.evolve(Subject(SUBJECTS["first-fit"]).declared, work=Work.CONSTANT)
     report = check_space(SUBJECTS["first-fit"], contract, examples=1)
     assert [verdict.property for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN] == [Property.P17]
@@ -149,7 +149,7 @@ def test_a_logarithm_is_no_constant() -> None:
 
 
 def test_mapping_an_arena_while_work_is_counted_is_not_taken_for_growth() -> None:
-    """Arenas of a size of its own, which no comb fits into."""
+    """A space with arenas of 1 MiB conforms, although it maps arenas while its work is counted."""
 
     def make_space(source: Any, *, kva_limit: int) -> CoalescingSpace:
         return CoalescingSpace(source, kva_limit=kva_limit, arena_size=1 << 20)
@@ -158,7 +158,7 @@ def test_mapping_an_arena_while_work_is_counted_is_not_taken_for_growth() -> Non
 
 
 def test_a_resize_that_is_wrong_for_one_pair_of_sizes_is_found() -> None:
-    """From four quanta to five, it grows over what lies behind."""
+    """A resize that fails only from four quanta to five breaks P18, shown with at most four steps."""
 
     class Steals(CoalescingSpace):
         def resize(self, base: int, size: int) -> int:
@@ -175,7 +175,7 @@ def test_a_resize_that_is_wrong_for_one_pair_of_sizes_is_found() -> None:
 
 
 def test_what_an_allocator_says_in_lines_is_told_in_one() -> None:
-    """So that a report, a title and a comment stay what they are."""
+    """An allocator's error of several lines is told on one line in the report."""
 
     class Talks(CoalescingSpace):
         def alloc(self, size: int) -> int:  # noqa: ARG002
@@ -189,7 +189,7 @@ def test_what_an_allocator_says_in_lines_is_told_in_one() -> None:
 
 
 def test_a_breach_of_a_long_program_is_one_that_its_program_shows() -> None:
-    """Whatever property is said to be broken, the program breaks that one when it is run again."""
+    """The program of each verdict breaks the verdict's property when it is run again."""
     for number in (3, 35, 43, 68):
         from coalloc.testing import MUTANTS
 
@@ -202,7 +202,7 @@ def test_a_breach_of_a_long_program_is_one_that_its_program_shows() -> None:
 
 
 def test_the_only_cached_buffer_may_be_handed_out_by_the_cache_or_carved_again() -> None:
-    """Nobody can tell; so next fit may go on from behind it, or from where it was."""
+    """The judge accepts next fit both after a cache hit and after carving the only cached buffer again."""
     pages = [Step(Action.ALLOC, number, PAGE) for number in range(8)]
     frees = [Step(Action.FREE, 8), Step(Action.FREE, 7)]
     steps = (*pages, Step(Action.FREE, 2), Step(Action.XALLOC, 8, PAGE), *frees, Step(Action.ALLOC, 9, 2 * PAGE))

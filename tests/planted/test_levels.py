@@ -18,12 +18,12 @@ CLASS_ONLY = MUTANTS[7].make_space
 
 
 def declared(make_space: MakeSpace, **changes: Any) -> Contract:
-    """What a space declares, changed."""
+    """Return what a space declares, with changes."""
     return attrs.evolve(Subject(make_space).declared, **changes)
 
 
 def breaks(make_space: MakeSpace, contract: Contract) -> Iterator[Property]:
-    """What a short check finds, and then what each of many random programs does."""
+    """Yield the properties that a short check and then many random programs find broken."""
     report = check_space(make_space, contract, examples=10)
     yield from (verdict.property for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN)
     for seed in range(10, 150):
@@ -57,7 +57,7 @@ TOO_HIGH: list[tuple[str, MakeSpace, dict[str, Any], Property]] = [
     ("make_space", "changes", "expected"), [row[1:] for row in TOO_HIGH], ids=[row[0] for row in TOO_HIGH]
 )
 def test_one_level_too_high_fails(make_space: MakeSpace, changes: dict[str, Any], expected: Property) -> None:
-    """For the property that the level is about."""
+    """A space that declares one level too much breaks the property of that level."""
     assert expected in breaks(make_space, declared(make_space, **changes))
 
 
@@ -81,7 +81,7 @@ TOO_LOW: list[tuple[str, MakeSpace, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("make_space", "changes"), [row[1:] for row in TOO_LOW], ids=[row[0] for row in TOO_LOW])
 def test_one_level_too_low_passes(make_space: MakeSpace, changes: dict[str, Any]) -> None:
-    """Nothing is demanded that was not promised."""
+    """A space that declares less than it does breaks nothing."""
     subject = Subject(make_space, declared(make_space, **changes))
     for seed in range(30):
         _, found = random_program(subject, seed)

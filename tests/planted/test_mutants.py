@@ -15,7 +15,7 @@ ROWS = {int(line[1:4]): line for line in PUBLISHED.read_text().splitlines() if r
 
 @pytest.mark.parametrize("number", MUTANTS)
 def test_every_mutant_is_killed_as_published(number: int) -> None:
-    """By the same properties, after as many operations, with a program as short; the seeds are fixed."""
+    """Each mutant's row is as published, and its program has at most eight steps."""
     found = kill(MUTANTS[number])
     assert found.killed
     assert matrix_text([found]).splitlines()[1] == ROWS[number]
@@ -23,14 +23,14 @@ def test_every_mutant_is_killed_as_published(number: int) -> None:
 
 
 def test_every_number_of_the_list_is_a_mutant_or_has_a_reason() -> None:
-    """M1 to M70, none twice."""
+    """Each number from M1 to M70 is a mutant, or has a published reason why it cannot exist here."""
     assert sorted([*MUTANTS, *NOT_APPLICABLE]) == list(range(1, 71))
     text = PUBLISHED.read_text()
     assert all(f"M{number:<3}{reason}" in text for number, reason in NOT_APPLICABLE.items())
 
 
 def test_every_property_that_one_caller_can_break_kills_something() -> None:
-    """Sleepers and schedules need more than one."""
+    """Every property kills a mutant, except perhaps P6, P19 and P20."""
     marks = {
         item: any(row[48 + 3 * n : 51 + 3 * n].strip() == "x" for row in ROWS.values())
         for n, item in enumerate(Property)
@@ -40,7 +40,7 @@ def test_every_property_that_one_caller_can_break_kills_something() -> None:
 
 
 def test_mutants_say_who_had_the_bug() -> None:
-    """Name and title are words."""
+    """Each mutant's name consists of words, and its title is a sentence."""
     for mutant in MUTANTS.values():
         assert re.fullmatch(r"[a-z][a-z0-9 ]+", mutant.name), mutant.name
         assert mutant.title.endswith(".")

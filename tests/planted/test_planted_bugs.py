@@ -178,7 +178,7 @@ PLANTED: list[type[CoalescingSpace]] = [
 
 
 def subject(kind: type[CoalescingSpace], cache: int) -> Subject:
-    """Spaces of this kind with a cache of so many pages, without their own checker: bugs have to be found from outside."""
+    """Return spaces of this kind with a cache of so many pages, without their own checker, which might find the bug."""
 
     class Unchecked(kind):  # type: ignore[misc,valid-type]
         __slots__ = ()
@@ -197,10 +197,10 @@ def subject(kind: type[CoalescingSpace], cache: int) -> Subject:
 
 @pytest.mark.parametrize("kind", PLANTED, ids=lambda kind: kind.__name__)
 def test_every_planted_bug_is_found(kind: type[CoalescingSpace]) -> None:
-    """Some of forty random programs breaks a property, with a cache or without one."""
+    """At least one of forty random programs finds each planted bug."""
     assert any(random_program(subject(kind, seed % 2), seed)[1] for seed in range(40))
 
 
 def test_the_space_without_a_bug_passes_the_same_programs() -> None:
-    """So what was found above was the bug."""
+    """The space without a bug passes the same forty programs, so what was found is the bug."""
     assert not any(random_program(subject(CoalescingSpace, seed % 2), seed)[1] for seed in range(40))

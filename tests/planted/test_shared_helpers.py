@@ -21,7 +21,7 @@ PROGRAMS = 200
 
 
 def is_found(make_space: MakeSpace) -> bool:
-    """Whether a check finds anything: first by random programs, which is faster."""
+    """Return whether a check finds anything; random programs come first, because they are faster."""
     subject = Subject(make_space)
     if any(random_program(subject, seed)[1] is not None for seed in range(PROGRAMS)):
         return True
@@ -29,48 +29,48 @@ def is_found(make_space: MakeSpace) -> bool:
 
 
 def nested(source: Any, *, kva_limit: int) -> CoalescingSpace:
-    """A space that takes its arenas from another."""
+    """Make a space that takes its arenas from another space."""
     below = CoalescingSpace(source, kva_limit=kva_limit, arena_size=PAGE, release=EAGER)
     return CoalescingSpace(below, kva_limit=kva_limit, arena_size=PAGE, release=EAGER)
 
 
 def kept_buddies(source: Any, *, kva_limit: int) -> CachedSpace:
-    """A cache in front of buddies."""
+    """Make a cache in front of a buddy space."""
     return CachedSpace(BuddySpace(source, kva_limit=kva_limit, arena_size=16 * PAGE), sizes=[PAGE, 2 * PAGE], depth=4)
 
 
 def three_as_eight(size: int, quantum: int, geometry: Geometry) -> int:
-    """A request of three quanta gets eight: the fault that once passed as "conforms"."""
+    """Round a request of three quanta to eight: a fault that once passed as "conforms"."""
     return 8 * quantum if -(-size // quantum) == 3 else rounded(size, quantum, geometry)
 
 
 def too_few(size: int, quantum: int, geometry: Geometry) -> int:
-    """A request of more than a quantum gets one quantum too few."""
+    """Give a request of more than a quantum one quantum too few."""
     return max(rounded(size, quantum, geometry) - quantum, quantum)
 
 
 def twice(size: int, quantum: int, geometry: Geometry) -> int:
-    """Every size is doubled."""
+    """Double every size."""
     return 2 * rounded(size, quantum, geometry)
 
 
 def one_more(value: int, unit: int) -> int:
-    """What is no multiple is rounded up to one unit too many."""
+    """Round up to one unit too many."""
     return round_up(value, unit) + (unit if value % unit else 0)
 
 
 def down(value: int, unit: int) -> int:
-    """Rounded down instead of up."""
+    """Round down instead of up."""
     return max(value // unit * unit, unit)
 
 
 def classes_begin_late(n_quanta: int) -> int:
-    """A power of two is put into the class below its own."""
+    """Put a power of two into the class below its own."""
     return holes_size_class(n_quanta - (n_quanta > 32 and n_quanta.bit_count() == 1))
 
 
 def classes_of_three(n_quanta: int) -> int:
-    """Up to three quanta share a class."""
+    """Put up to three quanta into one class."""
     return 0 if n_quanta <= 3 else holes_size_class(n_quanta)
 
 
@@ -103,13 +103,13 @@ HELPERS: list[tuple[str, object, str, Callable[..., Any], MakeSpace]] = [
 def test_a_fault_in_a_helper_is_found(
     where: object, name: str, faulty: Callable[..., Any], make_space: MakeSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rounding, size classes and blocks."""
+    """The kit finds each fault that is planted in the rounding, the size classes or the blocks."""
     monkeypatch.setattr(where, name, faulty)
     assert is_found(make_space)
 
 
 def ignores(name: str) -> Callable[[Placement, int, int], int]:
-    """Placement.start_in, for which one constraint does not exist."""
+    """Return a Placement.start_in that ignores one constraint."""
 
     def start_in(self: Placement, base: int, size: int) -> int:
         free = {"align": self.quantum, "phase": 0, "nocross": 0, "lo": 0, "hi": 2**64 - 1}
@@ -128,7 +128,7 @@ original_start_in = Placement.start_in
 def test_a_constraint_that_placement_ignores_is_missed(
     constraint: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In each design that places by it."""
+    """The kit finds that placement ignores a constraint, in each design that uses it."""
     monkeypatch.setattr(Placement, "start_in", ignores(constraint))
     assert is_found(SUBJECTS[name])
 
@@ -146,7 +146,7 @@ def test_a_constraint_that_placement_ignores_is_missed(
 def test_a_place_that_is_wrong_by_a_quantum_is_found(
     faulty: Callable[[Placement, int, int], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a hole admits a request, it gives it its lowest place."""
+    """The kit finds a placement that is wrong by a quantum or leaves the hole."""
     monkeypatch.setattr(Placement, "start_in", faulty)
     assert is_found(SUBJECTS["coalescing"])
 
@@ -155,14 +155,14 @@ def test_a_place_that_is_wrong_by_a_quantum_is_found(
 def test_what_placement_knows_of_arenas_is_held_to_the_specification(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request is given up that could be met; an arena is imported that does not admit it."""
+    """The kit finds wrong answers of placement on whether a request is possible and which arena admits it."""
     wrong = {"possible": property(lambda self: not self.nocross), "sure_size": property(lambda self: self.size)}
     monkeypatch.setattr(Placement, name, wrong[name])
     assert is_found(SUBJECTS["coalescing"])
 
 
 def test_a_search_tree_that_skips_a_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """First fit by address: the second place that fits is not the first."""
+    """The kit finds a search tree that returns the second place that fits instead of the first."""
     original = FitTree.first_fit
 
     def first_fit(self: FitTree, length: int, start: int | None = None) -> int | None:
@@ -175,6 +175,6 @@ def test_a_search_tree_that_skips_a_place_is_found(monkeypatch: pytest.MonkeyPat
 
 
 def test_without_a_fault_nothing_is_found() -> None:
-    """So what was found above was the fault."""
+    """Without a fault the same spaces pass forty random programs, so what was found is the fault."""
     for make_space in (nested, kept_buddies, SUBJECTS["buddy"], BuddySpace, VmemSpace):
         assert not any(random_program(Subject(make_space), seed)[1] for seed in range(40))

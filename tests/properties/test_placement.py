@@ -15,7 +15,7 @@ POWERS = st.sampled_from([0, 1, 2, 4, 8, 16])
 
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[int, dict[str, int]]:
-    """A legal request in units of one byte."""
+    """Draw a legal request in units of one byte."""
     size = draw(st.integers(1, 8))
     align = draw(POWERS)
     nocross = draw(POWERS.filter(lambda n: n == 0 or n >= size))
@@ -34,7 +34,7 @@ def requests(draw: st.DrawFn) -> tuple[int, dict[str, int]]:
 def test_the_lowest_place_in_a_hole_is_the_one_that_trying_every_address_finds(
     request: tuple[int, dict[str, int]], base: int, length: int
 ) -> None:
-    """And where there is none, the rule that is named is a rule that was broken."""
+    """Placement finds the lowest place that a scan finds, or names a rule that the request makes."""
     size, bounds = request
     placement = Placement.of(size, 1, Bounds(**bounds))
     places = CellSpace(length, base=base, quantum=1).places(size, **bounds)
@@ -56,7 +56,7 @@ def test_the_lowest_place_in_a_hole_is_the_one_that_trying_every_address_finds(
 def test_a_hole_of_the_sure_size_admits_the_request_wherever_it_lies(
     request: tuple[int, dict[str, int]], base: int
 ) -> None:
-    """Bounds apart, and unless the constraints contradict each other."""
+    """A hole of the sure size admits the request at every address if and only if the request is possible."""
     size, bounds = request
     placement = Placement.of(size, 1, Bounds(bounds["align"], bounds["phase"], bounds["nocross"]))
     admits = placement.start_in(base, placement.sure_size) >= 0

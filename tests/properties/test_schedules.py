@@ -16,7 +16,7 @@ BUGS = [name for name, window in WINDOWS.items() if window.finds]
 
 @given(schedule=schedules(threads=3, steps=30), name=st.sampled_from(list(WINDOWS)), right=st.booleans())
 def test_a_run_replays_from_the_schedule_that_it_prints(schedule: Schedule, name: str, right: bool) -> None:
-    """Whatever switches were asked for, and what is right stays right."""
+    """A run replays exactly from the schedule that it prints, and the right version has no findings."""
     run = WINDOWS[name].make(right).run(schedule)
     again = WINDOWS[name].make(right).run(Schedule.parse(str(run.schedule)))
     assert (again.findings, again.steps, again.schedule) == (run.findings, run.steps, run.schedule)
@@ -25,7 +25,7 @@ def test_a_run_replays_from_the_schedule_that_it_prints(schedule: Schedule, name
 
 @pytest.mark.parametrize("name", BUGS)
 def test_hypothesis_finds_each_window_and_shrinks_its_schedule(name: str) -> None:
-    """To two switches at most."""
+    """Hypothesis finds each window and shrinks its schedule to at most two switches."""
     window = WINDOWS[name]
     least = find(
         schedules(threads=3, steps=16),
@@ -37,6 +37,6 @@ def test_hypothesis_finds_each_window_and_shrinks_its_schedule(name: str) -> Non
 
 @pytest.mark.parametrize("bad", [{"threads": 0}, {"threads": 1, "steps": 0}, {"threads": 1, "switches": -1}])
 def test_numbers_out_of_range_are_refused(bad: dict[str, int]) -> None:
-    """Before anything is drawn."""
+    """A number that is out of range is refused before anything is drawn."""
     with pytest.raises(InvalidRequestError):
         schedules(**bad)

@@ -17,13 +17,13 @@ SETS = st.sets(st.integers(0, 40))
 
 
 def bits(numbers: set[int]) -> int:
-    """The set as an int."""
+    """Return the set as an int."""
     return sum(1 << number for number in numbers)
 
 
 @given(SETS, st.integers(1, 12))
 def test_sets_of_quanta_are_what_their_definitions_say(numbers: set[int], n: int) -> None:
-    """Members, runs, where runs begin, and what lies below a member."""
+    """Each operation on a bit set gives what its definition on the set of numbers gives."""
     quanta = bits(numbers)
     assert members(quanta) == sorted(numbers)
     assert lowest(quanta) == min(numbers, default=-1)
@@ -36,13 +36,13 @@ def test_sets_of_quanta_are_what_their_definitions_say(numbers: set[int], n: int
 
 @given(st.integers(1, 2**50), st.integers(0, 50), st.integers(0, 50))
 def test_every_is_a_range_with_a_step(step: int, first: int, end: int) -> None:
-    """However large the step is."""
+    """The members of every() are those of a range with the same step, however large the step is."""
     assert members(every(step, first, end)) == list(range(first, end, step))
 
 
 @st.composite
 def states(draw: st.DrawFn) -> spec.State:
-    """One or two arenas anywhere, with some of their quanta taken."""
+    """Draw a state of one or two arenas with some of their quanta taken."""
     quantum = draw(st.sampled_from([1, 4, 4096]))
     state = spec.State(quantum, draw(st.sampled_from(Geometry)))
     base = draw(st.sampled_from([0, 1, 5, 8, 2**32 // quantum - 3, 2**64 // quantum - 48])) * quantum
@@ -57,7 +57,7 @@ def states(draw: st.DrawFn) -> spec.State:
 
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[spec.State, int, Bounds]:
-    """A state, and a lawful request."""
+    """Draw a state and a lawful request."""
     state = draw(states())
     quantum = state.quantum
     size = spec.footprint(draw(st.integers(1, 8 * quantum)), quantum, state.geometry)
@@ -72,7 +72,7 @@ def requests(draw: st.DrawFn) -> tuple[spec.State, int, Bounds]:
 
 
 def keeps(start: int, size: int, bounds: Bounds) -> bool:
-    """Whether a range keeps bounds, by their definition."""
+    """Return whether a range keeps bounds, by their definition."""
     return (
         (not bounds.align or start % bounds.align == bounds.phase)
         and (not bounds.nocross or start // bounds.nocross == (start + size - 1) // bounds.nocross)
@@ -83,7 +83,7 @@ def keeps(start: int, size: int, bounds: Bounds) -> bool:
 
 @given(requests())
 def test_places_are_those_that_free_and_bounds_leave(request: tuple[spec.State, int, Bounds]) -> None:
-    """Each quantum of each arena is tried; a buddy's block also begins at a multiple of its size from its arena's base."""
+    """The places are those that trying every quantum of every arena finds; a buddy's block is aligned in its arena."""
     state, size, bounds = request
     expected = []
     for arena in state.arenas:
@@ -110,7 +110,7 @@ def test_places_are_those_that_free_and_bounds_leave(request: tuple[spec.State, 
 def test_a_request_is_possible_if_some_address_keeps_its_bounds(
     size: int, align: int, phase: int, nocross: int, lo: int, length: int
 ) -> None:
-    """Looking at every address of a space of 200."""
+    """A request is possible if and only if one of 200 addresses keeps its bounds."""
     bounds = Bounds(align, phase if phase < align else 0, nocross, lo, lo + length)
     if spec.lawful(size, bounds, 1):
         assert spec.possible(size, bounds, 1) is any(keeps(start, size, bounds) for start in range(200))
@@ -118,7 +118,7 @@ def test_a_request_is_possible_if_some_address_keeps_its_bounds(
 
 @given(requests())
 def test_the_rule_against_a_hole_is_the_first_that_leaves_no_place(request: tuple[spec.State, int, Bounds]) -> None:
-    """In the order size, lo, hi, align, nocross."""
+    """The rule against a hole is the first of size, lo, hi, align and nocross that leaves no place."""
     state, size, bounds = request
     admitted = spec.lowest_in(state, size, bounds)
     for hole in state.holes:
@@ -137,7 +137,7 @@ def test_the_rule_against_a_hole_is_the_first_that_leaves_no_place(request: tupl
 
 @given(states())
 def test_holes_are_the_largest_free_ranges_and_blocks(state: spec.State) -> None:
-    """They cover what is free, once; none can be made larger."""
+    """The holes cover exactly the free quanta, and none of them can be made larger."""
     for arena in state.arenas:
         covered = [at for base, size in arena.holes for at in range(base, base + size, state.quantum)]
         free = [
@@ -158,7 +158,7 @@ def test_holes_are_the_largest_free_ranges_and_blocks(state: spec.State) -> None
 
 @given(states(), st.integers(0, 19), st.integers(1, 5))
 def test_what_is_taken_and_given_back_leaves_the_state_as_it_was(state: spec.State, at: int, n: int) -> None:
-    """But for the ages of the holes that came back, which are the newest."""
+    """Taking a range and giving it back restores the holes, and those that return are the newest."""
     base, size = state.arenas[0].base + at * state.quantum, n * state.quantum
     if not spec.is_free(state, base, size):
         return
@@ -175,7 +175,7 @@ def test_what_is_taken_and_given_back_leaves_the_state_as_it_was(state: spec.Sta
 def test_a_fit_chooses_among_the_places(
     request: tuple[spec.State, int, Bounds], fit: Fit | None, tie: Tie | None, ages_known: bool, at: int
 ) -> None:
-    """The lowest place of a hole that admits the request, and the hole by the definition of the fit."""
+    """A fit chooses the lowest place of a hole that its definition picks."""
     state, size, bounds = request
     cursor = state.arenas[0].base + at * state.quantum
     found = spec.choices(state, size, bounds, fit=fit, tie=tie, cursor=cursor, ages_known=ages_known)
@@ -206,7 +206,7 @@ def test_a_fit_chooses_among_the_places(
 
 @given(st.integers(1, 1 << 40))
 def test_size_classes_are_exact_up_to_31_and_then_one_for_each_doubling(quanta: int) -> None:
-    """A class begins at its floor, and ends where the next begins."""
+    """Each class begins at its floor and ends where the next begins, and from 32 quanta on each doubles."""
     group = spec.size_class(quanta)
     assert class_floor(group) <= quanta < class_floor(group + 1)
     assert (group < 31) is (quanta < 32)
@@ -216,7 +216,7 @@ def test_size_classes_are_exact_up_to_31_and_then_one_for_each_doubling(quanta: 
 
 @given(st.integers(1, 2**63), st.sampled_from([1, 16, 4096]))
 def test_a_footprint_is_the_least_that_will_do(size: int, quantum: int) -> None:
-    """Whole quanta; for buddies a power of two of them."""
+    """A footprint is the least number of whole quanta that holds the size, for buddies the least power of two."""
     whole, block = (spec.footprint(size, quantum, geometry) for geometry in (Geometry.ANY, Geometry.BUDDY))
     assert whole % quantum == 0
     assert size <= whole < size + quantum
@@ -229,7 +229,7 @@ def test_a_footprint_is_the_least_that_will_do(size: int, quantum: int) -> None:
 
 @given(states())
 def test_an_arena_that_is_sure_to_admit_a_request_does(state: spec.State) -> None:
-    """Wherever it comes to lie."""
+    """An arena of the sure size admits the request, wherever it lies."""
     quantum = state.quantum
     for size in (quantum, 3 * quantum):
         for bounds in (ANYWHERE, Bounds(align=4 * quantum, phase=quantum), Bounds(nocross=4 * quantum)):

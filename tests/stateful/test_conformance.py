@@ -14,28 +14,28 @@ PROGRAMS = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 30
 
 
 class TestReference(conformance(SUBJECTS["coalescing"], examples=FEW)):  # type: ignore[misc]
-    """The reference, as a user would test it."""
+    """Test the reference as a user would test it."""
 
 
 class TestCached(conformance(SUBJECTS["coalescing+cache"], examples=FEW)):  # type: ignore[misc]
-    """The reference with a cache."""
+    """Test the reference with a quantum cache."""
 
 
 class TestBuddy(conformance(SUBJECTS["buddy"], examples=FEW)):  # type: ignore[misc]
-    """The buddy system."""
+    """Test the buddy system."""
 
 
 class TestVmem(conformance(SUBJECTS["vmem+qcache"], examples=FEW)):  # type: ignore[misc]
-    """vmem with quantum caches."""
+    """Test vmem with quantum caches."""
 
 
 class TestDragonFly(conformance(SUBJECTS["dragonfly"], examples=FEW)):  # type: ignore[misc]
-    """A cache over one mapping per buffer."""
+    """Test a cache over one mapping per buffer."""
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_random_programs_blame_no_correct_space(name: str) -> None:
-    """10,000 programs each in the nightly profile, 30 in the others."""
+    """Random programs find nothing in a correct space: 10,000 each in the nightly profile, 30 in the others."""
     subject = Subject(SUBJECTS[name], deep_every=1 if PROGRAMS < 1000 else 8)
     for seed in range(PROGRAMS):
         _, found = random_program(subject, 7_000 + seed)
@@ -43,7 +43,7 @@ def test_random_programs_blame_no_correct_space(name: str) -> None:
 
 
 def test_the_class_is_one_that_unittest_runs() -> None:
-    """Each test has a sentence; what is not promised is skipped with the reason."""
+    """The unittest runner accepts the class, each test has a description, and a property not promised is skipped."""
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(conformance(SUBJECTS["per-pipe"], examples=3, programs=2))
     assert all(test.shortDescription() for test in suite)  # type: ignore[union-attr]
     result = unittest.TestResult()

@@ -26,7 +26,7 @@ PAGE = 4096
 
 
 class Ordered:
-    """A space that writes down the order of calls: PI4 says that a resize allocates before it frees."""
+    """A space that records the order of calls: PI4 says that a resize allocates before it frees."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
@@ -46,7 +46,7 @@ class Ordered:
 
 
 class Model:
-    """A pipe as two queues of bytes, and which ends are open."""
+    """A pipe as two queues of bytes, with the state of its ends."""
 
     def __init__(self) -> None:
         self.data = [b"", b""]
@@ -177,7 +177,7 @@ class PipesAgainstQueues(RuleBasedStateMachine):
 @pytest.mark.parametrize("design", MAKERS)
 @pytest.mark.parametrize("era", ERAS)
 def test_pipes_keep_their_bytes_and_their_budget(era: str, design: str) -> None:
-    """Bytes come out as they went in, in every era, over every design, whatever fails in between."""
+    """Bytes come out as they went in, and the budget adds up, whatever calls fail in between."""
 
     class Machine(PipesAgainstQueues):
         pass

@@ -26,12 +26,12 @@ PAGE = 4096
 
 
 def make(pages: int = 16, **keywords: Any) -> BuddySpace:
-    """A space with one arena of so many pages."""
+    """Make a space with one arena of so many pages."""
     return BuddySpace(KernelMap(base=0, size=pages * PAGE), kva_limit=pages * PAGE, arena_size=pages * PAGE, **keywords)
 
 
 def test_sizes_are_rounded_to_powers_of_two_and_blocks_lie_at_multiples_of_their_size() -> None:
-    """Of the smallest blocks that suffice, the lowest is halved."""
+    """An alloc halves the lowest of the smallest blocks that suffice."""
     space = make()
     assert [space.alloc(n * PAGE) // PAGE for n in (1, 3, 2, 1)] == [0, 4, 2, 1]
     assert [space.size_of(base) // PAGE for base in (0, 4 * PAGE)] == [1, 4]
@@ -41,7 +41,7 @@ def test_sizes_are_rounded_to_powers_of_two_and_blocks_lie_at_multiples_of_their
 
 
 def test_blocks_join_with_their_buddies_only() -> None:
-    """Pages 1 and 2 are neighbours, but no buddies."""
+    """A free block coalesces with its buddy, but not with another free neighbour."""
     space = make(4)
     bases = [space.alloc(PAGE) for _ in range(4)]
     space.free(bases[1])
@@ -56,7 +56,7 @@ def test_blocks_join_with_their_buddies_only() -> None:
 
 
 def test_an_arena_of_any_size_is_cut_into_the_largest_blocks() -> None:
-    """Seven pages are 4, 2 and 1; a request of the arena's whole size is rounded up, and finds no place."""
+    """An arena of seven pages is cut into blocks of 4, 2 and 1, and has no place for seven pages at once."""
     space = make(7)
     first = space.alloc(PAGE)
     assert first == 6 * PAGE
@@ -67,7 +67,7 @@ def test_an_arena_of_any_size_is_cut_into_the_largest_blocks() -> None:
 
 
 def test_arenas_are_imported_and_released_as_the_rule_says() -> None:
-    """A request larger than an arena gets one of its own; an idle one makes way for it."""
+    """A large request gets an arena of its own, and idle arenas are released by the rule or for a request."""
     kernel = KernelMap(base=0, size=16 * PAGE)
     space = BuddySpace(kernel, kva_limit=8 * PAGE, arena_size=2 * PAGE)
     a, b = space.alloc(2 * PAGE), space.alloc(PAGE)
@@ -87,7 +87,7 @@ def test_arenas_are_imported_and_released_as_the_rule_says() -> None:
 
 
 def test_a_refusal_comes_after_idle_arenas_were_released() -> None:
-    """It counts, and says what would help."""
+    """A request is refused only after idle arenas were released, and the refusal offers a size that succeeds."""
     space = BuddySpace(KernelMap(base=0, size=8 * PAGE), kva_limit=4 * PAGE, arena_size=PAGE)
     held = space.alloc(PAGE)
     space.free(space.alloc(PAGE))
@@ -104,7 +104,7 @@ def test_a_refusal_comes_after_idle_arenas_were_released() -> None:
 
 
 def test_a_resize_moves_unless_the_block_is_the_same() -> None:
-    """A refusal leaves the buffer."""
+    """A resize to another block size moves the buffer, and a refused resize leaves it as it was."""
     space = make(4)
     base = space.alloc(PAGE + 1)
     assert space.resize(base, 2 * PAGE) == base
@@ -119,7 +119,7 @@ def test_a_resize_moves_unless_the_block_is_the_same() -> None:
 
 @pytest.mark.parametrize("address", [0, PAGE, 9 * PAGE, 5])
 def test_bad_frees_are_told_apart(address: int) -> None:
-    """Freed already, inside a buffer, never handed out."""
+    """The error tells an address that was freed already from one inside a buffer and one never handed out."""
     space = make()
     space.free(space.alloc(PAGE))
     space.alloc(4 * PAGE)
@@ -139,7 +139,7 @@ def test_bad_frees_are_told_apart(address: int) -> None:
     [("quantum", 3), ("quantum", 8192), ("arena_size", 5000), ("release", 1), ("kva_limit", 0)],
 )
 def test_bad_arguments_are_refused_by_name(name: str, value: Any) -> None:
-    """When the space is made."""
+    """A bad argument of the constructor is refused by its name."""
     arguments: dict[str, Any] = {"kva_limit": 1 << 20} | {name: value}
     with pytest.raises(InvalidRequestError) as caught:
         BuddySpace(KernelMap(), **arguments)
@@ -147,14 +147,14 @@ def test_bad_arguments_are_refused_by_name(name: str, value: Any) -> None:
 
 
 def test_the_contract_says_buddy() -> None:
-    """So that nobody holds it to best fit over all holes."""
+    """The contract declares buddy geometry and the lowest of equal blocks."""
     contract = make().contract
     assert (contract.geometry, contract.tie) == (Geometry.BUDDY, Tie.LOWEST)
     assert (make(quantum=64).quantum, make().kva_limit) == (64, 16 * PAGE)
 
 
 def test_a_source_that_returns_part_of_an_arena_is_reported() -> None:
-    """Nothing is entered."""
+    """A source that returns a range twice causes SpanOverlapError."""
 
     class Twice(KernelMap):
         def map(self, size: int) -> int:  # noqa: ARG002 (it does not listen)
@@ -167,7 +167,7 @@ def test_a_source_that_returns_part_of_an_arena_is_reported() -> None:
 
 
 def test_a_remedy_is_a_block_that_would_be_had() -> None:
-    """Sizes in between would be rounded up again."""
+    """The size that a remedy offers is that of a block that can be allocated."""
     space = make(7)
     with pytest.raises(KvaLimitError) as caught:
         space.alloc(8 * PAGE)
@@ -176,7 +176,7 @@ def test_a_remedy_is_a_block_that_would_be_had() -> None:
 
 
 def test_it_is_a_source_for_sizes_that_are_no_power_of_two() -> None:
-    """What is given back is the block that was rounded up."""
+    """A buddy space can be the source of another space for sizes that are not powers of two."""
     above = PerPipeSpace(BuddySpace(KernelMap(), kva_limit=1 << 24), kva_limit=1 << 20)
     base = above.alloc(3 * PAGE)
     above.free(base)

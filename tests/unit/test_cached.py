@@ -26,13 +26,13 @@ PAGE = 4096
 
 
 def make(pages: int = 8, *, depth: int | None = 2, ncpus: int = 1) -> CachedSpace:
-    """A cache of one and two pages over one mapping per buffer."""
+    """Make a cache of one and two pages over one mapping per buffer."""
     below = PerPipeSpace(KernelMap(base=0, size=pages * PAGE), kva_limit=pages * PAGE)
     return CachedSpace(below, sizes=[PAGE, 2 * PAGE], depth=depth, ncpus=ncpus)
 
 
 def test_the_newest_of_its_size_on_its_cpu_is_handed_out() -> None:
-    """A buffer freed on another CPU stays there."""
+    """The cache hands out the buffer of the size that was freed last on the same CPU."""
     space = make(ncpus=2)
     a, b, c = (space.alloc(PAGE) for _ in range(3))
     space.free(a)
@@ -47,7 +47,7 @@ def test_the_newest_of_its_size_on_its_cpu_is_handed_out() -> None:
 
 
 def test_the_depth_is_for_all_sizes_together() -> None:
-    """What does not fit, or is of another size, goes below; a depth of None keeps all."""
+    """The depth bounds the cached buffers of all sizes together, and None bounds nothing."""
     space = make()
     bases = [space.alloc(n * PAGE) for n in (1, 2, 1, 4)]
     for base in bases:
@@ -62,7 +62,7 @@ def test_the_depth_is_for_all_sizes_together() -> None:
 
 
 def test_a_refusal_below_drains_the_cache_and_tries_again() -> None:
-    """Only if that does not help, it is refused."""
+    """When the space below refuses, the cache is drained and the request tried again before it is refused."""
     space = make(4)
     bases = [space.alloc(PAGE) for _ in range(4)]
     for base in bases[:2]:
@@ -79,7 +79,7 @@ def test_a_refusal_below_drains_the_cache_and_tries_again() -> None:
 
 
 def test_what_is_cached_is_not_live() -> None:
-    """It cannot be freed again, nor asked for its size; reclaim gives it back."""
+    """A cached buffer can neither be freed nor asked for its size, and reclaim gives it back."""
     space = make()
     base = space.alloc(PAGE)
     space.free(base)
@@ -93,7 +93,7 @@ def test_what_is_cached_is_not_live() -> None:
 
 
 def test_a_resize_moves_and_uses_the_cache() -> None:
-    """The old buffer is kept for the next."""
+    """A resize moves the buffer and caches the old one for the next request."""
     space = make()
     base = space.alloc(PAGE)
     assert space.resize(base, 100) == base
@@ -108,7 +108,7 @@ def test_a_resize_moves_and_uses_the_cache() -> None:
 
 
 def test_it_promises_what_the_space_below_does_but_for_what_it_keeps() -> None:
-    """Coalescing is deferred, resizing moves."""
+    """The contract of a cache defers coalescing and moves on resize; limit and quantum come from below."""
     contract = make().contract
     assert (contract.coalescing, contract.resize) == (Coalescing.DEFERRED, Resize.MOVING)
     assert (make().quantum, make().kva_limit) == (PAGE, 8 * PAGE)
@@ -117,7 +117,7 @@ def test_it_promises_what_the_space_below_does_but_for_what_it_keeps() -> None:
 
 
 def test_it_is_a_source_for_another_space() -> None:
-    """So caches can stand between an arena allocator and the map."""
+    """A cache can be the source of an arena allocator and keeps the arenas that are released."""
     front = make(8, depth=None)
     space = CoalescingSpace(front, kva_limit=8 * PAGE, arena_size=2 * PAGE)
     space.free(space.alloc(PAGE))
@@ -135,7 +135,7 @@ def test_it_is_a_source_for_another_space() -> None:
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused_by_name(keywords: dict[str, Any], what: str) -> None:
-    """When the cache is made."""
+    """A bad argument of the constructor is refused by its name."""
     below = PerPipeSpace(KernelMap(), kva_limit=1 << 20)
     with pytest.raises(InvalidRequestError) as caught:
         CachedSpace(below, **({"sizes": [PAGE]} | keywords))
@@ -143,7 +143,7 @@ def test_bad_arguments_are_refused_by_name(keywords: dict[str, Any], what: str) 
 
 
 def test_addresses_and_cpus_are_checked() -> None:
-    """What is inside a buffer that is only kept is inside no buffer."""
+    """Bad addresses and CPUs are refused, and an address inside a cached buffer is not inside a live one."""
     space = make(ncpus=2)
     base = space.alloc(2 * PAGE)
     space.free(base)
@@ -165,7 +165,7 @@ def test_addresses_and_cpus_are_checked() -> None:
 
 
 def test_nothing_is_kept_with_a_depth_of_zero() -> None:
-    """Then it adds nothing, and a refusal needs no draining."""
+    """With a depth of zero the cache keeps nothing."""
     space = make(2, depth=0)
     space.free(space.alloc(PAGE))
     assert space.stats().cached == 0

@@ -22,7 +22,7 @@ from coalloc.errors import Change, Remedy, Rule
 
 
 def comb(fit: Fit = Fit.FIRST) -> CellSpace:
-    """Busy at 2, 6 and 9; holes of 2 (at 0), 3 (at 3), 2 (at 7) and 6 (at 10), born in the order 3, 7, 0, 10."""
+    """Make busy cells at 2, 6 and 9, with holes of 2 (at 0), 3 (at 3), 2 (at 7) and 6 (at 10), in the order 3, 7, 0, 10."""
     oracle = CellSpace(16, quantum=1, fit=fit)
     for base, size in ((0, 2), (2, 1), (3, 3), (6, 1), (7, 2), (9, 1)):
         oracle.put(base, size)
@@ -34,7 +34,7 @@ def comb(fit: Fit = Fit.FIRST) -> CellSpace:
 
 
 def test_every_fit_picks_its_hole() -> None:
-    """First by address, best the newest of the smallest, next from the cursor, and the two of vmem by class."""
+    """Each fit picks its hole: first and best by definition, next from the cursor, and vmem's two by class."""
     oracle = comb()
     assert oracle.holes() == [(0, 2), (3, 3), (7, 2), (10, 6)]
     assert [oracle.choose(2, fit) for fit in Fit] == [0, 0, 0, 0, 0]
@@ -50,7 +50,7 @@ def test_every_fit_picks_its_hole() -> None:
 
 
 def test_instant_fit_asks_the_classes_whose_members_all_fit_first() -> None:
-    """33 units share a class with 32 to 63, so the hole of 64 and more wins, unless there is none."""
+    """For 33 units instant fit takes a hole of 64 or more first, and one of 32 to 63 if there is none."""
     oracle = CellSpace(300, quantum=1)
     oracle.put(0, 40)
     oracle.put(40, 1)
@@ -63,7 +63,7 @@ def test_instant_fit_asks_the_classes_whose_members_all_fit_first() -> None:
 
 
 def test_a_space_of_its_own() -> None:
-    """alloc, resize in place and moving, free, figures and pictures."""
+    """The oracle is a space with alloc, resize, reserve, free, figures and pictures."""
     oracle = CellSpace(8, quantum=1, fit=Fit.BEST)
     a, b = oracle.alloc(2), oracle.xalloc(2, align=4)
     assert (a, b) == (0, 4)
@@ -91,7 +91,7 @@ def test_a_space_of_its_own() -> None:
 
 
 def test_a_space_of_nothing() -> None:
-    """Has no arena, no place, and a picture that says so."""
+    """A space of size 0 has no arena and no place, and its picture says so."""
     oracle = CellSpace(0, quantum=1)
     assert oracle.render() == "no arena is mapped"
     assert (oracle.kva_limit, oracle.segments(), oracle.places(1)) == (0, (), [])
@@ -107,7 +107,7 @@ def test_a_space_of_nothing() -> None:
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
-    """Before anything is made."""
+    """A bad argument of the constructor is refused."""
     with pytest.raises(InvalidRequestError):
         CellSpace(**arguments)
 
@@ -120,7 +120,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
     ],
 )  # fmt: skip
 def test_bad_constraints_are_refused(bounds: dict[str, Any]) -> None:
-    """As by the designs that it judges."""
+    """The oracle refuses bad constraints, sizes and ranges."""
     oracle = CellSpace(8, quantum=1)
     with pytest.raises(InvalidRequestError):
         oracle.xalloc(2, **bounds)
@@ -136,7 +136,7 @@ def test_bad_constraints_are_refused(bounds: dict[str, Any]) -> None:
 
 
 def test_bad_frees_are_told_apart() -> None:
-    """Never handed out, freed already, inside a buffer, and no address."""
+    """The error tells apart a buffer freed already, an address inside one, one never handed out, and no address."""
     oracle = CellSpace(32, quantum=4)
     a, b = oracle.alloc(8), oracle.alloc(4)
     oracle.free(b)
@@ -152,7 +152,7 @@ def test_bad_frees_are_told_apart() -> None:
 
 
 def test_a_refusal_names_the_rule_for_every_hole() -> None:
-    """By adding one constraint after the other."""
+    """A refusal names for every hole the first rule that leaves no place in it."""
     oracle = comb()
     with pytest.raises(NoSpaceError) as caught:
         oracle.xalloc(3, lo=4, hi=14, align=8, nocross=8)
@@ -170,7 +170,7 @@ def test_a_refusal_names_the_rule_for_every_hole() -> None:
 
 
 def test_buddies_holes_are_the_largest_aligned_blocks() -> None:
-    """Of an arena of 14 cells: 8, 4 and 2; with cell 1 busy the first half is 1, 2, 4."""
+    """The holes of a buddy arena are the largest aligned free blocks."""
     oracle = CellSpace(14, quantum=1, geometry=Geometry.BUDDY, fit=Fit.BEST)
     assert oracle.holes() == [(0, 8), (8, 4), (12, 2)]
     oracle.put(1, 1)

@@ -33,14 +33,14 @@ PAGE = 4096
 
 
 def make(pages: int = 16, arena: int = 16, limit: int | None = None, **options: Any) -> CoalescingSpace:
-    """A space over a small map at address 0."""
+    """Make a space over a small map at address 0."""
     kernel = KernelMap(base=0, size=pages * PAGE)
     limit = pages if limit is None else limit
     return CoalescingSpace(kernel, kva_limit=limit * PAGE, arena_size=arena * PAGE, **options)
 
 
 def state(space: CoalescingSpace) -> tuple[Any, ...]:
-    """All that a caller can see."""
+    """Return all that a caller can see."""
     return space.segments(), space.stats()
 
 
@@ -53,7 +53,7 @@ def state(space: CoalescingSpace) -> tuple[Any, ...]:
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused(options: dict[str, Any]) -> None:
-    """The error names the argument."""
+    """The error for a bad argument names the argument."""
     with pytest.raises(InvalidRequestError) as caught:
         CoalescingSpace(KernelMap(), **({"kva_limit": MiB} | options))
     assert caught.value.what == next(iter(options))
@@ -62,7 +62,7 @@ def test_bad_arguments_are_refused(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("cache", [0, 4 * PAGE])
 @pytest.mark.parametrize("size", [0, -1, -PAGE, 1.5, 4096.0, True, None, "1", 2**63 + 1])
 def test_bad_sizes_change_nothing(size: Any, cache: int) -> None:
-    """Also where a float or a bool would equal the key of a cached size."""
+    """A bad size is refused and changes nothing, even a float or bool that equals the key of a cached size."""
     space = make(quantum_cache=cache, quantum=1 if cache == 0 else PAGE)
     space.free(space.alloc(PAGE))
     base = space.alloc(2 * PAGE)
@@ -83,7 +83,7 @@ def test_bad_sizes_change_nothing(size: Any, cache: int) -> None:
     ],
 )  # fmt: skip
 def test_bad_constraints_change_nothing(bounds: dict[str, Any], what: str) -> None:
-    """Each is refused by its own name."""
+    """A bad constraint is refused by its name and changes nothing."""
     space = make()
     space.alloc(PAGE)
     before = state(space)
@@ -94,7 +94,7 @@ def test_bad_constraints_change_nothing(bounds: dict[str, Any], what: str) -> No
 
 
 def test_bad_frees_are_told_apart_and_change_nothing() -> None:
-    """Never handed out, freed twice, inside a buffer, and not an address at all."""
+    """The error says what is wrong with an address that cannot be freed, and nothing changes."""
     space = make()
     a, b = space.alloc(2 * PAGE), space.alloc(PAGE)
     space.free(b)
@@ -120,7 +120,7 @@ def test_bad_frees_are_told_apart_and_change_nothing() -> None:
 
 
 def test_a_cached_buffer_freed_again_is_freed_twice() -> None:
-    """It is nobody's while it is on the stack."""
+    """Freeing a buffer again while it is cached is told as freed twice."""
     space = make(quantum_cache=PAGE)
     base = space.alloc(PAGE)
     space.free(base)
@@ -130,7 +130,7 @@ def test_a_cached_buffer_freed_again_is_freed_twice() -> None:
 
 
 def test_address_zero_is_an_address() -> None:
-    """It is handed out, found, resized, cached and freed like any other."""
+    """Address 0 is handed out, found, resized, cached and freed like any other."""
     space = make(quantum_cache=2 * PAGE)
     base = space.alloc(PAGE)
     assert base == 0
@@ -145,7 +145,7 @@ def test_address_zero_is_an_address() -> None:
 
 
 def test_the_contract_is_what_was_configured() -> None:
-    """A cache defers coalescing."""
+    """The contract states the configured fit and release, and a cache makes coalescing deferred."""
     contract = make(fit=Fit.NEXT, release=NEVER).contract
     assert (contract.fit, contract.release, contract.coalescing) == (Fit.NEXT, NEVER, Coalescing.IMMEDIATE)
     assert (contract.completeness, contract.resize, len(contract.constraints)) == (
@@ -157,7 +157,7 @@ def test_the_contract_is_what_was_configured() -> None:
 
 
 def test_the_last_arena_may_be_shorter_and_a_large_request_gets_its_own() -> None:
-    """What is imported never exceeds the limit."""
+    """A large request gets its own arena, and the last arena is shorter so that the limit holds."""
     space = make(pages=64, arena=4, limit=15)
     assert space.kva_limit == 15 * PAGE
     large = space.alloc(6 * PAGE)
@@ -173,7 +173,7 @@ def test_the_last_arena_may_be_shorter_and_a_large_request_gets_its_own() -> Non
 
 
 def test_a_limit_that_is_no_multiple_of_a_page_is_not_used_in_full() -> None:
-    """Arenas are whole pages."""
+    """Only the whole pages of a limit are imported."""
     space = CoalescingSpace(KernelMap(), kva_limit=2 * PAGE + 100, arena_size=4 * PAGE)
     assert space.available() == 2 * PAGE
     space.alloc(PAGE)
@@ -183,7 +183,7 @@ def test_a_limit_that_is_no_multiple_of_a_page_is_not_used_in_full() -> None:
 
 
 def test_where_the_source_has_no_room_for_an_arena_the_bare_request_is_tried() -> None:
-    """So a small map is used to its last page."""
+    """If the source cannot give a whole arena, the space imports what the request needs."""
     space = make(pages=7, arena=4, limit=100)
     buffers = [space.alloc(PAGE) for _ in range(7)]
     assert sorted(buffers) == [n * PAGE for n in range(7)]
@@ -194,7 +194,7 @@ def test_where_the_source_has_no_room_for_an_arena_the_bare_request_is_tried() -
 
 
 def test_a_failing_alloc_drains_and_releases_before_it_refuses() -> None:
-    """Cached buffers become a hole, and a kept arena becomes headroom."""
+    """A failing alloc drains the cache and releases idle arenas, and then succeeds."""
     space = make(pages=8, arena=4, limit=8, quantum_cache=PAGE)
     buffers = [space.alloc(PAGE) for _ in range(8)]
     for base in buffers:
@@ -211,7 +211,7 @@ def test_a_failing_alloc_drains_and_releases_before_it_refuses() -> None:
 
 
 def test_a_cache_keeps_a_bounded_number_of_each_size() -> None:
-    """What comes beyond is coalesced."""
+    """The cache keeps CACHE_DEPTH buffers of a size, and further ones are coalesced."""
     space = CoalescingSpace(KernelMap(), kva_limit=64 * MiB, quantum_cache=2 * PAGE)
     buffers = [space.alloc(PAGE) for _ in range(CACHE_DEPTH + 10)]
     other = space.alloc(2 * PAGE)
@@ -229,7 +229,7 @@ def test_a_cache_keeps_a_bounded_number_of_each_size() -> None:
 
 @pytest.mark.parametrize(("release", "kept"), [(EAGER, 0), (RETAIN(1), 1), (RETAIN(2), 2), (NEVER, 4)])
 def test_the_release_rule_keeps_its_number_of_free_arenas(release: Any, kept: int) -> None:
-    """And reclaim gives back all of them."""
+    """Each release rule keeps its number of free arenas, and reclaim gives back all of them."""
     space = make(pages=16, arena=4, release=release)
     buffers = [space.alloc(4 * PAGE) for _ in range(4)]
     for base in buffers:
@@ -241,7 +241,7 @@ def test_the_release_rule_keeps_its_number_of_free_arenas(release: Any, kept: in
 
 
 def test_resize_grows_into_the_hole_behind_shrinks_in_place_and_moves_otherwise() -> None:
-    """The figures say which."""
+    """A resize grows into the hole behind, shrinks in place or moves, and the figures say which."""
     space = make(pages=16, arena=16)
     a, b = space.alloc(2 * PAGE), space.alloc(2 * PAGE)
     assert space.resize(b, 5 * PAGE) == b
@@ -258,7 +258,7 @@ def test_resize_grows_into_the_hole_behind_shrinks_in_place_and_moves_otherwise(
 
 
 def test_a_resize_grows_into_what_a_failing_alloc_has_drained() -> None:
-    """The space behind was in the cache; no other place exists."""
+    """A resize grows in place into a cached neighbour that is drained for it."""
     space = make(pages=2, arena=2, limit=2, quantum_cache=PAGE)
     first, second = space.alloc(PAGE), space.alloc(PAGE)
     space.free(second)
@@ -267,7 +267,7 @@ def test_a_resize_grows_into_what_a_failing_alloc_has_drained() -> None:
 
 
 def test_draining_is_tried_before_arenas_are_released() -> None:
-    """An arena that the drained buffers leave free serves the request; it is not released and imported again."""
+    """The cache is drained first, so that the arena it empties serves the request without another import."""
     kernel = KernelMap(base=0)
     space = CoalescingSpace(kernel, kva_limit=4 * PAGE, arena_size=4 * PAGE, quantum_cache=PAGE)
     for base in [space.alloc(PAGE) for _ in range(4)]:
@@ -277,7 +277,7 @@ def test_draining_is_tried_before_arenas_are_released() -> None:
 
 
 def test_after_draining_the_release_rule_holds_again() -> None:
-    """Of the arenas that draining left wholly free, those beyond the rule are released."""
+    """Draining releases the wholly free arenas that the release rule does not keep."""
     space = CoalescingSpace(
         KernelMap(base=0), kva_limit=12 * PAGE, arena_size=4 * PAGE, quantum_cache=2 * PAGE, release=RETAIN(1)
     )
@@ -289,7 +289,7 @@ def test_after_draining_the_release_rule_holds_again() -> None:
 
 
 def test_resize_does_not_grow_across_an_arena_boundary() -> None:
-    """The hole behind belongs to another arena."""
+    """A resize does not grow into a hole of another arena."""
     space = make(pages=8, arena=4)
     a = space.alloc(4 * PAGE)
     b = space.alloc(4 * PAGE)
@@ -300,7 +300,7 @@ def test_resize_does_not_grow_across_an_arena_boundary() -> None:
 
 
 def test_reserve_takes_exactly_what_it_is_given() -> None:
-    """Holes stay on both sides; what overlaps a buffer, or lies nowhere, is refused with what is in the way."""
+    """A reserve takes exactly its range, and a refusal names what is in the way."""
     space = make(pages=8, arena=8, quantum_cache=PAGE)
     first = space.alloc(PAGE)
     space.reserve(Extent(4 * PAGE, 2 * PAGE))
@@ -325,7 +325,7 @@ def test_reserve_takes_exactly_what_it_is_given() -> None:
 
 
 def test_every_hole_is_told_the_rule_that_killed_it() -> None:
-    """Size, low bound, high bound, alignment and boundary, each on a hole of its own."""
+    """An explanation names the rule against each hole, and its remedies succeed."""
     space = make(pages=32, arena=32)
     for page in (1, 4, 9, 14, 19, 24):
         space.reserve(Extent(page * PAGE, PAGE)) if space.stats().mapped else space.xalloc(PAGE, lo=page * PAGE)
@@ -346,7 +346,7 @@ def test_every_hole_is_told_the_rule_that_killed_it() -> None:
 
 
 def test_where_nothing_helps_no_remedy_is_made_up() -> None:
-    """A full space behind a full source: no smaller alignment, wider boundary or higher limit would do."""
+    """A full space over a full source offers no remedy."""
     space = make(pages=4, arena=4, limit=4)
     space.alloc(4 * PAGE)
     with pytest.raises(KvaLimitError) as caught:
@@ -356,7 +356,7 @@ def test_where_nothing_helps_no_remedy_is_made_up() -> None:
 
 @pytest.mark.parametrize("fit", [Fit.INSTANT, Fit.FIRST])
 def test_every_hole_is_tried_before_a_constrained_request_is_refused(fit: Fit) -> None:
-    """The newest of a class, the others of it, and those beyond the cursor."""
+    """A constrained request is served from any hole that admits it, whatever the search order."""
     space = make(pages=8, arena=8, fit=fit)
     buffers = [space.alloc(PAGE) for _ in range(8)]
     for number in (1, 3, 5):
@@ -367,7 +367,7 @@ def test_every_hole_is_tried_before_a_constrained_request_is_refused(fit: Fit) -
 
 
 def test_contradicting_constraints_import_nothing() -> None:
-    """No arena could help, so none is tried."""
+    """Constraints that contradict each other are refused without an import."""
     space = make(pages=16, arena=4)
     with pytest.raises(NoSpaceError) as caught:
         space.xalloc(3 * PAGE, align=4 * PAGE, phase=2 * PAGE, nocross=4 * PAGE)
@@ -376,7 +376,7 @@ def test_contradicting_constraints_import_nothing() -> None:
 
 
 def test_an_import_that_does_not_help_is_given_back() -> None:
-    """Bounds that the source does not know of cannot be imported for."""
+    """An import that does not admit the request is given back, and the refusal says so."""
     space = make(pages=16, arena=4, release=NEVER)
     with pytest.raises(NoSpaceError) as caught:
         space.xalloc(PAGE, lo=8 * PAGE)
@@ -386,7 +386,7 @@ def test_an_import_that_does_not_help_is_given_back() -> None:
 
 
 def test_a_remedy_for_the_limit_is_the_smallest_that_works() -> None:
-    """One page less still fails."""
+    """The limit that a remedy offers is enough, and one page less is not."""
     for limit, works in ((9, False), (10, True)):
         space = make(pages=32, arena=4, limit=limit)
         space.alloc(4 * PAGE)
@@ -403,7 +403,7 @@ def test_a_remedy_for_the_limit_is_the_smallest_that_works() -> None:
 
 
 def test_spaces_nest() -> None:
-    """A space is a source for another: arenas of the inner one are buffers of the outer."""
+    """A space can be the source of another, whose arenas are its buffers."""
     outer = CoalescingSpace(KernelMap(base=0, size=64 * PAGE), kva_limit=64 * PAGE, arena_size=32 * PAGE)
     inner = CoalescingSpace(outer, kva_limit=16 * PAGE, arena_size=4 * PAGE, quantum=256)
     buffers = [inner.alloc(256) for _ in range(20)]
@@ -446,7 +446,7 @@ class Liar(KernelMap):
 
 
 def test_a_source_that_lies_is_found_out() -> None:
-    """Arenas are disjoint and aligned (I2, I8)."""
+    """A source that returns a range twice, or one off the quantum, causes SpanOverlapError."""
     space = CoalescingSpace(Liar(), kva_limit=MiB, arena_size=4 * PAGE)
     space.alloc(4 * PAGE)
     with pytest.raises(SpanOverlapError):
@@ -469,7 +469,7 @@ class Stubborn(KernelMap):
 
 
 def test_an_arena_that_the_source_does_not_take_back_stays_among_the_idle_ones() -> None:
-    """After a reclaim that fails halfway, the next free still keeps no more idle arenas than the rule allows (I10)."""
+    """After a reclaim that failed halfway, a free still keeps no more idle arenas than the rule allows (I10)."""
     source = Stubborn(size=8 * PAGE)
     space = CoalescingSpace(source, kva_limit=8 * PAGE, arena_size=4 * PAGE)
     first, second = space.alloc(4 * PAGE), space.alloc(4 * PAGE)
@@ -484,7 +484,7 @@ def test_an_arena_that_the_source_does_not_take_back_stays_among_the_idle_ones()
 
 
 def test_render_draws_every_kind_of_segment() -> None:
-    """One line an arena, one character an equal share."""
+    """A picture has a line for each arena, with a character for each equal share."""
     space = make(pages=8, arena=8, quantum_cache=PAGE)
     assert space.render() == "no arena is mapped"
     a, _, c = space.alloc(PAGE), space.alloc(2 * PAGE), space.alloc(PAGE)
@@ -499,7 +499,7 @@ def test_render_draws_every_kind_of_segment() -> None:
 
 @pytest.mark.parametrize("fit", Fit)
 def test_every_fit_says_what_it_visited(fit: Fit) -> None:
-    """A search that succeeds looks at one hole at least."""
+    """For every fit, an alloc counts at least one hole visited."""
     space = make(fit=fit)
     space.alloc(PAGE)
     assert space.stats().holes_visited >= 1

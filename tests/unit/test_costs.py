@@ -10,7 +10,7 @@ from coalloc.vm.costs import EVENTS, Price, measure
 
 
 def test_every_price_has_a_source_and_the_presets_say_where_they_are_from() -> None:
-    """No number without a name."""
+    """Every price names its source, and every preset says where it was measured."""
     for model in COSTS.values():
         assert set(model.prices) == set(EVENTS)
         assert all(price.source for price in model.prices.values())
@@ -18,7 +18,7 @@ def test_every_price_has_a_source_and_the_presets_say_where_they_are_from() -> N
 
 
 def test_an_estimate_is_the_sum_of_counts_times_prices() -> None:
-    """And says that it is one."""
+    """An estimate is the sum of counts times prices, and its text says that it is an estimate."""
     model = COSTS["measured"]
     expected = 3 * model.prices["map_ops"].ns + 2 * model.prices["faults"].ns + 5 * model.prices["space_ops"].ns
     estimate = model.estimate(MapCounters(map_ops=3, faults=2), space_ops=5)
@@ -30,7 +30,7 @@ def test_an_estimate_is_the_sum_of_counts_times_prices() -> None:
 
 
 def test_incomplete_models_are_refused_and_complete_ones_stay_as_they_are() -> None:
-    """Every event has a price, no price is negative, and a preset cannot be changed."""
+    """A model without all prices, or a negative price, is refused, and a preset cannot be changed."""
     with pytest.raises(TypeError):
         COSTS["unit"].prices["map_ops"] = Price(99, "me")  # type: ignore[index]
     assert len({hash(model) for model in COSTS.values()}) == len(COSTS)
@@ -43,7 +43,7 @@ def test_incomplete_models_are_refused_and_complete_ones_stay_as_they_are() -> N
 
 
 def test_measuring_gives_a_complete_model() -> None:
-    """What a host measures is a model like the presets; the numbers are the host's affair."""
+    """Measuring a host gives a complete model."""
     model = measure(calls=5, rounds=1)
     assert set(model.prices) == set(EVENTS)
     assert "Python" in model.measured_on

@@ -11,7 +11,7 @@ from coalloc.errors import InvalidRequestError
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_a_design_makes_pipes_over_its_own_space(name: str) -> None:
-    """In today's era, or by its own kernel's policy; a clock may be given."""
+    """A design makes pipes over its space, in the given era or by its own kernel's policy, with a given clock."""
     design, clock = DESIGNS[name], SimClock(5)
     bench = design.build(ERAS["current"], 16 * MiB)
     for pipes in (
@@ -29,7 +29,7 @@ def test_a_design_makes_pipes_over_its_own_space(name: str) -> None:
 
 
 def test_designs_are_found_by_name() -> None:
-    """In the order of the list; unknown, twice or none is refused; a limit is at least a page."""
+    """Designs are found by name in the order of the list; unknown, repeated or no names are refused."""
     assert [design.name for design in find_designs("vmem, per-pipe")] == ["vmem", "per-pipe"]
     for names in ("", "heap", "vmem,vmem"):
         with pytest.raises(InvalidRequestError, match="designs"):

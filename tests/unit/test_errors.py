@@ -64,7 +64,7 @@ SAMPLES: list[tuple[CoallocError, str]] = [
 
 @pytest.mark.parametrize(("error", "text"), SAMPLES, ids=lambda value: type(value).__name__)
 def test_errors_say_what_happened_and_survive_pickling(error: CoallocError, text: str) -> None:
-    """The text is the same on the other side, and so is the kind."""
+    """An error keeps its text and its kind when it is pickled."""
     assert str(error) == text
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
@@ -72,13 +72,13 @@ def test_errors_say_what_happened_and_survive_pickling(error: CoallocError, text
 
 
 def test_every_error_of_the_module_is_sampled() -> None:
-    """A new exception needs a sample above."""
+    """Every exception of the module has a sample here."""
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CoallocError)}
     assert kinds - {CoallocError, errors.ExhaustionError} == {type(error) for error, _ in SAMPLES}
 
 
 def test_an_explanation_names_every_hole_and_every_remedy() -> None:
-    """Its text is meant to be read and compared."""
+    """An explanation's text has a line for every hole, the import and every remedy."""
     assert str(EXPLANATION).splitlines() == [
         "no place for 8 bytes",
         "  hole 0x0+4: too small",
@@ -95,7 +95,7 @@ def test_an_explanation_names_every_hole_and_every_remedy() -> None:
 
 
 def test_a_refusal_without_an_explanation_says_so() -> None:
-    """explain() never fails."""
+    """explain() never fails, and an explanation survives pickling."""
     error = NoSpaceError(8, free=0, largest_hole=0, mapped=0, kva_limit=16)
     assert error.explain() == Explanation(8, (), "not tried", ())
     explained = pickle.loads(pickle.dumps(SAMPLES[7][0]))
@@ -103,5 +103,5 @@ def test_a_refusal_without_an_explanation_says_so() -> None:
 
 
 def test_codes_are_sorted_and_unique() -> None:
-    """A checker test compares them with what it corrupted."""
+    """The codes of a violation are sorted and unique."""
     assert InvariantViolation((Violation("I7", "a"), Violation("I1", "b"), Violation("I7", "c"))).codes == ("I1", "I7")

@@ -13,7 +13,7 @@ from tests.behaviours.designs import make
 
 
 def test_a_reader_is_ready_for_data_and_for_the_end_of_the_file() -> None:
-    """Not before; st_size is what can be read, with a direct write, too."""
+    """A reader is ready when there are data, even of a direct write, or the end of the file."""
     pair = make("2006").pipe()
     knote = pair.knote(0, "read")
     assert (pair.poll(0).readable, knote.event(), pair.stat(0).st_size) == (False, None, 0)
@@ -28,7 +28,7 @@ def test_a_reader_is_ready_for_data_and_for_the_end_of_the_file() -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 def test_room_for_an_atomic_write_is_what_counts(era: str) -> None:
-    """511 bytes are not enough, 512 are."""
+    """A writer is ready with 512 bytes of room, and not with 511."""
     system = make(era)
     system.piperesizeallowed = False
     pair = system.pipe()
@@ -40,7 +40,7 @@ def test_room_for_an_atomic_write_is_what_counts(era: str) -> None:
 
 
 def test_closed_ends_and_unknown_filters_are_refused() -> None:
-    """EBADF for one's own, EPIPE for the other's, a clear error for a filter that there is not."""
+    """A closed end of one's own is EBADF, the other end's EPIPE, and an unknown filter an error that names it."""
     pair = make("current").pipe()
     with pytest.raises(InvalidRequestError, match="filter"):
         pair.knote(0, "vnode")  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def test_closed_ends_and_unknown_filters_are_refused() -> None:
 
 
 def test_numbers_differ_between_all_ends_where_there_are_any() -> None:
-    """And the device is one."""
+    """In 10.x all ends have different inode numbers, and one device."""
     system = make("10.x")
     stats = [pair.stat(end) for pair in (system.pipe(), system.pipe()) for end in (0, 1)]
     assert len({stat.st_ino for stat in stats}) == 4

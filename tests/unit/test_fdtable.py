@@ -20,7 +20,7 @@ ALL_LAYOUTS = pytest.mark.parametrize("name", LAYOUTS)
     calls=st.lists(st.tuples(st.sampled_from(["alloc", "free", "alloc from"]), st.integers(0, 90)), max_size=150),
 )
 def test_every_search_finds_the_lowest_free_descriptor(name: str, calls: list[tuple[str, int]]) -> None:
-    """Against a set of what is open; also from a lowest number on."""
+    """Each layout finds the lowest free descriptor, also from a given number on, as a set does."""
     table, used = FdTable(LAYOUTS[name], limit=120), set[int]()
     for call, number in calls:
         if call == "free":
@@ -44,7 +44,7 @@ def test_every_search_finds_the_lowest_free_descriptor(name: str, calls: list[tu
 
 
 def test_two_levels_look_again_below_the_start_of_a_word() -> None:
-    """A word whose only free bit lies below the start is passed over."""
+    """A search passes over a word whose only free bit lies below the start."""
     table = FdTable(LAYOUTS["openbsd"], limit=200)
     for _ in range(64):
         table.alloc()
@@ -63,7 +63,7 @@ def test_two_levels_look_again_below_the_start_of_a_word() -> None:
 
 @ALL_LAYOUTS
 def test_a_full_table_has_no_room_and_says_so(name: str) -> None:
-    """EMFILE at the limit, with nothing changed; an extra growth is refused as well."""
+    """A table at its limit fails with EMFILE for alloc and grow, and nothing changes."""
     table = FdTable(LAYOUTS[name], limit=15 if name == "dragonfly" else 20)
     for _ in range(table.limit):
         table.alloc()
@@ -76,7 +76,7 @@ def test_a_full_table_has_no_room_and_says_so(name: str) -> None:
 
 
 def test_old_tables_that_are_kept_are_counted() -> None:
-    """The first one lies within the structure, and costs nothing."""
+    """Old tables that are kept are counted, except the first, which lies within the structure."""
     import attrs
 
     table = FdTable(attrs.evolve(LAYOUTS["bitmap"], old_table=OldTable.KEPT))
@@ -87,7 +87,7 @@ def test_old_tables_that_are_kept_are_counted() -> None:
 
 
 def test_bad_arguments_change_nothing() -> None:
-    """One clear error for each."""
+    """A bad argument is refused by its name, and the table does not change."""
     with pytest.raises(InvalidRequestError, match="limit"):
         FdTable(LAYOUTS["bitmap"], limit=0)
     table = FdTable(LAYOUTS["bitmap"], limit=30)
@@ -106,7 +106,7 @@ def test_bad_arguments_change_nothing() -> None:
 
 
 def test_the_last_twentieth_of_the_file_table_is_for_root() -> None:
-    """ENFILE, and a line on the console at most once a second."""
+    """Users get ENFILE at 95 of 100 files, root at 100, and the console has a line at most once a second."""
     clock = SimClock()
     files = FileTable(100, clock)
     user = Owner(uid=1001, privileged=False)

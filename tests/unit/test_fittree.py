@@ -13,7 +13,7 @@ OPERATIONS = st.lists(st.tuples(st.sampled_from(["insert", "remove", "update"]),
 
 @given(OPERATIONS, st.integers(1, 21), KEYS)
 def test_every_answer_is_that_of_a_scan(operations: list[tuple[str, int, int]], length: int, start: int) -> None:
-    """First fit, floor, rank and maximum agree with a scan over a dict, and the stored maxima with recomputed ones."""
+    """First fit, floor, rank and maximum agree with a scan over a dict, and the tree finds no faults in itself."""
     tree, model = FitTree(), dict[int, int]()
     for what, key, value in operations:
         if what == "insert" and key not in model:
@@ -37,7 +37,7 @@ def test_every_answer_is_that_of_a_scan(operations: list[tuple[str, int, int]], 
 
 
 def test_a_search_from_an_address_is_that_of_a_scan_in_a_large_tree() -> None:
-    """From every address, for every length, in a tree of 150."""
+    """In a tree of 150 keys a search from an address agrees with a scan."""
     lengths = {key * 7: key * 37 % 23 + 1 for key in range(150)}
     tree = FitTree()
     for key, length in lengths.items():
@@ -50,7 +50,7 @@ def test_a_search_from_an_address_is_that_of_a_scan_in_a_large_tree() -> None:
 
 @given(st.permutations(range(12)))
 def test_the_shape_depends_on_the_keys_alone(order: list[int]) -> None:
-    """Whatever the order of insertion, a search visits the same nodes."""
+    """A search visits as many nodes whatever the order of insertion was."""
     trees = FitTree(), FitTree()
     for key in range(12):
         trees[0].insert(key * 4096, key)
@@ -66,7 +66,7 @@ def test_the_shape_depends_on_the_keys_alone(order: list[int]) -> None:
 
 
 def test_a_corrupt_tree_is_found_out() -> None:
-    """Each stored value that lies is reported."""
+    """The tree reports each stored value that is wrong."""
     tree = FitTree()
     for key in range(8):
         tree.insert(key, key)
@@ -83,6 +83,11 @@ def test_a_corrupt_tree_is_found_out() -> None:
     child.parent = None
     assert "parent link" in tree.faults()[0]
     child.parent = root
+    child.key += 100
+    assert any("out of order" in fault for fault in tree.faults())
+    child.key -= 100
+    tree.update(7, 70)
+    assert (tree.faults(), tree.largest, tree[7]) == ([], 70, 70)
     child.priority = root.priority + 1
     assert any("priority" in fault for fault in tree.faults())
     child.priority = 0

@@ -23,7 +23,7 @@ SMALL: dict[str, dict[str, int]] = {
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_equal_seeds_give_equal_programs(name: str) -> None:
-    """They are valid, and another seed gives another one, but for Robson's game, which leaves nothing to chance."""
+    """Equal seeds give equal programs; different seeds give different ones, except for Robson's game."""
     make = GENERATORS[name].make
     first, again, other = make(seed=1, **SMALL[name]), make(seed=1, **SMALL[name]), make(seed=2, **SMALL[name])
     assert first == again
@@ -43,14 +43,14 @@ def test_equal_seeds_give_equal_programs(name: str) -> None:
     ],
 )  # fmt: skip
 def test_bad_parameters_are_refused(make: Any, arguments: dict[str, Any]) -> None:
-    """By name."""
+    """A bad parameter is refused by its name."""
     with pytest.raises(InvalidRequestError) as caught:
         make(**arguments)
     assert caught.value.what in arguments
 
 
 def test_hackbench_moves_what_the_real_one_moves() -> None:
-    """2 + fds * groups pipes, all alive until the end; fds * fds * loops messages in each group."""
+    """The program has as many pipes, messages and bytes as the real hackbench."""
     facts = hackbench(groups=3, fds=4, loops=5, datasize=100).facts()
     messages = 3 * 4 * 4 * 5
     assert (facts.pipes, facts.peak_live, facts.live_at_end) == (14, 14, 0)
@@ -59,14 +59,14 @@ def test_hackbench_moves_what_the_real_one_moves() -> None:
 
 
 def test_a_shell_pipeline_reads_what_it_writes() -> None:
-    """Two pipes alive at most with three stages."""
+    """A pipeline of three stages has two pipes alive at a time and reads every byte that it writes."""
     facts = shell_pipeline(pipelines=9, stages=3).facts()
     assert (facts.pipes, facts.peak_live, facts.live_at_end) == (18, 2, 0)
     assert facts.bytes_read == facts.bytes_written
 
 
 def live_counts(program: SpaceProgram) -> list[int]:
-    """Buffers live after each operation."""
+    """Return how many buffers are live after each operation."""
     counts, live = [], 0
     for kind, _, _ in program.rows():
         live += (kind == SpaceOpKind.ALLOC) - (kind == SpaceOpKind.FREE)
@@ -75,7 +75,7 @@ def live_counts(program: SpaceProgram) -> list[int]:
 
 
 def test_churn_stays_at_its_level() -> None:
-    """Once there, a free and an alloc in turn; sizes in the stated shares."""
+    """Churn stays at its number of live buffers, with sizes in the stated shares, and ends with none."""
     program = churn(live=50, operations=4000, seed=2)
     counts = live_counts(program)
     assert set(counts[50:4050]) == {49, 50}
@@ -86,13 +86,13 @@ def test_churn_stays_at_its_level() -> None:
 
 
 def test_sawtooth_swings_between_trough_and_peak() -> None:
-    """The stated number of times."""
+    """Sawtooth reaches its peak once in each cycle and ends with no live buffer."""
     counts = live_counts(sawtooth(cycles=4, peak=30, trough=10))
     assert (max(counts), counts.count(30), counts[-1]) == (30, 4, 0)
 
 
 def test_comb_leaves_gaps_that_the_larger_buffers_do_not_fit() -> None:
-    """In one arena, the large buffers all lie behind the teeth."""
+    """In one arena all the large buffers of a comb lie behind its teeth."""
     program = comb(teeth=100)
     space = CoalescingSpace(KernelMap(base=0), kva_limit=1 << 22)
     bases: dict[int, int] = {}
@@ -109,7 +109,7 @@ def test_comb_leaves_gaps_that_the_larger_buffers_do_not_fit() -> None:
 @pytest.mark.parametrize("fit", [Fit.FIRST, Fit.BEST, Fit.NEXT])
 @pytest.mark.parametrize(("live", "largest", "bound"), [(256, 16, 753), (1024, 32, 3553), (4096, 64, 16321)])
 def test_robsons_adversary_reaches_its_bound_exactly(fit: Fit, live: int, largest: int, bound: int) -> None:
-    """The highest address used is live * (1 + log2(largest) / 2) - largest + 1 units, with no more than ``live`` alive."""
+    """The highest address used is live * (1 + log2(largest) / 2) - largest + 1 units, with at most ``live`` units live."""
     unit = 4096
     program = robson(live=live, largest=largest, fit=fit)
     whole = 8 * live * unit

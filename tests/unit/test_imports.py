@@ -21,19 +21,19 @@ FACES = sorted(file for file in PACKAGE.rglob("__init__.py") if "lazy_names(" in
 
 
 def imported(body: list[ast.stmt]) -> dict[str, str]:
-    """Names that these statements import, and from where."""
+    """Return the names that these statements import, and from where."""
     imports = [node for node in body if isinstance(node, ast.ImportFrom)]
     return {alias.asname or alias.name: node.module or "" for node in imports for alias in node.names}
 
 
 def face_name(file: Path) -> str:
-    """The package that this file is the face of."""
+    """Return the package that this file is the face of."""
     return ".".join(file.relative_to(PACKAGE.parent).parts[:-1])
 
 
 @pytest.mark.parametrize("file", FACES, ids=face_name)
 def test_a_lazy_face_gives_what_type_checkers_are_told(file: Path) -> None:
-    """The imports, the table and ``__all__`` name the same things, and each is the object of its own module."""
+    """The imports, the table and ``__all__`` list the same names, and each is the object of its own module."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     (told,) = (node for node in tree.body if isinstance(node, ast.If))
     (call,) = (node for node in ast.walk(told) if isinstance(node, ast.Call))
@@ -49,7 +49,7 @@ def test_a_lazy_face_gives_what_type_checkers_are_told(file: Path) -> None:
 
 
 def test_every_name_can_be_imported_with_a_star() -> None:
-    """``from coalloc import *`` binds all of ``__all__``, and ``import coalloc`` reaches the rooms as attributes."""
+    """``from coalloc import *`` binds all of ``__all__``, and ``import coalloc`` reaches the packages as attributes."""
     code = (
         "import coalloc\n"
         "assert 'coalloc.space' not in __import__('sys').modules\n"
@@ -62,7 +62,7 @@ def test_every_name_can_be_imported_with_a_star() -> None:
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    """As for any module, and also for a name that nothing public can have."""
+    """An unknown name raises AttributeError, or ImportError in an import, as for any module."""
     for name in ("nonsense", "_nonsense", "__nonsense__"):
         with pytest.raises(AttributeError, match=f"module 'coalloc' has no attribute '{name}'"):
             getattr(coalloc, name)
@@ -73,7 +73,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 def test_a_module_that_cannot_be_imported_says_which_package_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not taken for an attribute that is not there."""
+    """A module that lacks a package raises ModuleNotFoundError, not AttributeError."""
     (tmp_path / "broken.py").write_text("import coalloc_no_such_package\n")
     package = ModuleType("coalloc_lazy_test")
     package.__path__ = [str(tmp_path)]
@@ -87,7 +87,7 @@ def test_a_module_that_cannot_be_imported_says_which_package_it_lacks(
 
 
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever part of it was asked for; any other error is not touched."""
+    """A missing package raises an error that names its extra, and other errors pass unchanged."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError) as caught, needs_extra("plot"):
         import matplotlib.figure  # noqa: F401 (must fail)
@@ -97,7 +97,7 @@ def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch: pytest.Mo
 
 
 def test_pictures_need_the_plot_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Each function that draws says so; a wrong name is still the first thing to be told."""
+    """Without matplotlib each function that draws names the extra, and a wrong file name is still refused first."""
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -117,7 +117,7 @@ def test_pictures_need_the_plot_extra(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 @pytest.mark.parametrize("module", ["coalloc.testing.statemachine", "coalloc.testing.schedules"])
 def test_what_needs_hypothesis_says_so(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest of the kit works without it."""
+    """Without hypothesis the modules that need it name the extra."""
     monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "hypothesis", None)
     with pytest.raises(MissingExtraError, match=r"hypothesis is not installed.*coalloc\[test\]"):
@@ -125,7 +125,7 @@ def test_what_needs_hypothesis_says_so(module: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_conformance_needs_the_test_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The face of the kit passes the error on."""
+    """Without hypothesis importing conformance from coalloc.testing names the extra."""
     monkeypatch.delitem(sys.modules, "coalloc.testing.statemachine", raising=False)
     monkeypatch.setitem(sys.modules, "hypothesis", None)
     with pytest.raises(MissingExtraError, match=r"coalloc\[test\]"):

@@ -16,7 +16,7 @@ PAGE = 4096
 
 
 def pages(kernel: KernelMap) -> list[tuple[int, int]]:
-    """Entries as (first page, pages) from the map's base."""
+    """Return the entries as (first page, number of pages) from the map's base."""
     return [((entry.base - kernel.base) // PAGE, entry.size // PAGE) for entry in kernel.entries()]
 
 
@@ -28,7 +28,7 @@ def pages(kernel: KernelMap) -> list[tuple[int, int]]:
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
-    """Each has its own error."""
+    """A bad argument of the constructor is refused by its name."""
     with pytest.raises(InvalidRequestError) as caught:
         KernelMap(**arguments)
     assert caught.value.what == next(iter(arguments))
@@ -36,7 +36,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, 2**64])
 def test_bad_sizes_are_refused(size: Any) -> None:
-    """And nothing is counted."""
+    """A bad size is refused and nothing is counted."""
     kernel = KernelMap()
     before = kernel.counters()
     with pytest.raises(InvalidRequestError):
@@ -45,7 +45,7 @@ def test_bad_sizes_are_refused(size: Any) -> None:
 
 
 def test_sizes_are_rounded_to_pages() -> None:
-    """One byte maps a page."""
+    """Mapping one byte maps a page."""
     kernel = KernelMap(base=0)
     kernel.map(1)
     assert kernel.counters().mapped == PAGE
@@ -53,7 +53,7 @@ def test_sizes_are_rounded_to_pages() -> None:
 
 
 def test_a_full_map_refuses_and_explains() -> None:
-    """Every gap is named, and the largest is offered."""
+    """A full map names every gap and offers the size of the largest."""
     kernel = KernelMap(base=0, size=8 * PAGE)
     bases = [kernel.map(PAGE) for _ in range(8)]
     for base in bases[1:4:2]:
@@ -80,7 +80,7 @@ def test_a_full_map_refuses_and_explains() -> None:
 
 @pytest.mark.parametrize(("base", "size"), [(PAGE, 2 * PAGE), (0, 3 * PAGE), (3 * PAGE, PAGE), (100 * PAGE, PAGE)])
 def test_unmapping_what_is_not_mapped_changes_nothing(base: int, size: int) -> None:
-    """The whole range must be mapped."""
+    """unmap, discard and touch refuse a range that is not wholly mapped, and change nothing."""
     kernel = KernelMap(base=0, size=16 * PAGE)
     kernel.map(2 * PAGE)
     before = kernel.entries(), kernel.counters()
@@ -94,7 +94,7 @@ def test_unmapping_what_is_not_mapped_changes_nothing(base: int, size: int) -> N
 
 @pytest.mark.parametrize(("base", "size"), [(1, PAGE), (0, 100), (0, 0), (0.0, PAGE), (0, -PAGE)])
 def test_ranges_are_page_aligned(base: Any, size: Any) -> None:
-    """Others are refused."""
+    """Unmapping a range that is not made of whole pages is refused."""
     kernel = KernelMap(base=0)
     kernel.map(PAGE)
     with pytest.raises(InvalidRequestError):
@@ -102,7 +102,7 @@ def test_ranges_are_page_aligned(base: Any, size: Any) -> None:
 
 
 def test_any_part_can_be_unmapped() -> None:
-    """Clipping leaves the rest; a range may span entries."""
+    """Unmapping a range across entries clips them and keeps the rest."""
     kernel = KernelMap(base=0, size=32 * PAGE)
     for _ in range(3):
         map_own(kernel, 4 * PAGE)
@@ -115,7 +115,7 @@ def test_any_part_can_be_unmapped() -> None:
 
 
 def test_freeing_the_last_buffer_shrinks_the_entry_and_the_next_one_extends_it() -> None:
-    """Still one entry: the object is referenced once again."""
+    """Unmapping the last buffer and mapping another leaves one entry."""
     kernel = KernelMap(base=0)
     for _ in range(3):
         kernel.map(PAGE)
@@ -127,7 +127,7 @@ def test_freeing_the_last_buffer_shrinks_the_entry_and_the_next_one_extends_it()
 
 
 def test_an_extended_entry_is_merged_with_the_one_behind_it() -> None:
-    """Two entries without objects become one when the gap between them is filled by extending the first."""
+    """Filling the gap between two entries without objects merges both into one entry."""
     kernel = KernelMap(base=0)
     first = kernel.map(PAGE)
     wedge = map_own(kernel, PAGE)
@@ -142,7 +142,7 @@ def test_an_extended_entry_is_merged_with_the_one_behind_it() -> None:
 
 
 def test_pieces_of_one_object_merge_again_where_offsets_run_on() -> None:
-    """Clipped pieces that share an object join when the lower one is extended up to the other, and only at the right offset."""
+    """Two entries that share an object merge when the gap is filled and their offsets run on."""
     kernel = KernelMap(base=0)
     kernel.map(PAGE)
     kernel.touch(0, PAGE)
@@ -162,7 +162,7 @@ def test_pieces_of_one_object_merge_again_where_offsets_run_on() -> None:
 
 
 def test_touch_faults_each_page_once_and_unmap_frees_what_was_touched() -> None:
-    """A shoot-down comes with the first resident page of a range, an interrupt for each other CPU."""
+    """Each page faults once, and freeing a range with resident pages costs one shoot-down."""
     kernel = KernelMap(base=0, cpus=4)
     kernel.map(4 * PAGE)
     kernel.touch(PAGE + 5, PAGE)
@@ -181,7 +181,7 @@ def test_touch_faults_each_page_once_and_unmap_frees_what_was_touched() -> None:
 
 @pytest.mark.parametrize(("base", "size"), [(0, 0), (0, -1), (0, True), (0, 1.5), (0.0, 1), (True, 1)])
 def test_a_touch_needs_an_address_and_a_positive_size(base: Any, size: Any) -> None:
-    """Nothing faults otherwise."""
+    """A touch with a bad address or size is refused, and nothing faults."""
     kernel = KernelMap(base=0)
     kernel.map(PAGE)
     with pytest.raises(InvalidRequestError):
@@ -190,7 +190,7 @@ def test_a_touch_needs_an_address_and_a_positive_size(base: Any, size: Any) -> N
 
 
 def test_the_peak_of_entries_counts_pieces_that_an_unmap_clips_off() -> None:
-    """Freeing a middle buffer makes three pieces before one of them goes."""
+    """Unmapping a middle buffer counts three entries at the peak and leaves two."""
     kernel = KernelMap()
     bases = [kernel.map(PAGE) for _ in range(3)]
     kernel.unmap(bases[1], PAGE)
@@ -198,7 +198,7 @@ def test_the_peak_of_entries_counts_pieces_that_an_unmap_clips_off() -> None:
 
 
 def test_maps_and_available_tell_the_state() -> None:
-    """They change nothing."""
+    """maps() tells whether a range is mapped, and available() the size of the largest gap."""
     kernel = KernelMap(base=0, size=8 * PAGE)
     kernel.map(2 * PAGE)
     assert kernel.maps(0, 2 * PAGE)
@@ -215,7 +215,7 @@ OPERATIONS = st.lists(
 
 @given(OPERATIONS)
 def test_tree_and_list_agree_and_the_model_of_pages_agrees_with_both(operations: list[tuple[str, int, int]]) -> None:
-    """Every base is the lowest that fits, whichever search is counted; mapped and resident pages are those of a set."""
+    """Both searches give the lowest base that fits, and mapped and resident pages are those of a set."""
     tree = KernelMap(base=0, size=32 * PAGE)
     linear = KernelMap(base=0, size=32 * PAGE, findspace="linear")
     mapped: set[int] = set()
@@ -256,7 +256,7 @@ def test_tree_and_list_agree_and_the_model_of_pages_agrees_with_both(operations:
 
 
 def test_pages_of_a_direct_map_need_no_fault_and_no_shoot_down() -> None:
-    """They are there for whoever is given one; what is resident is counted all the same."""
+    """A direct map counts resident pages, but no faults and no shoot-downs."""
     kernel = KernelMap(base=0, size=1 << 20, direct=True)
     base = kernel.map(1 << 20)
     kernel.touch(base, 8192)
@@ -266,7 +266,7 @@ def test_pages_of_a_direct_map_need_no_fault_and_no_shoot_down() -> None:
 
 
 def test_a_map_may_lie_at_the_top_of_the_address_space_and_no_higher() -> None:
-    """Where amd64 has its kernel."""
+    """A map may end at 2**64, where amd64 has its kernel, and not above."""
     top = 2**64 - (1 << 20)
     kernel = KernelMap(base=top, size=1 << 20)
     assert kernel.map(1 << 20) == top

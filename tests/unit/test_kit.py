@@ -78,7 +78,7 @@ EVERY = CheckProgram(
 
 
 def test_every_step_survives_the_text_format() -> None:
-    """Nothing is lost, and it reads as documented."""
+    """Every kind of step survives the text format, which reads as documented."""
     text = dumps(EVERY)
     assert loads(text) == EVERY
     assert text.splitlines()[:5] == [
@@ -98,7 +98,7 @@ def test_every_step_survives_the_text_format() -> None:
     ],
 )  # fmt: skip
 def test_a_program_that_cannot_be_read_is_refused_with_its_line(line: str, words: str) -> None:
-    """And the file's name."""
+    """A line that cannot be read is refused with its number and the file's name."""
     with pytest.raises(ProgramError) as caught:
         loads(f"coalloc check-program 1\n{line}\n", "some.file")
     assert words in str(caught.value)
@@ -106,13 +106,13 @@ def test_a_program_that_cannot_be_read_is_refused_with_its_line(line: str, words
 
 
 def test_another_file_is_no_check_program() -> None:
-    """The first line must name it."""
+    """A text whose first line names another format is refused."""
     with pytest.raises(ProgramError, match="is no check program"):
         loads("coalloc space-program 1\n")
 
 
 def test_any_part_of_a_program_is_a_program() -> None:
-    """Steps on buffers that are not live are passed over."""
+    """Any subset of a correct space's steps runs, since steps on buffers that are not live are skipped."""
     judge, found = random_program(Subject(SUBJECTS["coalescing"]), 5, steps=40)
     assert found is None
     assert judge is not None
@@ -123,7 +123,7 @@ def test_any_part_of_a_program_is_a_program() -> None:
 
 @pytest.mark.parametrize("number", [1, 3, 6, 28, 35, 59])
 def test_a_minimised_program_fails_and_nothing_can_be_left_out(number: int) -> None:
-    """It breaks the same property, and is a local minimum."""
+    """A minimised program breaks the same property, and no step of it can be left out."""
     subject = Subject(MUTANTS[number].make_space)
     found = next(f for seed in range(100) if (f := random_program(subject, seed)[1]) is not None)
     least = minimise(subject, found)
@@ -138,13 +138,13 @@ def test_a_minimised_program_fails_and_nothing_can_be_left_out(number: int) -> N
 
 
 def test_what_does_not_fail_again_is_returned_as_it_is() -> None:
-    """A flaky failure is not made into a program that passes."""
+    """A failure that does not occur again is returned without minimising it."""
     found = Counterexample(EVERY, Breach(Property.P1, "seen once"))
     assert minimise(Subject(SUBJECTS["coalescing"]), found) is found
 
 
 def test_the_same_seed_gives_the_same_program() -> None:
-    """And another one another."""
+    """Equal seeds give equal programs, and another seed gives other steps."""
     subject = Subject(SUBJECTS["vmem"])
     one, two, three = (random_program(subject, seed)[0] for seed in (1, 1, 2))
     assert one is not None
@@ -158,7 +158,7 @@ def test_the_same_seed_gives_the_same_program() -> None:
 
 
 def test_a_factory_is_called_with_what_it_takes() -> None:
-    """Arguments that a partial has bound are left alone."""
+    """A factory gets the arguments that it accepts, except those that a partial has bound."""
     bound = functools.partial(CoalescingSpace, fit=Fit.FIRST, arena_size=PAGE)
     assert "arena_size" not in accepted(bound)
     assert {"kva_limit", "release", "quantum_cache"} <= accepted(bound)
@@ -169,7 +169,7 @@ def test_a_factory_is_called_with_what_it_takes() -> None:
 
 
 def test_an_allocator_that_cannot_be_made_breaks_p14() -> None:
-    """Its own error is told; a breach of the source stays what it is."""
+    """A factory that raises breaks P14, unless it misuses the source, which breaks P12."""
     with pytest.raises(Breach, match=r"P14.*TypeError"):
         make(lambda source: source / 0, World())
     with pytest.raises(Breach, match="P12"):
@@ -179,7 +179,7 @@ def test_an_allocator_that_cannot_be_made_breaks_p14() -> None:
 
 
 def test_without_a_contract_there_is_nothing_to_check() -> None:
-    """One must be declared or given."""
+    """A check without a contract, or with no examples, is refused."""
     with pytest.raises(InvalidRequestError, match="contract"):
         check_space(lambda _source: object())
     with pytest.raises(InvalidRequestError, match="examples"):
@@ -187,7 +187,7 @@ def test_without_a_contract_there_is_nothing_to_check() -> None:
 
 
 def test_a_target_is_found_in_a_module_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By name; a class's attribute too."""
+    """A target is found by name in a module or a file, also as an attribute of a class."""
     assert load("coalloc:CoalescingSpace") is CoalescingSpace
     file = tmp_path / "mine_of_test_kit.py"
     file.write_text("class Outer:\n    def make(source, kva_limit): ...\n")
@@ -208,7 +208,7 @@ def test_a_target_is_found_in_a_module_or_a_file(tmp_path: Path, monkeypatch: py
 def test_a_target_that_is_not_there_is_refused(
     target: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In words."""
+    """A target that cannot be found is refused with the reason."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken_of_test_kit.py").write_text("def (:\n")
     with pytest.raises(InvalidRequestError, match=words):
@@ -220,13 +220,13 @@ def test_a_target_that_is_not_there_is_refused(
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_every_contract_survives_as_text(name: str) -> None:
-    """What is printed can be given."""
+    """The text of a contract is read back as the same contract."""
     contract = Subject(SUBJECTS[name]).declared
     assert parse_contract(describe_contract(contract)) == contract
 
 
 def test_a_contract_is_changed_by_what_is_named() -> None:
-    """Constraints by name, all, or none."""
+    """A contract is changed only where the text names a field."""
     declared = Contract(fit=Fit.BEST)
     changed = parse_contract("completeness=class, release=never,constraints=all,limited=no", declared)
     assert (changed.fit, changed.completeness) == (Fit.BEST, Completeness.CLASS)
@@ -247,7 +247,7 @@ def test_a_contract_is_changed_by_what_is_named() -> None:
     ],
 )
 def test_a_contract_that_is_not_understood_is_refused(text: str) -> None:
-    """With what could have been said."""
+    """A text that is no contract is refused, and the error names --contract."""
     with pytest.raises(InvalidRequestError, match="--contract"):
         parse_contract(text)
 
@@ -256,7 +256,7 @@ def test_a_contract_that_is_not_understood_is_refused(text: str) -> None:
 
 
 def test_a_soak_is_taken_up_where_it_stopped() -> None:
-    """Programs are numbered: two short runs make one long one."""
+    """Two short soaks, the second from where the first stopped, do the work of one long soak."""
     subject = Subject(SUBJECTS["per-pipe"])
     whole = soak(subject, seed=3, enough=lambda programs, _: programs >= 4)
     first = soak(subject, seed=3, enough=lambda programs, _: programs >= 2)
@@ -268,14 +268,14 @@ def test_a_soak_is_taken_up_where_it_stopped() -> None:
 
 
 def test_a_soak_makes_what_it_finds_short() -> None:
-    """The first breach, looked at after every step."""
+    """A soak ends at the first breach and shows at most five steps."""
     result = soak(Subject(MUTANTS[3].make_space), enough=lambda *_: False)
     assert result.found is not None
     assert len(result.found.program.steps) <= 5
 
 
 def test_lines_are_counted_and_bounded() -> None:
-    """The same work is the same number; a loop is broken off."""
+    """Equal work counts equal numbers of lines, and a loop is stopped at the bound."""
 
     def work(n: int) -> int:
         total = 0
@@ -299,7 +299,7 @@ def test_lines_are_counted_and_bounded() -> None:
 
 
 class Endless(CoalescingSpace):
-    """Loops on its third alloc."""
+    """The reference with an endless loop at its third alloc."""
 
     def alloc(self, size: int) -> int:
         while self.stats().allocs == 2:
@@ -308,7 +308,7 @@ class Endless(CoalescingSpace):
 
 
 def test_a_call_that_does_not_return_is_broken_off_where_lines_are_counted() -> None:
-    """It is P17, and the program can be made short."""
+    """With a bound on lines a call that does not return breaks P17 and can be minimised."""
     subject = Subject(Endless, line_bound=5000)
     found = next(f for seed in range(20) if (f := random_program(subject, seed)[1]) is not None)
     assert found.breach.property is Property.P17
@@ -316,7 +316,7 @@ def test_a_call_that_does_not_return_is_broken_off_where_lines_are_counted() -> 
 
 
 def test_what_an_allocator_was_made_with_is_part_of_a_program() -> None:
-    """Both as text and as Python."""
+    """The arguments of the allocator are part of a program's text and of its Python."""
     options = (("quantum", 2048), ("quantum_cache", 16384), ("release", RETAIN(1)))
     program = CheckProgram(World(options=options), (Step(Action.ALLOC, 0, PAGE),))
     assert loads(dumps(program)) == program
@@ -328,7 +328,7 @@ def test_what_an_allocator_was_made_with_is_part_of_a_program() -> None:
 
 
 def test_a_bug_that_shows_only_when_run_again_is_found_again_from_its_program() -> None:
-    """The program of a verdict breaks the same property when it is run by itself."""
+    """The program of a P15 verdict breaks P15 when it is run by itself."""
     turns = itertools.count()
 
     def moody(source: Any, kva_limit: int) -> CoalescingSpace:
@@ -344,7 +344,7 @@ def test_a_bug_that_shows_only_when_run_again_is_found_again_from_its_program() 
 
 
 def test_a_cache_that_is_filled_ahead_is_followed() -> None:
-    """What was never freed may be cached, too, where segments() shows it."""
+    """The judge accepts that a cache holds buffers that were never handed out."""
 
     class Ahead(CachedSpace):
         def alloc(self, size: int) -> int:
@@ -372,7 +372,7 @@ def test_a_cache_that_is_filled_ahead_is_followed() -> None:
 
 @pytest.mark.parametrize("name", ["align", "phase", "nocross", "lo"])
 def test_constraints_that_contradict_themselves_must_be_refused(name: str) -> None:
-    """Whoever grants them breaks P14."""
+    """Granting a constraint that means nothing breaks P14."""
 
     class Lax(CoalescingSpace):
         def xalloc(self, size: int, **bounds: int) -> int:
@@ -388,7 +388,7 @@ def test_constraints_that_contradict_themselves_must_be_refused(name: str) -> No
 
 
 def test_the_work_of_the_source_is_not_the_allocators() -> None:
-    """So a space that maps every buffer is not charged with the search for a free range."""
+    """Lines that the source runs are not counted as work of the allocator."""
     source, _ = make(CoalescingSpace, World(room=64))
     work = []
     for _ in range(32):
@@ -399,7 +399,7 @@ def test_the_work_of_the_source_is_not_the_allocators() -> None:
 
 
 def test_a_long_program_is_made_short() -> None:
-    """From hundreds of steps to those that matter."""
+    """A program of more than 600 steps is minimised to at most six."""
     subject = Subject(MUTANTS[3].make_space)
     tries = (random_program(subject, seed, steps=500, world=World(limit=16, arena=4))[1] for seed in range(50))
     found = next(f for f in tries if f is not None and len(f.program.steps) >= 4)
@@ -410,7 +410,7 @@ def test_a_long_program_is_made_short() -> None:
 
 @pytest.mark.parametrize("number", [3, 16, 24, 55, 59])
 def test_a_program_as_python_makes_the_same_calls(number: int) -> None:
-    """It runs, and the addresses in its comments are those it gets."""
+    """A program as Python runs, and its comments state the addresses that it gets."""
     subject = Subject(MUTANTS[number].make_space)
     found = next(f for seed in range(100) if (f := random_program(subject, seed)[1]) is not None)
     least = minimise(subject, found)
@@ -427,7 +427,7 @@ def test_a_program_as_python_makes_the_same_calls(number: int) -> None:
 
 
 def test_a_report_is_plain_data_too() -> None:
-    """For JSON: every property with its state, and programs as text."""
+    """A report as a dict has every property with its state, and programs as text."""
     report = check_space(MUTANTS[3].make_space, examples=20)
     data: Any = report.as_dict()
     assert data["conforms"] is False
@@ -437,7 +437,7 @@ def test_a_report_is_plain_data_too() -> None:
 
 
 def test_a_watcher_is_told_of_worlds_and_steps() -> None:
-    """Before they happen."""
+    """A subject's callbacks get the world and each step."""
     seen: list[object] = []
     subject = Subject(SUBJECTS["per-pipe"], on_world=seen.append, on_step=seen.append)
     judge = Judge(subject, World())
@@ -446,7 +446,7 @@ def test_a_watcher_is_told_of_worlds_and_steps() -> None:
 
 
 def test_the_test_class_is_imported_when_it_is_asked_for() -> None:
-    """It alone needs hypothesis; other names are refused as usual."""
+    """coalloc.testing offers conformance on demand and refuses unknown names."""
     assert callable(coalloc.testing.conformance)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = coalloc.testing.nothing

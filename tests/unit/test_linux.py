@@ -22,20 +22,20 @@ PAGE = 4096
 
 
 def make(pages: int = 64) -> LinuxPipes:
-    """Pipes over a direct map of so many pages."""
+    """Make pipes over a direct map of so many pages."""
     kernel = KernelMap(base=0, size=pages * PAGE, direct=True)
     return LinuxPipes(CoalescingSpace(kernel, kva_limit=pages * PAGE, arena_size=pages * PAGE))
 
 
 def fails(call: Any) -> int | None:
-    """The error number that a call ends in."""
+    """Return the error number that a call ends in."""
     with pytest.raises(PipeError) as caught:
         call()
     return caught.value.errno
 
 
 def test_bytes_come_out_in_the_order_in_which_they_went_in() -> None:
-    """Known content and mere numbers may follow each other; the latter read as zeros."""
+    """Bytes come out in order, and bytes that were only counted read as zeros."""
     pipe = make().pipe()
     first = bytes(range(256)) * 20
     assert pipe.write(1, first) == 5120
@@ -53,7 +53,7 @@ def test_bytes_come_out_in_the_order_in_which_they_went_in() -> None:
 
 
 def test_descriptors_are_one_way_and_closed_ones_are_no_descriptors() -> None:
-    """EBADF; a write that nobody can read is EPIPE, a read that nobody can feed is the end of the file."""
+    """A wrong or closed end is EBADF, a write without a reader EPIPE, an empty pipe EAGAIN."""
     pipe = make().pipe()
     assert fails(lambda: pipe.write(0, 1)) == errno.EBADF
     assert fails(lambda: pipe.read(1, 1)) == errno.EBADF
@@ -74,21 +74,21 @@ def test_descriptors_are_one_way_and_closed_ones_are_no_descriptors() -> None:
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused(call: Any) -> None:
-    """As at every other pipe."""
+    """A bad argument of a pipe's call is refused."""
     with pytest.raises(InvalidRequestError):
         call(make().pipe())
 
 
 @pytest.mark.parametrize("limits", [{"pages_soft": -1}, {"pages_hard": 1.5}])
 def test_bad_limits_are_refused_by_name(limits: dict[str, Any]) -> None:
-    """When the system is made."""
+    """A bad limit is refused by its name when the system is made."""
     with pytest.raises(InvalidRequestError) as caught:
         LinuxPipes(CoalescingSpace(KernelMap(), kva_limit=PAGE), **limits)
     assert caught.value.what in limits
 
 
 def test_without_pages_a_write_takes_what_it_can() -> None:
-    """Three pages for two pipes: a short write, then ENOMEM; what was stored stays whole."""
+    """Without pages a write is short and then fails with ENOMEM, and what was stored stays whole."""
     system = make(3)
     one, two = system.pipe(), system.pipe()
     assert one.write(1, 2 * PAGE) == 2 * PAGE
@@ -106,7 +106,7 @@ def test_without_pages_a_write_takes_what_it_can() -> None:
 
 
 def test_closing_both_ends_gives_back_what_was_not_read() -> None:
-    """Pages, spare and charge."""
+    """Closing both ends gives back pages, the spare page and the user's charge."""
     system = make()
     pipe = system.pipe()
     pipe.write(1, 3 * PAGE)
@@ -120,7 +120,7 @@ def test_closing_both_ends_gives_back_what_was_not_read() -> None:
 
 
 def test_users_are_charged_by_their_number() -> None:
-    """Whatever else is known of them."""
+    """A user's pipes are charged to the uid, whatever else the owner says."""
     system = make()
     for _ in range(1024):
         system.pipe(Owner(1000, privileged=True))
@@ -129,7 +129,7 @@ def test_users_are_charged_by_their_number() -> None:
 
 
 def test_a_closed_pipe_has_no_size_to_set() -> None:
-    """EBADF, and no charge; one end that is open is enough."""
+    """Setting the size works with one open end, and fails with EBADF when both are closed."""
     system = make()
     pipe = system.pipe()
     pipe.close(0)
@@ -140,14 +140,14 @@ def test_a_closed_pipe_has_no_size_to_set() -> None:
 
 
 def test_writing_nothing_succeeds_whoever_reads() -> None:
-    """It looks at nothing but the descriptor."""
+    """Writing no bytes succeeds even when nobody can read."""
     pipe = make().pipe()
     pipe.close(0)
     assert pipe.write(1, 0) == 0
 
 
 def test_pages_may_be_larger_in_the_space_below() -> None:
-    """The whole buffer is given back."""
+    """Over a map with larger pages, closing a pipe gives back the whole buffer."""
     kernel = KernelMap(page_size=4 * PAGE, base=0, size=1 << 20)
     system = LinuxPipes(PerPipeSpace(kernel, kva_limit=1 << 20))
     pipe = system.pipe()

@@ -9,13 +9,13 @@ from coalloc.kernel import LOCK_PROFILING, Lock, LockProfile
 
 
 def held(profile: LockProfile, lock: Lock, line: int, start: int, end: int) -> None:
-    """One acquisition and release."""
+    """Acquire and release a lock once."""
     profile.acquired(lock, "a.c", line, now=start)
     profile.released(lock, now=end)
 
 
 def test_rows_are_sorted_by_a_column_and_ties_by_name() -> None:
-    """The largest first; an unknown column is refused."""
+    """Rows are sorted by a column, largest first, then by name; an unknown column is refused."""
     profile, lock = LockProfile(), Lock("m")
     for line, ns in ((3, 2000), (1, 9000), (2, 2000)):
         held(profile, lock, line, 0, ns)
@@ -27,7 +27,7 @@ def test_rows_are_sorted_by_a_column_and_ties_by_name() -> None:
 
 
 def test_a_release_of_what_was_not_recorded_is_nothing_and_one_before_is_a_panic() -> None:
-    """Profiling may have begun in between; time does not run backwards."""
+    """An unrecorded release is ignored, and one before its acquisition is a panic."""
     profile, lock = LockProfile(), Lock("m")
     profile.released(lock, now=5)
     profile.acquired(lock, "a.c", 1, now=10)
@@ -36,7 +36,7 @@ def test_a_release_of_what_was_not_recorded_is_nothing_and_one_before_is_a_panic
 
 
 def test_disabled_it_records_nothing_and_reset_forgets() -> None:
-    """The sysctl says how many records there are."""
+    """A disabled profile records nothing, and a reset forgets all records."""
     profile, lock = LockProfile(LOCK_PROFILING), Lock("m")
     profile.enabled = False
     profile.contested(lock, "a.c", 1)

@@ -24,7 +24,7 @@ from coalloc.metrics import (
 
 
 def test_the_formulas() -> None:
-    """Holes of 2, 3 and 5."""
+    """The formulas give the values that are computed by hand for holes of 2, 3 and 5."""
     holes = [2, 3, 5]
     assert external_fragmentation(holes) == 0.5
     assert quadratic_fragmentation(holes) == pytest.approx(1 - 38 / 100)
@@ -39,14 +39,14 @@ def test_the_formulas() -> None:
 
 
 def test_nothing_free_and_nothing_live_are_defined() -> None:
-    """No loss, everything available, nothing to say of a failure."""
+    """With nothing free there is no loss, everything is available, and no failure index."""
     assert [m([]) for m in (external_fragmentation, quadratic_fragmentation, root_fragmentation)] == [0.0, 0.0, 0.0]
     assert (unusable_free_index([], 1), availability([], 1), fragmentation_index([], 1)) == (0.0, 1.0, None)
     assert (internal_fragmentation(0, 0), utilisation([], 0)) == (0.0, 1.0)
 
 
 def test_johnstone_and_wilsons_four() -> None:
-    """Waste by the means, at the peak of what is live, at that of what is mapped, and of the peaks."""
+    """The four measures take waste by the means, at the peak of live bytes, at that of mapped bytes, and of the peaks."""
     four = johnstone_wilson([10, 40, 20, 0], [20, 50, 80, 80])
     assert four.mean == pytest.approx(230 / 70 - 1)
     assert (four.at_peak_live, four.at_peak_mapped, four.peaks) == (0.25, math.inf, 1.0)
@@ -63,13 +63,13 @@ def test_johnstone_and_wilsons_four() -> None:
     ],
 )  # fmt: skip
 def test_input_outside_its_range_is_refused(call: Any) -> None:
-    """With the argument's name."""
+    """Input outside its range is refused."""
     with pytest.raises(InvalidRequestError):
         call()
 
 
 @pytest.mark.parametrize("points", [[], [(5, 1)], [(5, 1), (5, 2)], [(0, 1), (5, 2)]])
 def test_growth_needs_two_different_sizes(points: list[tuple[int, float]]) -> None:
-    """Else there is no slope."""
+    """A growth exponent without two different positive sizes is refused."""
     with pytest.raises(InvalidRequestError, match="points"):
         growth_exponent(points)

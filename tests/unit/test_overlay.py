@@ -14,7 +14,7 @@ from coalloc.workload.generators import shell_pipeline
 
 @given(st.integers(1, 6), st.integers(0, 5000), st.integers(0, 99))
 def test_every_copy_is_there_shifted_and_in_order(copies: int, spread: int, seed: int) -> None:
-    """The overlay is a valid program; taken apart by pipes, each copy's operations are the program's, at one shift."""
+    """An overlay is a valid program in which each copy has the program's operations, shifted in time."""
     program = shell_pipeline(pipelines=2, max_bytes=9000, seed=3)
     merged = overlay(program, copies, spread, seed)
     assert PipeProgram(merged) == merged
@@ -37,7 +37,7 @@ def test_every_copy_is_there_shifted_and_in_order(copies: int, spread: int, seed
 
 
 def test_equal_seeds_give_equal_overlays() -> None:
-    """And another seed another one; one copy is the program itself."""
+    """Equal seeds give equal overlays, another seed another one, and one copy is the program itself."""
     build = bundled_build()
     assert overlay(build, 3, 10**7, 5) == overlay(build, 3, 10**7, 5)
     assert overlay(build, 3, 10**7, 5) != overlay(build, 3, 10**7, 6)
@@ -54,6 +54,6 @@ def test_times_stay_within_the_format() -> None:
 
 @pytest.mark.parametrize(("copies", "spread"), [(0, 0), (-1, 0), (True, 0), (1.5, 0), (2, -1), (2, 0.5)])
 def test_bad_arguments_are_refused(copies: Any, spread: Any) -> None:
-    """Both are whole numbers."""
+    """A number of copies or a spread that is out of range is refused."""
     with pytest.raises(InvalidRequestError):
         overlay(bundled_build(), copies, spread, 0)

@@ -12,13 +12,13 @@ PAGE = 4096
 
 
 def make(pages: int = 8, limit: int = 8) -> tuple[KernelMap, PerPipeSpace]:
-    """A baseline over a small map at address 0."""
+    """Make a baseline over a small map at address 0."""
     kernel = KernelMap(base=0, size=pages * PAGE)
     return kernel, PerPipeSpace(kernel, kva_limit=limit * PAGE)
 
 
 def test_one_map_and_one_unmap_per_buffer() -> None:
-    """The kernel map counts them."""
+    """The kernel map counts one map for each alloc and one unmap for each free."""
     kernel, space = make()
     a, b = space.alloc(PAGE), space.alloc(5000)
     assert (a, b, space.size_of(b)) == (0, PAGE, 2 * PAGE)
@@ -32,7 +32,7 @@ def test_one_map_and_one_unmap_per_buffer() -> None:
 
 
 def test_bad_input_changes_nothing() -> None:
-    """Each mistake has its own error."""
+    """Each kind of bad input has its own error and changes nothing."""
     kernel, space = make()
     a, b = space.alloc(PAGE), space.alloc(2 * PAGE)
     space.free(a)
@@ -57,7 +57,7 @@ def test_bad_input_changes_nothing() -> None:
 
 
 def test_refusals_say_whether_limit_or_source_forbids() -> None:
-    """The limit is asked first; the source's largest gap is offered."""
+    """A refusal says whether the limit or the source forbids, and what would succeed."""
     _, limited = make(limit=2)
     limited.alloc(PAGE)
     with pytest.raises(KvaLimitError) as over:
@@ -76,7 +76,7 @@ def test_refusals_say_whether_limit_or_source_forbids() -> None:
 
 
 def test_resize_always_moves() -> None:
-    """The new buffer is mapped before the old one is unmapped."""
+    """A resize to another number of pages moves the buffer, and a refused one leaves it as it was."""
     _, space = make()
     a = space.alloc(2 * PAGE)
     assert space.resize(a, 2 * PAGE - 1) == a
@@ -90,7 +90,7 @@ def test_resize_always_moves() -> None:
 
 
 def test_pages_of_a_buffer_are_the_sources() -> None:
-    """A touch faults there, a discard frees there, and what is mapped is asked there."""
+    """touch, discard and maps are passed on to the source."""
     kernel, space = make()
     space.alloc(PAGE)
     space.touch(0, PAGE)
@@ -100,7 +100,7 @@ def test_pages_of_a_buffer_are_the_sources() -> None:
 
 
 def test_render_draws_the_range_in_rows_of_4_mib() -> None:
-    """Buffers that cross a row are drawn in both, gaps as free."""
+    """The picture has a row for each 4 MiB that holds a buffer, with gaps as free."""
     kernel = KernelMap(base=0, size=16 << 20)
     space = PerPipeSpace(kernel, kva_limit=16 << 20)
     assert space.render() == "no arena is mapped"

@@ -13,7 +13,7 @@ from tests.behaviours.designs import make
 
 
 def test_bad_arguments_of_a_system_are_refused() -> None:
-    """Each by name."""
+    """A bad argument of a pipe system is refused by its name."""
     space = PerPipeSpace(KernelMap(), kva_limit=1 << 20)
     for what, arguments in (
         ("era", {"era": "2006", "maxpipekva": 1}),
@@ -30,7 +30,7 @@ def test_bad_arguments_of_a_system_are_refused() -> None:
     ("end", "data"), [(2, 1), (-1, 1), ("0", 1), (1, -1), (1, 1.5), (1, "text"), (1, None), (1, True)]
 )
 def test_bad_arguments_of_a_write_change_nothing(end: Any, data: Any) -> None:
-    """An end is 0 or 1, data are bytes or a number."""
+    """A bad end or bad data of a write is refused and nothing is counted."""
     system = make("2006")
     pair = system.pipe()
     before = system.counters()
@@ -41,7 +41,7 @@ def test_bad_arguments_of_a_write_change_nothing(end: Any, data: Any) -> None:
 
 @pytest.mark.parametrize(("end", "n"), [(2, 1), (0, -1), (0, 1.5), (0, True)])
 def test_bad_arguments_of_a_read_change_nothing(end: Any, n: Any) -> None:
-    """A number of bytes is an int that is not negative."""
+    """A bad end or number of bytes of a read is refused."""
     pair = make("2006").pipe()
     with pytest.raises(InvalidRequestError):
         pair.read(end, n)
@@ -50,7 +50,7 @@ def test_bad_arguments_of_a_read_change_nothing(end: Any, n: Any) -> None:
 
 
 def test_small_writes_are_atomic_and_large_ones_are_not() -> None:
-    """Up to PIPE_BUF bytes go in at once or not at all."""
+    """A write of up to PIPE_BUF bytes goes in at once or not at all, and a larger one as far as there is room."""
     pair = make("2004-01").pipe()
     assert pair.room(1) == 16384
     assert pair.write(1, 16384 - 100) == 16284
@@ -68,7 +68,7 @@ def test_small_writes_are_atomic_and_large_ones_are_not() -> None:
 
 
 def test_a_direct_write_holds_the_bytes_until_they_are_read() -> None:
-    """It needs 8 KiB, an empty buffer no smaller, and nobody else's direct write; the buffer's pages are not touched."""
+    """A direct write needs 8 KiB and an empty buffer, and its bytes bypass the buffer until they are read."""
     system = make("2006")
     system.piperesizeallowed = False
     pair = system.pipe()
@@ -91,13 +91,13 @@ def test_a_direct_write_holds_the_bytes_until_they_are_read() -> None:
 
 
 def test_an_empty_pipe_has_nothing_to_read_yet() -> None:
-    """EAGAIN, not the end of the file."""
+    """Reading an empty pipe fails with EAGAIN."""
     with pytest.raises(PipeError, match="EAGAIN"):
         make("2006").pipe().read(0, 1)
 
 
 def test_counts_and_bytes_mix() -> None:
-    """Bytes that were only counted read as zeros."""
+    """Bytes that were only counted read as zeros between known ones."""
     pair = make("2006").pipe()
     pair.write(1, 3)
     pair.write(1, b"abc")
@@ -118,7 +118,7 @@ def test_counts_and_bytes_mix() -> None:
 
 
 def test_sysctl_has_the_names_of_its_era() -> None:
-    """Sorted, with the kernel's prefix."""
+    """The sysctls of an era are sorted and have the kernel's names."""
     common = {"maxpipekva", "pipeallocfail", "pipefragretry", "pipekva", "piperesizefail"}
     extra = {
         "2003-07": {"pipes", "maxpipes"}, "2004-01": {"pipes"}, "2006": {"pipes", "piperesizeallowed"},
@@ -135,7 +135,7 @@ def test_sysctl_has_the_names_of_its_era() -> None:
 
 
 def test_pages_are_touched_once_however_often_the_ring_goes_round() -> None:
-    """A write touches what it stores to; a resize what it copies; a new buffer starts untouched."""
+    """A page faults at the first write to it, and a resized buffer faults for what it copies."""
     kernel = KernelMap(base=0)
     system = PipeSystem(PerPipeSpace(kernel, kva_limit=1 << 20), ERAS["2006"], maxpipekva=1 << 20)
     pair = system.pipe()
@@ -153,13 +153,13 @@ def test_pages_are_touched_once_however_often_the_ring_goes_round() -> None:
 
 
 def test_a_console_without_ticks_is_refused() -> None:
-    """The kernel's clock ticks at least once a second."""
+    """A console whose clock ticks less than once a second is refused."""
     with pytest.raises(InvalidRequestError):
         Console(SimClock(), hz=0)
 
 
 def test_a_pipe_describes_itself() -> None:
-    """For the reader of a failed check."""
+    """The repr of a pipe tells the state, bytes and size of both halves."""
     pair = make("2006").pipe()
     pair.write(1, 7)
     assert repr(pair) == "<PipePair 0: active 7/16384, active 0/0>"
@@ -167,7 +167,7 @@ def test_a_pipe_describes_itself() -> None:
 
 @pytest.mark.parametrize("writes", [True, False], ids=["write", "read"])
 def test_a_buffer_shrinks_where_address_space_is_short(writes: bool) -> None:
-    """Above three quarters of the limit, with little buffered, at the next call."""
+    """Above three quarters of the limit the next read or write shrinks a buffer that holds little."""
     system = make("current", m=96 << 10)
     pair = system.pipe()
     pair.write(1, 40_000)
@@ -182,8 +182,22 @@ def test_a_buffer_shrinks_where_address_space_is_short(writes: bool) -> None:
     assert (pair.halves[0].size, pair.halves[0].ring.cnt) == (4096, 20 if writes else 5)
 
 
+def test_a_read_that_goes_on_does_not_look_at_the_size_anew() -> None:
+    """Only the start of a read may shrink the buffer."""
+    system = make("current", m=96 << 10)
+    pair = system.pipe()
+    pair.write(1, 40_000)
+    pair.read(0, 39_990)
+    while not system.budget.above_three_quarters:
+        system.pipe().write(1, 1)
+    assert pair.read(0, 5, again=True) == 5
+    assert pair.halves[0].size == 65536
+    assert pair.read(0, 5) == 5
+    assert pair.halves[0].size == 4096
+
+
 def test_a_ring_is_as_high_as_its_data_reach() -> None:
-    """Empty, in one piece, and round the end."""
+    """A ring's height is how far its data reach: 0 when empty, the whole size when they wrap."""
     ring = Ring()
     ring.rebuild(8)
     heights = [ring.high]

@@ -29,7 +29,7 @@ NEW = ERAS["current"]
 
 
 def make(config: Era = NEW, *, design: str = "per-pipe") -> tuple[Kernel, Process]:
-    """A kernel and a process with one pipe, descriptors 0 and 1."""
+    """Make a kernel and a process with one pipe, descriptors 0 and 1."""
     kernel = Kernel(config, DESIGNS[design])
     process = kernel.fork()
     run(kernel, process.pipe())
@@ -37,7 +37,7 @@ def make(config: Era = NEW, *, design: str = "per-pipe") -> tuple[Kernel, Proces
 
 
 def run(kernel: Kernel, *bodies: Call[object], schedule: str = "-") -> dict[str, object]:
-    """Run programs, named a, b, ...; they must end well."""
+    """Run programs named a, b, ... and check that they end without findings."""
     for name, body in zip("abcd", bodies, strict=False):
         kernel.machine.spawn(name, body)
     done = kernel.machine.run(Schedule.parse(schedule))
@@ -46,7 +46,7 @@ def run(kernel: Kernel, *bodies: Call[object], schedule: str = "-") -> dict[str,
 
 
 def failing(call: Call[object], wanted: int) -> Call[None]:
-    """A call that must fail with this error number."""
+    """Make a call and check that it fails with this error number."""
     with pytest.raises(PipeError) as caught:
         yield from call
     assert caught.value.errno == wanted
@@ -57,7 +57,7 @@ def failing(call: Call[object], wanted: int) -> Call[None]:
 
 @ALL_ERAS
 def test_a_writer_sleeps_until_there_is_room_and_a_reader_until_there_are_data(era: str) -> None:
-    """200,000 bytes through one pipe, in large writes and odd reads: they arrive as sent, whoever runs first."""
+    """200,000 bytes arrive through one pipe as they were sent, whoever runs first."""
     sent = bytes(range(250)) * 800
     for schedule in ("-", "0>1"):
         kernel, process = make(ERAS[era])
@@ -77,7 +77,7 @@ def test_a_writer_sleeps_until_there_is_room_and_a_reader_until_there_are_data(e
 
 
 def test_what_does_not_wait_says_eagain() -> None:
-    """Reads of an empty pipe, writes into a full one; a large write is taken as far as there is room."""
+    """A call that does not wait fails with EAGAIN, and a large write takes what there is room for."""
     kernel, process = make()
     run(kernel, failing(process.read(0, 10, nonblock=True), errno.EAGAIN))
     assert run(kernel, process.write(1, 100_000, nonblock=True))["a"] == 65536
@@ -86,7 +86,7 @@ def test_what_does_not_wait_says_eagain() -> None:
 
 
 def test_calls_on_what_is_no_pipe_are_ebadf() -> None:
-    """Closed descriptors, and those of other files."""
+    """A call on a closed descriptor or another kind of file fails with EBADF."""
     kernel, process = make()
     run(kernel, process.open())
     for fd in (2, 9):
@@ -100,7 +100,7 @@ def test_calls_on_what_is_no_pipe_are_ebadf() -> None:
 
 @pytest.mark.parametrize(("design", "name"), [("per-pipe", "sx:pipe_map"), ("coalescing", "sx:pipe arenas")])
 def test_only_a_buffer_that_changes_takes_the_locks_of_buffers(design: str, name: str) -> None:
-    """A write that fits asks for none; one that makes the buffer grow does."""
+    """A write takes the buffers' lock only if it makes the buffer grow."""
     profile = LockProfile(LOCK_PROFILING)
     kernel = Kernel(NEW, DESIGNS[design], profile=profile)
     process = kernel.fork()
@@ -117,7 +117,7 @@ def test_only_a_buffer_that_changes_takes_the_locks_of_buffers(design: str, name
 
 
 def test_closing_the_other_end_wakes_those_who_sleep() -> None:
-    """A reader gets the end of the file, a writer EPIPE; both ends are then finished."""
+    """When the other end is closed, a sleeping reader gets the end of the file and a writer EPIPE."""
     for schedule in ("-", "0>1"):
         kernel, process = make()
         assert run(kernel, process.read(0, 10), process.close(1), schedule=schedule)["a"] == 0
@@ -131,7 +131,7 @@ def test_closing_the_other_end_wakes_those_who_sleep() -> None:
 
 
 def test_closing_an_end_waits_for_whoever_is_inside() -> None:
-    """The reader of the same end is woken first, sees the end of the file, and leaves; then the buffer goes."""
+    """A close wakes the reader of the same end, and frees the buffer when the reader has left."""
     kernel, process = make()
 
     def closer() -> Call[int]:
@@ -145,7 +145,7 @@ def test_closing_an_end_waits_for_whoever_is_inside() -> None:
 
 
 def test_no_schedule_of_reader_writer_and_closer_breaks_anything() -> None:
-    """Every schedule of two preemptions: each ends, and nothing is left."""
+    """Every schedule with one preemption ends, and leaves no buffer and no pipe."""
     left: list[tuple[int, int]] = []
 
     def three() -> Machine:
@@ -187,7 +187,7 @@ RACES = {
 
 @pytest.mark.parametrize("config", RACES.values(), ids=list(RACES))
 def test_three_threads_that_make_a_table_grow(config: Era) -> None:
-    """The lock is given back for the allocation: whoever comes second frees its own table, and all get descriptors."""
+    """In every schedule of two preemptions all three threads get a descriptor, though each may grow the table."""
     fds: set[tuple[int, ...]] = set()
 
     def two() -> Machine:
@@ -214,7 +214,7 @@ def test_three_threads_that_make_a_table_grow(config: Era) -> None:
 
 
 def test_old_tables_go_at_exit() -> None:
-    """Kept ones and the current one; nothing was freed before."""
+    """Old tables that are kept are freed when the process exits."""
     config = ERAS["2004-01"].with_around(fd=attrs.evolve(LAYOUTS["bitmap"], old_table=OldTable.KEPT))
     kernel = Kernel(config)
     process = kernel.fork()
@@ -233,7 +233,7 @@ def test_old_tables_go_at_exit() -> None:
 
 @pytest.mark.parametrize("era", ["2003-07", "2004-01"])
 def test_a_pipe_without_a_buffer_leaves_nothing(era: str) -> None:
-    """ENFILE; the item is back in its zone, and no descriptor was taken."""
+    """A pipe() that gets no buffer fails with ENFILE and leaves no item, descriptor or file."""
     kernel = Kernel(ERAS[era], maxpipekva=MiB)
     kernel.space.alloc(kernel.space.kva_limit)
     process = kernel.fork()
@@ -242,13 +242,13 @@ def test_a_pipe_without_a_buffer_leaves_nothing(era: str) -> None:
 
 
 def test_a_design_with_another_kernels_pipes_is_refused() -> None:
-    """Linux has no such policy."""
+    """A kernel of FreeBSD refuses the design of Linux."""
     with pytest.raises(InvalidRequestError, match="design"):
         Kernel(NEW, DESIGNS["linux"])
 
 
 def test_a_cache_for_each_cpu_is_asked_on_the_cpu_of_the_thread() -> None:
-    """DragonFly's: what is closed on one CPU is there again on that one."""
+    """A buffer that is closed on one CPU is found again in that CPU's cache."""
     kernel = Kernel(NEW, DESIGNS["dragonfly"])
     seen: list[tuple[int, int]] = []
 
@@ -266,7 +266,7 @@ def test_a_cache_for_each_cpu_is_asked_on_the_cpu_of_the_thread() -> None:
 
 @pytest.mark.parametrize("era", ["2004-01", "current"])
 def test_large_memory_and_page_faults_take_giant_where_the_era_has_it(era: str) -> None:
-    """And elsewhere not."""
+    """Large memory and page faults take Giant in January 2004 and not today."""
     profile = LockProfile(LOCK_PROFILING)
     kernel = Kernel(ERAS[era], profile=profile)
     process = kernel.fork()

@@ -31,14 +31,14 @@ GOOD = [
     ],
 )  # fmt: skip
 def test_the_first_invalid_operation_is_named(operation: Any, words: str) -> None:
-    """With its position, counted from 1."""
+    """The error of an invalid program names the first invalid operation, counted from 1."""
     with pytest.raises(ProgramError, match=words) as caught:
         PipeProgram([*GOOD[:4], operation, (-5, 0, 0, 0, 0)])
     assert caught.value.line == 5
 
 
 def test_facts_count_what_the_program_amounts_to() -> None:
-    """A pipe is alive while an end is open."""
+    """The facts count pipes, bytes and calls, and a pipe is live while one end is open."""
     program = PipeProgram(GOOD, title="t")
     assert program.facts() == TraceFacts(
         pipes=2, peak_live=2, live_at_end=1, bytes_written=9, bytes_read=4, writes=1, reads=1, operations=6, duration=9
@@ -53,7 +53,7 @@ def test_facts_count_what_the_program_amounts_to() -> None:
 
 
 def test_programs_compare_by_their_operations() -> None:
-    """The title is not part of what a program does."""
+    """Two programs are equal if their kind and their operations are, whatever their titles."""
     assert PipeProgram(GOOD, title="a") == PipeProgram(GOOD, title="b")
     assert PipeProgram(GOOD) != PipeProgram(GOOD[:-1])
     assert PipeProgram([]) != SpaceProgram([])
@@ -69,7 +69,7 @@ def test_programs_compare_by_their_operations() -> None:
     ],
 )  # fmt: skip
 def test_space_programs_are_checked_likewise(operation: Any, words: str) -> None:
-    """Buffer 0 is freed, buffer 1 is live."""
+    """The error of an invalid space program names the first invalid operation."""
     with pytest.raises(ProgramError, match=words) as caught:
         SpaceProgram([(0, 0, 8), (0, 1, 8), (1, 0, 0), operation])
     assert caught.value.line == 4

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
+import attrs
 import pytest
 
 from coalloc import (
     COSTS,
     DESIGNS,
     ERAS,
+    Design,
+    Era,
     InvalidRequestError,
+    KernelMap,
+    PerPipeSpace,
     PipeOp,
     PipeOpKind,
     PipeProgram,
@@ -20,11 +26,15 @@ from coalloc import (
 )
 from coalloc.designs import find_designs
 from coalloc.pipes.design import Bench
+from coalloc.pipes.eras import KernelState
+from coalloc.pipes.protocol import Pipes
+from coalloc.sched.clock import SimClock
+from coalloc.space.protocol import FullSpace
 from coalloc.vm.costs import EVENTS
 from coalloc.workload.generators import churn, exhaustion, hackbench
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import Program
-from coalloc.workload.replay import Outcome, Waits
+from coalloc.workload.replay import Outcome, Waits, replay_all
 
 C, W, R, X = PipeOpKind
 LIMIT = 1 << 20
@@ -32,13 +42,13 @@ BUILD = bundled_build()
 
 
 def run(*rows: tuple[int, ...], era: str = "2004-01", design: str = "coalescing", limit: int = LIMIT) -> Outcome:
-    """Replay rows without times."""
+    """Replay rows at times 0, 1, 2, ..."""
     ops = [PipeOp(time, *row) for time, row in enumerate(rows)]  # type: ignore[arg-type]
     return replay(PipeProgram(ops), DESIGNS[design], era=ERAS[era], limit=limit)
 
 
 def test_a_write_that_does_not_fit_waits_for_reads() -> None:
-    """It goes on when little is left in the buffer; what the writer does next, and its close, wait behind it."""
+    """A write that does not fit waits for reads, and the writer's next calls wait behind it."""
     outcome = run(
         (C, 0), (W, 0, 1, 16384), (W, 0, 1, 5000), (W, 0, 1, 10), (X, 0, 1),
         (R, 0, 0, 10000), (R, 0, 0, 6384), (R, 0, 0, 5010), (X, 0, 0),
@@ -48,7 +58,7 @@ def test_a_write_that_does_not_fit_waits_for_reads() -> None:
 
 
 def test_a_writer_is_not_woken_while_much_is_left() -> None:
-    """MINPIPESIZE, 5461 bytes, is the mark."""
+    """A writer is woken when less than MINPIPESIZE, 5461 bytes, is left in the buffer."""
     outcome = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 600), (R, 0, 0, 16384 - 5461), (X, 0, 0), (X, 0, 1))
     assert outcome.waits == Waits(waits=1, broken=1)
     woken = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 600), (R, 0, 0, 16384 - 5460), (X, 0, 0), (X, 0, 1))
@@ -57,14 +67,14 @@ def test_a_writer_is_not_woken_while_much_is_left() -> None:
 
 
 def test_a_read_that_comes_early_has_its_data_when_they_come() -> None:
-    """Also in pieces; what it still waits for when its end closes is dropped."""
+    """An early read gets its data as they come, and its rest is dropped when its end closes."""
     outcome = run((C, 0), (R, 0, 0, 100), (W, 0, 1, 60), (W, 0, 1, 60), (R, 0, 0, 500), (X, 0, 0), (X, 0, 1))
     assert outcome.waits == Waits(early_reads=2)
     assert (outcome.pipes.bytes_read, outcome.pipes.bytes_written) == (120, 120)
 
 
 def test_a_large_write_and_its_early_read_alternate() -> None:
-    """100,000 bytes through a buffer of 64 KiB."""
+    """100,000 bytes pass through a buffer of 64 KiB when the read comes first."""
     outcome = run((C, 0), (R, 0, 0, 100000), (W, 0, 1, 100000), (X, 0, 1), (X, 0, 0))
     assert outcome.waits == Waits(waits=1, early_reads=1)
     assert (outcome.pipes.bytes_read, outcome.pipes.pipes) == (100000, 0)
@@ -72,7 +82,7 @@ def test_a_large_write_and_its_early_read_alternate() -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_small_write_waits_until_all_of_it_fits(era: str) -> None:
-    """Up to PIPE_BUF bytes are atomic: with less room than that, the writer goes on waiting, and the replay ends."""
+    """A write of up to PIPE_BUF bytes waits until all of it fits, or is stranded when the replay ends."""
     limit = 1 << 30 if era == "2003-07" else 48 << 10
     rows = [(C, n) for n in range(3)] + [(W, 2, 1, 4000), (W, 2, 1, 12300), (W, 2, 1, 200), (R, 2, 0, 50)]
     outcome = run(*rows, era=era, limit=limit)
@@ -87,14 +97,14 @@ def test_a_small_write_waits_until_all_of_it_fits(era: str) -> None:
 
 
 def test_the_rest_of_a_large_write_is_not_atomic() -> None:
-    """It goes in piece by piece, as there is room."""
+    """The rest of a large write goes in piece by piece, as there is room."""
     outcome = run(*[(C, n) for n in range(3)], (W, 2, 1, 4300), (R, 2, 0, 50), era="2006", limit=48 << 10)
     assert (outcome.pipes.bytes_written, outcome.waits) == (4146, Waits(waits=1, stranded=1))
 
 
 @pytest.mark.parametrize(("era", "refuses"), [("2006", False), ("2004-01", True), ("current", True)])
 def test_a_crowded_machine_loses_nothing_and_comes_to_an_end(era: str, refuses: bool) -> None:
-    """Eight builds at once within 128 KiB: what cannot be had is refused, what waits goes on."""
+    """Eight builds within 128 KiB come to an end with no pipe left, though some pipes are refused."""
     outcome = replay(overlay(BUILD, 8, 30_000_000, 1), DESIGNS["per-pipe"], era=ERAS[era], limit=1 << 17)
     assert outcome.waits.waits > 10_000
     assert (outcome.pipes.pipes_refused > 0) is refuses
@@ -103,7 +113,7 @@ def test_a_crowded_machine_loses_nothing_and_comes_to_an_end(era: str, refuses: 
 
 
 def test_what_nobody_will_read_is_broken_and_what_still_waits_is_stranded() -> None:
-    """A closed reader ends the writer's waiting, and its close goes through."""
+    """A closed reader breaks a waiting write, and a write that waits at the end is stranded."""
     outcome = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 1), (X, 0, 1), (X, 0, 0))
     assert outcome.waits == Waits(waits=1, broken=1)
     assert outcome.pipes.pipes == 0
@@ -112,7 +122,7 @@ def test_what_nobody_will_read_is_broken_and_what_still_waits_is_stranded() -> N
 
 
 def test_operations_on_a_refused_pipe_are_passed_over() -> None:
-    """And counted; where pipe() never fails, a write without a buffer is counted instead."""
+    """Operations on a refused pipe are skipped and counted; in 10.x a write without a buffer is counted."""
     rows = [(C, 0), (C, 1), (W, 1, 1, 5), (X, 1, 0), (X, 1, 1)]
     outcome = run(*rows, limit=32768)
     assert (outcome.pipes.pipes_created, outcome.pipes.pipes_refused, outcome.waits) == (1, 1, Waits(skipped=3))
@@ -126,7 +136,7 @@ def test_operations_on_a_refused_pipe_are_passed_over() -> None:
     [(d.name, e) for d in DESIGNS.values() for e in (list(ERAS) if d.state is None else ["2004-01"])],
 )
 def test_the_real_build_loses_nothing(design: str, era: str) -> None:
-    """Every byte that was written and read in the recording is, in every era, over every design."""
+    """In every era and design the replay moves every byte that was written and read in the recording."""
     facts = BUILD.facts()
     outcome = replay(BUILD, DESIGNS[design], era=ERAS[era], limit=64 << 20)
     assert outcome.pipes.pipes_created == facts.pipes
@@ -137,7 +147,7 @@ def test_the_real_build_loses_nothing(design: str, era: str) -> None:
 
 
 def test_equal_arguments_give_equal_outcomes() -> None:
-    """I13: determinism."""
+    """Equal arguments give equal outcomes (I13)."""
     program = hackbench(groups=1, fds=3, loops=5, seed=4)
     first, again = (replay(program, DESIGNS["first-fit"], era=ERAS["2006"], limit=LIMIT) for _ in range(2))
     assert first == again
@@ -145,7 +155,7 @@ def test_equal_arguments_give_equal_outcomes() -> None:
 
 @pytest.mark.parametrize("program", [BUILD, churn(live=50, operations=1000)], ids=["pipes", "space"])
 def test_samples_are_evenly_spread_and_end_with_the_end(program: Program) -> None:
-    """At most as many as asked for; progress is told at each."""
+    """A replay takes at most the samples asked for, the last at the end, and reports progress at each."""
     told: list[int] = []
     outcome = replay(program, DESIGNS["coalescing"], era=ERAS["2004-01"], limit=LIMIT, samples=7, progress=told.append)
     assert len(outcome.series) == len(told) <= 7
@@ -157,7 +167,7 @@ def test_samples_are_evenly_spread_and_end_with_the_end(program: Program) -> Non
 
 
 def test_a_watcher_sees_every_operation() -> None:
-    """In order, with the bytes live."""
+    """A watcher sees every operation in order, with the live bytes."""
     seen: list[tuple[int, int]] = []
 
     def watch(done: int, live: int, bench: Bench) -> None:
@@ -171,7 +181,7 @@ def test_a_watcher_sees_every_operation() -> None:
 
 
 def test_space_programs_count_refusals_and_pass_over_what_was_refused() -> None:
-    """A refused resize leaves the buffer; a refused alloc has nothing to free."""
+    """A refused resize leaves the buffer, and operations on a refused alloc are skipped."""
     program = SpaceProgram(
         [(0, 0, 8192), (0, 1, 1 << 30), (2, 1, 5), (1, 1, 0), (2, 0, 1 << 30), (2, 0, 16384), (1, 0, 0)]
     )
@@ -183,7 +193,7 @@ def test_space_programs_count_refusals_and_pass_over_what_was_refused() -> None:
 
 
 def test_costs_are_estimated_from_counts() -> None:
-    """A design that maps each buffer does nothing in arenas."""
+    """An estimate is computed from the counts, and the baseline counts no work in arenas."""
     for name, carves in (("per-pipe", 0), ("coalescing", 2)):
         outcome = run((C, 0), (X, 0, 0), (X, 0, 1), era="2006", design=name)
         assert outcome.carves == carves
@@ -191,12 +201,14 @@ def test_costs_are_estimated_from_counts() -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    """Limits, samples and names."""
+    """A bad limit, number of samples, design, era, program or design name is refused."""
     for limit in (0, 100, -1):
         with pytest.raises(InvalidRequestError):
             replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=limit)
-    with pytest.raises(InvalidRequestError):
-        replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=LIMIT, samples=0)
+    numbers: list[dict[str, Any]] = [{"samples": 0}, {"cpus": 0}, {"cpus": 1.5}]
+    for wrong in numbers:
+        with pytest.raises(InvalidRequestError):
+            replay(exhaustion(pipes=1), DESIGNS["per-pipe"], era=ERAS["2006"], limit=LIMIT, **wrong)
     mistakes: list[dict[str, Any]] = [{"design": "coalescing"}, {"era": "2006"}, {"program": []}]
     for wrong in mistakes:
         arguments: dict[str, Any] = {
@@ -213,8 +225,92 @@ def test_bad_arguments_are_refused() -> None:
     assert [design.name for design in find_designs(" per-pipe , coalescing ")] == ["per-pipe", "coalescing"]
 
 
+class OnCpus(PerPipeSpace):
+    """A space that writes down on which CPU each buffer was asked for."""
+
+    def __init__(self, kernel: KernelMap, *, kva_limit: int) -> None:
+        super().__init__(kernel, kva_limit=kva_limit)
+        self.cpu = 0
+        self.seen: list[int] = []
+
+    def alloc(self, size: int) -> int:
+        self.seen.append(self.cpu)
+        return super().alloc(size)
+
+
+def on_cpus(program: Program, cpus: int) -> list[int]:
+    """Replay, and return the CPUs on which buffers were asked for."""
+    spaces: list[OnCpus] = []
+
+    def make(_era: Era, kernel: KernelMap, limit: int) -> OnCpus:
+        spaces.append(OnCpus(kernel, kva_limit=limit))
+        return spaces[-1]
+
+    replay(program, Design("on CPUs", "writes down the CPU", make), era=ERAS["2006"], limit=LIMIT, cpus=cpus)
+    return spaces[0].seen
+
+
+def test_a_space_is_told_on_which_cpu_an_operation_runs() -> None:
+    """The number of the pipe, or of the buffer, modulo the number of CPUs; with one CPU it is told nothing."""
+    pipes = PipeProgram([PipeOp(n, C, n) for n in range(7)])
+    buffers = SpaceProgram([(0, n, 4096) for n in range(7)])
+    for program in (pipes, buffers):
+        assert on_cpus(program, 3) == [0, 1, 2, 0, 1, 2, 0]
+        assert on_cpus(program, 1) == [0] * 7
+
+
+def test_the_machine_has_the_cpus_that_operations_run_on() -> None:
+    """And at least two: an interrupt goes to each other one, and DragonFly's cache is by CPU."""
+    program = hackbench(groups=1, fds=4, loops=3, seed=4)
+    one, four = (replay(program, DESIGNS["dragonfly"], era=ERAS["2006"], limit=LIMIT, cpus=cpus) for cpus in (1, 4))
+    assert one.map.ipis == one.map.tlb_shootdowns
+    assert four.map.ipis == 3 * four.map.tlb_shootdowns
+    assert one == replay(program, DESIGNS["dragonfly"], era=ERAS["2006"], limit=LIMIT)
+
+
+def test_many_designs_are_replayed_at_once_by_any_executor() -> None:
+    """The outcomes are those of one replay after the other, in the order of the designs."""
+    designs = list(DESIGNS.values())
+    program = hackbench(groups=1, fds=3, loops=5, seed=4)
+    alone = tuple(replay(program, design, era=ERAS["2006"], limit=LIMIT) for design in designs)
+    assert replay_all(program, designs, era=ERAS["2006"], limit=LIMIT) == alone
+    for executor in (ThreadPoolExecutor(2), ProcessPoolExecutor(2)):
+        with executor:
+            assert replay_all(program, designs, era=ERAS["2006"], limit=LIMIT, executor=executor) == alone
+
+
+class Called:
+    """A pipe system of which only the declared surface is seen, so that every operation is a call of its pipe."""
+
+    def __init__(self, pipes: Pipes) -> None:
+        self._pipes = pipes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipes, name)
+
+
+@attrs.frozen
+class CalledDesign(Design):
+    """A design whose pipes are `Called`."""
+
+    def pipes(self, state: KernelState, space: FullSpace, limit: int, clock: SimClock | None = None) -> Any:
+        """Build the pipes behind their declared surface."""
+        return Called(super().pipes(state, space, limit, clock))
+
+
+@pytest.mark.parametrize("era", ERAS.values(), ids=lambda era: era.name)
+def test_writes_and_reads_on_the_ring_itself_are_those_of_the_pipe(era: Era) -> None:
+    """A crowd that is short of buffers has the same outcome where every operation is a call of its pipe."""
+    crowd = overlay(bundled_build(), 3, 30_000_000, 1)
+    design = DESIGNS["per-pipe"]
+    slow = CalledDesign(design.name, design.title, design.make_space, one_by_one=design.one_by_one)
+    called, short_cut = (replay(crowd, d, era=era, limit=1 << 17) for d in (slow, design))
+    assert called == short_cut
+    assert called.waits.waits > 0
+
+
 def test_soft_limits_get_the_whole_kernel_map() -> None:
-    """In July 2003 the limit is not the size of a map, and every buffer has its own object."""
+    """In July 2003 a design gets the whole kernel map, and every buffer an entry of its own."""
     bench = DESIGNS["per-pipe"].build(ERAS["2003-07"], LIMIT)
     assert (bench.kernel.size, bench.kernel.findspace) == (1 << 30, "linear")
     bench.space.alloc(4096)

@@ -116,7 +116,7 @@ def test_an_option_is_known_by_its_flag_or_its_metavar() -> None:
 
 
 def test_an_era_without_a_kernel_around_it_is_refused() -> None:
-    """It is refused in one line, instead of ending in a KeyError."""
+    """An era without a kernel around its pipes is refused in one line instead of a KeyError."""
     assert NEW.surroundings is NEW.around
     with pytest.raises(InvalidRequestError, match="has no kernel around its pipes"):
         attrs.evolve(NEW, name="tomorrow", around=None).surroundings  # noqa: B018

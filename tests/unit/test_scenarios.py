@@ -39,18 +39,18 @@ BOTH_DESIGNS = pytest.mark.parametrize("design", ["per-pipe", "coalescing"])
 
 
 class Watcher:
-    """Somebody who watches: notes what is said, and how far each task came."""
+    """A progress that notes what is said, and how far each task comes."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
         self.done: dict[str, list[int]] = {}
 
     def say(self, text: str) -> None:
-        """Note it."""
+        """Note a text."""
         self.said.append(text)
 
     def task(self, text: str, total: int | None) -> AbstractContextManager[Advance]:
-        """Note how far it comes."""
+        """Note how far a task comes."""
         told: list[int] = []
         self.done[f"{text}/{total}"] = told
         return nullcontext(told.append)
@@ -75,7 +75,7 @@ REASONS = {
 @ALL_ERAS
 @pytest.mark.parametrize("name", TESTS)
 def test_each_era_does_what_is_known_of_it(name: str, era: str, design: str) -> None:
-    """Every test passes, or fails for its reason; what is repeated, is repeated less often here."""
+    """Every test passes in every era, except where it is known to fail, and then for the known reason."""
     times = {"overcommit1": 500, "overcommit2": 50, "bigpipe": 50}.get(name)
     result = run_test(TESTS[name], ERAS[era], DESIGNS[design], times=times, maxpipekva=4 * MiB)
     assert result.expected
@@ -89,7 +89,7 @@ def with_process(**changes: object) -> Any:
 
 
 def test_a_patch_that_breaks_a_test_is_unexpected() -> None:
-    """The reason says how; the era is not known to fail."""
+    """A change that breaks a test is told with its reason as an unexpected failure."""
     assert with_process().passed
     result = with_process(reverse=ERAS["2006"].reverse, polls_unbacked=False)
     assert (result.passed, result.expected, result.known) == (False, False, "")
@@ -106,7 +106,7 @@ def test_a_patch_that_breaks_a_test_is_unexpected() -> None:
     ],
 )
 def test_whatever_a_test_does_is_its_reason(body: str, reason: str) -> None:
-    """What it leaves, an error that it does not expect, its own verdict, a mistake in it."""
+    """The reason of a failure is a leftover, an unexpected error, the test's own verdict, or a mistake in it."""
 
     def leaks(process: Process, _times: int) -> Call[None]:
         process.kernel.space.alloc(4096)
@@ -130,7 +130,7 @@ def test_whatever_a_test_does_is_its_reason(body: str, reason: str) -> None:
 
 
 def test_leftovers_of_a_test_are_told() -> None:
-    """Bytes, files and pairs that an exit does not give back: here, since another process has them."""
+    """A test whose bytes, files or pairs outlive its exit fails with what is left."""
 
     def hides(process: Process, _times: int) -> Call[None]:
         yield from Xint0x80_syscall(process.kernel.fork().pipe())
@@ -144,7 +144,7 @@ def test_leftovers_of_a_test_are_told() -> None:
 
 @pytest.mark.parametrize("era", ["current"])
 def test_kernels_that_are_wrong_fail_the_tests(era: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test sees the bug that it is there for."""
+    """Each test finds the bug that it is there for."""
     from coalloc.pipes.pair import Knote, PipePair, PipeStat, PollState
 
     config = ERAS[era]
@@ -185,7 +185,7 @@ def test_kernels_that_are_wrong_fail_the_tests(era: str, monkeypatch: pytest.Mon
 
 
 def test_a_test_is_repeated_at_least_once() -> None:
-    """The number is checked before anything runs."""
+    """A number of repetitions below 1 is refused."""
     with pytest.raises(InvalidRequestError, match="times"):
         run_test(TESTS["bigpipe"], ERAS["2006"], times=0)
 
@@ -194,7 +194,7 @@ def test_a_test_is_repeated_at_least_once() -> None:
 
 
 def test_curves_of_descriptors_have_the_shapes_that_kernels_have() -> None:
-    """In sequence all but the tree and the upper map are flat; under bindbench the scan is linear."""
+    """Bitmaps and the scan are flat in sequence, and under bindbench the scan is linear."""
     curves = {(curve.name, curve.load): curve for curve in descriptor_curves(4096)}
     assert curves["4.4bsd", "bindbench"].exponent == pytest.approx(1, abs=0.05)
     assert 0.5 < curves["bitmap", "bindbench"].exponent < 1
@@ -204,7 +204,7 @@ def test_curves_of_descriptors_have_the_shapes_that_kernels_have() -> None:
 
 
 def test_curves_of_pipes_show_what_fragmentation_costs() -> None:
-    """A linear search grows with the holes, a tree slowly, an arena not at all; without holes all are flat."""
+    """Between holes a linear search grows with them, a tree slowly, an arena not; without holes all are flat."""
     curves = {(c.name, c.era, c.load): c for c in pipe_curves(1024)}
     assert len(curves) == 20
     for (name, era, load), curve in curves.items():
@@ -217,7 +217,7 @@ def test_curves_of_pipes_show_what_fragmentation_costs() -> None:
 
 
 def test_designs_of_other_kernels_have_their_own_policy_once() -> None:
-    """And Linux has no curve, since it has no address space to search."""
+    """Another kernel's design has curves under its own policy only, and Linux has none."""
     said: list[str] = []
     curves = list(pipe_curves(256, designs=[DESIGNS["dragonfly"]], progress=said.append))
     assert [(c.era, c.load) for c in curves] == [("dragonfly-2004", "in sequence"), ("dragonfly-2004", "between holes")]
@@ -230,7 +230,7 @@ def test_designs_of_other_kernels_have_their_own_policy_once() -> None:
 
 
 def test_means_are_over_doubling_stretches() -> None:
-    """From 64; the exponent is that of the means."""
+    """The means are taken over stretches that double from 64 on, and give the exponent."""
     curve = Curve("pipe", "x", "", "y", tuple(range(1, 257)))
     assert curve.means == ((64, 95.5), (128, 191.5))
     assert curve.exponent == pytest.approx(1, abs=0.01)
@@ -240,7 +240,7 @@ def test_means_are_over_doubling_stretches() -> None:
 
 
 def test_a_mass_close_is_counted_for_each_design() -> None:
-    """Two unmappings and one shoot-down for a pipe, but for the sixteen that are kept; arenas go whole."""
+    """A mass close counts two unmappings and one shoot-down for a pipe, and far fewer with arenas."""
     seen: list[int] = []
     rows = {
         name: run_teardown(5000, DESIGNS[name], cpus=4, progress=seen.append)
@@ -260,7 +260,7 @@ def test_a_mass_close_is_counted_for_each_design() -> None:
 @pytest.mark.parametrize("name", ["per-pipe", "dragonfly", "netbsd", "coalescing"])
 @pytest.mark.parametrize("era", ["2004-01", "2006", "current"])
 def test_a_mass_close_is_what_pipes_would_do(era: str, name: str) -> None:
-    """Made, written to and closed as pipes, the map counts the same."""
+    """A mass close counts in the map exactly what pipes do that are made, written to and closed."""
     made = run_teardown(300, DESIGNS[name], era=ERAS[era])
     limit = 8 * 16384 * 300
     bench = DESIGNS[name].build(ERAS[era], limit)
@@ -280,7 +280,7 @@ def test_a_mass_close_is_what_pipes_would_do(era: str, name: str) -> None:
 
 
 def test_a_teardown_needs_pipes_with_buffers() -> None:
-    """And at least one of them, on a CPU."""
+    """A teardown without pipes, CPUs or buffers of address space is refused."""
     for pipes, design, cpus in ((0, "per-pipe", 1), (1, "per-pipe", 0), (1, "linux", 1)):
         with pytest.raises(InvalidRequestError):
             run_teardown(pipes, DESIGNS[design], cpus=cpus)
@@ -290,7 +290,7 @@ def test_a_teardown_needs_pipes_with_buffers() -> None:
 
 
 def test_the_map_lock_is_where_pipe_creation_spends_its_time() -> None:
-    """One mapping per buffer: more than nine tenths of what locks are held; with arenas a twentieth of that."""
+    """The map's lock takes over nine tenths of the time that locks are held, and arenas cut it to less than a fifteenth."""
     held = {}
     for design in ("per-pipe", "coalescing"):
         made = run_creation(ERAS["2004-01"], DESIGNS[design], pipes=200)
@@ -305,27 +305,27 @@ def test_the_map_lock_is_where_pipe_creation_spends_its_time() -> None:
 
 
 def test_in_july_2003_the_mutex_profile_shows_giant() -> None:
-    """It is held around each mapping."""
+    """In July 2003 Giant is the mutex that is held longest."""
     made = run_creation(ERAS["2003-07"], pipes=100, style=MUTEX_PROFILING)
     assert made.profile.rows("total")[0].name == "kern/sys_pipe.c:412 (Giant)"
 
 
 @pytest.mark.parametrize("bad", [{"pipes": 0}, {"processes": 0}])
 def test_creation_needs_pipes_and_processes(bad: dict[str, Any]) -> None:
-    """At least one of each."""
+    """A creation run without pipes or processes is refused."""
     with pytest.raises(InvalidRequestError):
         run_creation(ERAS["2006"], **bad)
 
 
 @pytest.mark.parametrize("bad", [{"pagers": -1}, {"pipers": 0}, {"rounds": 0}, {"cpus": 0}, {"maxpipekva": 1}])
 def test_the_mails_numbers_are_checked(bad: dict[str, Any]) -> None:
-    """Before anything runs."""
+    """A number of the mail's run that is out of range is refused."""
     with pytest.raises(InvalidRequestError):
         run_mail(ERAS["2006"], **bad)
 
 
 def test_the_mails_run_tells_its_progress_and_fills_a_profile() -> None:
-    """Without pagers, too; the console's lines have their time in front."""
+    """The mail's run reports progress and fills a profile, and each console line begins with its time."""
     told: list[int] = []
     profile = LockProfile(MUTEX_PROFILING)
     result = run_mail(ERAS["2004-01"], pagers=0, pipers=2, maxpipekva=4 * MiB, profile=profile, progress=told.append)
@@ -338,20 +338,20 @@ def test_the_mails_run_tells_its_progress_and_fills_a_profile() -> None:
 
 
 def test_equal_seeds_give_equal_runs() -> None:
-    """To the nanosecond."""
+    """Equal seeds give equal runs, and another seed another run."""
     one, two = (run_mail(ERAS["2004-01"], pagers=1, pipers=2, maxpipekva=MiB, seed=7) for _ in range(2))
     assert one == two
     assert run_mail(ERAS["2004-01"], pagers=1, pipers=2, maxpipekva=MiB, seed=8) != one
 
 
 def test_errors_of_calls_have_their_names() -> None:
-    """As errno has them."""
+    """The error of a piper has the name that errno gives its number."""
     (piper,) = run_mail(ERAS["2006"], pagers=0, pipers=1, maxpipekva=MiB).pipers
     assert (piper.error, piper.errno) == ("ENOMEM", PipeError(12, "pipe").errno)
 
 
 def test_a_report_about_other_locks_is_no_reversal_of_a_table() -> None:
-    """It stands on the console, and that is all."""
+    """A report about other locks is kept, but not taken for the reversal of a table."""
     from coalloc.kernel import GIANT, Kernel, Lock, OrderReport
     from coalloc.scenarios.mail import _Run
 
@@ -362,7 +362,7 @@ def test_a_report_about_other_locks_is_no_reversal_of_a_table() -> None:
 
 
 def test_a_single_piper_meets_the_reversal_without_pagers() -> None:
-    """It is about one table's growth, not about contention."""
+    """One piper on one CPU meets the reversal, since a table's growth causes it and not contention."""
     result = run_mail(ERAS["2004-01"], pagers=0, pipers=1, cpus=1, maxpipekva=16 * MiB)
     assert result.reversal_at == (1024, 2048)
     assert result.pipers[0].pipes == 1278
@@ -372,12 +372,12 @@ def test_a_single_piper_meets_the_reversal_without_pagers() -> None:
 
 
 def json_of(result: Result) -> Any:
-    """The result as programs read it: written and read again."""
+    """Return the result's JSON as programs read it."""
     return json.loads(json.dumps(result.as_json()))
 
 
 def test_the_mail_in_text_and_json() -> None:
-    """The console, a row for each program, the profile if it is asked for, and the same in JSON."""
+    """The text has the console, a row for each program and the profile, and JSON has the same."""
     result, watcher = watched("mail", limit="4M", pagers=1, pipers=2, profile="mutex")
     lines = result.text().splitlines()
     assert lines[:2] == [
@@ -397,7 +397,7 @@ def test_the_mail_in_text_and_json() -> None:
 
 
 def test_the_mail_with_a_fix_says_so_and_a_quiet_console_is_told() -> None:
-    """Files run out before the buffers do, so nothing is printed about buffers."""
+    """The text names the fix, and says when nothing stands on the console."""
     result = SCENARIOS["mail"].call(limit="1M", pagers=0, pipers=1, fix="keep-old-tables")
     assert result.text().startswith("era 2004-01, fix keep-old-tables: ")
     assert json_of(result)["profile"] is None
@@ -408,7 +408,7 @@ def test_the_mail_with_a_fix_says_so_and_a_quiet_console_is_told() -> None:
 
 
 def test_a_mail_that_breaks_something_fails() -> None:
-    """The findings are its failure."""
+    """A run with findings fails, and its failure lists them."""
     result = SCENARIOS["mail"].call(limit="1M", pagers=0, pipers=1)
     assert (result.failed, result.failure) == (False, "")
     assert isinstance(result, MailReport)
@@ -418,13 +418,13 @@ def test_a_mail_that_breaks_something_fails() -> None:
 
 
 def test_a_fix_is_of_january_2004() -> None:
-    """Another era has none."""
+    """A fix together with another era is refused."""
     with pytest.raises(InvalidRequestError, match="fixes January 2004; leave --era out"):
         SCENARIOS["mail"].call(fix="keep-old-tables", era="2006")
 
 
 def test_pipe_tests_in_text_and_json() -> None:
-    """A row for each era and design, and why an era is known to fail."""
+    """The text has a row for each era and design, and says why an era is known to fail."""
     result, watcher = watched("reverse2", era="2006,current", designs="vmem")
     assert result.text().splitlines() == [
         "reverse2: fildes[0] selects as writable before and after its first write",
@@ -444,7 +444,7 @@ def test_pipe_tests_in_text_and_json() -> None:
 
 
 def test_an_era_that_fails_unexpectedly_is_a_failure() -> None:
-    """And it is named."""
+    """A failure that is not known of an era is a failure of the scenario and names both."""
 
     def wrong(process: Process, _times: int) -> Call[None]:
         yield from Xint0x80_syscall(process.pipe())
@@ -458,13 +458,13 @@ def test_an_era_that_fails_unexpectedly_is_a_failure() -> None:
     ("name", "times", "words"), [("bigpipe", -1, "must be at least 1, or 0"), ("ino", 1, "this test repeats nothing")]
 )
 def test_times_are_refused_where_they_mean_nothing(name: str, times: int, words: str) -> None:
-    """A test that repeats nothing has none, and none is negative."""
+    """A number of times is refused if it is negative or the test repeats nothing."""
     with pytest.raises(InvalidRequestError, match=words):
         SCENARIOS[name].call(times=times)
 
 
 def test_curves_in_text_and_json() -> None:
-    """A row for each curve, and the curves themselves for a picture."""
+    """The text has a row for each curve, and the result has the curves for a picture."""
     result, watcher = watched("scalability", count=256, era="2006,2004-01", designs="per-pipe,dragonfly")
     lines = result.text().splitlines()
     assert lines[0].endswith("i up to 256; flat: exponent below 0.1")
@@ -482,7 +482,7 @@ def test_curves_in_text_and_json() -> None:
 
 @pytest.mark.parametrize("many", [1000, 30])
 def test_a_mass_close_in_text_and_json(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A column for each design, whether designs run here or in processes of their own."""
+    """The text has a column for each design, whether designs run here or in processes of their own."""
     monkeypatch.setattr("coalloc.scenarios.teardown._MANY", many)
     result, watcher = watched("teardown", pipes=30, designs="coalescing,netbsd", cpus=3)
     lines = result.text().splitlines()
@@ -501,12 +501,12 @@ def test_a_mass_close_in_text_and_json(many: int, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_job_of_a_mass_close_is_what_the_process_itself_would_do() -> None:
-    """It is told names only, since designs cannot be sent to another process."""
+    """A job that is told names gives the same result as the call with objects."""
     assert _job("vmem", 20, "2006", 2) == run_teardown(20, DESIGNS["vmem"], era=ERAS["2006"], cpus=2)
 
 
 def test_lock_profiles_in_text_and_json() -> None:
-    """A table for each design, and what was set up for a pipe."""
+    """The text has a table for each design, and what was set up for a pipe."""
     result = SCENARIOS["locks"].call(pipes=20, processes=1, era="2006", style="mutex", sort="name")
     lines = result.text().splitlines()
     assert lines[0] == "era 2006; 1 processes make and close 20 pipes each on 2 CPUs; times in us"
@@ -523,7 +523,7 @@ def test_lock_profiles_in_text_and_json() -> None:
 
 
 def test_windows_in_text_and_json() -> None:
-    """A row for each version; a search that is too short fails, and says which version it misses."""
+    """The text has a row for each version, and a search that is too short fails and names what it misses."""
     result, watcher = watched("windows", names=["charge", "reference"], most=40)
     rows = [line.split() for line in result.text().splitlines()]
     assert [row[:3] for row in rows[1:]] == [
@@ -546,7 +546,7 @@ def test_windows_in_text_and_json() -> None:
 
 
 def test_a_schedule_of_a_window_is_replayed() -> None:
-    """A finding is a failure that the text has told already; the right version has none."""
+    """A schedule shows the finding of the wrong version again and none in the right one."""
     wrong = SCENARIOS["windows"].call(names="charge", schedule="2>1")
     assert (wrong.failed, wrong.failure) == (True, "")
     assert wrong.text() == "limit exceeded: PI1: 32768 bytes are charged, the limit is 16384"

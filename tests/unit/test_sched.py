@@ -36,7 +36,7 @@ from coalloc.sched.schedule import Driver
 
 
 def machine_of(*bodies: Body, **options: object) -> Machine:
-    """A machine with threads named a, b, c, ..."""
+    """Make a machine with threads named a, b, c, ..."""
     machine = Machine(**options)  # type: ignore[arg-type]
     for name, body in zip("abcdef", bodies, strict=False):
         machine.spawn(name, body)
@@ -79,7 +79,7 @@ def test_a_choice_that_is_impossible_falls_back() -> None:
 
 @pytest.mark.parametrize("text", ["1", "1>", ">1", "x>1", "1>x", "5>1 5>0", "5>1 3>0", "-1>0", "1>-1", "1>" + "9" * 40])
 def test_what_is_no_schedule_is_refused(text: str) -> None:
-    """The refusal names the schedule."""
+    """A text that is not a schedule is refused, and the error names the schedule."""
     with pytest.raises(InvalidRequestError, match="schedule"):
         Schedule.parse(text)
 
@@ -116,7 +116,7 @@ def test_a_random_driver_may_stay() -> None:
 
 
 def test_pct_runs_the_highest_priority_and_lowers_it_at_change_points() -> None:
-    """Without changes threads run one after the other; with changes they take turns."""
+    """Without change points threads run one after the other, and with change points they take turns."""
     orders = set()
     for seed in range(30):
         log: list[str] = []
@@ -129,7 +129,7 @@ def test_pct_runs_the_highest_priority_and_lowers_it_at_change_points() -> None:
 
 
 def test_the_clock_moves_forward_only() -> None:
-    """It moves by some nanoseconds or to a time, and refuses to go back or to start before 0."""
+    """The clock moves by some nanoseconds or to a time, and refuses to go back or to start before 0."""
     clock = SimClock(5)
     clock.advance(10)
     clock.advance_to(15)
@@ -151,7 +151,7 @@ def spend(*ns: int) -> Body:
 
 @pytest.mark.parametrize(("cpus", "time"), [(1, 60), (2, 30), (3, 30)])
 def test_cpus_run_in_parallel(cpus: int, time: int) -> None:
-    """Three threads of 30, 20 and 10 ns: on one CPU one after the other, on two side by side."""
+    """Threads of 30, 20 and 10 ns take 60 ns on one CPU, and 30 ns side by side on two."""
     machine = machine_of(spend(30), spend(20), spend(10), cpus=cpus)
     machine.run()
     assert machine.clock.now == time
@@ -298,7 +298,7 @@ def sleeper(lock: Lock | None = None) -> Body:
 
 
 def waker(*, one: bool = False, ns: int = 0) -> Body:
-    """Wake who sleeps, after so long."""
+    """Wake the sleepers after so many nanoseconds."""
     yield Spend(ns)
     yield WakeUp("c", one=one)
 
@@ -328,7 +328,7 @@ def test_a_sleeper_gives_its_lock_back_and_takes_it_again() -> None:
 
 
 def test_any_lock_can_be_one_that_sleepers_drop() -> None:
-    """A sleeper drops it and takes it again, and it may come before or after sleepable locks, but not after a mutex."""
+    """Such a lock is dropped in sleep, and may come before or after sleepable locks but not after a mutex."""
     big, sx = Lock("big", dropped_by_sleepers=True), Lock("x", LockKind.SX)
     held: list[str] = []
 
@@ -384,7 +384,7 @@ def test_those_who_slept_longest_are_woken_first() -> None:
 
 
 def test_a_wakeup_that_came_too_early_is_a_lost_one() -> None:
-    """Nobody is left to wake the sleeper; without any wakeup it sleeps for ever."""
+    """A wakeup before anybody sleeps is a lost one, and a sleeper without any wakeup sleeps for ever."""
     run = machine_of(waker(), sleeper()).run()
     assert str(run.findings[0]) == "lost wakeup: b on c: the wakeup came before anybody slept there"
     run = machine_of(sleeper()).run()
@@ -430,7 +430,7 @@ def racy(total: list[int]) -> Body:
 
 
 def racers(n: int) -> Machine:
-    """Threads that each add one in two steps; the watch sees that one was lost, when all have ended."""
+    """Make threads that each add one in two steps; a watch sees when one addition was lost."""
     total, ended = [0], [0]
 
     def add() -> Body:
@@ -464,7 +464,7 @@ def test_searching_with_drivers_finds_it_as_well_and_shortens_it() -> None:
 
 
 def test_exploring_every_schedule_means_every_order() -> None:
-    """Two threads of three steps, any preemptions: all orders of aaabbb are seen, each once."""
+    """Exploring two threads of three steps sees each of the 20 orders exactly once."""
     orders: list[str] = []
 
     def make() -> Machine:
@@ -490,7 +490,7 @@ def test_exploring_stops_when_told() -> None:
 
 
 def test_numbers_out_of_range_are_refused() -> None:
-    """With their name."""
+    """A number that is out of range is refused by its name."""
     with pytest.raises(InvalidRequestError, match="cpus"):
         Machine(cpus=0)
     with pytest.raises(InvalidRequestError, match="preemptions"):

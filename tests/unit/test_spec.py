@@ -9,7 +9,7 @@ from coalloc.contract import Bounds, Completeness, Fit, Geometry, Tie
 
 
 def comb() -> spec.State:
-    """Busy at 2, 6 and 9 of 16; holes of 2 (at 0), 3 (at 3), 2 (at 7) and 6 (at 10), born in the order 3, 7, 0, 10."""
+    """Make busy cells at 2, 6 and 9 of 16, with holes of 2 (at 0), 3 (3), 2 (7) and 6 (10), born in the order 3, 7, 0, 10."""
     state = spec.enter(spec.State(1), 0, 16)
     for base, size in ((0, 2), (2, 1), (3, 3), (6, 1), (7, 2), (9, 1)):
         state = spec.take(state, base, size)
@@ -19,7 +19,7 @@ def comb() -> spec.State:
 
 
 def test_choices_are_all_places_that_a_fit_leaves_open() -> None:
-    """None leaves every place, BEST its ties, the class fits whatever ages they do not know."""
+    """The choices are every place without a fit, and the ties that a fit or unknown ages leave open."""
     state = comb()
     assert spec.choices(state, 2, fit=None) == [0, 3, 4, 7, 10, 11, 12, 13, 14]
     assert spec.choices(state, 2, fit=Fit.FIRST) == [0]
@@ -37,7 +37,7 @@ def test_choices_are_all_places_that_a_fit_leaves_open() -> None:
 
 
 def test_arenas_come_and_go() -> None:
-    """They may touch and not overlap; only one that is wholly free may leave."""
+    """Arenas may touch but not overlap, and only one that is wholly free may leave."""
     state = spec.enter(spec.enter(spec.State(1), 4, 4), 0, 4)
     with pytest.raises(SpanOverlapError, match="overlaps the arena"):
         spec.enter(state, 3, 2)
@@ -54,7 +54,7 @@ def test_arenas_come_and_go() -> None:
 
 @pytest.mark.parametrize(("base", "size"), [(0, 1), (3, 2), (7, 2), (9, 1), (1, 0)])
 def test_what_is_not_free_cannot_be_taken(base: int, size: int) -> None:
-    """Busy, across the end of an arena, outside all, or nothing."""
+    """A range that is busy, crosses an arena's end, lies outside or is empty cannot be taken."""
     state = spec.take(spec.enter(spec.enter(spec.State(1), 0, 4), 4, 4), 0, 1)
     with pytest.raises(SpanOverlapError):
         spec.take(state, base, size)
@@ -62,14 +62,14 @@ def test_what_is_not_free_cannot_be_taken(base: int, size: int) -> None:
 
 @pytest.mark.parametrize(("base", "size"), [(1, 1), (0, 2), (3, 2), (9, 1)])
 def test_what_is_not_busy_cannot_be_given(base: int, size: int) -> None:
-    """Free, partly free, across the end of an arena, or outside all."""
+    """A range that is wholly or partly free, crosses an arena's end or lies outside cannot be given back."""
     state = spec.take(spec.enter(spec.State(1), 0, 4), 0, 1)
     with pytest.raises(SpanOverlapError):
         spec.give(state, base, size)
 
 
 def test_buddies_blocks_lie_on_multiples_of_their_size_from_their_arena_and_keep_bounds() -> None:
-    """In an arena at 0x1000 blocks of two pages begin at 0x1000 and 0x3000: none is aligned to 0x2000."""
+    """In an arena at 0x1000 blocks of two pages begin at 0x1000 and 0x3000, so none is aligned to 0x2000."""
     page = 4096
     state = spec.enter(spec.State(page, Geometry.BUDDY), page, 4 * page)
     assert spec.places(state, 2 * page) == [0x1000, 0x3000]
@@ -80,7 +80,7 @@ def test_buddies_blocks_lie_on_multiples_of_their_size_from_their_arena_and_keep
 
 
 def test_class_completeness_may_overlook_a_hole_of_the_requests_own_class() -> None:
-    """And none of a higher one; under constraints it may overlook any."""
+    """A class-complete space may overlook a hole of the request's own class, and any under constraints."""
     state = spec.enter(spec.State(1), 0, 40)
     assert not spec.must_serve(state, 33, Bounds(), Completeness.CLASS)
     assert spec.must_serve(state, 33, Bounds(), Completeness.EXACT)
@@ -104,6 +104,6 @@ def test_class_completeness_may_overlook_a_hole_of_the_requests_own_class() -> N
 def test_an_arena_is_sure_to_admit_a_request_or_none_is(
     size: int, bounds: Bounds, completeness: Completeness, expected: int
 ) -> None:
-    """In granules of 4."""
+    """The sure size of an arena is a multiple of its granule, or 0 where no size is sure."""
     given = spec.sure_arena(size, bounds, quantum=1, granule=4, geometry=Geometry.ANY, completeness=completeness)
     assert given == expected

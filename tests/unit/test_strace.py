@@ -16,7 +16,7 @@ RECORDING = Path(__file__).parents[3] / "shared" / "data" / "strace" / "hello_bu
 
 @pytest.fixture
 def imported(tmp_path: Path) -> Importer:
-    """Import lines written as 'PID TIME REST', TIME in us."""
+    """Import lines written as 'PID TIME REST', with TIME in microseconds."""
 
     def run(*lines: str) -> Imported:
         text = []
@@ -31,7 +31,7 @@ def imported(tmp_path: Path) -> Importer:
 
 
 def story(result: Imported) -> list[str]:
-    """The operations in words, without times."""
+    """Return the operations in words, without times."""
     return [
         " ".join(map(str, (op.kind.name.lower(), op.pipe, *([op.end] if op.kind else []), *([op.n] if op.n else []))))
         for op in result.program
@@ -40,7 +40,7 @@ def story(result: Imported) -> list[str]:
 
 @pytest.mark.skipif(not RECORDING.exists(), reason="the recording is not beside the project")
 def test_the_real_recording_comes_out_as_it_is_known_to_be() -> None:
-    """2,149 pipes, at most 6 alive, none at the end, 1,294,578 bytes; and the bundled program is this one."""
+    """The recording has 2,149 pipes, at most 6 live, and 1,294,578 bytes, and is the bundled program."""
     seen: list[int] = []
     result = import_strace(RECORDING, progress=seen.append)
     facts = result.program.facts()
@@ -52,7 +52,7 @@ def test_the_real_recording_comes_out_as_it_is_known_to_be() -> None:
 
 
 def test_a_pipe_between_parent_and_child(imported: Importer) -> None:
-    """Ends close with their last descriptor; a write comes before the read that got its data."""
+    """An end closes with its last descriptor, and a write comes before the read that got its data."""
     result = imported(
         "1 0 pipe2([3, 4], O_CLOEXEC) = 0",
         "1 10 clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD) = 2",
@@ -85,7 +85,7 @@ def test_a_pipe_between_parent_and_child(imported: Importer) -> None:
     ids=["fork", "vfork", "clone3"],
 )  # fmt: skip
 def test_a_child_may_run_before_its_parents_fork_returns(imported: Importer, fork: list[str]) -> None:
-    """It has the parent's descriptors all the same."""
+    """A child that runs before its parent's fork returns has the parent's descriptors."""
     result = imported(
         "1 0 pipe([3, 4]) = 0",
         fork[0],
@@ -100,7 +100,7 @@ def test_a_child_may_run_before_its_parents_fork_returns(imported: Importer, for
 
 
 def test_a_shared_table_is_one_table(imported: Importer) -> None:
-    """With CLONE_FILES a close in one thread closes for all; the table goes with its last sharer; execve leaves it."""
+    """With CLONE_FILES a close in one thread closes for all, until execve leaves the shared table."""
     shared = "1 10 clone(child_stack=0x7f, flags=CLONE_VM|CLONE_FILES|CLONE_THREAD) = 2"
     result = imported(
         "1 0 pipe([3, 4]) = 0", shared, "2 20 close(4) = 0", "2 30 +++ exited with 0 +++", "1 40 +++ exited with 0 +++"
@@ -115,7 +115,7 @@ def test_a_shared_table_is_one_table(imported: Importer) -> None:
 
 
 def test_execve_by_a_thread_takes_over_its_leaders_number(imported: Importer) -> None:
-    """Strace says 'superseded'; the call is resumed under the leader's number."""
+    """An execve by a thread is resumed under its leader's number."""
     result = imported(
         "1 0 pipe2([3, 4], 0) = 0",
         "1 10 clone(child_stack=0x7f, flags=CLONE_VM|CLONE_FILES|CLONE_THREAD) = 2",
@@ -131,7 +131,7 @@ def test_execve_by_a_thread_takes_over_its_leaders_number(imported: Importer) ->
 
 
 def test_duplicates_keep_an_end_open(imported: Importer) -> None:
-    """dup, dup2, dup3, F_DUPFD; a descriptor that is dup'd over is closed; close-on-exec belongs to the descriptor."""
+    """Each way to duplicate a descriptor keeps the end open until the last copy is closed or replaced."""
     result = imported(
         "1 0 pipe([3, 4]) = 0",
         "1 1 dup(4) = 5",
@@ -156,7 +156,7 @@ def test_duplicates_keep_an_end_open(imported: Importer) -> None:
 
 
 def test_close_range_and_its_flags(imported: Importer) -> None:
-    """It closes, or marks close-on-exec, or first leaves a shared table."""
+    """close_range closes a range, marks it close-on-exec, or first leaves a shared table."""
     result = imported(
         "1 0 pipe([3, 4]) = 0",
         "1 1 pipe([5, 6]) = 0",
@@ -177,7 +177,7 @@ def test_close_range_and_its_flags(imported: Importer) -> None:
 
 
 def test_bytes_moved_by_splice_and_its_kin(imported: Importer) -> None:
-    """They are writes and reads like any other, and counted apart; tee leaves what it copies."""
+    """Bytes that splice and its kin move are writes and reads, and are also counted apart."""
     result = imported(
         "1 0 pipe([3, 4]) = 0",
         "1 1 pipe([5, 6]) = 0",
@@ -197,7 +197,7 @@ def test_bytes_moved_by_splice_and_its_kin(imported: Importer) -> None:
 
 
 def test_a_killed_process_closes_what_it_held_and_its_number_may_be_used_again(imported: Importer) -> None:
-    """Also where the log has lost its end."""
+    """A killed process closes its ends, and its number may be used again, even if its end is not logged."""
     result = imported(
         "1 0 pipe([3, 4]) = 0",
         "1 1 fork() = 2",
@@ -214,7 +214,7 @@ def test_a_killed_process_closes_what_it_held_and_its_number_may_be_used_again(i
 
 
 def test_what_is_not_understood_is_counted_and_passed_over(imported: Importer, tmp_path: Path) -> None:
-    """Nothing in a log is fatal, unless there is nothing of a log in it."""
+    """A line that is not understood is counted and skipped; a file without any log line is refused."""
     result = imported(
         "1 0 pipe([3, 4]) = 0",
         '1 1 openat(AT_FDCWD, "x", O_RDONLY) = 5',
@@ -239,7 +239,7 @@ def test_what_is_not_understood_is_counted_and_passed_over(imported: Importer, t
 
 
 def test_numbers_are_those_at_the_beginning_of_a_split_call(imported: Importer) -> None:
-    """With threads, a number may be closed and used again before the call returns."""
+    """A split call means the descriptor that its number had when the call began."""
     result = imported(
         "1 0 pipe2([3, 4], 0) = 0",
         "1 1 clone(child_stack=0x1, flags=CLONE_VM|CLONE_FILES|CLONE_THREAD) = 2",
@@ -264,7 +264,7 @@ def test_numbers_are_those_at_the_beginning_of_a_split_call(imported: Importer) 
 
 
 def test_forks_that_strace_saw_only_half_of(imported: Importer) -> None:
-    """A number used again within a split clone; a clone that never returned."""
+    """A number that is used again within a split clone, or a clone that never returned, loses no descriptors."""
     result = imported(
         "1 0 fork() = 2",
         "1 1 pipe([3, 4]) = 0",
@@ -298,7 +298,7 @@ def test_forks_that_strace_saw_only_half_of(imported: Importer) -> None:
     ],
 )
 def test_no_line_is_fatal(tmp_path: Path, line: str) -> None:
-    """Whatever it holds."""
+    """No line makes the import fail, whatever it holds."""
     file = tmp_path / "log"
     text = (
         f"1 1700000000.000001 pipe([3, 4]) = 0\n1 1700000000.000002 {line}\n1 1700000000.000003 +++ exited with 0 +++\n"
@@ -310,7 +310,7 @@ def test_no_line_is_fatal(tmp_path: Path, line: str) -> None:
 
 
 def test_a_log_from_the_terminal_names_the_first_process_late(tmp_path: Path) -> None:
-    """Lines have a number only while there are several processes; the first one's lines are put together."""
+    """The lines of the first process are joined, though it has a number only while there are others."""
     file = tmp_path / "log"
     file.write_text(
         "1700000000.000001 pipe([3, 4]) = 0\n"
@@ -330,7 +330,7 @@ def test_a_log_from_the_terminal_names_the_first_process_late(tmp_path: Path) ->
 
 
 def test_other_forms_of_lines(tmp_path: Path) -> None:
-    """'[pid N]' as on a terminal, none at all for a single process, and descriptors decorated by -y."""
+    """The importer reads '[pid N]', lines without a number, and descriptors that -y decorates."""
     file = tmp_path / "log"
     file.write_text(
         "1700000000.000001 pipe([3<pipe:[77]>, 4<pipe:[77]>]) = 0\n"

@@ -21,7 +21,7 @@ SPACE = "coalloc space-program 1\n"
 
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
-    """Any valid program."""
+    """Draw a valid program."""
     title = draw(st.sampled_from(["", "a title", "title # with words"]))
     if draw(st.booleans()):
         ops: list[tuple[int, int, int]] = []
@@ -56,7 +56,7 @@ def programs(draw: st.DrawFn) -> Program:
 
 @given(programs())
 def test_what_is_written_is_read_again(program: Program) -> None:
-    """Operations and title."""
+    """The text of a program is read back with the same operations and title."""
     again = loads(dumps(program))
     assert again == program
     assert again.title == program.title
@@ -65,7 +65,7 @@ def test_what_is_written_is_read_again(program: Program) -> None:
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
 def test_files_may_be_compressed(tmp_path: Path, suffix: str) -> None:
-    """The name's ending says how; equal programs make equal files, and no partial file is left."""
+    """A file is compressed as its name says, equal programs make equal files, and no partial file is left."""
     program = bundled_build()
     files = [tmp_path / f"{name}.pipes{suffix}" for name in "ab"]
     for file in files:
@@ -77,7 +77,7 @@ def test_files_may_be_compressed(tmp_path: Path, suffix: str) -> None:
 
 
 def test_comments_and_empty_lines_are_passed_over() -> None:
-    """And counted, so that a line number is that of the file."""
+    """Comments and empty lines are skipped but counted in line numbers."""
     text = PIPE + "# a comment\n\n   \n0 create 0\n  # another\n3 write 0 1 5\n"
     assert len(loads(text)) == 2
     with pytest.raises(ProgramError) as caught:
@@ -114,7 +114,7 @@ def test_comments_and_empty_lines_are_passed_over() -> None:
     ],
 )
 def test_a_bad_line_is_refused_by_number_and_reason(text: str, line: int, words: str, tmp_path: Path) -> None:
-    """From a string and from a file, where the file is named as well."""
+    """A bad line is refused with its number and reason, and from a file with the file's name."""
     with pytest.raises(ProgramError, match=words) as caught:
         loads(text)
     assert caught.value.line == line
@@ -126,7 +126,7 @@ def test_a_bad_line_is_refused_by_number_and_reason(text: str, line: int, words:
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    """Cut short, not compressed at all, or not text: a reason each, no other exception."""
+    """A file that is cut short, not compressed or not text is refused with its name and a reason."""
     text = dumps(bundled_build()).encode()
     cases: dict[str, bytes] = {
         "short.gz": gzip.compress(text)[:-20],
@@ -147,20 +147,20 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    """Neither the file nor a partial one."""
+    """A save that fails leaves neither the file nor a partial one."""
     with pytest.raises(OSError, match="none"):
         save(bundled_build(), tmp_path / "none" / "x")
     assert not list(tmp_path.iterdir())
 
 
 def test_is_program_tells_by_the_first_line() -> None:
-    """Whatever the version; an empty line is none."""
+    """The first line tells whether a file is a program, whatever its version."""
     lines = {PIPE: True, "coalloc space-program 9\n": True, "10 1.0 close(3)\n": False, "": False}
     assert {text: is_program(text.encode()) for text in lines} == lines
 
 
 def test_a_line_number_is_exact_whatever_is_wrong(tmp_path: Path) -> None:
-    """Bytes that are no text, far into the file; carriage returns and odd spaces are no separators of their own."""
+    """A bad byte is refused with its line, and odd separators within a line are refused."""
     file = tmp_path / "bad"
     file.write_bytes(PIPE.encode() + b"0 create 0\n" + b"1 write 0 1 5\n" * 5000 + b"# caf\xe9\n")
     with pytest.raises(ProgramError) as caught:
@@ -174,7 +174,7 @@ def test_a_line_number_is_exact_whatever_is_wrong(tmp_path: Path) -> None:
 
 
 def test_devices_and_links_are_written_to_not_replaced(tmp_path: Path) -> None:
-    """A symbolic link stays one, its target has the program; a device stays a device."""
+    """A symbolic link or a device is written to and not replaced."""
     real, link = tmp_path / "real", tmp_path / "link"
     real.write_text("old")
     link.symlink_to(real)

@@ -28,13 +28,13 @@ PAGE = 4096
 
 
 def make(pages: int = 16, **keywords: Any) -> VmemSpace:
-    """A space over a map of so many pages, which imports four at a time."""
+    """Make a space over a map of so many pages, which imports four at a time."""
     arguments = {"kva_limit": pages * PAGE, "import_quantum": 4 * PAGE} | keywords
     return VmemSpace(KernelMap(base=0, size=pages * PAGE), **arguments)
 
 
 def test_imports_are_rounded_and_given_back() -> None:
-    """Five pages are an import of eight; where the limit leaves less, of what it leaves."""
+    """An import is rounded up, or down to what the limit leaves, and released when it is free."""
     space = make(10)
     a = space.alloc(5 * PAGE)
     assert (space.stats().mapped, space.stats().arenas, space.available()) == (8 * PAGE, 1, 3 * PAGE)
@@ -49,7 +49,7 @@ def test_imports_are_rounded_and_given_back() -> None:
 
 
 def test_an_import_that_does_not_admit_a_constrained_request_is_given_back() -> None:
-    """Nothing stays mapped; what was cached is drained on the way."""
+    """An import that does not admit the request is released, and the cache is drained on the way."""
     space = make(16, qcache_max=PAGE)
     space.free(space.alloc(PAGE))
     with pytest.raises(MemoryError):
@@ -60,7 +60,7 @@ def test_an_import_that_does_not_admit_a_constrained_request_is_given_back() -> 
 
 
 def test_a_resize_moves() -> None:
-    """It allocates before it frees."""
+    """A resize to another size allocates before it frees, so the buffer moves."""
     space = make()
     base = space.alloc(PAGE)
     assert space.resize(base, 1) == base
@@ -76,7 +76,7 @@ def test_a_resize_moves() -> None:
     [(0, FreeFault.FREED_TWICE), (PAGE + 1, FreeFault.INSIDE_BUFFER), (9 * PAGE, FreeFault.NEVER_ALLOCATED)],
 )
 def test_bad_frees_are_told_apart(address: int, fault: FreeFault) -> None:
-    """And change nothing."""
+    """The error says what is wrong with an address that cannot be freed, and nothing changes."""
     space = make()
     first = space.alloc(PAGE)
     space.alloc(2 * PAGE)
@@ -98,14 +98,14 @@ def test_bad_frees_are_told_apart(address: int, fault: FreeFault) -> None:
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused_by_name(name: str, value: Any) -> None:
-    """When the space is made."""
+    """A bad argument of the constructor is refused by its name."""
     with pytest.raises(InvalidRequestError) as caught:
         make(**{name: value})
     assert caught.value.what == name
 
 
 def test_the_contract_says_how_it_is_configured() -> None:
-    """Strategy and caches."""
+    """The contract states the strategy, and a cache makes coalescing deferred."""
     assert make().contract.coalescing is Coalescing.IMMEDIATE
     cached = make(qcache_max=PAGE, strategy=Fit.CLASS_BEST, quantum=1024).contract
     assert (cached.coalescing, cached.fit) == (Coalescing.DEFERRED, Fit.CLASS_BEST)
@@ -113,7 +113,7 @@ def test_the_contract_says_how_it_is_configured() -> None:
 
 
 def test_a_static_span_that_is_no_multiple_of_the_granule_leaves_whole_granules_to_import() -> None:
-    """The limit holds to the byte, and can be reached."""
+    """Beside a small static span only whole granules are imported, and the limit can be reached."""
     space = make(16, kva_limit=16384, quantum=512)
     space.add(Extent(1 << 30, 512))
     assert space.available() == 3 * PAGE
@@ -130,7 +130,7 @@ def test_a_static_span_that_is_no_multiple_of_the_granule_leaves_whole_granules_
 
 
 def test_an_import_may_not_overlap_a_static_span() -> None:
-    """The source had no right to it; nothing stays of it."""
+    """An import that overlaps a static span causes SpanOverlapError and leaves nothing behind."""
     space = make()
     space.add(Extent(0, 2 * PAGE))
     space.alloc(PAGE)
@@ -142,7 +142,7 @@ def test_an_import_may_not_overlap_a_static_span() -> None:
 
 
 def test_a_constrained_import_is_sure_to_admit_its_request() -> None:
-    """Alignment and nocross included; so what explain() offers is true."""
+    """An import for a request with nocross is large enough to admit it."""
     kernel = KernelMap(base=PAGE, size=64 * PAGE)
     space = VmemSpace(kernel, kva_limit=64 * PAGE, import_quantum=PAGE)
     assert space.xalloc(2 * PAGE, nocross=2 * PAGE) == 2 * PAGE
@@ -150,7 +150,7 @@ def test_a_constrained_import_is_sure_to_admit_its_request() -> None:
 
 
 def test_the_peak_is_what_was_mapped_at_one_time() -> None:
-    """A span that is added after an import has gone does not add to it."""
+    """The peak does not add a span to an import that was released before."""
     space = make(8)
     space.free(space.alloc(PAGE))
     space.add(Extent(1 << 30, 6 * PAGE))
@@ -175,7 +175,7 @@ class Stubborn(KernelMap):
     lambda kernel: CachedSpace(PerPipeSpace(kernel, kva_limit=1 << 20), sizes=[PAGE], depth=0),
 ])  # fmt: skip
 def test_a_source_that_fails_to_unmap_breaks_no_tiling(make_space: Any) -> None:
-    """What it did not take back is still there, and can be given back later."""
+    """When the source fails to unmap, the segments still tile, and the range can be given back later."""
     space = make_space(Stubborn(base=0, size=1 << 20))
     base = space.alloc(PAGE)
     with pytest.raises(OSError, match="not now"):
@@ -190,7 +190,7 @@ def test_a_source_that_fails_to_unmap_breaks_no_tiling(make_space: Any) -> None:
 
 
 def test_a_drain_that_fails_keeps_what_it_could_not_give_back() -> None:
-    """The cache and the space below agree."""
+    """After a drain that failed, the cache still agrees with the space below."""
     space = CachedSpace(PerPipeSpace(Stubborn(base=0, size=1 << 20), kva_limit=1 << 20), sizes=[PAGE])
     bases = [space.alloc(PAGE) for _ in range(3)]
     for base in bases:
@@ -202,7 +202,7 @@ def test_a_drain_that_fails_keeps_what_it_could_not_give_back() -> None:
 
 
 def test_static_spans_count_against_the_limit() -> None:
-    """They leave less to import."""
+    """Static spans count against the limit and leave less to import."""
     space = make(8)
     space.add(Extent(1 << 30, 6 * PAGE))
     space.alloc(6 * PAGE)

@@ -9,7 +9,7 @@ from coalloc.kernel import GIANT, RULES, Lock, LockKind, OrderReport, Witness
 
 
 def test_a_listing_of_what_is_held_has_the_kernels_form() -> None:
-    """Class, name, type where it differs, recursion and place; only what may not be held in sleep, if asked."""
+    """A listing of held locks has the kernel's form, and can be limited to non-sleepable locks."""
     witness = Witness()
     proc = Lock("proctree", LockKind.SX, address=0x10)
     pipe = Lock("pipe 7", type="pipe mutex", address=0x20, recursable=True)
@@ -35,7 +35,7 @@ def test_a_listing_of_what_is_held_has_the_kernels_form() -> None:
 
 
 def test_what_the_kernel_panics_about_raises() -> None:
-    """A type of another kind, a lock held otherwise, recursion, a sleep lock under a spin lock, a wild release."""
+    """Each misuse of locks that makes the kernel panic raises PanicError."""
     witness = Witness()
     mutex, spin, sx = Lock("m"), Lock("s", LockKind.SPIN), Lock("x", LockKind.SX)
     with witness.held(mutex, "a.c", 1):
@@ -61,7 +61,7 @@ def test_what_the_kernel_panics_about_raises() -> None:
 
 
 def test_threads_hold_locks_of_their_own() -> None:
-    """What one thread holds orders nothing for another; what they learn is shared."""
+    """Locks of one thread order nothing for another, but all threads share the orders that are learned."""
     witness, a, b = Witness(order=()), Lock("a"), Lock("b")
     with witness.held(a, "x.c", 1, thread="one"), witness.held(b, "x.c", 2, thread="two"):
         pass
@@ -74,7 +74,7 @@ def test_threads_hold_locks_of_their_own() -> None:
 
 
 def test_a_report_names_the_calls_that_led_to_it_unless_told_not_to() -> None:
-    """Innermost first; on_report is told as well."""
+    """A report lists its calls, innermost first, unless trace is off, and goes to on_report."""
     told: list[OrderReport] = []
     a, b = Lock("a", address=1), Lock("b", address=2)
     for trace in (True, False):
@@ -88,14 +88,14 @@ def test_a_report_names_the_calls_that_led_to_it_unless_told_not_to() -> None:
 
 
 def test_an_order_is_followed_over_several_ways() -> None:
-    """From a over b or c to d: each type is looked at once."""
+    """An order is followed through several paths to the same type."""
     witness = Witness(order=[("a", "b", "d"), ("a", "c", "d"), ("d", "e")])
     with witness.held(Lock("e"), "x.c", 1), witness.held(Lock("a"), "x.c", 2) as report:
         assert report is not None
 
 
 def test_locks_may_be_given_back_in_any_order() -> None:
-    """And an order may be listed twice."""
+    """Locks may be released in any order, and an order may be listed twice."""
     witness, a, b = Witness(order=[("a", "b"), ("a", "b")]), Lock("a"), Lock("b")
     for lock in (a, b):
         witness.check_order(lock, "x.c", 1)
@@ -107,13 +107,13 @@ def test_locks_may_be_given_back_in_any_order() -> None:
 
 
 def test_orders_that_contradict_each_other_are_refused() -> None:
-    """A list that leads from a type to itself."""
+    """A list of orders that leads from a type to itself is refused."""
     with pytest.raises(InvalidRequestError, match="comes behind itself"):
         Witness(order=[("a", "b"), ("b", "c", "a")])
 
 
 def test_a_blessed_pair_may_be_taken_in_either_order() -> None:
-    """It is no report, and teaches nothing."""
+    """A blessed pair causes no report and teaches no order."""
     import attrs
 
     rules = attrs.evolve(RULES["2006"], blessed=frozenset({frozenset({"a", "b"})}))

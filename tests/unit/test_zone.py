@@ -11,7 +11,7 @@ from coalloc.kernel import Zone
 
 
 def logged(per_slab: int = 2) -> tuple[Zone[list[str]], list[str]]:
-    """A zone whose calls are written down."""
+    """Make a zone that logs its calls."""
     log: list[str] = []
 
     def note(name: str) -> Callable[[list[str]], object]:
@@ -24,7 +24,7 @@ def logged(per_slab: int = 2) -> tuple[Zone[list[str]], list[str]]:
 
 
 def test_a_slab_is_initialised_once_and_an_item_constructed_at_each_use() -> None:
-    """Init for both items of the slab, then ctor and dtor with each use, fini when the slab goes."""
+    """A slab's items are initialised once, constructed at each use, and finalised when the slab is released."""
     zone, log = logged()
     item = zone.alloc()
     zone.free(item)
@@ -39,7 +39,7 @@ def test_a_slab_is_initialised_once_and_an_item_constructed_at_each_use() -> Non
 
 
 def test_only_slabs_that_are_wholly_free_go() -> None:
-    """One item in use keeps its slab."""
+    """A slab is released only when all its items are free."""
     zone, _ = logged()
     items = [zone.alloc() for _ in range(3)]
     zone.free(items[0])
@@ -52,7 +52,7 @@ def test_only_slabs_that_are_wholly_free_go() -> None:
 
 
 def test_the_item_freed_last_is_handed_out_first() -> None:
-    """Its memory is the one in the CPU's cache."""
+    """The item that was freed last is handed out first."""
     zone, _ = logged(per_slab=4)
     first, second = zone.alloc(), zone.alloc()
     zone.free(second)
@@ -61,7 +61,7 @@ def test_the_item_freed_last_is_handed_out_first() -> None:
 
 
 def test_a_free_of_what_is_not_in_use_panics_and_changes_nothing() -> None:
-    """A second free, and a free of an item of no zone."""
+    """Freeing an item twice, or an item of no zone, panics and changes nothing."""
     zone, _ = logged()
     item = zone.alloc()
     zone.free(item)
@@ -74,6 +74,6 @@ def test_a_free_of_what_is_not_in_use_panics_and_changes_nothing() -> None:
 
 @pytest.mark.parametrize("per_slab", [0, -1, 1.5, True])
 def test_a_slab_has_a_whole_number_of_items(per_slab: int) -> None:
-    """At least one."""
+    """A slab size that is not a whole number of at least one is refused."""
     with pytest.raises(InvalidRequestError):
         Zone("PIPE", list, per_slab=per_slab)

@@ -398,7 +398,7 @@ class Judge:
         error, looks = self.calls.refusal, self.subject.deep_every == 1 and not self._opaque
         if looks and isinstance(error, ExhaustionError) and error is not self.source.refusal:  # else the source speaks
             require_figures(self.books, error, size, self.source.mapped)
-            if not refused.starved:
+            if error.explained and not refused.starved:
                 require_explanation(self.books, refused, error, self.source, self.calls.look)
 
     # --- looking at everything -------------------------------------------------------------------------------
