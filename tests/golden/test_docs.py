@@ -78,22 +78,10 @@ def test_a_prototype_is_short_and_uses_public_names_only(prototype: Path) -> Non
     assert {name for name in names if name.startswith("_")} <= {"__init__"}
 
 
-@pytest.mark.parametrize("target", ["magazines.py:Magazines", "arenas_per_size.py:ArenasPerSize"])
-def test_a_prototype_conforms_to_what_it_declares(
-    target: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """The kit holds it to its contract, and says what it cannot judge."""
-    monkeypatch.chdir(PROTOTYPES[0].parent)
-    with pytest.raises(SystemExit) as caught:
-        cli.run(["check", target, "--examples", "60"])
-    shown = capfd.readouterr().out
-    assert caught.value.code == 0, shown
-    assert "segments (P5 is not judged)" in " ".join(shown.split())
-
-
 def test_the_pages_commands_are_found() -> None:
     """Every command of the pages is found once, and a command that reads a file runs after the one that writes it."""
     ran = [arguments for sequence in SEQUENCES.values() for arguments in sequence]
+    assert {("check", "magazines.py:Magazines"), ("check", "arenas_per_size.py:ArenasPerSize")} <= {*ran}
     assert len(ran) == len(set(ran)) > 10
     assert set(ran) | {("scenario", "mail"), ("scenario", "windows")} == {*map(tuple, commands())}
     assert ["trace", "trace"] in [[arguments[0] for arguments in sequence] for sequence in SEQUENCES.values()]
