@@ -45,10 +45,36 @@ def test_a_page_has_at_most_twenty_lines_and_names_the_file_of_a_permanent_one(k
 def test_the_table_of_rooms_names_every_room_in_the_order_of_imports() -> None:
     """The rooms are those of the contract that import-linter checks, from the bottom up."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1:-1] for line in text.partition("## Where things live")[2].splitlines() if line[:1] == "|"]
+    rows = [
+        line.split("|")[1:-1]
+        for line in text.partition("## Where things live")[2].partition("## Tests")[0].splitlines()
+        if line[:1] == "|"
+    ]
     named = [name.strip("/") for row in rows[2:] for name in re.findall(r"`([^`]+)`", row[1])]
     assert sorted(named) == sorted(ROOMS)
-    layers = [int(row[0]) for row in rows[2:]]
-    assert layers == sorted(layers)
-    place = {name.strip("/"): int(row[0]) for row in rows[2:] for name in re.findall(r"`([^`]+)`", row[1])}
-    assert [place[room] for room in ROOMS] == sorted(place[room] for room in ROOMS)
+    layer = {name.strip("/"): int(row[0]) for row in rows[2:] for name in re.findall(r"`([^`]+)`", row[1])}
+    assert [layer[room] for room in ROOMS] == sorted(layer.values())
+    assert all(len(row) == 4 for row in rows)
+
+
+def test_the_table_of_rooms_names_modules_that_there_are() -> None:
+    """Every module that a row names stands in the room of that row, and every module of a room is named."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        found = re.match(r"\| \d+ \| `(\w+)/` \| (.*?) \|", line)
+        if found is None or found[1] == "cli":
+            continue
+        folder = ROOT / "coalloc" / found[1]
+        there = {path.stem for path in folder.glob("*.py") if path.stem != "__init__"}
+        there |= {path.name for path in folder.iterdir() if (path / "__init__.py").exists()}
+        named = {name.strip("/") for name in re.findall(r"`(\w+/?)`", found[2])}
+        assert named == there, found[1]
+
+
+def test_the_reference_lists_every_public_module_once() -> None:
+    """In the order of the rooms; the command line is described on pages of its own."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"automodule:: (\S+)", page)
+    paths = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "coalloc").rglob("*.py")]
+    public = [".".join(path.parts) for path in paths if not any(part.startswith("_") for part in path.parts)]
+    assert sorted(listed) == sorted(name for name in public if not name.startswith("coalloc.cli"))
