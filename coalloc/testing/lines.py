@@ -42,22 +42,24 @@ def bound_lines(most: int, error: BaseException) -> Iterator[None]:
 @contextmanager
 def _tracing(most: int | None, error: BaseException | None) -> Iterator[list[int]]:
     count = [0]
-
     counted = "line" if most is None else "opcode"
+    bound = float("inf") if most is None else most
 
-    def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        if frame.f_code.co_filename == source.__file__:
-            return None  # the source's work is not the allocator's
-        if most is not None:
-            frame.f_trace_opcodes = True
+    def step(_frame: FrameType, event: str, _argument: object) -> Any:
         if event == counted:
             count[0] += 1
-            if most is not None and count[0] > most and error is not None:
+            if count[0] > bound and error is not None:
                 raise error
-        return trace
+        return step
+
+    def enter(frame: FrameType, _event: str, _argument: object) -> Any:
+        if frame.f_code.co_filename == source.__file__:
+            return None  # the source's work is not the allocator's
+        frame.f_trace_lines, frame.f_trace_opcodes = most is None, most is not None
+        return step
 
     before = sys.gettrace()
-    sys.settrace(trace)
+    sys.settrace(enter)
     try:
         yield count
     finally:

@@ -35,7 +35,7 @@ with needs_extra("test"):
         run_state_machine_as_test,
     )
 
-__all__ = ["conformance"]
+__all__ = ["conformance", "run_machine"]
 
 _GRANULE = 4096
 _BOUNDED = 3
@@ -167,6 +167,21 @@ class _Machine(RuleBasedStateMachine):
                 raise
 
 
+def run_machine(subject: Subject, *, examples: int | None = None, steps: int = 40) -> None:
+    """Let Hypothesis draw programs for an allocator, and raise what it finds.
+
+    Args:
+        subject: What is under test.
+        examples: How many; what Hypothesis's profile says if None.
+        steps: Steps of each, at most.
+    """
+    machine = type("Conformance", (_Machine,), {"subject": subject})
+    profile = hypothesis_settings(stateful_step_count=steps)
+    if examples is not None:
+        profile = hypothesis_settings(profile, max_examples=examples)
+    run_state_machine_as_test(machine, settings=profile)
+
+
 def conformance(
     make_space: MakeSpace,
     *,
@@ -199,11 +214,7 @@ def conformance(
 
     def test_programs(self: unittest.TestCase) -> None:
         del self
-        machine = type("Conformance", (_Machine,), {"subject": subject})
-        profile = hypothesis_settings(stateful_step_count=steps)
-        if examples is not None:
-            profile = hypothesis_settings(profile, max_examples=examples)
-        run_state_machine_as_test(machine, settings=profile)
+        run_machine(subject, examples=examples, steps=steps)
 
     def test_seeded_programs(self: unittest.TestCase) -> None:
         del self

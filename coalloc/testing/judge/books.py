@@ -1,7 +1,8 @@
 """The judge's books: which arenas there are, which buffers are live or cached, and what is free, as the specification keeps it.
 
 The books follow what the source was asked and what the allocator answered.  They know no allocator, and judge nothing but what
-makes following impossible: an arena that is unmapped under a live buffer, or mapped beyond the limit.
+makes following impossible: an arena that is unmapped under a live buffer, or mapped beyond the limit, and a cached buffer that
+lies nowhere.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ class Books:
 
     def park_ahead(self, base: int, size: int) -> None:
         """Enter a cached buffer that nobody had before."""
+        if not spec.is_free(self.state, base, size):
+            raise Breach(Property.P4, f"{base:#x}+{size} is shown as cached, and does not lie in a hole")
         self.state = spec.take(self.state, base, size)
         self.parked[base] = size
 
@@ -141,5 +144,6 @@ class Books:
                 yield base, size, "free", arena.base
         for kind, buffers in (("busy", self.live.values()), ("cached", self.parked.items())):
             for base, size in buffers:
-                arena_of = spec.arena_at(self.state, base)
-                yield base, size, kind, arena_of.base if arena_of is not None else -1
+                holder = spec.arena_at(self.state, base)
+                assert holder is not None  # what is live or cached lies in an arena
+                yield base, size, kind, holder.base

@@ -27,7 +27,6 @@ from coalloc.contract import (
     Bounds,
     Capability,
     Coalescing,
-    Completeness,
     Fit,
     Geometry,
     Resize,
@@ -297,15 +296,10 @@ class Judge:
             raise Breach(
                 Property.P6, f"{self.source.mapped} bytes stay mapped after everything was freed and reclaimed"
             )
-        whole = self._whole()
-        if whole:
-            buffer = max([*self.gone, *self.live, -1]) + 1
-            self.do(Step(Action.ALLOC, buffer, whole))
-            if buffer not in self.live and self.contract.completeness is Completeness.EXACT:
-                self.steps.append(Step(Action.FINISH))
-                raise Breach(Property.P6, f"everything is free, and {whole} bytes, which fit at first, are refused")
-            self.do(Step(Action.FREE, buffer))
-            self.inspect()
+        buffer = max([*self.gone, *self.live, -1]) + 1
+        self.do(Step(Action.ALLOC, buffer, self._whole()))  # a refusal is judged there
+        self.do(Step(Action.FREE, buffer))
+        self.inspect()
 
     def _whole(self) -> int:
         """Return the largest request that must be granted where nothing is live, in bytes.
@@ -317,7 +311,7 @@ class Judge:
             ranges = {base: ranges[base] for base in self.books.static}
         room = min(self.world.kva_limit - sum(ranges.values()), self.source.largest_gap(ranges))
         whole: int = max(room - room % self.world.granule, *ranges.values(), 0)
-        if self.contract.geometry is Geometry.BUDDY and whole:
+        if self.contract.geometry is Geometry.BUDDY:
             whole = self.quantum << ((whole // self.quantum).bit_length() - 1)
         return whole
 
@@ -329,12 +323,16 @@ class Judge:
             self.books.follow(event)
         self.source.events.clear()
         if self._deferred and not self._opaque:
-            self._cached = self._read_cache()
-            live = {base for base, _ in self.live.values()}
-            for base in sorted(self.books.parked.keys() - self._cached.keys()):
-                self.books.drop(base)
-            for base in sorted(self._cached.keys() - self.books.parked.keys() - live):
-                self.books.park_ahead(base, self._cached[base])  # filled ahead of any free
+            self._follow_cache(self._read_cache())
+
+    def _follow_cache(self, cached: dict[int, int]) -> None:
+        """Tell the books which buffers have left the cache, and which came ahead of any free."""
+        self._cached = cached
+        live = {base for base, _ in self.live.values()}
+        for base in sorted(self.books.parked.keys() - cached.keys()):
+            self.books.drop(base)
+        for base in sorted(cached.keys() - self.books.parked.keys() - live):
+            self.books.park_ahead(base, cached[base])
 
     def _follow_free(self) -> None:
         """Follow what a free did to the arenas, and judge it by the release rule."""
@@ -370,10 +368,11 @@ class Judge:
         """Judge where a granted request lies, and tell the books."""
         self.figures.allocs += 1
         if self._cached.get(base) == size and not self.source.events:
-            before, self._cached = self._cached, self._read_cache()
-            if before.keys() - self._cached.keys() == {base}:
+            cached = self._read_cache()
+            if self._cached.keys() - cached.keys() == {base}:
                 require_bounds(base, size, bounds, self.quantum)
                 self.books.unpark(number, base)
+                self._follow_cache(cached)
                 if self._fit is Fit.NEXT:  # or the cache gave it back, and it was carved again
                     self.books.cursors.add(base + size)
                 return

@@ -137,9 +137,10 @@ def _tried(
         return _would(books, source, value, bounds), more < size and _would(books, source, more, bounds)
     if what is Change.KVA_LIMIT:
         need = _sure_arena(books, size, bounds, source.granule)
+        if not need or bounds != ANYWHERE:
+            return None, None
         room = min(value - source.mapped, source.largest_gap(source.ranges))
-        plain = bounds == ANYWHERE
-        return (room >= need if plain else None), plain and value - source.granule - source.mapped >= need
+        return room >= need, value - source.granule - source.mapped >= need
     step = {Change.LO: 1, Change.HI: -1}.get(what, 0)
     helps = _would(books, source, size, attrs.evolve(bounds, **{what.value: value}))
     smaller = attrs.evolve(bounds, **{what.value: value + step})
@@ -147,7 +148,7 @@ def _tried(
 
 
 def _would(books: Books, source: WatchedSource, size: int, bounds: Bounds) -> bool | None:
-    """Tell whether a request would be served now; None where it depends on where an arena would come to lie."""
+    """Tell whether a request would be served now; None where that depends on an arena that may lie badly, or be overlooked."""
     size = books.footprint(size)
     if spec.places(books.state, size, bounds):
         return True
@@ -157,6 +158,4 @@ def _would(books: Books, source: WatchedSource, size: int, bounds: Bounds) -> bo
     if need and _can_map(books, source, source.ranges, need):
         return True if books.contract.completeness is Completeness.EXACT else None
     bare = size + -size % source.granule
-    if not _can_map(books, source, source.ranges, bare):
-        return False
-    return False if bounds == ANYWHERE else None
+    return None if _can_map(books, source, source.ranges, bare) else False
