@@ -15,10 +15,6 @@ BIN = $(VENV)/bin
 CHECK = import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
 	"coalloc needs Python 3.11 or later, and this is %d.%d; try: make PYTHON=python3.12" % sys.version_info[:2])
 
-# The other tests have to reach every branch of the rooms that pyproject.toml does not leave out; to watch these would take long.
-UNWATCHED = tests/adapters tests/bounds tests/cli tests/golden tests/planted tests/stateful tests/exhaustive/test_explore.py \
-	tests/exhaustive/test_small_programs.py tests/unit/test_kit.py tests/unit/test_replay.py tests/checker/test_kit.py \
-	tests/behaviours/test_around.py tests/behaviours/test_sizing.py
 PYTEST = $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 help:
@@ -38,8 +34,7 @@ demo: $(VENV)/run
 	$(BIN)/coalloc compare
 
 test: $(VENV)/dev
-	$(PYTEST) coalloc docs README.md $(UNWATCHED)
-	$(PYTEST) tests $(UNWATCHED:%=--ignore=%) --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -109,7 +109,7 @@ def enter(state: State, base: int, size: int) -> State:
     for other in state.arenas[max(index - 1, 0) : index + 1]:
         if base < other.base + other.size and other.base < base + size:
             raise SpanOverlapError((base, size), (other.base, other.size), "overlaps the arena")
-    return _with(state, index, index, Arena(base, size, span(0, size // state.quantum), (), ()))
+    return _with(state, index, index, Arena(base, size, 0, (), ()), span(0, size // state.quantum))
 
 
 def leave(state: State, base: int, size: int) -> State:
@@ -158,27 +158,27 @@ def _flip(state: State, base: int, size: int) -> State:
     """Make what is free busy, and what is busy free."""
     index = bisect_right(state.arenas, base, key=_base)
     arena = state.arenas[index - 1]
-    return _with(state, index - 1, index, attrs.evolve(arena, free=arena.free ^ _quanta(state, arena, base, size)))
+    return _with(state, index - 1, index, arena, arena.free ^ _quanta(state, arena, base, size))
 
 
-def _with(state: State, start: int, stop: int, arena: Arena) -> State:
-    """Put an arena in the place of others, with its holes found anew; those with new bounds are born, the lower first."""
+def _with(state: State, start: int, stop: int, arena: Arena, free: int) -> State:
+    """Put an arena with other free quanta in the place of others; its holes that have new bounds are born, the lower first."""
     born, clock = dict(zip(arena.holes, arena.births, strict=True)), state.clock
     holes, births = [], []
-    for hole in _holes(state, arena):
+    for hole in _holes(state, arena.base, free):
         birth = born.get(hole)
         if birth is None:
             birth = clock = clock + 1
         holes.append(hole)
         births.append(birth)
-    arena = Arena(arena.base, arena.size, arena.free, tuple(holes), tuple(births))
+    arena = Arena(arena.base, arena.size, free, tuple(holes), tuple(births))
     return State(state.quantum, state.geometry, (*state.arenas[:start], arena, *state.arenas[stop:]), clock)
 
 
-def _holes(state: State, arena: Arena) -> Iterator[tuple[int, int]]:
-    """Find the holes of an arena, ascending."""
-    base, quantum = arena.base, state.quantum
-    for first, n in runs(arena.free):
+def _holes(state: State, base: int, free: int) -> Iterator[tuple[int, int]]:
+    """Find the holes of an arena from its base and what is free in it, ascending."""
+    quantum = state.quantum
+    for first, n in runs(free):
         if state.geometry is Geometry.ANY:
             yield base + first * quantum, n * quantum
             continue

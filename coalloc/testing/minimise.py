@@ -49,6 +49,7 @@ def minimise(
 
     runs = 0
 
+    @functools.cache  # what was tried once is often tried again, after another part of the program became simpler
     def fails(program: CheckProgram) -> Breach | None:
         nonlocal runs
         runs += 1

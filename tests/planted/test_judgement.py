@@ -23,7 +23,6 @@ from coalloc.testing import (
     conformance,
     dumps,
     loads,
-    random_program,
     run_program,
 )
 from coalloc.testing.directed import CHECKS
@@ -110,16 +109,6 @@ def test_worlds_that_cannot_be_are_no_programs(words: str) -> None:
     """An impossible world is refused with the number of its line."""
     with pytest.raises(ProgramError, match="line 2"):
         loads(f"coalloc check-program 1\nsetting limit=32 {words}\nalloc 0 4096\n")
-
-
-@pytest.mark.parametrize("name", SUBJECTS)
-def test_every_program_that_the_kit_makes_can_be_read_again(name: str) -> None:
-    """A random program equals what is read back from its text."""
-    for seed in range(15):
-        judge, _ = random_program(Subject(SUBJECTS[name]), seed)
-        assert judge is not None
-        program = CheckProgram(judge.world, tuple(judge.steps))
-        assert loads(dumps(program)) == program
 
 
 def test_a_loop_without_an_end_fails_one_test_and_skips_the_others() -> None:

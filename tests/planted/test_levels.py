@@ -23,13 +23,19 @@ def declared(make_space: MakeSpace, **changes: Any) -> Contract:
 
 
 def breaks(make_space: MakeSpace, contract: Contract) -> Iterator[Property]:
-    """Yield the properties that a short check and then many random programs find broken."""
+    """Yield the properties that random programs find broken, and those that a short check does."""
+    subject = Subject(make_space, contract)
+
+    def by_chance(seeds: range) -> Iterator[Property]:
+        for seed in seeds:
+            _, found = random_program(subject, seed)
+            if found is not None:
+                yield found.breach.property
+
+    yield from by_chance(range(20))
     report = check_space(make_space, contract, examples=10)
     yield from (verdict.property for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN)
-    for seed in range(10, 150):
-        _, found = random_program(Subject(make_space, contract), seed)
-        if found is not None:
-            yield found.breach.property
+    yield from by_chance(range(20, 150))
 
 
 TOO_HIGH: list[tuple[str, MakeSpace, dict[str, Any], Property]] = [
