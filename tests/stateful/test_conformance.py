@@ -35,7 +35,7 @@ class TestDragonFly(conformance(SUBJECTS["dragonfly"], examples=FEW)):  # type: 
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_random_programs_blame_no_correct_space(name: str) -> None:
-    """Random programs (nightly 10,000, else 30) find nothing in a correct space, and equal what is read back from their text."""
+    """Random programs (nightly 10,000, else 30) find nothing in a correct space and equal what is read back from their text."""
     subject = Subject(SUBJECTS[name], deep_every=1 if PROGRAMS < 1000 else 8)
     for seed in range(PROGRAMS):
         judge, found = random_program(subject, 7_000 + seed)
