@@ -944,7 +944,8 @@ class _OrderLeaks(CoalescingSpace):
         return attrs.evolve(super().contract, tie=None)
 
     def alloc(self, size: int) -> int:
-        for bin_ in self._holes.bins.values() if self.odd else ():  # type: ignore[attr-defined]
+        bins = self._holes.bins.values()  # type: ignore[attr-defined]
+        for bin_ in [bin_ for bin_ in bins if len(bin_) > 1] if self.odd else ():
             for hole in sorted(bin_, key=operator.attrgetter("base"), reverse=True):
                 bin_[hole] = bin_.pop(hole)
         return super().alloc(size)
