@@ -132,10 +132,6 @@ class Holes(ABC):
         self.remove(hole)
         self._forget(hole)
 
-    def is_arena(self, hole: Tag) -> bool:
-        """Tell whether a hole is a whole arena."""
-        return hole.before is hole.after  # two segments are never the same; only the wall is on both sides
-
     def _forget(self, tag: Tag) -> None:
         """Take a tag out of the table; a base that was freed is remembered."""
         del self.at[tag.base]
