@@ -252,9 +252,9 @@ class CellSpace(Checked):
     def _segments(self) -> Iterator[Segment]:
         for arena in self.state.arenas:
             yield from (Segment(base, size, Kind.FREE, arena.base) for base, size in arena.holes)
-            for base, size in self._busy.items():
-                if arena.base <= base < arena.base + arena.size:
-                    yield Segment(base, size, Kind.BUSY, arena.base)
+            yield from (
+                Segment(base, size, Kind.BUSY, arena.base) for base, size in self._busy.items()
+            )  # there is one arena
 
     def stats(self) -> SpaceStats:
         """Return the figures; searches are not counted."""

@@ -132,10 +132,6 @@ class Holes(ABC):
         self.remove(hole)
         self._forget(hole)
 
-    def is_arena(self, hole: Tag) -> bool:
-        """Tell whether a hole is a whole arena."""
-        return hole.before is hole.after  # two segments are never the same; only the wall is on both sides
-
     def _forget(self, tag: Tag) -> None:
         """Remove a tag from the table, and remember its base if it was freed."""
         del self.at[tag.base]
@@ -275,7 +271,7 @@ class Holes(ABC):
 class SizeHoles(Holes):
     """BEST: the newest of the smallest holes that fit.
 
-    An empty bin stays until a search or ``largest`` finds it, since a size that was freed once is likely to be freed again.
+    An empty bin stays until a search finds it, since a size that was freed once is likely to be freed again.
 
     Complexity: ``take`` and ``give`` are O(log d) for d sizes with a bin, plus moving at most d list items.  An exact fit, and
     a free into an existing bin, are O(1).  Searches strike each empty bin once.

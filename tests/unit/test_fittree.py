@@ -93,3 +93,15 @@ def test_a_corrupt_tree_is_found_out() -> None:
     child.priority = 0
     tree._nodes[99] = child
     assert any("differ" in fault for fault in tree.faults())
+
+
+def test_an_address_can_get_another_length_and_none_may_stand_out_of_order() -> None:
+    """A longer one is found where the shorter was not; and nodes that have changed places are reported."""
+    tree = FitTree()
+    for key in range(8):
+        tree.insert(key, 1)
+    tree.update(5, 9)
+    assert (tree.first_fit(9), tree.largest, tree.faults()) == (5, 9, [])
+    low, high = tree._nodes[0], tree._nodes[7]
+    low.key, high.key = high.key, low.key
+    assert "the tree's addresses are out of order" in tree.faults()
