@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coalloc import CoalescingSpace, KernelMap
+from coalloc.space.holes import SizeHoles
 
 PAGE = 4096
 
@@ -22,11 +23,17 @@ def test_a_hole_of_just_the_size_is_taken_whole() -> None:
     space.check()
 
 
-def test_an_arena_that_is_mapped_for_one_buffer_becomes_that_buffer() -> None:
-    """The hole that it begins as is taken whole, and comes back when the buffer is freed."""
-    space = CoalescingSpace(KernelMap(), kva_limit=16 * PAGE, arena_size=4 * PAGE)
-    base = space.alloc(8 * PAGE)
-    assert (space.stats().holes, space.stats().mapped) == (0, 8 * PAGE)
-    space.free(base)
-    assert (space.stats().holes, space.stats().largest_hole) == (1, 8 * PAGE)
-    space.check()
+def test_the_index_gives_what_is_smallest_and_leaves_the_rest() -> None:
+    """A hole of just the size goes whole; of a larger one the low end goes; where none suffices, nothing does."""
+    holes = SizeHoles()
+    for base, n in ((0, 8), (16 * PAGE, 4), (32 * PAGE, 4)):
+        holes.add(base, n * PAGE)
+    taken = [holes.take(n * PAGE) for n in (4, 3, 8, 2)]
+    assert [(tag.base, tag.size) if tag is not None else None for tag in taken] == [
+        (32 * PAGE, 4 * PAGE),
+        (16 * PAGE, 3 * PAGE),
+        (0, 8 * PAGE),
+        None,
+    ]
+    assert [(hole.base, hole.size) for hole in holes] == [(19 * PAGE, PAGE)]
+    assert holes.index_faults() == []
