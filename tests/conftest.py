@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Generator
 
 import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 from coalloc import bundled_build
@@ -29,7 +31,6 @@ _UNWATCHED = (
     "tests/behaviours/test_descriptors.py::test_b49",
     "tests/behaviours/test_failures.py::test_b19",
     "tests/behaviours/test_maps.py::test_b27",
-    "tests/behaviours/test_sizing.py",
     "tests/bounds",
     "tests/cli",
     "tests/exhaustive/test_explore.py",
@@ -41,18 +42,28 @@ _UNWATCHED = (
     "tests/unit/test_generators.py::test_robsons",
     "tests/unit/test_kit.py",
     "tests/unit/test_overlay.py::test_equal_seeds",
-    "tests/unit/test_process.py::test_three_threads",
     "tests/unit/test_replay.py",
     "tests/unit/test_scenarios.py::test_curves_of_pipes",
 )
 """Long tests, which would take several times as long if they were watched; the others have to reach every branch."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let long tests run without coverage."""
-    for item in items:
-        if item.nodeid.startswith(_UNWATCHED):
-            item.add_marker(pytest.mark.no_cover)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let long tests run without coverage.
+
+    Every measurement is stopped.  pytest-cov's own mark ``no_cover`` stops one, and a process of pytest-xdist has two.
+    """
+    stopped = []
+    if item.nodeid.startswith(_UNWATCHED):
+        while (measurement := Coverage.current()) is not None:
+            measurement.stop()
+            stopped.append(measurement)
+    try:
+        return (yield)
+    finally:
+        for measurement in reversed(stopped):
+            measurement.start()
 
 
 _read_once = functools.cache(bundled_build)

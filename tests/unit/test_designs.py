@@ -29,8 +29,9 @@ def test_a_design_makes_pipes_over_its_own_space(name: str) -> None:
 
 
 def test_designs_are_found_by_name() -> None:
-    """Designs are found by name in the order of the list; unknown, repeated or no names are refused."""
+    """Designs are found by name in the order of the list, offered ones too; unknown, repeated or no names are refused."""
     assert [design.name for design in find_designs("vmem, per-pipe")] == ["vmem", "per-pipe"]
+    assert [design.name for design in find_designs("next-fit")] == ["next-fit"]  # an installed package offers it
     for names in ("", "heap", "vmem,vmem"):
         with pytest.raises(InvalidRequestError, match="designs"):
             find_designs(names)
