@@ -3,12 +3,13 @@
 python -m benchmarks.replay [--copies N] [--rounds N] [--era ERA] [--designs NAMES] [--against PATH]
 
 With --against, another tree of the package is timed in turn with this one, each in a process of its own; the ratio is the
-median of those of each round, and it is said whether the outcomes are equal.
+median of those of each round, and it is said whether the outcomes are equal in all that both trees count.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -35,7 +36,7 @@ class Tree:
         )
         self.operations = int(self._answer())
         self.seconds: dict[str, list[float]] = {}
-        self.digests: dict[str, str] = {}
+        self.outcomes: dict[str, object] = {}
 
     def _answer(self) -> str:
         assert self._process.stdout is not None  # it was asked for
@@ -46,8 +47,9 @@ class Tree:
         assert self._process.stdin is not None  # it was asked for
         self._process.stdin.write(design + "\n")
         self._process.stdin.flush()
-        seconds, self.digests[design] = self._answer().split()
-        self.seconds.setdefault(design, []).append(float(seconds))
+        answer = json.loads(self._answer())
+        self.outcomes[design] = answer["outcome"]
+        self.seconds.setdefault(design, []).append(answer["seconds"])
 
     def rate(self, design: str) -> float:
         """Return the median of the operations per second."""
@@ -58,6 +60,15 @@ class Tree:
         assert self._process.stdin is not None  # it was asked for
         self._process.stdin.close()
         self._process.wait()
+
+
+def _agree(ours: object, theirs: object) -> bool:
+    """Tell whether two outcomes agree in every field that both have."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return all(_agree(ours[name], theirs[name]) for name in ours.keys() & theirs.keys())
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(_agree, ours, theirs))
+    return ours == theirs
 
 
 def main() -> int:
@@ -80,7 +91,7 @@ def main() -> int:
         figures = sorted(trees[0].operations / seconds for seconds in trees[0].seconds[name])
         line = f"{name:18}{trees[0].rate(name):10,.0f} operations/s  (slowest {figures[0]:,.0f}, fastest {figures[-1]:,.0f})"
         if len(trees) > 1:
-            equal = "equal outcomes" if trees[0].digests[name] == trees[1].digests[name] else "OTHER OUTCOMES"
+            equal = "equal outcomes" if _agree(*(tree.outcomes[name] for tree in trees)) else "OTHER OUTCOMES"
             pairs = zip(trees[1].seconds[name], trees[0].seconds[name], strict=True)
             ratio = statistics.median(theirs / ours for theirs, ours in pairs)
             line += f"  {ratio:5.2f} times the other's {trees[1].rate(name):,.0f}, {equal}"

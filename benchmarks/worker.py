@@ -1,14 +1,16 @@
 """Replay for `benchmarks.replay`, with whatever tree of the package PYTHONPATH names; run as a process of its own.
 
-Reads names of designs from stdin, a line each, and answers with the seconds of processor time that the replay took, and a
-digest of its outcome.
+Reads names of designs from stdin, a line each, and answers with a JSON object: the seconds of processor time that the replay
+took, and what was counted, by name.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import sys
 import time
+
+import attrs
 
 from coalloc import DESIGNS, ERAS, bundled_build, overlay, replay
 
@@ -21,7 +23,7 @@ def main(copies: int, era: str, seed: int) -> None:
         start = time.process_time()
         outcome = replay(program, DESIGNS[line.strip()], era=ERAS[era], limit=64 << 20)
         seconds = time.process_time() - start
-        print(seconds, hashlib.sha256(repr(outcome).encode()).hexdigest(), flush=True)
+        print(json.dumps({"seconds": seconds, "outcome": attrs.asdict(outcome)}), flush=True)
 
 
 if __name__ == "__main__":

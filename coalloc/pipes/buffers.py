@@ -119,10 +119,9 @@ class Buffers:
 
     def choose_size(self, half: Half, n: int) -> None:
         """Give a half the buffer that a write of ``n`` bytes calls for, if that can be had (B5, B6, B7, B10)."""
-        ring = half.ring
-        if not ring.size and half.lazy:
+        if not half.size and half.lazy:
             self.get_buffer(half, self.rule_size)
-        size, cnt = ring.size, ring.cnt
+        size, cnt = half.size, half.cnt
         if self.era.growth is _BIG:
             if n > PIPE_SIZE >= size and not cnt and self._bigpipes < LIMITBIGPIPES and half.direct is None:
                 self.get_buffer(half, BIG_PIPE_SIZE)
@@ -142,12 +141,7 @@ class Buffers:
             self.get_buffer(half, SMALL_PIPE_SIZE)
 
     def _should_shrink(self, half: Half) -> bool:
-        return (
-            self.lean
-            and half.ring.size > SMALL_PIPE_SIZE
-            and self.piperesizeallowed
-            and half.ring.cnt <= SMALL_PIPE_SIZE
-        )
+        return self.lean and half.size > SMALL_PIPE_SIZE and self.piperesizeallowed and half.cnt <= SMALL_PIPE_SIZE
 
     # --- pipespace_new and pipe_free_kmem -----------------------------------------------------------
 
@@ -164,11 +158,11 @@ class Buffers:
         Guarantees:
             If it could not be done, the half has the buffer and the contents that it had.
         """
-        ring, budget, owner = half.ring, self.budget, half.owner
-        old, rations = ring.size, budget.rations
+        budget, owner = self.budget, half.owner
+        old, rations = half.size, budget.rations
         in_place = old > 0 and self.resize_in_place
-        if size < ring.cnt:
-            size = ring.cnt
+        if size < half.cnt:
+            size = half.cnt
         size = (size + PAGE_SIZE - 1) & -PAGE_SIZE
         while True:
             more = max(size - old, 0) if in_place else size  # the kernel has both buffers for a moment
@@ -214,24 +208,25 @@ class Buffers:
 
     def _move_in(self, half: Half, base: int, size: int) -> None:
         """Make [base, base + size) the half's buffer: copy what is buffered, free the old one, count."""
-        ring = half.ring
-        old = ring.size
+        old = half.size
+        self.budget.add(size - old)
+        if size == BIG_PIPE_SIZE or old == BIG_PIPE_SIZE:
+            self._bigpipes += (size == BIG_PIPE_SIZE) - (old == BIG_PIPE_SIZE)
+        if not old:
+            half.base, half.size = base, size
+            return
         if base == half.base:
             self.resized_in_place += 1
             half.touched = min(half.touched, size)
         else:
-            if old:
-                self.resized_by_move += 1
-                if not self.resize_in_place:
-                    self.space.free(half.base)
+            self.resized_by_move += 1
+            if not self.resize_in_place:
+                self.space.free(half.base)
             half.base = base
             half.touched = 0
-        self.budget.add(size - old)
-        if size == BIG_PIPE_SIZE or old == BIG_PIPE_SIZE:
-            self._bigpipes += (size == BIG_PIPE_SIZE) - (old == BIG_PIPE_SIZE)
-        ring.rebuild(size)
-        if ring.cnt > half.touched:
-            self.touch(half, ring.cnt)
+        half.rebuild(size)
+        if half.cnt > half.touched:
+            self.touch(half, half.cnt)
 
     def touch(self, half: Half, high: int) -> None:
         """Touch a half's buffer up to the offset ``high``, which lies beyond what is touched."""
@@ -240,7 +235,7 @@ class Buffers:
 
     def free_buffer(self, half: Half) -> None:
         """Free a half's buffer and what it holds, if it has one."""
-        size = half.ring.size
+        size = half.size
         if size:
             self.space.free(half.base)
             budget = self.budget
@@ -249,6 +244,6 @@ class Buffers:
                 budget.refund_user(size, half.owner)
             if size == BIG_PIPE_SIZE:
                 self._bigpipes -= 1
-            half.ring.drop()
+            half.drop()
             half.base = -1
             half.touched = 0

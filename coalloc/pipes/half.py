@@ -1,4 +1,4 @@
-"""`Half`: one end's state as plain data: where its buffer is, what it holds, who uses it; its ring keeps PI2 and PI3."""
+"""`Half`: one end's state as plain data: a ring, where its buffer is, and who uses it; the ring keeps PI2 and PI3."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Present(enum.Enum):
 _ACTIVE: Final = Present.ACTIVE  # a name of its own: looking up a member of an Enum takes 15 times as long
 
 
-class Half:
-    """One end of a pipe.
+class Half(Ring):
+    """One end of a pipe: the ring that it reads from, and where that is.
 
     Args:
         owner: Who is charged for its buffer.
         lazy: Whether its first write gives it the buffer that a new pipe would get.
     """
 
-    __slots__ = ("base", "busy", "direct", "eof", "lazy", "owner", "present", "ring", "touched")
+    __slots__ = ("base", "busy", "direct", "eof", "lazy", "owner", "present", "touched")
 
     def __init__(self, owner: Owner, *, lazy: bool = False) -> None:
+        super().__init__()
         self.owner = owner
         self.lazy = lazy
-        self.ring = Ring()
         self.base = -1
         """Address of the buffer, -1 if unbacked."""
         self.present = _ACTIVE
@@ -49,16 +49,6 @@ class Half:
         """Bytes from the base that have been touched since the buffer was had."""
 
     @property
-    def size(self) -> int:
-        """Bytes of the buffer, 0 if unbacked."""
-        return self.ring.size
-
-    @property
-    def cnt(self) -> int:
-        """Bytes buffered, those of a direct write not included."""
-        return self.ring.cnt
-
-    @property
     def readable(self) -> int:
         """Bytes that can be read: those of a direct write in progress, or those buffered."""
-        return self.ring.cnt if self.direct is None else len(self.direct)
+        return self.cnt if self.direct is None else len(self.direct)

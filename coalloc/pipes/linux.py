@@ -68,6 +68,8 @@ def _joined(slot: _Slot, content: bytes | None, n: int) -> bytes | None:
 class _Ring:
     """What an end can read."""
 
+    __slots__ = ("cnt", "slots")
+
     def __init__(self) -> None:
         self.slots: deque[_Slot] = deque()
         self.cnt = 0
@@ -76,6 +78,8 @@ class _Ring:
 class _End:
     """One end, with the ring that it reads from."""
 
+    __slots__ = ("closed", "ring")
+
     def __init__(self) -> None:
         self.ring = _Ring()
         self.closed = False
@@ -83,6 +87,8 @@ class _End:
 
 class LinuxPipe:
     """A pipe; made by :meth:`LinuxPipes.pipe`."""
+
+    __slots__ = ("_system", "bytes_in", "bytes_out", "halves", "max_slots", "number", "owner", "spare")
 
     def __init__(self, system: LinuxPipes, number: int, owner: Owner, slots: int) -> None:
         self._system = system
@@ -120,35 +126,40 @@ class LinuxPipe:
             raise InvalidRequestError("data", data, "bytes, or a number of them >= 0, are needed")
         if rest_of and rest_of < n:
             raise InvalidRequestError("rest_of", rest_of, f"must be at least the rest, {n}")
-        self._require(end, 1, "write")
+        reader, writer = self.halves
+        if end != 1 or writer.closed:
+            raise self._refusal(end, "write")
         if not n:
             return 0
-        if self.halves[0].closed:
+        if reader.closed:
             raise PipeError(errno.EPIPE, "write")
-        ring = self.halves[0].ring
+        ring, system = reader.ring, self._system
+        slots = ring.slots
         done = 0
-        if ring.slots:
-            last = ring.slots[-1]
-            tail = n % PAGE_SIZE
-            if (
-                tail and last.start + last.length + tail <= PAGE_SIZE
-            ):  # what is over from whole pages goes behind the last
-                last.content = _joined(last, content[:tail] if content is not None else None, tail)
+        if slots:
+            last = slots[-1]
+            tail = n % PAGE_SIZE  # what is over from whole pages goes behind the last
+            if tail and last.start + last.length + tail <= PAGE_SIZE:
+                if content is not None or last.content is not None:
+                    last.content = _joined(last, content[:tail] if content is not None else None, tail)
                 last.length += tail
                 done = tail
-        while done < n and len(ring.slots) < self.max_slots:
-            page = self._take_page()
-            if page < 0:
-                break
+        while done < n and len(slots) < self.max_slots:
+            if self.spare >= 0:
+                page, self.spare = self.spare, -1
+            else:
+                page = system.take_page()
+                if page < 0:
+                    break
             length = min(PAGE_SIZE, n - done)
-            piece = content[done : done + length] if content is not None else None
-            ring.slots.append(_Slot(page, 0, length, piece))
+            slots.append(_Slot(page, 0, length, content[done : done + length] if content is not None else None))
             done += length
         if not done:
-            raise PipeError(errno.EAGAIN if len(ring.slots) == self.max_slots else errno.ENOMEM, "write")
+            raise PipeError(errno.EAGAIN if len(slots) == self.max_slots else errno.ENOMEM, "write")
         ring.cnt += done
         self.bytes_in += done
-        self._system.count_write(done)
+        system.writes += 1
+        system.bytes_written += done
         return done
 
     def read(self, end: int, n: int, *, into: bytearray | None = None) -> int:
@@ -165,15 +176,17 @@ class LinuxPipe:
         """
         if type(n) is not int or n < 0:
             raise InvalidRequestError("n", n, "must be an int >= 0")
-        self._require(end, 0, "read")
-        ring = self.halves[0].ring
+        reader, writer = self.halves
+        if end != 0 or reader.closed:
+            raise self._refusal(end, "read")
+        ring, system = reader.ring, self._system
         if n and not ring.cnt:
-            if self.halves[1].closed:
+            if writer.closed:
                 return 0
             raise PipeError(errno.EAGAIN, "read")
-        left = n
-        while left and ring.slots:
-            slot = ring.slots[0]
+        left, slots = n, ring.slots
+        while left and slots:
+            slot = slots[0]
             taken = min(left, slot.length)
             if into is not None:
                 into += bytes(taken) if slot.content is None else slot.content[:taken]
@@ -183,12 +196,16 @@ class LinuxPipe:
             slot.length -= taken
             left -= taken
             if not slot.length:
-                ring.slots.popleft()
-                self._give_page(slot.page)
+                slots.popleft()
+                if self.spare < 0:
+                    self.spare = slot.page
+                else:
+                    system.free_page(slot.page)
         done = n - left
         ring.cnt -= done
         self.bytes_out += done
-        self._system.count_read(done)
+        system.reads += 1
+        system.bytes_read += done
         return done
 
     def buffered(self, end: int) -> int:
@@ -233,7 +250,8 @@ class LinuxPipe:
             PipeError: EBADF if it is closed already.
             InvalidRequestError: For an end other than 0 and 1.
         """
-        self._require(end, end, "close")
+        if (end != 0 and end != 1) or self.halves[end].closed:
+            raise self._refusal(end, "close")
         self.halves[end].closed = True
         if self.finished:
             ring = self.halves[0].ring
@@ -252,23 +270,11 @@ class LinuxPipe:
         """Whether both ends are closed, and all pages given back."""
         return self.halves[0].closed and self.halves[1].closed
 
-    def _require(self, end: int, right: int, call: str) -> None:
+    def _refusal(self, end: int, call: str) -> InvalidRequestError | PipeError:
+        """Return the error for a call at an end that is closed, of the wrong direction, or not there."""
         if end != 0 and end != 1:
-            raise InvalidRequestError("end", end, "must be 0 or 1")
-        if end != right or self.halves[end].closed:
-            raise PipeError(errno.EBADF, call)
-
-    def _take_page(self) -> int:
-        if self.spare >= 0:
-            page, self.spare = self.spare, -1
-            return page
-        return self._system.take_page()
-
-    def _give_page(self, page: int) -> None:
-        if self.spare < 0:
-            self.spare = page
-        else:
-            self._system.free_page(page)
+            return InvalidRequestError("end", end, "must be 0 or 1")
+        return PipeError(errno.EBADF, call)
 
 
 class LinuxPipes(Checked):
@@ -279,6 +285,12 @@ class LinuxPipes(Checked):
         clock: Tells the simulated time; one of its own if None.
         pages_soft: Slots of a user above which new pipes are made small (fs.pipe-user-pages-soft); 0 is none.
         pages_hard: Slots of a user above which pipe(2) fails (fs.pipe-user-pages-hard); 0 is none.
+
+    Attributes:
+        writes: Writes that stored something, and
+        bytes_written: what they stored; likewise
+        reads: and
+        bytes_read: for what was taken out.
 
     Raises:
         InvalidRequestError: For a limit that is negative.
@@ -310,7 +322,7 @@ class LinuxPipes(Checked):
         self._slots: dict[int, int] = {}  # by uid
         self._pages = self._peak_pages = 0
         self._created = self._refused = self._peak_pipes = 0
-        self._writes = self._reads = self._bytes_in = self._bytes_out = 0
+        self.writes = self.bytes_written = self.reads = self.bytes_read = 0
 
     @property
     def kva_used(self) -> int:
@@ -359,10 +371,10 @@ class LinuxPipes(Checked):
             pipes_refused=self._refused,
             pipes=len(self._pipes),
             peak_pipes=self._peak_pipes,
-            writes=self._writes,
-            reads=self._reads,
-            bytes_written=self._bytes_in,
-            bytes_read=self._bytes_out,
+            writes=self.writes,
+            reads=self.reads,
+            bytes_written=self.bytes_written,
+            bytes_read=self.bytes_read,
             kva_used=self.kva_used,
             peak_kva_used=self.peak_kva_used,
         )
@@ -402,16 +414,6 @@ class LinuxPipes(Checked):
         """Take back a pipe of which both ends are closed."""
         self.charge(pipe.owner, -pipe.max_slots)
         del self._pipes[pipe.number]
-
-    def count_write(self, n: int) -> None:
-        """Count a write."""
-        self._writes += 1
-        self._bytes_in += n
-
-    def count_read(self, n: int) -> None:
-        """Count a read."""
-        self._reads += 1
-        self._bytes_out += n
 
     # --- check -------------------------------------------------------------------------------------
 

@@ -156,24 +156,23 @@ class PipePair:
         if self._buffers.era.one_way and end == 0:
             raise PipeError(errno.EBADF, "write")
         half = self._open(end, "write", peer=True)
-        ring, buffers = half.ring, self._buffers
+        buffers = self._buffers
         if not rest_of:
             buffers.choose_size(half, n)
-            if not ring.size:
+            if not half.size:
                 raise PipeError(errno.ENOMEM, "write")
         if half.direct is not None:
             raise PipeError(errno.EAGAIN, "write")
-        if direct and n >= PIPE_MINDIRECT and ring.size >= PIPE_MINDIRECT and not ring.cnt:
-            taken = min(n, ring.size)
+        if direct and n >= PIPE_MINDIRECT and half.size >= PIPE_MINDIRECT and not half.cnt:
+            taken = min(n, half.size)
             half.direct = bytes(taken) if content is None else content[:taken]
         else:
-            room = ring.size - ring.cnt
+            room = half.size - half.cnt
             if room < n and (room == 0 or (rest_of or n) <= PIPE_BUF):
                 raise PipeError(errno.EAGAIN, "write")
-            taken = ring.put(n, content)
-            high = ring.high
-            if high > half.touched:
-                buffers.touch(half, high)
+            taken = half.put(n, content)
+            if half.high > half.touched:
+                buffers.touch(half, half.high)
         buffers.writes += 1
         buffers.bytes_written += taken
         return taken
@@ -205,8 +204,8 @@ class PipePair:
             if into is not None:
                 into += held
             got = len(held)
-        elif half.ring.cnt or not n:
-            got = half.ring.get(n, into)
+        elif half.cnt or not n:
+            got = half.get(n, into)
         elif half.eof:
             return 0
         else:
@@ -217,7 +216,7 @@ class PipePair:
 
     def buffered(self, end: int) -> int:
         """Return the bytes in the buffer that ``end`` reads from, those of a direct write not included."""
-        return self.halves[end].ring.cnt
+        return self.halves[end].cnt
 
     def room(self, end: int) -> int:
         """Return how many bytes a write at ``end`` could store now, 0 if the other end is closed.
@@ -227,12 +226,12 @@ class PipePair:
         half = self.halves[1 - end]
         if half.present is not _ACTIVE or half.direct is not None:
             return 0
-        return half.ring.space if half.ring.size or not half.lazy else self._buffers.rule_size
+        return half.space if half.size or not half.lazy else self._buffers.rule_size
 
     def wakes_writer(self, end: int) -> bool:
         """Tell whether a writer at ``end`` that blocked would be woken: the buffer holds less than MINPIPESIZE."""
         half = self.halves[1 - end]
-        return half.direct is None and half.ring.cnt < MINPIPESIZE and half.ring.cnt < half.ring.size
+        return half.direct is None and half.cnt < MINPIPESIZE and half.cnt < half.size
 
     # --- asking ------------------------------------------------------------------------------------
 
@@ -319,7 +318,7 @@ class PipePair:
     def _finish(self, end: int) -> None:
         half, peer = self.halves[end], self.halves[1 - end]
         peer.eof = True
-        if half.ring.size:
+        if half.size:
             self._buffers.free_buffer(half)
         half.direct = None
         half.present = _FINALIZED

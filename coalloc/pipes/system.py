@@ -179,18 +179,18 @@ class PipeSystem(Buffers, Checked):
         """Return every breach of PI1, PI2, PI3 and PI5, recomputed from the halves."""
         found = []
         halves = [half for pair in self._pairs.values() for half in pair.halves]
-        total = sum(half.ring.size for half in halves)
+        total = sum(half.size for half in halves)
         if self.budget.kva_used != total:
             found.append(Violation("PI1", f"kva_used is {self.budget.kva_used}, the buffers hold {total}"))
         if self.era.maxpipekva_is_hard and total > self.budget.maxpipekva:
             found.append(Violation("PI1", f"the buffers hold {total}, maxpipekva is {self.budget.maxpipekva}"))
         charges: dict[int, int] = {}
         for half in halves:
-            found += half.ring.violations()
-            if half.ring.size and self._size_in_space(half) != half.ring.size:
-                found.append(Violation("PI1", f"the space has no buffer {half.base:#x}+{half.ring.size}"))
-            if half.ring.size and self.era.charges_users:
-                charges[half.owner.uid] = charges.get(half.owner.uid, 0) + half.ring.size
+            found += half.violations()
+            if half.size and self._size_in_space(half) != half.size:
+                found.append(Violation("PI1", f"the space has no buffer {half.base:#x}+{half.size}"))
+            if half.size and self.era.charges_users:
+                charges[half.owner.uid] = charges.get(half.owner.uid, 0) + half.size
         if charges != self.budget.users:
             found.append(Violation("PI1", f"users are charged {self.budget.users}, their buffers hold {charges}"))
         found += [

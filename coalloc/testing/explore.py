@@ -361,6 +361,6 @@ class _PipeTrial:
     def state(self) -> Hashable:
         rings: tuple[Hashable, ...] = ()
         if self.pair is not None:
-            rings = tuple((h.ring.size, h.ring.cnt, h.ring.in_, h.ring.out, h.present) for h in self.pair.halves)
+            rings = tuple((h.size, h.cnt, h.in_, h.out, h.present) for h in self.pair.halves)
         segments = tuple(self.space.segments()) if Capability.SEGMENTS in capabilities_of(self.space) else ()
         return rings, segments, self.next_byte % 251

@@ -192,10 +192,11 @@ class NodeTree(Generic[N]):
         node.left = node.right = node.parent = None
         node.count, node.largest = 1, node.length
 
-    def move(self, node: N, key: int) -> None:
-        """Give a node of the tree another address, which is not in the tree."""
+    def move(self, node: N, key: int, length: int) -> None:
+        """Give a node of the tree another address, which is not in the tree, and another length."""
         self.drop(node)
         node.key = key
+        node.length = node.largest = length
         node.priority = _priority(key)
         self.add(node)
 
@@ -358,6 +359,11 @@ class FitTree(NodeTree[Node]):
     def update(self, key: int, length: int) -> None:
         """Give an address of the tree another length."""
         self.set_length(self._nodes[key], length)
+
+    def shift(self, key: int, to: int, length: int) -> None:
+        """Replace an address of the tree by one that is not in the tree, and give it another length."""
+        node = self._nodes[to] = self._nodes.pop(key)
+        self.move(node, to, length)
 
     def faults(self) -> list[str]:
         """Return every breach, of the table of nodes, too."""

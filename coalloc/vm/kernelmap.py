@@ -515,7 +515,7 @@ class KernelMap(Checked):
             entry.offset += end - start
             del self._by_start[start]
             self._by_start[end] = entry
-            gaps.move(entry, end)
+            gaps.move(entry, end, entry.length)
             gaps.set_length(before, before.length + end - base)
         else:
             backing.references += 1

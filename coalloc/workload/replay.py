@@ -268,8 +268,9 @@ class _PipeRunner:
 
     End e of pipe p has the number 2p + e; the number of the other end differs in the lowest bit.
 
-    While FreeBSD's buffers do not have to shrink, a write that fits and a read of buffered data change no buffer.  Most
-    operations are of this kind, and ``run`` does them directly on the half's ring.  The pipe does all others.
+    While nobody waits at an end, and FreeBSD's buffers do not have to shrink, a write there that fits and a read of buffered
+    data change no buffer.  Most operations are of this kind, and ``run`` does them directly on the half.  The pipe does all
+    others.
     """
 
     allocs_refused = 0
@@ -282,7 +283,8 @@ class _PipeRunner:
         self._told = _told_cpus(space, cpus)
         # Closed pipes and halves are removed, so that their memory is used again.
         self._pipes: dict[int, Pipe] = {}
-        self._halves: dict[int, Half] = {}  # of FreeBSD's pipes, by the end that reads from it
+        self._halves: dict[int, Half] = {}  # of FreeBSD's pipes, by the end that writes into them
+        self._direct: dict[int, Half] = {}  # those of them where nobody waits
         self._waiting: dict[int, deque[_Rest]] = {}
         self._early: dict[int, int] = {}  # bytes still to read of what that end writes
         self._waits = self._early_reads = self._skipped = self._broken = self._no_buffer = 0
@@ -290,43 +292,40 @@ class _PipeRunner:
 
     def run(self, n: int) -> None:
         """Run the next ``n`` operations, or those that are left."""
-        halves, waiting, early, told, cpus = self._halves, self._waiting, self._early, self._told, self._cpus
-        clock, buffers = self._machine.clock, self._buffers
+        told, cpus, clock, buffers = self._told, self._cpus, self._machine.clock, self._buffers
         shrinks = buffers is not None and buffers.era.shrinks
-        plain = None if buffers is not None and buffers.lean else buffers
+        none: dict[int, Half] = {}
+        direct = none if buffers is None or buffers.lean else self._direct
         writes = written = reads = read = 0
         time = self.time
         for time, kind, pipe, end, size in islice(self._rows, n):
-            number = 2 * pipe + end
+            if kind == _WRITE:
+                half = direct.get(2 * pipe + end)
+                if half is not None and half.cnt + size <= half.size:
+                    half.put(size)
+                    if half.high > half.touched and buffers is not None:
+                        if told is not None:
+                            told.cpu = pipe % cpus
+                        buffers.touch(half, half.high)
+                    writes += 1
+                    written += size
+                    continue
+            elif kind == _READ:
+                half = direct.get(2 * pipe + 1 - end)
+                if half is not None and half.cnt >= size:
+                    half.get(size)
+                    reads += 1
+                    read += size
+                    continue
+            clock.now = time * 1000
             if told is not None:
                 told.cpu = pipe % cpus
-            if kind == _WRITE:
-                half = halves.get(number ^ 1)
-                if half is not None and plain is not None and number not in waiting and number not in early:
-                    ring = half.ring
-                    if ring.cnt + size <= ring.size:
-                        ring.put(size)
-                        if ring.high > half.touched:
-                            plain.touch(half, ring.high)
-                        writes += 1
-                        written += size
-                        continue
-            elif kind == _READ:
-                half = halves.get(number)
-                if half is not None and plain is not None and number ^ 1 not in waiting:
-                    ring = half.ring
-                    if ring.cnt >= size:
-                        ring.get(size)
-                        reads += 1
-                        read += size
-                        continue
-            clock.now = time * 1000
             if kind == _CREATE:
                 self._create(pipe)
             else:
-                self._call(kind, pipe, number, size)
+                self._call(kind, pipe, end, size)
             if shrinks and buffers is not None:
-                plain = None if buffers.lean else buffers
+                direct = none if buffers.lean else self._direct
         self.time = time
         clock.now = time * 1000
         if buffers is not None:
@@ -343,11 +342,13 @@ class _PipeRunner:
             return
         self._pipes[pipe] = made
         if isinstance(made, PipePair):
-            self._halves[2 * pipe], self._halves[2 * pipe + 1] = made.halves
+            halves, number = made.halves, 2 * pipe
+            self._halves[number + 1] = self._direct[number + 1] = halves[0]
+            self._halves[number] = self._direct[number] = halves[1]
 
-    def _call(self, kind: int, pipe: int, number: int, size: int) -> None:
+    def _call(self, kind: int, pipe: int, end: int, size: int) -> None:
         """Run an operation on an end by the calls of its pipe."""
-        it = self._pipes.get(pipe)
+        it, number = self._pipes.get(pipe), 2 * pipe + end
         if it is None:
             self._skipped += 1
         elif kind == _WRITE:
@@ -358,20 +359,33 @@ class _PipeRunner:
             self._write(it, number, size)
             if number in self._early:
                 self._go_on(it, number)
+            if self._buffers is not None:
+                self._direct_or_not(number)
         elif kind == _READ:
-            end, writer = number & 1, number ^ 1
+            writer = number ^ 1
             if it.buffered(end) >= size:
                 it.read(end, size)
-                if writer in self._waiting:
-                    self._go_on(it, writer)
+                if writer not in self._waiting:
+                    return
             else:
                 self._early_reads += 1
                 self._early[writer] = self._early.get(writer, 0) + size
-                self._go_on(it, writer)
+            self._go_on(it, writer)
+            self._direct_or_not(writer)
         elif number in self._waiting:
             self._waiting[number].append(_CLOSED)
         else:
             self._close(it, number)
+
+    def _direct_or_not(self, number: int) -> None:
+        """Note whether what is written at an end may go to the half directly: whether nobody waits."""
+        half = self._halves.get(number)
+        if half is None:
+            return
+        if number in self._waiting or number in self._early:
+            self._direct.pop(number, None)
+        else:
+            self._direct[number] = half
 
     def _write(self, pipe: Pipe, number: int, size: int) -> None:
         """Write, and let the rest wait."""
@@ -429,10 +443,11 @@ class _PipeRunner:
 
     def _close(self, pipe: Pipe, number: int) -> None:
         pipe.close(number & 1)
-        self._halves.pop(number, None)
+        writer = number ^ 1
+        if self._halves.pop(writer, None) is not None:
+            self._direct.pop(writer, None)
         if pipe.finished:
             del self._pipes[number >> 1]
-        writer = number ^ 1
         if writer in self._early:
             del self._early[writer]
         if writer in self._waiting:  # whoever waits to write here never can

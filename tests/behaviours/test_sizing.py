@@ -224,7 +224,7 @@ def test_b8_a_resize_keeps_the_bytes_and_leaves_them_linear(era: Era, wrapped: b
     """A resize keeps the bytes and moves them to the buffer's start; the new size is never less than what is buffered."""
     system = make(era, design)
     pair = system.pipe()
-    ring = pair.halves[0].ring
+    ring = pair.halves[0]
     data = bytes(range(256)) * 64
     pair.write(1, data[:16000])
     got = bytearray()

@@ -42,7 +42,7 @@ def buddy() -> Any:
 
 
 def buddy_loses_a_block(space: Any) -> None:
-    space._blocks[PAGE].remove(0)
+    space._blocks[PAGE].bases.remove(0)
     del space._blocks[PAGE]
 
 
@@ -55,6 +55,10 @@ def buddy_keeps_buddies_apart(space: Any) -> None:
 
 def buddy_keeps_an_empty_list(space: Any) -> None:
     space._blocks[64 * PAGE] = type(space._blocks[PAGE])()
+
+
+def buddy_forgets_to_queue(space: Any) -> None:
+    space._blocks[PAGE].queue.remove(0)
 
 
 def buddy_misaligns(space: Any) -> None:
@@ -76,6 +80,7 @@ BUDDY: list[tuple[str, Callable[[Any], None]]] = [
     ("I1", buddy_loses_a_block),
     ("I3", buddy_keeps_buddies_apart),
     ("I5", buddy_keeps_an_empty_list),
+    ("I5", buddy_forgets_to_queue),
     ("I8", buddy_misaligns),
     ("I6", set_("_frees", 9)),
     ("I7", lambda space: space._in_use.update({0: 1})),

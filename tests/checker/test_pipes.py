@@ -39,11 +39,11 @@ def move_a_buffer(system: PipeSystem) -> None:
 
 def ring(system: PipeSystem, **fields: int) -> None:
     for name, value in fields.items():
-        setattr(system.pairs[0].halves[0].ring, name, value)
+        setattr(system.pairs[0].halves[0], name, value)
 
 
 def shift_a_drained_ring(system: PipeSystem) -> None:
-    reverse = system.pairs[0].halves[1].ring
+    reverse = system.pairs[0].halves[1]
     reverse.in_ = reverse.out = 8
 
 

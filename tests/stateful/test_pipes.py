@@ -104,7 +104,7 @@ class PipesAgainstQueues(RuleBasedStateMachine):
             else:
                 assert error.errno == errno.EAGAIN
                 half = pair.halves[1 - end]
-                assert half.direct is not None or half.ring.space < min(n, PIPE_BUF) or half.ring.space == 0
+                assert half.direct is not None or half.space < min(n, PIPE_BUF) or half.space == 0
         else:
             assert all(model.open)
             assert 0 <= taken <= n

@@ -179,7 +179,7 @@ def test_a_buffer_shrinks_where_address_space_is_short(writes: bool) -> None:
         pair.write(1, 10)
     else:
         pair.read(0, 5)
-    assert (pair.halves[0].size, pair.halves[0].ring.cnt) == (4096, 20 if writes else 5)
+    assert (pair.halves[0].size, pair.halves[0].cnt) == (4096, 20 if writes else 5)
 
 
 def test_a_read_that_goes_on_does_not_look_at_the_size_anew() -> None:
