@@ -57,10 +57,8 @@ class _Slot:
     content: bytes | None
 
 
-def _joined(slot: _Slot, content: bytes | None, n: int) -> bytes | None:
-    """Return the content of a slot with so many bytes more; None where none of it is known."""
-    if slot.content is None and content is None:
-        return None
+def _joined(slot: _Slot, content: bytes | None, n: int) -> bytes:
+    """Return the content of a slot with so many bytes more; zeros stand for those of which only a number is known."""
     before = bytes(slot.length) if slot.content is None else slot.content
     return before + (bytes(n) if content is None else content)
 

@@ -518,7 +518,12 @@ def corrupt_references(kernel: KernelMap) -> None:
     backing.references = 7
 
 
+def corrupt_first_free(kernel: KernelMap) -> None:
+    kernel._first_free = kernel._by_start[4 * PAGE]
+
+
 MAP: list[tuple[Callable[[KernelMap], None], str]] = [
+    (corrupt_first_free, "lowest gap"),
     (corrupt_mapped, "mapped is"),
     (corrupt_gap, "gaps in the tree"),
     (corrupt_tree, "stored largest"),

@@ -21,6 +21,7 @@ from coalloc import (
     SpanOverlapError,
     Tie,
 )
+from coalloc.space.buddy import _Blocks
 
 PAGE = 4096
 
@@ -53,6 +54,22 @@ def test_blocks_join_with_their_buddies_only() -> None:
     space.free(bases[3])
     assert [(s.base, s.size) for s in space.segments()] == [(0, 4 * PAGE)]
     assert space.stats().coalesces == 3
+
+
+def test_of_many_blocks_the_lowest_is_taken() -> None:
+    """Of many free blocks of one size the lowest is taken, and the queue does not grow with blocks that are struck."""
+    space = make(32)
+    bases = [space.alloc(PAGE) for _ in range(32)]
+    for base in bases[::-2]:
+        space.free(base)
+    assert [space.alloc(PAGE) // PAGE for _ in range(3)] == [1, 3, 5]
+    space.check()
+    blocks = _Blocks()
+    for base in (5, *range(7, 100)):
+        blocks.add(base)
+        blocks.bases.discard(base - 1)
+    assert len(blocks.queue) <= 2 * len(blocks.bases) + 9
+    assert (blocks.take_lowest(), blocks.take_lowest()) == (5, 99)
 
 
 def test_an_arena_of_any_size_is_cut_into_the_largest_blocks() -> None:
