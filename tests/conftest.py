@@ -26,11 +26,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
 _UNWATCHED = (
+    "docs",
     "tests/adapters",
     "tests/behaviours/test_around.py",
     "tests/behaviours/test_descriptors.py::test_b49",
     "tests/behaviours/test_failures.py::test_b19",
     "tests/behaviours/test_maps.py::test_b27",
+    "tests/behaviours/test_sizing.py::test_b4",
     "tests/bounds",
     "tests/cli",
     "tests/exhaustive/test_explore.py",
@@ -39,11 +41,13 @@ _UNWATCHED = (
     "tests/golden",
     "tests/planted",
     "tests/stateful",
-    "tests/unit/test_generators.py::test_robsons",
+    "tests/unit/test_generators.py",
     "tests/unit/test_kit.py",
-    "tests/unit/test_overlay.py::test_equal_seeds",
+    "tests/unit/test_overlay.py",
     "tests/unit/test_replay.py",
     "tests/unit/test_scenarios.py::test_curves_of_pipes",
+    "tests/unit/test_strace.py",
+    "tests/unit/test_textformat.py",
 )
 """Long tests, which would take several times as long if they were watched; the others have to reach every branch."""
 

