@@ -534,8 +534,8 @@ class AddressHoles(Holes):
         """Carve as the base class does; NEXT's cursor moves to the end of what was carved."""
         return self._moved_on(super().take(size))
 
-    # In the next two methods a hole that begins elsewhere keeps its node of the tree, and one that only ends elsewhere its place
-    # there.  In a replay of the bundled build, first fit is 1.1 times as fast.
+    # In the next two methods a hole that begins elsewhere keeps its node of the tree, and one that only ends elsewhere its
+    # place there.  In a replay of the bundled build, first fit is 1.1 times as fast.
 
     def carve(self, hole: Tag, start: int, size: int) -> Tag:
         """Make [start, start + size) of a hole busy, as the base class does."""

@@ -742,6 +742,13 @@ class _StaleTree(FitTree):
 
     def insert(self, key: int, length: int) -> None:
         super().insert(key, length)
+        self._forget_above(key)
+
+    def shift(self, key: int, to: int, length: int) -> None:
+        super().shift(key, to, length)
+        self._forget_above(to)
+
+    def _forget_above(self, key: int) -> None:
         node: Node | None = self._nodes[key].parent
         while node is not None:
             node.largest = node.length
