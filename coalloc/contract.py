@@ -7,6 +7,8 @@ what it promises.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import attrs
 
@@ -15,19 +17,25 @@ from coalloc.units import MAX_ADDRESS
 
 __all__ = [
     "ANYWHERE",
+    "ANY_RELEASE",
     "EAGER",
     "NEVER",
     "RETAIN",
+    "RETAIN_BYTES",
     "Bounds",
     "Capability",
     "Coalescing",
     "Completeness",
     "Constraint",
     "Contract",
+    "End",
     "Fit",
     "Geometry",
+    "Law",
     "Release",
     "Resize",
+    "Rounding",
+    "Spans",
     "Tie",
     "Work",
     "capabilities_of",
@@ -43,8 +51,12 @@ class Fit(enum.Enum):
 
     FIRST = "first"
     """The hole with the lowest address."""
+    LAST = "last"
+    """The hole with the highest address."""
     BEST = "best"
     """A smallest hole; of several, the one that the contract's ``tie`` names."""
+    WORST = "worst"
+    """A largest hole; of several, the one that the contract's ``tie`` names."""
     NEXT = "next"
     """The first hole whose base is at or above the end of the last carve, then, from the bottom, the others."""
     INSTANT = "instant"
@@ -55,10 +67,18 @@ class Fit(enum.Enum):
 
 
 class Tie(enum.Enum):
-    """Which of several smallest holes BEST takes."""
+    """Which of several smallest holes BEST takes, or of several largest ones WORST."""
 
     NEWEST = "newest"
     LOWEST = "lowest"
+    HIGHEST = "highest"
+
+
+class End(enum.Enum):
+    """The end of the hole from which a request is carved."""
+
+    LOW = "low"
+    HIGH = "high"
 
 
 class Geometry(enum.Enum):
@@ -69,23 +89,97 @@ class Geometry(enum.Enum):
     BUDDY = "buddy"
     """Sizes are rounded up to a power of two of quanta; a hole is a block of such a size, aligned to it within its arena,
     and joins only with its buddy: the other half of the next larger block."""
+    BUDDY_ABSOLUTE = "buddy-absolute"
+    """The same, but blocks are aligned by their address, wherever their arena begins."""
+
+    @property
+    def buddies(self) -> bool:
+        """Whether holes are blocks."""
+        return self is not Geometry.ANY
 
 
-class Completeness(enum.Enum):
-    """When a design may refuse."""
+@attrs.frozen
+class Completeness:
+    """When a design may refuse: how large a hole must be to oblige it to serve a request.
 
-    EXACT = "exact"
-    """Only if no hole admits the request, caches drained and arenas imported up to the limit."""
-    CLASS = "class"
-    """It may also overlook a hole in the request's own size class."""
+    Use the names:
+
+    * ``Completeness.EXACT``: a hole that admits the request, caches drained and arenas imported up to the limit.
+    * ``Completeness.CLASS``: a hole of a higher size class of vmem than the request's own: one class for each number of quanta
+      up to 32, then one for each doubling.
+    * ``Completeness.TLSF(lists)``: a hole that is large enough once the request is rounded up to the next list, where each
+      doubling of the number of quanta has so many lists (TLSF's second level).  ``TLSF(1)`` rounds up to a power of two, as
+      half-fit does.
+    * ``Completeness.BEST_EFFORT``: none.  It may refuse whenever the limit or the source forbids another arena, but must serve
+      when nothing is live.
+
+    Under constraints all but EXACT may overlook any hole.
+    """
+
+    search: str = "exact"
+    lists: int = attrs.field(default=0)
+
+    EXACT: ClassVar[Completeness]
+    CLASS: ClassVar[Completeness]
+    BEST_EFFORT: ClassVar[Completeness]
+
+    @lists.validator
+    def _check(self, _attribute: object, lists: int) -> None:
+        if self.search == "tlsf" and (type(lists) is not int or lists < 1):
+            raise InvalidRequestError("lists", lists, "must be an int >= 1")
+
+    @staticmethod
+    def TLSF(lists: int) -> Completeness:  # noqa: N802 (reads as the other levels do)
+        """Return the level of a search that is rounded up to one of so many lists for each doubling."""
+        return Completeness("tlsf", lists)
+
+    def __str__(self) -> str:
+        return f"tlsf({self.lists})" if self.search == "tlsf" else self.search
+
+
+Completeness.EXACT = Completeness("exact")
+Completeness.CLASS = Completeness("class")
+Completeness.BEST_EFFORT = Completeness("best-effort")
 
 
 class Coalescing(enum.Enum):
-    """When free neighbours are joined."""
+    """When free space can be used again, joined with its free neighbours."""
 
     IMMEDIATE = "immediate"
     DEFERRED = "deferred"
     """Not before caches are drained."""
+    BY_ARENA = "by-arena"
+    """Not before all of its arena is free."""
+
+
+class Rounding(enum.Enum):
+    """How the bytes of a request are rounded."""
+
+    QUANTUM = "quantum"
+    """Up to whole quanta; with buddies up to a block."""
+    POWER = "power"
+    """Up to a power of two of quanta."""
+    CLASSES = "classes"
+    """Up to the next of the contract's ``classes``, beyond the largest to whole quanta."""
+    OWN = "own"
+    """As the design's method ``footprint(size)`` says, which returns all bytes that a request occupies."""
+
+
+class Spans(enum.Enum):
+    """Whether arenas that touch may be one."""
+
+    SEPARATE = "separate"
+    JOINED = "joined"
+    """Holes and buffers may lie across the seam."""
+
+
+class Law(enum.Enum):
+    """A metamorphic law: what a change of the world does to the layout."""
+
+    SHIFT = "shift"
+    """Higher addresses of the source give equally higher addresses of the buffers."""
+    SCALE = "scale"
+    """A larger quantum and granule with equally larger sizes give equally larger addresses."""
 
 
 class Work(enum.Enum):
@@ -100,12 +194,18 @@ class Work(enum.Enum):
 class Release:
     """How many wholly free arenas are kept: at most ``keep`` of them, or any number (None).
 
-    Use the names: ``EAGER`` keeps none, ``RETAIN(n)`` keeps up to n, and ``NEVER`` releases none by itself.  A rule that keeps
-    any keeps at least one: a free does not release the last idle arena.  Under every rule ``reclaim()`` releases all arenas
-    except *static* ones, which were mapped when the space was made.
+    Use the names: ``EAGER`` keeps none, ``RETAIN(n)`` keeps up to n, ``RETAIN_BYTES(n)`` keeps up to n bytes of them, ``NEVER``
+    releases none by itself, and ``ANY_RELEASE`` promises nothing.  A rule that keeps any keeps at least one: a free does not
+    release the last idle arena (``RETAIN_BYTES``: one that it could have kept).  Under every rule ``reclaim()`` releases all
+    arenas except *static* ones, which were mapped when the space was made.
+
+    Args:
+        keep: The most arenas, or bytes of arenas, that are kept; None for any number.
+        unit: What ``keep`` counts: "arenas" or "bytes"; "any" where nothing is promised.
     """
 
     keep: int | None = attrs.field()
+    unit: str = attrs.field(default="arenas", validator=attrs.validators.in_(("arenas", "bytes", "any")))
 
     @keep.validator
     def _check(self, _attribute: object, value: int | None) -> None:
@@ -114,12 +214,15 @@ class Release:
 
     def __str__(self) -> str:
         if self.keep is None:
-            return "never"
+            return "any" if self.unit == "any" else "never"
+        if self.unit == "bytes":
+            return f"retain-bytes({self.keep})"
         return f"retain({self.keep})" if self.keep else "eager"
 
 
 EAGER = Release(0)
 NEVER = Release(None)
+ANY_RELEASE = Release(None, "any")
 
 
 def RETAIN(n: int) -> Release:  # noqa: N802 (reads as the other two rules do)
@@ -129,6 +232,15 @@ def RETAIN(n: int) -> Release:  # noqa: N802 (reads as the other two rules do)
     ('retain(2)', True)
     """
     return Release(n)
+
+
+def RETAIN_BYTES(n: int) -> Release:  # noqa: N802 (reads as the other rules do)
+    """Keep wholly free arenas of up to ``n`` bytes together.
+
+    >>> str(RETAIN_BYTES(65536))
+    'retain-bytes(65536)'
+    """
+    return Release(n, "bytes")
 
 
 class Constraint(enum.Enum):
@@ -172,6 +284,8 @@ class Resize(enum.Enum):
     """The new buffer is always another one."""
     IN_PLACE = "in place"
     """In place where the space behind allows it, else moving."""
+    SLIDING = "sliding"
+    """In place where the space behind allows it; else in the joined free space around it, if that suffices; else moving."""
 
 
 class Capability(enum.Enum):
@@ -201,27 +315,82 @@ def capabilities_of(space: object) -> frozenset[Capability]:
     return frozenset(item for item in Capability if getattr(space, item.value, None) is not None)
 
 
+def _size(least: int) -> Callable[[object, attrs.Attribute[Any], int | None], None]:
+    """Return a validator for bytes, at least so many; None is allowed where it is the default."""
+
+    def check(_instance: object, attribute: attrs.Attribute[Any], value: int | None) -> None:
+        if value is None and attribute.default is None:
+            return
+        if type(value) is not int or not least <= value <= MAX_ADDRESS:
+            raise InvalidRequestError(attribute.name, value, f"must be bytes, an int >= {least}")
+
+    return check
+
+
+def _classes(_instance: object, _attribute: object, value: tuple[int, ...]) -> None:
+    if list(value) != sorted(set(value)) or any(type(size) is not int or size < 1 for size in value):
+        raise InvalidRequestError("classes", value, "must be ascending sizes in bytes")
+
+
 @attrs.frozen
 class Contract:
     """The promises of one design.
 
+    Which place is taken:
+
     Args:
-        fit: Which hole is taken; None for a design without holes, which leaves the choice to its source.
-        completeness: When it may refuse.
-        coalescing: When free neighbours are joined.
+        fit: Which hole is taken; None for a design without holes, which leaves the choice to its source, or promises nothing.
+        end: From which end of the hole a request is carved.
+        tie: Which of several smallest holes BEST takes, or largest WORST; None leaves it open.
+        two_ended: Requests of at least so many bytes are placed from the other end of the address space (LAST for FIRST,
+            HIGH for LOW); 0 for no such rule.
+        geometry: Which ranges a hole may be.
+        largest_block: Bytes of the largest block of buddies; larger requests are refused.  None sets no bound.
+        deterministic: Whether equal programs give equal addresses.
+        laws: Which metamorphic laws hold; None for those that the fit implies: all for a declared fit, none for ``None``.
+
+    How much a request occupies:
+
+        rounding: How its bytes are rounded.
+        classes: The sizes for Rounding.CLASSES, ascending, in bytes.
+        header: Bytes in front of the returned address, a multiple of the quantum.
+        guard: Bytes behind the rounded size that belong to no buffer, a multiple of the quantum.
+        least: The least bytes that a buffer occupies, header and guard included.
+        remainder: A rest of a hole of fewer bytes than this stays with the buffer; 0 for none.
+        max_size: The largest request, in bytes, that is ever served; None sets no bound below 2**63.
+
+    When it is refused:
+
+        completeness: How large a hole must be to oblige it to serve.
+        max_segments: The most segments, busy and free, that it can keep; None sets no bound.
+        reserve: Bytes of the limit that requests may not take, or
+        reserve_percent: the percentage of the limit.
+        limited: Whether ``kva_limit`` is kept.
+
+    What becomes of free space and of arenas:
+
+        coalescing: When free space can be used again.
         release: How many wholly free arenas stay mapped.
+        spans: Whether arenas that touch may be one.
+        arena: Bytes of every arena, where they have one size and a larger request is refused; None for arenas of any size;
+            0 for the size that the design is told by ``arena_size=``.
+        arena_head: Bytes at the base of each arena that are never handed out, and
+        arena_tail: those at its end.
+        ahead: Whether arenas may be mapped before they are needed.
+
+    What else can be asked of it:
+
         constraints: The constraints of ``xalloc`` that are honoured.
         resize: How a buffer changes its size.
         exact_stats: Whether every figure of ``stats()`` is exact; if not, ``largest_hole`` is a lower bound.
-        tie: Which of several smallest holes BEST takes; None leaves it open.
-        geometry: Which ranges a hole may be.
         work: How the steps of a call grow with the number of holes; None promises nothing.
         checks_frees: Whether the free of an address that is not the base of a live buffer is refused.
-        limited: Whether ``kva_limit`` is kept.
     """
 
     fit: Fit | None
-    completeness: Completeness = Completeness.EXACT
+    completeness: Completeness = attrs.field(
+        default=Completeness.EXACT, validator=attrs.validators.instance_of(Completeness)
+    )
     coalescing: Coalescing = Coalescing.IMMEDIATE
     release: Release = EAGER
     constraints: frozenset[Constraint] = frozenset()
@@ -232,3 +401,30 @@ class Contract:
     work: Work | None = None
     checks_frees: bool = True
     limited: bool = True
+    end: End = End.LOW
+    two_ended: int = attrs.field(default=0, validator=_size(0))
+    largest_block: int | None = attrs.field(default=None, validator=_size(1))
+    deterministic: bool = True
+    laws: frozenset[Law] | None = None
+    rounding: Rounding = Rounding.QUANTUM
+    classes: tuple[int, ...] = attrs.field(default=(), validator=_classes)
+    header: int = attrs.field(default=0, validator=_size(0))
+    guard: int = attrs.field(default=0, validator=_size(0))
+    least: int = attrs.field(default=0, validator=_size(0))
+    remainder: int = attrs.field(default=0, validator=_size(0))
+    max_size: int | None = attrs.field(default=None, validator=_size(1))
+    max_segments: int | None = attrs.field(default=None, validator=_size(1))
+    reserve: int = attrs.field(default=0, validator=_size(0))
+    reserve_percent: int = attrs.field(default=0, validator=attrs.validators.in_(range(100)))
+    spans: Spans = Spans.SEPARATE
+    arena: int | None = attrs.field(default=None, validator=_size(0))
+    arena_head: int = attrs.field(default=0, validator=_size(0))
+    arena_tail: int = attrs.field(default=0, validator=_size(0))
+    ahead: bool = False
+
+    @property
+    def asked(self) -> frozenset[Law]:
+        """The laws to which the design is held."""
+        if self.laws is not None:
+            return self.laws
+        return frozenset() if self.fit is None or not self.deterministic else frozenset(Law)

@@ -251,7 +251,7 @@ class CellSpace(Checked):
 
     def _segments(self) -> Iterator[Segment]:
         for arena in self.state.arenas:
-            yield from (Segment(base, size, Kind.FREE, arena.base) for base, size in arena.holes)
+            yield from (Segment(base, size, Kind.FREE, arena.base) for base, size in spec.holes_in(self.state, arena))
             yield from (
                 Segment(base, size, Kind.BUSY, arena.base) for base, size in self._busy.items()
             )  # there is one arena

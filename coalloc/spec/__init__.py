@@ -14,14 +14,16 @@ Nothing here is shared with a design: no helper, no method, only plain data (con
 cannot stand on both sides of a comparison.
 """
 
-from coalloc.spec.fits import choices
-from coalloc.spec.places import admissible, lawful, lowest_in, places, possible
+from coalloc.spec.fits import choices, mirrored
+from coalloc.spec.places import BARE, Frame, admissible, lawful, lowest_in, place_in, places, possible
 from coalloc.spec.refusals import must_serve, rule_against, sure_arena
-from coalloc.spec.sizes import footprint, size_class
-from coalloc.spec.state import Arena, State, arena_at, enter, give, is_free, leave, take
+from coalloc.spec.sizes import footprint, occupied, round_to, size_class, sure_size
+from coalloc.spec.state import Arena, State, arena_at, enter, give, holes_in, is_free, leave, take
 
 __all__ = [
+    "BARE",
     "Arena",
+    "Frame",
     "State",
     "admissible",
     "arena_at",
@@ -29,15 +31,21 @@ __all__ = [
     "enter",
     "footprint",
     "give",
+    "holes_in",
     "is_free",
     "lawful",
     "leave",
     "lowest_in",
+    "mirrored",
     "must_serve",
+    "occupied",
+    "place_in",
     "places",
     "possible",
+    "round_to",
     "rule_against",
     "size_class",
     "sure_arena",
+    "sure_size",
     "take",
 ]

@@ -1,17 +1,31 @@
 """Which places of an arena admit a request: a set of quanta, each the first of a place; keeps to vmem(9)'s constraints.
 
-A request is a size, as rounded (:func:`coalloc.spec.sizes.footprint`), and bounds.  Sizes and addresses are bytes.
+A request is a size, all bytes that it occupies (:func:`coalloc.spec.sizes.occupied`), and bounds.  The bounds are for the
+buffer.  Its *frame* says how many of the bytes lie in front of it and how many behind.  Sizes and addresses are bytes.
 """
 
 from __future__ import annotations
 
-from coalloc.contract import ANYWHERE, Bounds, Geometry
+from typing import NamedTuple
+
+from coalloc.contract import ANYWHERE, Bounds, End, Geometry
 from coalloc.spec.quanta import every, lowest, members, span, spread, starts
 from coalloc.spec.sizes import round_to
-from coalloc.spec.state import Arena, State
+from coalloc.spec.state import Arena, State, holes_in
 from coalloc.units import MAX_ADDRESS
 
-__all__ = ["admissible", "lawful", "lowest_in", "places", "possible"]
+__all__ = ["BARE", "Frame", "admissible", "lawful", "lowest_in", "place_in", "places", "possible"]
+
+
+class Frame(NamedTuple):
+    """Bytes that a request occupies in front of its buffer and behind it, whole quanta."""
+
+    front: int = 0
+    back: int = 0
+
+
+BARE = Frame()
+"""No bytes beside the buffer."""
 
 
 def lawful(size: int, bounds: Bounds, quantum: int) -> bool:
@@ -26,17 +40,22 @@ def lawful(size: int, bounds: Bounds, quantum: int) -> bool:
     )
 
 
-def admissible(state: State, arena: Arena, size: int, bounds: Bounds = ANYWHERE) -> int:
+def admissible(state: State, arena: Arena, size: int, bounds: Bounds = ANYWHERE, frame: Frame = BARE) -> int:
     """Return the quanta of an arena, counted from its base, at which a request could begin.
 
-    A block of the buddy system begins at a multiple of its size from the base of its arena, and has to meet the bounds as well.
+    A block of the buddy system begins at a multiple of its size, and has to meet the bounds as well.
     """
     quantum = state.quantum
     n, total = size // quantum, arena.size // quantum
     found = starts(arena.free, n)
-    if state.geometry is Geometry.BUDDY:
-        found &= every(n, 0, total)
-    return found if bounds == ANYWHERE or not found else found & _within(arena.base, total, n, bounds, quantum)
+    if state.geometry is not Geometry.ANY and found:
+        offset = arena.base // quantum if state.geometry is Geometry.BUDDY_ABSOLUTE else 0
+        found &= every(n, -offset % n, total)
+    if bounds == ANYWHERE or not found:
+        return found
+    front = frame.front // quantum
+    buffer = n - front - frame.back // quantum
+    return found & _within(arena.base, total, buffer, bounds, quantum) >> front
 
 
 def _within(base: int, total: int, n: int, bounds: Bounds, quantum: int) -> int:
@@ -53,29 +72,39 @@ def _within(base: int, total: int, n: int, bounds: Bounds, quantum: int) -> int:
     return found & span(0, min(last // quantum + 1, total)) if last >= 0 else 0
 
 
-def places(state: State, size: int, bounds: Bounds = ANYWHERE) -> list[int]:
-    """Return every address at which a request could lie, ascending."""
+def places(state: State, size: int, bounds: Bounds = ANYWHERE, frame: Frame = BARE) -> list[int]:
+    """Return every address at which a request could begin, ascending."""
     return [
         arena.base + at * state.quantum
         for arena in state.arenas
-        for at in members(admissible(state, arena, size, bounds))
+        for at in members(admissible(state, arena, size, bounds, frame))
     ]
 
 
-def lowest_in(state: State, size: int, bounds: Bounds = ANYWHERE) -> dict[tuple[int, int], int]:
-    """Return the lowest place in every hole (base, size) that admits a request, holes in the order of addresses."""
+def place_in(
+    state: State, size: int, bounds: Bounds = ANYWHERE, frame: Frame = BARE, end: End = End.LOW
+) -> dict[tuple[int, int], int]:
+    """Return the place nearest to an end of every hole (base, size) that admits a request, holes in the order of addresses."""
     found: dict[tuple[int, int], int] = {}
     quantum = state.quantum
     for arena in state.arenas:
         if not arena.free:
             continue
-        where = admissible(state, arena, size, bounds)
+        where = admissible(state, arena, size, bounds, frame)
         if where:
-            for base, length in arena.holes:
-                inside = where & span((base - arena.base) // quantum, length // quantum)
+            for base, length in holes_in(state, arena):
+                if length < size:
+                    continue
+                inside = where >> (base - arena.base) // quantum & span(0, length // quantum)
                 if inside:
-                    found[base, length] = arena.base + lowest(inside) * quantum
+                    at = lowest(inside) if end is End.LOW else inside.bit_length() - 1
+                    found[base, length] = base + at * quantum
     return found
+
+
+def lowest_in(state: State, size: int, bounds: Bounds = ANYWHERE) -> dict[tuple[int, int], int]:
+    """Return the lowest place in every hole that admits a request, as :func:`place_in` does."""
+    return place_in(state, size, bounds)
 
 
 def possible(size: int, bounds: Bounds, quantum: int) -> bool:

@@ -6,12 +6,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 __all__ = ["every", "lowest", "members", "runs", "span", "spread", "starts"]
-
-_ONES: Final = re.compile("1+")
 
 
 def span(first: int, n: int) -> int:
@@ -43,7 +38,15 @@ def members(quanta: int) -> list[int]:
 
 def runs(quanta: int) -> list[tuple[int, int]]:
     """Return first quantum and length of each longest run of members, ascending."""
-    return [(ones.start(), ones.end() - ones.start()) for ones in _ONES.finditer(f"{quanta:b}"[::-1])]
+    found, at = [], 0
+    while quanta:
+        skip = (quanta & -quanta).bit_length() - 1
+        quanta >>= skip
+        n = (~quanta & quanta + 1).bit_length() - 1
+        quanta >>= n
+        found.append((at + skip, n))
+        at += skip + n
+    return found
 
 
 def starts(quanta: int, n: int) -> int:

@@ -6,44 +6,61 @@ import attrs
 
 from coalloc.contract import ANYWHERE, Bounds, Completeness, Geometry
 from coalloc.errors import Rule
-from coalloc.spec.places import lowest_in, possible
-from coalloc.spec.sizes import EXACT_CLASSES, round_to, size_class
+from coalloc.spec.places import BARE, Frame, admissible, lowest_in, possible
+from coalloc.spec.sizes import round_to, sure_size
 from coalloc.spec.state import State
 from coalloc.units import MAX_ADDRESS
 
 __all__ = ["must_serve", "rule_against", "sure_arena"]
 
 
-def must_serve(state: State, size: int, bounds: Bounds, completeness: Completeness) -> bool:
-    """Tell whether the holes that there are oblige an allocator to serve a request; ``size`` is rounded.
+def must_serve(state: State, size: int, bounds: Bounds, completeness: Completeness, frame: Frame = BARE) -> bool:
+    """Tell whether the holes that there are oblige an allocator to serve a request of ``size`` bytes, all that it occupies.
 
-    EXACT may overlook none; CLASS may overlook those of the request's own size class, and any hole under constraints.
+    EXACT may overlook none.  The other levels may overlook holes that are too small for their search, and any hole under
+    constraints.
     """
-    lowest = lowest_in(state, size, bounds)
-    if completeness is Completeness.EXACT or not lowest:
-        return bool(lowest)
-    own = size_class(size // state.quantum)
-    return bounds == ANYWHERE and any(size_class(length // state.quantum) > own for _, length in lowest)
+    if completeness == Completeness.BEST_EFFORT or (completeness != Completeness.EXACT and bounds != ANYWHERE):
+        return False
+    sure = sure_size(size, state.quantum, completeness)
+    return any(admissible(state, arena, sure, bounds, frame) for arena in state.arenas)
 
 
 def sure_arena(
-    size: int, bounds: Bounds, *, quantum: int, granule: int, geometry: Geometry, completeness: Completeness
+    size: int,
+    bounds: Bounds,
+    *,
+    quantum: int,
+    granule: int,
+    geometry: Geometry,
+    completeness: Completeness,
+    beside: int = 0,
 ) -> int:
     """Return bytes of an arena that is sure to admit a request, wherever it comes to lie; 0 where there is none.
 
-    With Completeness.CLASS an arena of the request's own class may be overlooked once it is mapped, unless the class has one
-    size only.
+    Args:
+        size: Bytes that the request occupies.
+        bounds: Where its buffer may lie.
+        quantum: Bytes of a quantum.
+        granule: Arenas are multiples of it.
+        geometry: Which free ranges are holes.
+        completeness: The level of the search, which may overlook an arena once it is mapped, if that is too small for it.
+        beside: Bytes of each arena that are never handed out.
     """
-    if completeness is Completeness.CLASS and size // quantum > EXACT_CLASSES:
-        return 0
+    if completeness != Completeness.BEST_EFFORT:
+        size = sure_size(size, quantum, completeness)
     if bounds.lo or bounds.hi != MAX_ADDRESS:
         return 0
     step = max(bounds.align, bounds.nocross)
     if step > quantum:
-        if geometry is Geometry.BUDDY or not possible(size, bounds, quantum):
+        if geometry.buddies or not possible(size, bounds, quantum):
             return 0
         size += 2 * step
-    return round_to(size, granule)
+    if geometry is Geometry.BUDDY_ABSOLUTE and size > granule:
+        size += size - quantum  # a block may begin that far behind the base
+    if quantum > granule:
+        size += quantum - granule  # the first whole quantum may
+    return round_to(size + beside, granule)
 
 
 def rule_against(state: State, hole: tuple[int, int], size: int, bounds: Bounds) -> Rule:

@@ -1,10 +1,10 @@
-"""How many bytes a request occupies, and the size classes of vmem; all sizes are bytes > 0 unless the name says quanta."""
+"""How many bytes a request occupies, and the classes of sizes; all sizes are bytes > 0 unless the name says quanta."""
 
 from __future__ import annotations
 
-from coalloc.contract import Geometry
+from coalloc.contract import Completeness, Contract, Geometry, Rounding
 
-__all__ = ["EXACT_CLASSES", "class_floor", "footprint", "round_to", "size_class"]
+__all__ = ["EXACT_CLASSES", "class_floor", "footprint", "occupied", "round_to", "size_class", "sure_size"]
 
 EXACT_CLASSES = 32
 """Sizes of up to so many quanta have a class of their own."""
@@ -21,12 +21,35 @@ def footprint(size: int, quantum: int, geometry: Geometry) -> int:
     >>> footprint(5, 1, Geometry.ANY), footprint(5, 1, Geometry.BUDDY), footprint(5, 4, Geometry.BUDDY)
     (5, 8, 8)
     """
-    if geometry is Geometry.ANY:
-        return round_to(size, quantum)
+    return round_to(size, quantum) if geometry is Geometry.ANY else _block(size, quantum)
+
+
+def _block(size: int, quantum: int) -> int:
+    """Return the smallest power of two of quanta that is at least ``size``."""
     block = quantum
     while block < size:
         block *= 2
     return block
+
+
+def occupied(size: int, quantum: int, contract: Contract) -> int:
+    """Return how many bytes a request occupies by its contract, header and guard included.
+
+    Rounding.OWN is not for this function: the design itself says.
+
+    >>> powers = Contract(fit=None, rounding=Rounding.POWER, header=16, guard=32)
+    >>> occupied(40, 16, powers), occupied(70, 16, powers)
+    (112, 176)
+    >>> occupied(40, 16, Contract(fit=None, rounding=Rounding.CLASSES, classes=(48, 96)))
+    48
+    """
+    if contract.geometry.buddies:
+        return _block(max(size + contract.header + contract.guard, contract.least), quantum)
+    if contract.rounding is Rounding.POWER:
+        size = _block(size, quantum)
+    elif contract.rounding is Rounding.CLASSES:
+        size = next((limit for limit in contract.classes if limit >= size), size)
+    return round_to(max(contract.header + round_to(size, quantum) + contract.guard, contract.least), quantum)
 
 
 def size_class(n_quanta: int) -> int:
@@ -51,3 +74,26 @@ def class_floor(group: int) -> int:
     True
     """
     return group + 1 if group < EXACT_CLASSES else EXACT_CLASSES << (group - EXACT_CLASSES + 1)
+
+
+def sure_size(size: int, quantum: int, completeness: Completeness) -> int:
+    """Return how large a hole must be so that it is not overlooked, at a level other than BEST_EFFORT.
+
+    >>> [sure_size(9, 1, level) for level in (Completeness.EXACT, Completeness.CLASS, Completeness.TLSF(4))]
+    [9, 10, 10]
+    >>> [sure_size(33, 1, level) for level in (Completeness.CLASS, Completeness.TLSF(4), Completeness.TLSF(1))]
+    [64, 40, 64]
+    """
+    if completeness == Completeness.EXACT:
+        return size
+    n = -(-size // quantum)
+    if completeness == Completeness.CLASS:
+        return class_floor(size_class(n) + 1) * quantum
+    doubling = 1
+    while 2 * doubling <= n:
+        doubling *= 2
+    lists = completeness.lists
+    if doubling <= lists:  # each size has a list of its own
+        return n * quantum
+    at = -(-(n - doubling) * lists // doubling)  # the first list that begins at n or above
+    return (doubling - (-doubling * at // lists)) * quantum

@@ -249,6 +249,8 @@ def _not_promised(can: frozenset[Capability], contract: Contract) -> dict[Proper
         excuses[Property.P11] = "no limit is kept"
     if not shows_stats:
         excuses[Property.P16] = "it has no stats()"
+    if not contract.deterministic:
+        excuses[Property.P15] = "equal programs may give other addresses"
     if contract.work is None:
         excuses[Property.P17] = "no growth is declared"
     if contract.resize is Resize.NONE:

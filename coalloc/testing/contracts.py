@@ -10,17 +10,23 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from coalloc.contract import (
+    ANY_RELEASE,
     EAGER,
     NEVER,
     RETAIN,
+    RETAIN_BYTES,
     Coalescing,
     Completeness,
     Constraint,
     Contract,
+    End,
     Fit,
     Geometry,
+    Law,
     Release,
     Resize,
+    Rounding,
+    Spans,
     Tie,
     Work,
 )
@@ -56,9 +62,12 @@ def parse_release(text: str, name: str = "release") -> Release:
     kept = re.fullmatch(r"retain\((\d{1,6})\)", text)
     if kept:
         return RETAIN(int(kept[1]))
-    if text in ("eager", "never"):
-        return EAGER if text == "eager" else NEVER
-    raise InvalidRequestError(name, text, "must be eager, retain(N) or never")
+    in_bytes = re.fullmatch(r"retain-bytes\((\d{1,20})\)", text)
+    if in_bytes:
+        return RETAIN_BYTES(int(in_bytes[1]))
+    if text in ("eager", "never", "any"):
+        return {"eager": EAGER, "never": NEVER, "any": ANY_RELEASE}[text]
+    raise InvalidRequestError(name, text, "must be eager, retain(N), retain-bytes(N), never or any")
 
 
 def _constraints(text: str) -> frozenset[Constraint]:
@@ -76,20 +85,87 @@ def _flag(text: str) -> bool:
     return text == "yes"
 
 
+def _number(text: str) -> int:
+    if not re.fullmatch(r"\d{1,20}", text):
+        raise InvalidRequestError("--contract", text, "must be a number")
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,20})([KMG]?)", text)
+    if found is None:
+        raise InvalidRequestError("--contract", text, "must be bytes, such as 4096, 64K, 1M or 1G")
+    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]]
+
+
+def _or_none(read: Callable[[str], int]) -> Callable[[str], int | None]:
+    return lambda text: None if text == "none" else read(text)
+
+
+_bytes_or_none: Final = _or_none(_bytes)
+_number_or_none: Final = _or_none(_number)
+
+
+def _classes(text: str) -> tuple[int, ...]:
+    return () if text == "none" else tuple(_bytes(word) for word in text.split("+"))
+
+
+def _laws(text: str) -> frozenset[Law] | None:
+    if text in ("implied", "none", "all"):
+        return {"implied": None, "none": frozenset[Law](), "all": frozenset(Law)}[text]
+    read = _one_of(Law)
+    return frozenset(member for word in text.split("+") if (member := read(word)) is not None)
+
+
+def _completeness(text: str) -> Completeness:
+    lists = re.fullmatch(r"tlsf\((\d{1,6})\)", text)
+    if lists and int(lists[1]):
+        return Completeness.TLSF(int(lists[1]))
+    if text not in ("exact", "class", "best-effort"):
+        raise InvalidRequestError("--contract", text, "must be exact, class, tlsf(N) or best-effort")
+    return Completeness(text)
+
+
 _FIELDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "fit": ("fit", _one_of(Fit, none=True)),
+    "end": ("end", _one_of(End)),
     "tie": ("tie", _one_of(Tie, none=True)),
-    "completeness": ("completeness", _one_of(Completeness)),
+    "two-ended": ("two_ended", _bytes),
+    "completeness": ("completeness", _completeness),
     "coalescing": ("coalescing", _one_of(Coalescing)),
     "release": ("release", lambda text: parse_release(text, "--contract")),
     "constraints": ("constraints", _constraints),
     "resize": ("resize", _one_of(Resize)),
     "exact-stats": ("exact_stats", _flag),
     "geometry": ("geometry", _one_of(Geometry)),
+    "largest-block": ("largest_block", _bytes_or_none),
+    "rounding": ("rounding", _one_of(Rounding)),
+    "classes": ("classes", _classes),
+    "header": ("header", _bytes),
+    "guard": ("guard", _bytes),
+    "least": ("least", _bytes),
+    "remainder": ("remainder", _bytes),
+    "max-size": ("max_size", _bytes_or_none),
+    "max-segments": ("max_segments", _number_or_none),
+    "reserve": ("reserve", _bytes),
+    "reserve-percent": ("reserve_percent", _number),
+    "spans": ("spans", _one_of(Spans)),
+    "arena": ("arena", _bytes_or_none),
+    "arena-head": ("arena_head", _bytes),
+    "arena-tail": ("arena_tail", _bytes),
+    "ahead": ("ahead", _flag),
+    "deterministic": ("deterministic", _flag),
+    "laws": ("laws", _laws),
     "work": ("work", _one_of(Work, none=True)),
     "checks-frees": ("checks_frees", _flag),
     "limited": ("limited", _flag),
 }
+"""The fields by the names that they have in the text form, with the readers of their values."""
+
+_DEFAULTS: Final = Contract(fit=None)
+_ALWAYS: Final = ("fit", "tie", "completeness", "coalescing", "release", "constraints", "resize", "exact-stats", "geometry",
+                  "work", "checks-frees", "limited")  # fmt: skip
+"""The fields that the text form always names; it names the others where they are not as made."""
 
 
 def parse_contract(text: str, declared: Contract | None = None) -> Contract:
@@ -119,13 +195,19 @@ def describe_contract(contract: Contract) -> str:
     True
     """
 
-    def word(value: object) -> str:
+    def word(name: str, value: object) -> str:
         if value is None:
-            return "none"
+            return "implied" if name == "laws" else "none"
         if isinstance(value, bool):
             return "yes" if value else "no"
         if isinstance(value, frozenset):
             return "+".join(sorted(str(member.value) for member in value)) or "none"
+        if isinstance(value, tuple):
+            return "+".join(map(str, value)) or "none"
         return str(value.value if isinstance(value, Enum) else value).replace(" ", "-")
 
-    return ",".join(f"{name}={word(getattr(contract, field))}" for name, (field, _) in _FIELDS.items())
+    return ",".join(
+        f"{name}={word(name, value)}"
+        for name, (field, _) in _FIELDS.items()
+        if (value := getattr(contract, field)) != getattr(_DEFAULTS, field) or name in _ALWAYS
+    )

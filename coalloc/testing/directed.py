@@ -17,10 +17,23 @@ from typing import Any, Final
 import attrs
 
 from coalloc import spec
-from coalloc.contract import Capability, Coalescing, Constraint, Fit, Geometry, Resize, Work, capabilities_of
+from coalloc.contract import (
+    Capability,
+    Coalescing,
+    Constraint,
+    Contract,
+    End,
+    Fit,
+    Geometry,
+    Law,
+    Resize,
+    Rounding,
+    Work,
+    capabilities_of,
+)
 from coalloc.metrics import growth_exponent
-from coalloc.space.protocol import Kind
 from coalloc.testing.judge import Judge
+from coalloc.testing.judge.figures import shown_segments
 from coalloc.testing.lines import count_lines
 from coalloc.testing.programs import random_program, run_program
 from coalloc.testing.properties import Breach, Property
@@ -233,6 +246,8 @@ def _run_again(subject: Subject, program: CheckProgram) -> Breach | None:
 
 def _is_deterministic(subject: Subject) -> None:
     """The same program gives the same addresses at every run, even while other allocators are in use."""
+    if not subject.declared.deterministic:
+        raise NotPromised("equal programs may give other addresses")
     for seed in range(8):
         judge, found = random_program(subject, seed)
         if found is None and judge is not None:  # otherwise another check reports it
@@ -349,11 +364,15 @@ def _larger(subject: Subject, world: World) -> World:
 
 def _is_shift_free(subject: Subject) -> None:
     """The layout does not depend on where the address space begins."""
+    if Law.SHIFT not in subject.declared.asked:
+        raise NotPromised("the law is neither declared nor implied by a fit")
     _hold_for_programs(subject, functools.partial(_run_elsewhere, subject))
 
 
 def _is_scale_free(subject: Subject) -> None:
     """Four times the granule, the quantum and all sizes give four times the addresses."""
+    if Law.SCALE not in subject.declared.asked:
+        raise NotPromised("the law is neither declared nor implied by a fit")
     _hold_for_programs(subject, functools.partial(_run_larger, subject))
 
 
@@ -376,12 +395,16 @@ def run_thoroughly(subject: Subject, program: CheckProgram) -> Breach | None:
 
     A program that any check reported therefore shows its breach again.
     """
-    breach = run_program(subject, program) or _run_again(subject, program)
+    declared = subject.declared
+    breach = run_program(subject, program)
+    if declared.deterministic:
+        breach = breach or _run_again(subject, program)
     plain = attrs.evolve(_PLAIN, limit=program.world.limit, room=program.world.room, arena=program.world.arena)
     if breach is None and program.world == plain and all(step.action in _MOVABLE for step in program.steps):
-        breach = _run_elsewhere(subject, program)
+        breach = _run_elsewhere(subject, program) if Law.SHIFT in declared.asked else None
         with contextlib.suppress(NotPromised):
-            breach = breach or _run_larger(subject, program)
+            if breach is None and Law.SCALE in declared.asked:
+                breach = _run_larger(subject, program)
     return breach
 
 
@@ -396,7 +419,7 @@ def _difference(program: CheckProgram, here: list[int | None], there: list[int |
 def _frees_commute(subject: Subject) -> None:
     """Freeing the same buffers in any order leaves the same free set."""
     contract = subject.declared
-    if contract.coalescing is Coalescing.DEFERRED:
+    if contract.coalescing is not Coalescing.IMMEDIATE:
         raise NotPromised("coalescing is deferred")
     _, probe = make(subject.make_space, World())
     if Capability.SEGMENTS not in capabilities_of(probe):
@@ -415,7 +438,9 @@ def _frees_commute(subject: Subject) -> None:
             _play(judge, program.steps[len(allocs) :])
             if judge.source.ranges != arenas:
                 continue  # which of the arenas is kept, and which goes, may depend on the order
-            free = sorted((s.base, s.size) for s in judge.space.segments() if s.kind is Kind.FREE)
+            free = sorted(
+                (base, size) for base, size, kind, _ in shown_segments(judge.space.segments()) if kind == "free"
+            )
             if seen is not None and free != seen:
                 breach = Breach(Property.P21, f"frees in another order leave {len(free)} holes, not {len(seen)}")
                 raise CheckFailed(breach, program)
@@ -425,7 +450,7 @@ def _frees_commute(subject: Subject) -> None:
 def _alloc_and_free_cancel(subject: Subject) -> None:
     """An alloc that imports no arena, followed by its free, leaves the same segments."""
     contract = subject.declared
-    if contract.coalescing is Coalescing.DEFERRED or contract.fit is None:
+    if contract.coalescing is not Coalescing.IMMEDIATE or contract.fit is None:
         raise NotPromised("coalescing is deferred, or there are no holes")
     for seed in range(6):
         world = _roomy(subject, 16)
@@ -435,11 +460,11 @@ def _alloc_and_free_cancel(subject: Subject) -> None:
             raise NotPromised("there is no segments()")
         _play(judge, [Step(Action.ALLOC, number, generator.randint(1, 3) * 4096) for number in range(8)])
         _play(judge, [Step(Action.FREE, number) for number in generator.sample(range(8), 4)])
-        before = judge.space.segments()
+        before = shown_segments(judge.space.segments())
         for size in (1, 2, 3):
             if spec.places(judge.books.state, judge.books.footprint(size * 4096)):
                 _play(judge, (Step(Action.ALLOC, 50 + size, size * 4096), Step(Action.FREE, 50 + size)))
-                if judge.space.segments() != before:
+                if shown_segments(judge.space.segments()) != before:
                     breach = Breach(Property.P21, f"alloc({size * 4096}) and its free leave other segments")
                     raise CheckFailed(breach, CheckProgram(world, tuple(judge.steps)))
 
@@ -468,13 +493,25 @@ def _snapshots_replay(subject: Subject) -> None:
 # --- closed forms --------------------------------------------------------------------------------------------
 
 
+def _plain(contract: Contract) -> bool:
+    """Tell whether buffers occupy whole quanta and nothing else, and arenas are handed out whole."""
+    return (
+        contract.rounding is Rounding.QUANTUM
+        and not (contract.header or contract.guard or contract.least or contract.remainder or contract.two_ended)
+        and not (contract.arena_head or contract.arena_tail or contract.reserve or contract.reserve_percent)
+        and contract.max_size is None
+        and contract.max_segments is None
+        and contract.end is End.LOW
+    )
+
+
 _ROBSON: Final = ((256, 16), (1024, 32), (4096, 64))
 
 
 def _meets_robsons_bound(subject: Subject) -> None:
     """Robson's adversary takes M(1 + log2(n)/2) - n + 1 quanta from first, best and next fit, and no less from anyone."""
     contract = subject.declared
-    if contract.coalescing is Coalescing.DEFERRED or contract.geometry is not Geometry.ANY:
+    if contract.coalescing is not Coalescing.IMMEDIATE or contract.geometry is not Geometry.ANY or not _plain(contract):
         raise NotPromised("the bound is for holes of any size, coalesced at once")
     if contract.fit is None or "arena_size" not in subject.accepted:
         raise NotPromised("it needs one arena of a size to choose")
@@ -514,7 +551,11 @@ _FIFTY: Final = (0.25, 0.75)
 def _obeys_the_fifty_percent_rule(subject: Subject) -> None:
     """In the steady state there are about half as many holes as live buffers (Knuth), within 0.25 and 0.75."""
     contract = subject.declared
-    if contract.fit not in (Fit.FIRST, Fit.NEXT) or contract.coalescing is Coalescing.DEFERRED:
+    if (
+        contract.fit not in (Fit.FIRST, Fit.NEXT)
+        or contract.coalescing is not Coalescing.IMMEDIATE
+        or not _plain(contract)
+    ):
         raise NotPromised("the rule is for first and next fit, coalesced at once")
     if contract.geometry is not Geometry.ANY or "arena_size" not in subject.accepted:
         raise NotPromised("it needs one arena of a size to choose")
@@ -533,7 +574,7 @@ def _obeys_the_fifty_percent_rule(subject: Subject) -> None:
         space.free(buffers[number])
         buffers[number] = space.alloc(generator.randint(1, 40) * quantum)
         if turn >= 2000 and turn % 100 == 0:
-            ratios.append(sum(1 for s in space.segments() if s.kind is Kind.FREE) / live)
+            ratios.append(sum(1 for _, _, kind, _ in shown_segments(space.segments()) if kind == "free") / live)
     mean = sum(ratios) / len(ratios)
     if not _FIFTY[0] <= mean <= _FIFTY[1]:
         raise Breach(

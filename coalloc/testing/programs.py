@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from coalloc.contract import Capability, Constraint, Contract, Fit, Geometry, Resize
+from coalloc.contract import Capability, Completeness, Constraint, Contract, Fit, Resize
 from coalloc.testing.judge import Judge
 from coalloc.testing.properties import Breach
 from coalloc.testing.steps import Action, CheckProgram, Step, World
@@ -38,18 +38,20 @@ def run_program(subject: Subject, program: CheckProgram) -> Breach | None:
     return None
 
 
-def draw_world(generator: random.Random, subject: Subject, contract: Contract) -> World:
+def draw_world(generator: random.Random, subject: Subject, contract: Contract, quantum: int = 4096) -> World:
     """Draw the world of a program: mostly tiny, sometimes large enough for several size classes."""
-    by_class = contract.fit in (Fit.INSTANT, Fit.CLASS_BEST) or contract.completeness.value == "class"
+    by_class = contract.fit in (Fit.INSTANT, Fit.CLASS_BEST) or contract.completeness != Completeness.EXACT
     if generator.random() < (0.4 if by_class or contract.fit is Fit.BEST else 0.1):
         limit = generator.choice([96, 160, 200])
         arena = generator.choice([limit, limit, limit // 2])
     else:
         limit = generator.randint(4, 24)
         arena = generator.randint(1, 10)
-    if contract.geometry is Geometry.BUDDY:
+    if contract.geometry.buddies:
         arena = 1 << (arena.bit_length() - 1)
-    room = max(limit + generator.randint(-4, 8), 2)
+    scale = _scale(contract, quantum)
+    limit, arena = limit * scale, arena * scale
+    room = max(limit + generator.randint(-4, 8) * scale, 2)
     top = 2**52 - room  # so that the source ends with the address space
     base = generator.choice([0, 0, 1, 16, 2**36, top])
     if "arena_size" not in subject.accepted:
@@ -58,6 +60,12 @@ def draw_world(generator: random.Random, subject: Subject, contract: Contract) -
         base = min(base, 2**52 - room)
     slack = generator.choice([0, 0, 0, 1, 2048, 4095])
     return World(limit=limit, room=room, base=base * 4096, arena=arena, slack=slack)
+
+
+def _scale(contract: Contract, quantum: int) -> int:
+    """Return by how much a world must be larger than one of pages, for what the contract says of the sizes of things."""
+    beside = contract.arena_head + contract.arena_tail + contract.header + contract.guard
+    return max(1, quantum // 4096, (contract.arena or 0) // (4 * 4096), beside // 4096)
 
 
 class _Player:
@@ -72,6 +80,9 @@ class _Player:
         self.limit = world.limit * world.granule
         quanta = max(self.limit // self.quantum, 1)
         widest = max(2, quanta // generator.choice([2, 3, 4, 8]))
+        if contract.max_size is not None or contract.largest_block is not None:
+            most = min(contract.max_size or self.limit, contract.largest_block or self.limit)
+            widest = min(widest, -(-most // self.quantum) + 1)
         self.sizes = [generator.randint(1, widest) for _ in range(generator.randint(1, 5))] + [1]
         if generator.random() < 0.3:
             self.sizes = [1 << generator.randrange(widest.bit_length()) for _ in range(3)] + [1]
@@ -204,7 +215,7 @@ def random_program(
     judge = None
     try:
         if world is None:
-            world = draw_world(generator, subject, subject.declared)
+            world = draw_world(generator, subject, *subject.nature)
         judge = Judge(subject, world)
         player = _Player(generator, judge)
         for _ in range(steps):

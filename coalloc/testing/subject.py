@@ -123,6 +123,13 @@ class Subject:
         return self.contract_of(make(self.make_space, World())[1])
 
     @property
+    def nature(self) -> tuple[Contract, int]:
+        """The contract to check and the quantum, of an allocator in a default world."""
+        space = make(self.make_space, World())[1]
+        quantum = getattr(space, "quantum", World().granule)
+        return self.contract_of(space), quantum if type(quantum) is int and quantum > 0 else World().granule
+
+    @property
     def accepted(self) -> frozenset[str]:
         """The names of the keyword arguments that the factory accepts."""
         return accepted(self.make_space)

@@ -23,6 +23,10 @@ __all__ = ["SUBJECTS"]
 _ONE: Final = RETAIN(1)
 
 
+_FITS: Final = (Fit.FIRST, Fit.NEXT, Fit.INSTANT, Fit.CLASS_BEST)
+"""The fits of the reference beside BEST."""
+
+
 def _coalescing(fit: Fit, *, cache: int = 0, release: Release = _ONE) -> MakeSpace:
     """Make a factory of coalescing spaces with a cache of so many quanta; the explorer may override cache and release."""
 
@@ -87,8 +91,8 @@ def _cache_over_arenas(source: Source, *, kva_limit: int, arena_size: int = 4 * 
 SUBJECTS: Final[Mapping[str, MakeSpace]] = {
     "coalescing": _coalescing(Fit.BEST),
     "coalescing+cache": _coalescing(Fit.BEST, cache=2),
-    **{f"{fit.value}-fit": _coalescing(fit) for fit in Fit if fit is not Fit.BEST},
-    **{f"{fit.value}-fit+cache": _coalescing(fit, cache=2) for fit in Fit if fit is not Fit.BEST},
+    **{f"{fit.value}-fit": _coalescing(fit) for fit in _FITS},
+    **{f"{fit.value}-fit+cache": _coalescing(fit, cache=2) for fit in _FITS},
     "eager": _coalescing(Fit.BEST, release=EAGER),
     "retain-2": _coalescing(Fit.BEST, release=RETAIN(2)),
     "never": _coalescing(Fit.BEST, release=NEVER),

@@ -139,14 +139,14 @@ def test_the_rule_against_a_hole_is_the_first_that_leaves_no_place(request: tupl
 def test_holes_are_the_largest_free_ranges_and_blocks(state: spec.State) -> None:
     """The holes cover exactly the free quanta, and none of them can be made larger."""
     for arena in state.arenas:
-        covered = [at for base, size in arena.holes for at in range(base, base + size, state.quantum)]
+        covered = [at for base, size in spec.holes_in(state, arena) for at in range(base, base + size, state.quantum)]
         free = [
             at
             for at in range(arena.base, arena.base + arena.size, state.quantum)
             if spec.is_free(state, at, state.quantum)
         ]
         assert covered == free
-        for base, size in arena.holes:
+        for base, size in spec.holes_in(state, arena):
             if state.geometry is Geometry.BUDDY:
                 assert (base - arena.base) % size == 0
                 first = arena.base + (base - arena.base) // (2 * size) * (2 * size)

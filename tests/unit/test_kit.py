@@ -239,7 +239,7 @@ def test_a_contract_is_changed_by_what_is_named() -> None:
     [
         "fit",
         "speed=high",
-        "fit=worst",
+        "fit=tallest",
         "release=retain(x)",
         "exact-stats=maybe",
         "constraints=align+colour",

@@ -3,14 +3,20 @@
 The books follow what the source was asked and what the allocator answered.  They know no allocator, and judge nothing but what
 makes following impossible: an arena that is unmapped under a live buffer, or mapped beyond the limit, and a cached buffer that
 lies nowhere.
+
+A buffer is kept as all that it occupies: its *place*, where that begins, and its size.  The address that was handed out lies a
+header behind the place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import attrs
 
 from coalloc import spec
-from coalloc.contract import Bounds, Contract, Fit
+from coalloc.contract import Bounds, Coalescing, Contract, End, Fit, Rounding, Spans, Tie
+from coalloc.errors import SpanOverlapError
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import Event
 
@@ -20,6 +26,15 @@ Shown = tuple[int, int, str, int]
 """A segment: base, size, what it is ("busy", "cached" or "free"), and the base of its arena."""
 
 
+@attrs.frozen
+class _Range:
+    """What the source mapped at a base: its bytes, and the part of it that is handed out, in whole quanta."""
+
+    size: int
+    first: int
+    usable: int
+
+
 class Books:
     """What is where.
 
@@ -27,56 +42,117 @@ class Books:
         contract: What the allocator is held to.
         quantum: Bytes of a quantum.
         limit: The most bytes that may be mapped.
+        own: The allocator's own footprint() for Rounding.OWN.
+        arena: Bytes of every arena, where the contract says that they have one size; 0 elsewhere.
     """
 
-    def __init__(self, contract: Contract, quantum: int, limit: int) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        quantum: int,
+        limit: int,
+        *,
+        own: Callable[[int], int] | None = None,
+        arena: int = 0,
+    ) -> None:
         self.contract = contract
         self.quantum = quantum
         self.limit = limit
-        self.state = spec.State(quantum, contract.geometry)
+        self.arena = arena
+        self.frame = spec.Frame(contract.header, contract.guard)
+        self.state = spec.State(
+            quantum,
+            contract.geometry,
+            block=contract.largest_block or 0,
+            joined=contract.spans is Spans.JOINED,
+            aged=contract.tie is Tie.NEWEST or contract.fit in (Fit.INSTANT, Fit.CLASS_BEST),
+        )
         """What is free; a cached buffer is not."""
         self.live: dict[int, tuple[int, int]] = {}
-        """Base and size of every live buffer, by its number."""
+        """Place and size of every live buffer, by its number."""
         self.gone: dict[int, int] = {}
-        """Base of every buffer that was freed, by its number."""
+        """Address of every buffer that was freed, by its number."""
         self.parked: dict[int, int] = {}
-        """Base and size of every cached buffer, in the order in which they were freed."""
+        """Place and size of every cached buffer, in the order in which they were freed."""
         self.static: set[int] = set()
         """Bases of the arenas that were mapped when the allocator was made."""
         self.cursors = {0}
         """Where next fit may go on from: the end of what was carved last, if it can be told what was carved."""
-        self.peak = self.imports = self.releases = 0
+        self.peak = self.imports = self.releases = self.mapped = 0
+        self._own = own
+        self._ranges: dict[int, _Range] = {}
+        self._held: dict[int, int] = {}  # place and size of what was freed in an arena that is not yet wholly free
+        self._by_arena = contract.coalescing is Coalescing.BY_ARENA
 
     def footprint(self, size: int) -> int:
         """Return how many bytes a request of ``size`` bytes occupies."""
-        return spec.footprint(size, self.quantum, self.contract.geometry)
+        if self.contract.rounding is Rounding.OWN and self._own is not None:
+            return self._own(size)
+        return spec.occupied(size, self.quantum, self.contract)
+
+    def address(self, number: int) -> int:
+        """Return the address of a live buffer."""
+        return self.live[number][0] + self.contract.header
 
     # --- arenas ------------------------------------------------------------------------------------------
 
     def follow(self, event: Event) -> None:
         """Enter an arena that was mapped, or strike one that was unmapped."""
         if event.mapped:
-            self.state = spec.enter(self.state, event.base, event.size)
+            if self.arena and event.size != self.arena:
+                raise Breach(Property.P12, f"an arena of {event.size} bytes was mapped, and {self.arena} are declared")
+            first = spec.round_to(event.base + self.contract.arena_head, self.quantum)
+            end = event.base + event.size - self.contract.arena_tail
+            usable = max((end - first) // self.quantum * self.quantum, 0)
+            self._ranges[event.base] = _Range(event.size, first, usable)
+            if usable:
+                self.state = spec.enter(self.state, first, usable)
             self.imports += 1
-            mapped = self.state.mapped
-            self.peak = max(self.peak, mapped)
-            if mapped > self.limit:
-                raise Breach(Property.P11, f"{mapped} bytes are mapped, and the limit is {self.limit}")
+            self.mapped += event.size
+            self.peak = max(self.peak, self.mapped)
+            if self.mapped > self.limit:
+                raise Breach(Property.P11, f"{self.mapped} bytes are mapped, and the limit is {self.limit}")
             return
         inside = [base for base, _ in self.live.values() if event.holds(base)]
         if inside:
             raise Breach(Property.P12, f"the arena {event.base:#x} was unmapped with a live buffer at {inside[0]:#x}")
         for base in [base for base in self.parked if event.holds(base)]:
             self.drop(base)
+        for base in [base for base in self._held if event.holds(base)]:
+            del self._held[base]
+        if event.base not in self._ranges:
+            raise SpanOverlapError((event.base, event.size), None, "is no arena")
         self.static.discard(event.base)
         self.releases += 1
-        self.state = spec.leave(self.state, event.base, event.size)
+        self.mapped -= event.size
+        gone = self._ranges.pop(event.base)
+        if gone.usable:
+            self.state = spec.leave(self.state, gone.first, gone.usable)
 
     def idle(self) -> set[int]:
         """Return the bases of arenas, static ones apart, that are wholly free."""
-        return {
-            arena.base for arena in self.state.arenas if arena.free.bit_count() * self.quantum == arena.size
-        } - self.static
+        return {base for base in self._ranges if base not in self.static and self._is_idle(base)}
+
+    def _is_idle(self, base: int) -> bool:
+        about = self._ranges[base]
+        return not about.usable or spec.is_free(self.state, about.first, about.usable)
+
+    def size_of_arena(self, base: int) -> int:
+        """Return the bytes of a mapped arena."""
+        return self._ranges[base].size
+
+    def n_ranges(self) -> int:
+        """Return how many arenas are mapped."""
+        return len(self._ranges)
+
+    def largest_usable(self, bases: set[int]) -> int:
+        """Return the most bytes that one of these arenas hands out; where arenas are joined, that arenas in a row do."""
+        state = self.state._replace(arenas=(), aged=False)
+        for base in sorted(bases):
+            about = self._ranges[base]
+            if about.usable:
+                state = spec.enter(state, about.first, about.usable)
+        return max((size for _, size in state.holes), default=0)
 
     # --- buffers -----------------------------------------------------------------------------------------
 
@@ -84,6 +160,8 @@ class Books:
         """Enter a buffer that was carved."""
         self.state = spec.take(self.state, base, size)
         self.live[number] = base, size
+        for other in [other for other, length in self._held.items() if other < base + size and base < other + length]:
+            del self._held[other]  # it was used again before it had to be
 
     def resize(self, number: int, size: int) -> None:
         """Change the size of a live buffer that stayed where it is."""
@@ -94,12 +172,24 @@ class Books:
             self.state = spec.take(self.state, base + old, size - old)
         self.live[number] = base, size
 
+    def slide(self, number: int, base: int, size: int) -> None:
+        """Change place and size of a live buffer within what is free around it."""
+        old, length = self.live[number]
+        self.state = spec.take(spec.give(self.state, old, length), base, size)
+        self.live[number] = base, size
+
     def leave(self, base: int, size: int, *, cached: bool) -> None:
         """Strike a buffer that was freed; if it may be cached, its quanta stay taken."""
         if cached:
             self.parked[base] = size
-        else:
-            self.state = spec.give(self.state, base, size)
+            return
+        self.state = spec.give(self.state, base, size)
+        if self._by_arena:
+            self._held[base] = size
+            for arena, about in self._ranges.items():
+                if arena <= base < arena + about.size and self._is_idle(arena):
+                    for held in [held for held in self._held if arena <= held < arena + about.size]:
+                        del self._held[held]
 
     def drop(self, base: int) -> None:
         """Let the quanta of a cached buffer go."""
@@ -118,14 +208,13 @@ class Books:
 
     # --- what the specification says -----------------------------------------------------------------------
 
-    def choices(self, size: int, bounds: Bounds, fit: Fit | None, *, ages_known: bool) -> list[int]:
-        """Return where a fit may put a request, wherever next fit's cursor is."""
-        cursors = self.cursors if fit is Fit.NEXT else (0,)
-        found = (
-            spec.choices(self.state, size, bounds, fit=fit, tie=self.contract.tie, cursor=cursor, ages_known=ages_known)
-            for cursor in cursors
-        )
-        return sorted({place for places in found for place in places})
+    @property
+    def sure(self) -> spec.State:
+        """What is free, without what need not be used again before all of its arena is free."""
+        state = self.state
+        for base, size in self._held.items():
+            state = spec.take(state, base, size)
+        return state
 
     def drained(self) -> spec.State:
         """Return the state with all cached buffers given back."""
@@ -134,13 +223,62 @@ class Books:
             state = spec.give(state, base, size)
         return state
 
+    def rule_for(self, asked: int, fit: Fit | None) -> tuple[Fit | None, End]:
+        """Return fit and end for a request of so many bytes, as asked for."""
+        end = self.contract.end
+        if self.contract.two_ended and asked >= self.contract.two_ended:
+            return spec.mirrored(fit, end)
+        return fit, end
+
+    def choices(self, asked: int, size: int, bounds: Bounds, fit: Fit | None, *, ages_known: bool) -> list[int]:
+        """Return where a fit may put a request that occupies ``size`` bytes, wherever next fit's cursor is."""
+        fit, end = self.rule_for(asked, fit)
+        cursors = self.cursors if fit is Fit.NEXT else (0,)
+        state = self.sure
+        found = (
+            spec.choices(
+                state,
+                size,
+                bounds,
+                fit=fit,
+                tie=self.contract.tie,
+                cursor=cursor,
+                ages_known=ages_known,
+                end=end,
+                frame=self.frame,
+            )
+            for cursor in cursors
+        )
+        return sorted({place for places in found for place in places})
+
+    def with_rest(self, asked: int, base: int, size: int) -> tuple[int, int]:
+        """Return place and size of a buffer with the rest of its hole that is too small to be a hole of its own."""
+        least = self.contract.remainder
+        arena = spec.arena_at(self.state, base)
+        if not least or arena is None:
+            return base, size
+        hole = next(
+            (hole for hole in spec.holes_in(self.state, arena) if hole[0] <= base and base + size <= sum(hole)), None
+        )
+        if hole is None:
+            return base, size
+        if 0 < sum(hole) - base - size < least:
+            size = sum(hole) - base
+        if self.rule_for(asked, None)[1] is End.HIGH and 0 < base - hole[0] < least:
+            return hole[0], size + base - hole[0]
+        return base, size
+
+    def n_segments(self) -> int:
+        """Return how many segments there are, busy, cached and free."""
+        return len(self.live) + len(self.parked) + len(self.state.holes)
+
     def segments(self) -> list[Shown]:
         """Return every segment in the order of addresses."""
         return sorted(self._segments())
 
     def _segments(self) -> Iterator[Shown]:
         for arena in self.state.arenas:
-            for base, size in arena.holes:
+            for base, size in spec.holes_in(self.state, arena):
                 yield base, size, "free", arena.base
         for kind, buffers in (("busy", self.live.values()), ("cached", self.parked.items())):
             for base, size in buffers:

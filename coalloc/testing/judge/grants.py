@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from coalloc import spec
-from coalloc.contract import Bounds, Fit, Geometry
+from coalloc.contract import Bounds, Fit
 from coalloc.testing.judge.books import Books
 from coalloc.testing.properties import Breach, Property
 
-__all__ = ["must_find_a_hole", "require_bounds", "require_place", "room_behind"]
+__all__ = ["must_find_a_hole", "require_bounds", "require_place", "room_around", "room_behind", "spared"]
 
 
 def require_bounds(base: int, size: int, bounds: Bounds, quantum: int) -> None:
@@ -25,14 +25,23 @@ def require_bounds(base: int, size: int, bounds: Bounds, quantum: int) -> None:
 
 
 def require_place(
-    books: Books, base: int, size: int, bounds: Bounds, fit: Fit | None, shown: dict[int, int], *, ages_known: bool
+    books: Books,
+    asked: int,
+    base: int,
+    size: int,
+    bounds: Bounds,
+    fit: Fit | None,
+    shown: dict[int, int],
+    *,
+    ages_known: bool,
 ) -> None:
     """Hold a carved range to what the specification allows.
 
     Args:
         books: What is where.
-        base: What was granted.
-        size: Its size, as rounded.
+        asked: The bytes that were asked for.
+        base: Where the range begins.
+        size: All bytes that the request occupies.
         bounds: The constraints of the request.
         fit: The fit that is judged; None allows every place.
         shown: Base and size of what the allocator shows as cached.
@@ -44,32 +53,59 @@ def require_place(
     for owner, length in shown.items():
         if owner < base + size and base < owner + length:
             raise Breach(Property.P1, f"{base:#x}+{size} overlaps {owner:#x}+{length}, which is still cached")
-    require_bounds(base, size, bounds, books.quantum)
+    front, back = books.frame
+    require_bounds(base + front, size - front - back, bounds, books.quantum)
     arena = spec.arena_at(books.state, base)
     if arena is None or base + size > arena.base + arena.size:
         raise Breach(Property.P2, f"{base:#x}+{size} lies in no mapped arena")
     place = (base - arena.base) // books.quantum
-    if not spec.admissible(books.state, arena, size, bounds) >> place & 1:
+    if not spec.admissible(books.state, arena, size, bounds, books.frame) >> place & 1:
         raise Breach(Property.P3, f"{base:#x}+{size} is not a block of the buddy system")
+    kept = spared(books, least=True)
+    if kept and sum(length for _, length in books.live.values()) + size > books.limit - kept:
+        raise Breach(Property.P11, f"{base:#x}+{size} takes from the {kept} bytes that are kept in reserve")
     if fit is None:
         return
-    choices = books.choices(size, bounds, fit, ages_known=ages_known)
+    choices = books.choices(asked, size, bounds, fit, ages_known=ages_known)
     if base not in choices:
-        where = " or ".join(f"{choice:#x}" for choice in choices[:3])
-        raise Breach(Property.P8, f"{size} bytes lie at {base:#x}; {fit.value} fit puts them at {where}")
+        where = " or ".join(f"{choice:#x}" for choice in choices[:3]) or "no place"
+        name = books.rule_for(asked, fit)[0]
+        assert name is not None  # a fit is declared
+        raise Breach(Property.P8, f"{size} bytes lie at {base:#x}; {name.value} fit puts them at {where}")
+
+
+def spared(books: Books, *, least: bool) -> int:
+    """Return the bytes of the limit that are kept in reserve, at least or at most: a percentage may be rounded either way."""
+    contract = books.contract
+    share = books.limit * contract.reserve_percent
+    return contract.reserve + (share // 100 if least else -(-share // 100))
 
 
 def must_find_a_hole(books: Books, size: int, bounds: Bounds, fit: Fit | None) -> bool:
     """Tell whether the declared completeness obliges the allocator to find one of the holes that there are."""
-    return fit is not None and spec.must_serve(books.state, size, bounds, books.contract.completeness)
+    if fit is None or books.contract.ahead:
+        return False
+    return spec.must_serve(books.sure, size, bounds, books.contract.completeness, books.frame)
 
 
 def room_behind(books: Books, base: int, old: int, size: int) -> bool:
     """Tell whether a buffer could grow where it lies: into what is free behind it, in its arena; for buddies, as one block."""
     arena = spec.arena_at(books.state, base)
     assert arena is not None  # a live buffer lies in an arena
-    if base + size > arena.base + arena.size or (
-        books.contract.geometry is Geometry.BUDDY and (base - arena.base) % size
-    ):
+    if base + size > arena.base + arena.size:
         return False
+    if books.contract.geometry.buddies:
+        freed = spec.give(books.state, base, old)
+        arena = spec.arena_at(freed, base)
+        assert arena is not None  # as before
+        if not spec.admissible(freed, arena, size) >> (base - arena.base) // books.quantum & 1:
+            return False
     return size <= old or spec.is_free(books.state, base + old, size - old)
+
+
+def room_around(books: Books, base: int, old: int) -> tuple[int, int]:
+    """Return base and size of the free range that there would be without a live buffer: where a resize may slide it."""
+    freed = spec.give(books.state, base, old)
+    arena = spec.arena_at(freed, base)
+    assert arena is not None  # a live buffer lies in an arena
+    return next(hole for hole in spec.holes_in(freed, arena) if hole[0] <= base < sum(hole))

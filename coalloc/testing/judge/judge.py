@@ -28,7 +28,6 @@ from coalloc.contract import (
     Capability,
     Coalescing,
     Fit,
-    Geometry,
     Resize,
     capabilities_of,
 )
@@ -37,7 +36,14 @@ from coalloc.extent import Extent
 from coalloc.testing.judge.books import Books, Shown
 from coalloc.testing.judge.calls import Calls, unexpected
 from coalloc.testing.judge.figures import Figures, require_segments, shown_segments
-from coalloc.testing.judge.grants import must_find_a_hole, require_bounds, require_place, room_behind
+from coalloc.testing.judge.grants import (
+    must_find_a_hole,
+    require_bounds,
+    require_place,
+    room_around,
+    room_behind,
+    spared,
+)
 from coalloc.testing.judge.refusals import (
     Refused,
     require_explanation,
@@ -81,10 +87,23 @@ class Judge:
         self.calls = Calls(self.source, subject.bounded)
         self.contract = declared = subject.contract_of(self.space)
         self.quantum: int = getattr(self.space, "quantum", world.granule)
-        if type(self.quantum) is not int or self.quantum < 1 or world.granule % self.quantum:
-            raise Breach(Property.P14, f"quantum is {self.quantum!r}, which does not divide {world.granule}")
+        if (
+            type(self.quantum) is not int
+            or self.quantum < 1
+            or (world.granule % self.quantum and self.quantum % world.granule)
+        ):
+            raise Breach(
+                Property.P14,
+                f"quantum is {self.quantum!r}, which neither divides {world.granule} nor is a multiple of it",
+            )
         self.can = capabilities_of(self.space)
-        self.books = Books(declared, self.quantum, world.kva_limit if declared.limited else 2**64)
+        self.books = Books(
+            declared,
+            self.quantum,
+            world.kva_limit if declared.limited else 2**64,
+            own=self._own_footprint,
+            arena=self._arena_size(),
+        )
         self.figures = Figures()
         self.steps: list[Step] = []
         self.outcomes: list[str] = []
@@ -94,6 +113,8 @@ class Judge:
         self._promised = {constraint.value for constraint in declared.constraints}
         self._deferred = declared.coalescing is Coalescing.DEFERRED
         self._opaque = self._deferred and Capability.SEGMENTS not in self.can
+        self._dim = self._opaque or declared.coalescing is Coalescing.BY_ARENA
+        self._header = declared.header
         self._fit = None if self._opaque else declared.fit
         self._cached: dict[int, int] = {}  # base and size of what the allocator's segments show as cached
         self.calls.end()
@@ -101,9 +122,29 @@ class Judge:
         self.books.static = set(self.source.ranges)
         self._had_static = bool(self.books.static)
 
+    def _arena_size(self) -> int:
+        """Return the bytes that every arena has by contract; 0 where they may differ."""
+        declared = self.contract.arena
+        if declared == 0 and "arena_size" in self.subject.accepted:
+            declared = (self.world.arena or self.world.limit) * self.world.granule
+        return declared or 0
+
+    def _own_footprint(self, size: int) -> int:
+        """Return what the allocator says that a request occupies, held to its laws."""
+        said = self.calls.look(f"footprint({size})", lambda: self.space.footprint(size))
+        if not isinstance(said, int) or said < size or said % self.quantum:
+            raise Breach(
+                Property.P2, f"footprint({size}) is {said!r}, no multiple of the quantum that holds the request"
+            )
+        if size > self.quantum:
+            less = self.calls.look(f"footprint({size - 1})", lambda: self.space.footprint(size - 1))
+            if less > said:
+                raise Breach(Property.P2, f"footprint({size - 1}) is {less}, more than footprint({size}), {said}")
+        return said
+
     @property
     def live(self) -> dict[int, tuple[int, int]]:
-        """Base and size of every live buffer, by its number."""
+        """Place and size of every live buffer, by its number; the address lies a header behind the place."""
         return self.books.live
 
     @property
@@ -148,19 +189,20 @@ class Judge:
         else:
             return None
         if base is None:
-            self._judge_refusal(words, size, bounds)
+            self._judge_refusal(words, step.size, size, bounds)
             return "refused"
-        self._judge_place(step.buffer, base, size, bounds)
+        self._judge_place(step.buffer, step.size, base - self._header, size, bounds)
         return f"{base:#x}"
 
     def _free(self, step: Step) -> str | None:
         if step.buffer not in self.live:
             return None
-        base, size = self.live[step.buffer]
+        place, size = self.live[step.buffer]
+        base = place + self._header
         self.calls.demand(Property.P10, f"free({base:#x})", lambda: self.space.free(base))
         del self.live[step.buffer]
         self.gone[step.buffer] = base
-        self._leave(base, size)
+        self._leave(place, size)
         self._follow_free()
         if self.contract.checks_frees and Capability.SIZE_OF in self.can:
             self.calls.refused(f"size_of({base:#x}) of a freed buffer", lambda: self.space.size_of(base))
@@ -170,38 +212,58 @@ class Judge:
         if step.buffer not in self.live or self.contract.resize is Resize.NONE:
             return None
         old_base, old = self.live[step.buffer]
-        words = f"resize({old_base:#x}, {step.size})"
+        address, slides = old_base + self._header, self.contract.resize is Resize.SLIDING
+        words = f"resize({address:#x}, {step.size})"
         if not 0 < step.size <= 2**63:
-            self.calls.size_refused(words, lambda: self.space.resize(old_base, step.size))
+            self.calls.size_refused(words, lambda: self.space.resize(address, step.size))
             return "refused"
         size = self.books.footprint(step.size)
-        must_stay = self.contract.resize is Resize.IN_PLACE and room_behind(self.books, old_base, old, size)
-        base = self._request(Property.P18, words, lambda: self.space.resize(old_base, step.size))
-        if base is None:
+        in_place = slides or self.contract.resize is Resize.IN_PLACE
+        must_stay = in_place and room_behind(self.books, old_base, old, size)
+        granted = self._request(Property.P18, words, lambda: self.space.resize(address, step.size))
+        if granted is None:
             if must_stay:
                 raise Breach(Property.P18, f"{words} was refused, and could be done in place")
-            self._judge_refusal(words, size, ANYWHERE)
+            if slides and room_around(self.books, old_base, old)[1] >= size:
+                raise Breach(
+                    Property.P18, f"{words} was refused, and the buffer could slide in the free space around it"
+                )
+            self._judge_refusal(words, step.size, size, ANYWHERE)
             return "refused"
+        base = granted - self._header
+        if slides and base != old_base and base < old_base + old and old_base < base + size:
+            return self._slide(step.buffer, words, base, size)
         if base == old_base:
             self._follow()
             if not room_behind(self.books, base, old, size):
                 raise Breach(Property.P18, f"{words} grew over what lies behind the buffer")
             self.books.resize(step.buffer, size)
             self.figures.stayed += size != old
-            return f"{base:#x}"
+            return f"{granted:#x}"
         if must_stay:
-            raise Breach(Property.P18, f"{words} moved the buffer to {base:#x}, and it could have stayed")
+            raise Breach(Property.P18, f"{words} moved the buffer to {granted:#x}, and it could have stayed")
         released = [event for event in self.source.events if not event.mapped and event.holds(old_base)]
         self.source.events[:] = [event for event in self.source.events if event not in released]
         moving = -1 - step.buffer  # the old buffer is live until the new one is
         self.live[moving] = self.live.pop(step.buffer)
-        self._judge_place(step.buffer, base, size, ANYWHERE)
+        self._judge_place(step.buffer, step.size, base, size, ANYWHERE)
         del self.live[moving]
         self._leave(old_base, old)
         self.figures.moved += 1
         self.source.events.extend(released)
         self._follow_free()
-        return f"{base:#x}"
+        return f"{granted:#x}"
+
+    def _slide(self, buffer: int, words: str, base: int, size: int) -> str:
+        """Judge a resize whose new range overlaps the old one, and tell the books."""
+        old_base, old = self.live[buffer]
+        self._follow()
+        around, length = room_around(self.books, old_base, old)
+        if base < around or base + size > around + length:
+            raise Breach(Property.P1, f"{words} slid the buffer over what lies beside it")
+        self.books.slide(buffer, base, size)
+        self.figures.moved += 1
+        return f"{base + self._header:#x}"
 
     def _reserve(self, step: Step) -> str | None:
         if step.buffer in self.live or step.buffer in self.gone or Capability.RESERVE not in self.can:
@@ -209,7 +271,7 @@ class Judge:
         if step.at % self.quantum or step.size % self.quantum or not 0 < step.size <= _TOP + 1 - step.at:
             return None
         words = f"reserve({step.at:#x}+{step.size})"
-        free = any(base <= step.at and step.at + step.size <= base + size for base, size in self.books.state.holes)
+        free = spec.is_free(self.books.state, step.at, step.size)
         self.calls.begin()
         try:
             self.space.reserve(Extent(step.at, step.size))
@@ -228,12 +290,12 @@ class Judge:
         return "reserved"
 
     def _bad_free(self, step: Step) -> str | None:
-        bases = {base for base, _ in self.live.values()}
+        bases = {base + self._header for base, _ in self.live.values()}
         if step.action is Action.REFREE:
             address, what = self.gone.get(step.buffer, -1), "freed already"
         elif step.action is Action.FREE_INSIDE:
             base, size = self.live.get(step.buffer, (0, 0))
-            address, what = (base + step.size if 0 < step.size < size else -1), "inside a buffer"
+            address, what = (base + self._header + step.size if 0 < step.size < size else -1), "inside a buffer"
         else:
             address, what = step.at, "never handed out"
         if address < 0 or address in bases or not self.contract.checks_frees:
@@ -296,24 +358,36 @@ class Judge:
             raise Breach(
                 Property.P6, f"{self.source.mapped} bytes stay mapped after everything was freed and reclaimed"
             )
-        buffer = max([*self.gone, *self.live, -1]) + 1
-        self.do(Step(Action.ALLOC, buffer, self._whole()))  # a refusal is judged there
-        self.do(Step(Action.FREE, buffer))
-        self.inspect()
+        whole = self._whole()
+        if whole:
+            buffer = max([*self.gone, *self.live, -1]) + 1
+            self.do(Step(Action.ALLOC, buffer, whole))  # a refusal is judged there
+            self.do(Step(Action.FREE, buffer))
+            self.inspect()
 
     def _whole(self) -> int:
-        """Return the largest request that must be granted where nothing is live, in bytes.
+        """Return the largest request that must be granted where nothing is live, in bytes; 0 if there is none.
 
         Arenas that nothing can make it give back stay: static ones, and all where there is no reclaim().
         """
-        ranges = self.source.ranges
+        declared, ranges = self.contract, self.source.ranges
         if Capability.RECLAIM in self.can:
             ranges = {base: ranges[base] for base in self.books.static}
         room = min(self.world.kva_limit - sum(ranges.values()), self.source.largest_gap(ranges))
-        whole: int = max(room - room % self.world.granule, *ranges.values(), 0)
-        if self.contract.geometry is Geometry.BUDDY:
-            whole = self.quantum << ((whole // self.quantum).bit_length() - 1)
-        return whole
+        room -= room % self.world.granule
+        if self.books.arena:
+            room = self.books.arena if room >= self.books.arena else 0
+        room -= declared.arena_head + declared.arena_tail
+        if self.quantum > self.world.granule:
+            room -= self.quantum - self.world.granule
+        whole = max(room - room % self.quantum, self.books.largest_usable(set(ranges)), 0)
+        if spared(self.books, least=False):
+            whole = min(whole, self.world.kva_limit - spared(self.books, least=False))
+        if declared.geometry.buddies:
+            whole = self.quantum << ((whole // self.quantum).bit_length() - 1) if whole else 0
+            whole = min(whole, declared.largest_block or whole)
+        whole -= declared.header + declared.guard
+        return max(min(whole, declared.max_size or whole), 0)
 
     # --- following the source and the cache --------------------------------------------------------------
 
@@ -338,13 +412,21 @@ class Judge:
         """Follow what a free did to the arenas, and judge it by the release rule."""
         released = [event for event in self.source.events if not event.mapped]
         self._follow()
-        if released and self.contract.release.keep is None:
-            raise Breach(Property.P12, f"a free gave back the arena {released[-1].base:#x}, and the rule is never")
-        if released and self.contract.release.keep != 0 and not self._opaque and not self.books.idle():
-            raise Breach(
-                Property.P12,
-                f"a free gave back the last idle arena {released[-1].base:#x}, and the rule is {self.contract.release}",
-            )
+        rule = self.contract.release
+        if not released or rule.unit == "any":
+            return
+        gone = released[-1]
+        if rule.keep is None:
+            raise Breach(Property.P12, f"a free gave back the arena {gone.base:#x}, and the rule is never")
+        if rule.unit == "bytes":
+            kept = sum(self.books.size_of_arena(base) for base in self.books.idle())
+            if kept + gone.size <= rule.keep:
+                raise Breach(
+                    Property.P12,
+                    f"a free gave back the arena {gone.base:#x}, which {rule} keeps beside {kept} idle bytes",
+                )
+        elif rule.keep and not self._opaque and not self.books.idle():
+            raise Breach(Property.P12, f"a free gave back the last idle arena {gone.base:#x}, and the rule is {rule}")
 
     def _read_cache(self) -> dict[int, int]:
         return {base: size for base, size, kind, _ in self._segments() if kind == "cached"}
@@ -364,7 +446,7 @@ class Judge:
                 self.figures.require_kept(words, self.calls.look("stats()", self.space.stats))
         return base
 
-    def _judge_place(self, number: int, base: int, size: int, bounds: Bounds) -> None:
+    def _judge_place(self, number: int, asked: int, base: int, size: int, bounds: Bounds) -> None:
         """Judge where a granted request lies, and tell the books."""
         self.figures.allocs += 1
         if self._cached.get(base) == size and not self.source.events:
@@ -379,22 +461,23 @@ class Judge:
         mapped = {event.base for event in self.source.events if event.mapped}
         if mapped and must_find_a_hole(self.books, size, bounds, self._fit):
             raise Breach(Property.P12, f"an arena was mapped for {size} bytes, and a hole admits them")
-        one_is_due = self._fit is not None and not self._deferred and bounds == ANYWHERE
+        one_is_due = self._fit is not None and not self._deferred and bounds == ANYWHERE and not self.contract.ahead
         if one_is_due and len(mapped & self.source.ranges.keys()) > 1:
             raise Breach(Property.P12, f"{len(mapped)} arenas were mapped for one request of {size} bytes")
         self._follow()
-        require_place(self.books, base, size, bounds, self._fit, self._cached, ages_known=not self._deferred)
+        require_place(self.books, asked, base, size, bounds, self._fit, self._cached, ages_known=not self._deferred)
+        base, size = self.books.with_rest(asked, base, size)
         self.books.enter(number, base, size)
         self.books.cursors = {base + size}
 
-    def _judge_refusal(self, words: str, size: int, bounds: Bounds) -> None:
+    def _judge_refusal(self, words: str, asked: int, size: int, bounds: Bounds) -> None:
         """Judge a refusal, and what was done on the way to it."""
-        refused = Refused(words, size, bounds, self.source.starved)
+        refused = Refused(words, asked, size, bounds, self.source.starved)
         self._follow()
         reclaims = Capability.RECLAIM in self.can and not self._opaque
         if not require_refusal(self.books, refused, self.source, reclaims=reclaims):
             return
-        error, looks = self.calls.refusal, self.subject.deep_every == 1 and not self._opaque
+        error, looks = self.calls.refusal, self.subject.deep_every == 1 and not self._dim
         if looks and isinstance(error, ExhaustionError) and error is not self.source.refusal:  # else the source speaks
             require_figures(self.books, error, size, self.source.mapped)
             if error.explained and not refused.starved:
@@ -404,22 +487,25 @@ class Judge:
 
     def inspect(self) -> None:
         """Compare everything that can be seen: sizes, segments, figures, idle arenas, the allocator's own checker."""
-        keep = self.contract.release.keep
-        if keep is not None and not self._opaque:
+        rule = self.contract.release
+        if rule.keep is not None and not self._opaque:
             idle = self.books.idle()
-            if len(idle) > keep:
-                raise Breach(Property.P12, f"{len(idle)} idle arenas are kept, the rule is {self.contract.release}")
+            kept = len(idle) if rule.unit == "arenas" else sum(map(self.books.size_of_arena, idle))
+            if kept > rule.keep:
+                raise Breach(Property.P12, f"{kept} idle {rule.unit} are kept, the rule is {rule}")
         if Capability.SIZE_OF in self.can:
-            for base, size in self.live.values():
+            beside = self._header + self.contract.guard
+            for place, size in self.live.values():
+                base = place + self._header
                 said = self.calls.look(f"size_of({base:#x})", functools.partial(self.space.size_of, base))
-                if said != size:
+                if said != size and said != size - beside:
                     raise Breach(Property.P4, f"size_of({base:#x}) is {said!r}, and the buffer has {size} bytes")
         if Capability.SEGMENTS in self.can:
             require_segments(self._segments(), self.books)
         if Capability.STATS in self.can:
             stats = self.calls.look("stats()", self.space.stats)
             self.figures.require_stats(
-                stats, self.books, self.source.mapped, opaque=self._opaque, had_static=self._had_static
+                stats, self.books, self.source.mapped, opaque=self._dim, had_static=self._had_static
             )
         if Capability.VIOLATIONS in self.can:
             found = self.calls.look("violations()", lambda: [(v.code, str(v)) for v in self.space.violations()])

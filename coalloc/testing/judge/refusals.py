@@ -15,6 +15,7 @@ from coalloc import spec
 from coalloc.contract import ANYWHERE, Bounds, Completeness
 from coalloc.errors import BadFreeError, Change, ExhaustionError, FreeFault, KvaLimitError
 from coalloc.testing.judge.books import Books
+from coalloc.testing.judge.grants import spared
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import WatchedSource
 
@@ -27,12 +28,14 @@ class Refused:
 
     Args:
         words: The call, for messages.
-        size: Its size, as rounded.
+        asked: The bytes that were asked for.
+        size: All bytes that it occupies.
         bounds: Its constraints.
         starved: Whether a map call of the source was made to fail, or foretold to.
     """
 
     words: str
+    asked: int
     size: int
     bounds: Bounds
     starved: bool
@@ -47,13 +50,20 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
         source: What arenas are taken from.
         reclaims: Whether the allocator can be told to release idle arenas, and shows what it caches.
     """
-    words, size, bounds = refused.words, refused.size, refused.bounds
-    places = spec.places(books.state, size, bounds)
-    if spec.must_serve(books.state, size, bounds, books.contract.completeness):
-        raise Breach(Property.P7, f"{words} was refused, and there is room at {places[0]:#x}")
+    words, size, bounds, contract = refused.words, refused.size, refused.bounds, books.contract
+    if _excused(books, refused):
+        return False
+    state = books.sure
+    places = spec.places(state, size, bounds, books.frame)
+    level = contract.completeness
+    if level == Completeness.BEST_EFFORT and not books.live and not books.parked:
+        level = Completeness.EXACT  # then it must serve
+    if spec.must_serve(state, size, bounds, level, books.frame):
+        at = f"there is room at {places[0]:#x}" if places else "there is room"
+        raise Breach(Property.P7, f"{words} was refused, and {at}")
     if places:
         return False
-    if books.parked and spec.places(books.drained(), size, bounds):
+    if books.parked and spec.places(books.drained(), size, bounds, books.frame):
         raise Breach(Property.P13, f"{words} was refused, and there is room when the cache is drained")
     need = _sure_arena(books, size, bounds, source.granule)
     if need and not refused.starved:
@@ -66,20 +76,45 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
     return True
 
 
+def _excused(books: Books, refused: Refused) -> bool:
+    """Tell whether a refusal needs no other reason: a request too large, the reserve, or the number of segments."""
+    contract, size = books.contract, refused.size
+    if contract.max_size is not None and refused.asked > contract.max_size:
+        return True
+    if contract.geometry.buddies and contract.largest_block is not None and size > contract.largest_block:
+        return True
+    kept = spared(books, least=False)
+    if kept and sum(length for _, length in books.live.values()) + size > books.limit - kept:
+        return True
+    if contract.max_segments is not None:
+        exact = any(length == size for _, length in books.state.holes)
+        return books.n_segments() + (0 if exact else 1) > contract.max_segments
+    return False
+
+
 def _sure_arena(books: Books, size: int, bounds: Bounds, granule: int) -> int:
-    return spec.sure_arena(
+    """Return bytes of an arena that is sure to admit a request; 0 where there is none."""
+    contract = books.contract
+    if books.frame != spec.BARE and bounds != ANYWHERE:
+        return 0
+    need = spec.sure_arena(
         size,
         bounds,
         quantum=books.quantum,
         granule=granule,
-        geometry=books.contract.geometry,
-        completeness=books.contract.completeness,
+        geometry=contract.geometry,
+        completeness=contract.completeness,
+        beside=contract.arena_head + contract.arena_tail,
     )
+    if books.arena:
+        return books.arena if need <= books.arena else 0
+    return need
 
 
 def _can_map(books: Books, source: WatchedSource, ranges: dict[int, int], need: int) -> bool:
     """Tell whether limit and source leave room for an arena beside these."""
-    return books.limit - sum(ranges.values()) >= need and source.largest_gap(ranges) >= need
+    room = books.limit - spared(books, least=False) - sum(ranges.values())
+    return room >= need and source.largest_gap(ranges) >= need
 
 
 def require_figures(books: Books, error: ExhaustionError, size: int, mapped: int) -> None:
@@ -137,7 +172,7 @@ def _tried(
         return _would(books, source, value, bounds), more < size and _would(books, source, more, bounds)
     if what is Change.KVA_LIMIT:
         need = _sure_arena(books, size, bounds, source.granule)
-        if not need or bounds != ANYWHERE:
+        if not need or bounds != ANYWHERE or books.contract.completeness != Completeness.EXACT:
             return None, None
         room = min(value - source.mapped, source.largest_gap(source.ranges))
         return room >= need, value - source.granule - source.mapped >= need
@@ -156,6 +191,6 @@ def _would(books: Books, source: WatchedSource, size: int, bounds: Bounds) -> bo
         return False
     need = _sure_arena(books, size, bounds, source.granule)
     if need and _can_map(books, source, source.ranges, need):
-        return True if books.contract.completeness is Completeness.EXACT else None
+        return True if books.contract.completeness == Completeness.EXACT else None
     bare = size + -size % source.granule
     return None if _can_map(books, source, source.ranges, bare) else False
