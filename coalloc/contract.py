@@ -424,7 +424,14 @@ class Contract:
 
     @property
     def asked(self) -> frozenset[Law]:
-        """The laws to which the design is held."""
+        """The laws to which the design is held: sizes of a fixed number of bytes do not scale."""
         if self.laws is not None:
             return self.laws
-        return frozenset() if self.fit is None or not self.deterministic else frozenset(Law)
+        if self.fit is None or not self.deterministic:
+            return frozenset()
+        in_bytes = (
+            self.two_ended, self.largest_block, self.classes, self.header, self.guard, self.least, self.remainder,
+            self.max_size, self.reserve, self.arena, self.arena_head, self.arena_tail, self.release.unit == "bytes",
+        )  # fmt: skip
+        shifts = self.geometry is not Geometry.BUDDY_ABSOLUTE
+        return frozenset([Law.SHIFT] * shifts + [Law.SCALE] * (not any(in_bytes)))

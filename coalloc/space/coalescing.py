@@ -162,7 +162,7 @@ class CoalescingSpace(SpaceSource):
             raise InvalidRequestError(
                 "quantum_cache", quantum_cache, f"must be 0 or a multiple of the quantum {quantum}"
             )
-        if not isinstance(fit, Fit) or fit in (Fit.LAST, Fit.WORST):
+        if fit not in (Fit.BEST, Fit.FIRST, Fit.NEXT, Fit.INSTANT, Fit.CLASS_BEST):
             raise InvalidRequestError("fit", fit, "must be Fit.BEST, FIRST, NEXT, INSTANT or CLASS_BEST")
         self.fit = fit
         self._arenas = Arenas(source, kva_limit=kva_limit, release=release, is_idle=self._is_idle)

@@ -21,9 +21,12 @@ def every(step: int, first: int, end: int) -> int:
     [1, 5, 9]
     """
     count = max(-(-(end - first) // step), 0)
-    if count < 2:  # a step may be far larger than the set
-        return count << first
-    return ((1 << step * count) - 1) // ((1 << step) - 1) << first  # the geometric series of 2**step
+    found, have = min(count, 1), 1
+    while have < count:
+        more = min(have, count - have)
+        found |= found << step * more
+        have += more
+    return found << first
 
 
 def lowest(quanta: int) -> int:

@@ -17,6 +17,10 @@ from coalloc.testing.subject import Subject
 __all__ = ["minimise"]
 
 _MOST_RUNS: Final = 4000
+_LONG: Final = 4096
+"""The square of the steps of a run that counts as one more."""
+_HEAVY: Final = 1 << 19
+"""Steps times granules of a run that counts as one more."""
 
 
 def minimise(
@@ -32,7 +36,7 @@ def minimise(
         subject: The allocator under test.
         found: The counterexample to minimise.
         run: Runs a program and returns its breach; None runs it on the allocator under the judge.
-        most: The most runs.
+        most: The most runs; a long program in a very large world counts as several.
 
     Guarantees:
         The result was run and failed.  Only if ``found`` does not fail when it is run again, ``found`` is returned.
@@ -52,7 +56,8 @@ def minimise(
     @functools.cache  # what was tried once is often tried again, after another part of the program became simpler
     def fails(program: CheckProgram) -> Breach | None:
         nonlocal runs
-        runs += 1
+        steps = len(program.steps)
+        runs += 1 + steps * steps // _LONG + steps * program.world.limit // _HEAVY
         if runs > most:
             return None
         breach = judge_of(program)

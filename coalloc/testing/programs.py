@@ -13,7 +13,7 @@ from coalloc.testing.properties import Breach
 from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject
 
-__all__ = ["Counterexample", "draw_world", "random_program", "run_program"]
+__all__ = ["scale_of", "Counterexample", "draw_world", "random_program", "run_program"]
 
 _TOP: Final = 2**64 - 1
 
@@ -49,7 +49,7 @@ def draw_world(generator: random.Random, subject: Subject, contract: Contract, q
         arena = generator.randint(1, 10)
     if contract.geometry.buddies:
         arena = 1 << (arena.bit_length() - 1)
-    scale = _scale(contract, quantum)
+    scale = scale_of(contract, quantum)
     limit, arena = limit * scale, arena * scale
     room = max(limit + generator.randint(-4, 8) * scale, 2)
     top = 2**52 - room  # so that the source ends with the address space
@@ -62,7 +62,7 @@ def draw_world(generator: random.Random, subject: Subject, contract: Contract, q
     return World(limit=limit, room=room, base=base * 4096, arena=arena, slack=slack)
 
 
-def _scale(contract: Contract, quantum: int) -> int:
+def scale_of(contract: Contract, quantum: int) -> int:
     """Return by how much a world must be larger than one of pages, for what the contract says of the sizes of things."""
     beside = contract.arena_head + contract.arena_tail + contract.header + contract.guard
     return max(1, quantum // 4096, (contract.arena or 0) // (4 * 4096), beside // 4096)

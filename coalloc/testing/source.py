@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -9,7 +11,7 @@ import attrs
 from coalloc.errors import NoSpaceError
 from coalloc.testing.properties import Breach, Property
 
-__all__ = ["MAX_CALLS", "Event", "WatchedSource"]
+__all__ = ["MAX_CALLS", "Event", "Order", "WatchedSource"]
 
 MAX_CALLS: Final = 200
 """The most map calls of one operation; an operation with more of them would go on until the source is exhausted (P17)."""
@@ -28,15 +30,30 @@ class Event:
         return self.base <= address < self.base + self.size
 
 
+class Order(enum.Enum):
+    """Where a source puts the ranges that it maps."""
+
+    UP = "up"
+    """At the lowest address where there is room."""
+    DOWN = "down"
+    """At the highest."""
+    APART = "apart"
+    """At the lowest that leaves a granule to every other range."""
+    MIXED = "mixed"
+    """At the highest and in the middle by turns."""
+
+
 class WatchedSource:
-    """Map ranges by first fit, and record what the allocator does.
+    """Map ranges, by first fit unless told otherwise, and record what the allocator does.
 
     Args:
         base: First address, a multiple of the granule.
         size: Bytes, a multiple of the granule.
         granule: The base and size of every range are multiples of it.
+        order: Where ranges come to lie; see :class:`Order`.
 
     Attributes:
+        pressure: Called in the middle of every map call, as a handler of memory pressure is; None calls nobody.
         events: The ranges that were mapped and unmapped since the list was last cleared.
         starve: Make the n-th map call from now fail; 0 makes none fail.
         starved: Whether a call was made to fail, or announced to fail, since this was last cleared.
@@ -49,10 +66,15 @@ class WatchedSource:
     (0, 8192, 4096)
     """
 
-    def __init__(self, *, base: int = 0, size: int, granule: int = 4096) -> None:
+    def __init__(self, *, base: int = 0, size: int, granule: int = 4096, order: Order = Order.UP) -> None:
+        self.order = order
+        self.pressure: Callable[[], object] | None = None
         self.base = base
         self.size = size
-        self.granule = granule
+        self.unit = granule
+        """The granule, for those who watch."""
+        self.granule_asked = False
+        """Whether anybody has asked for the granule."""
         self.events: list[Event] = []
         self.starve = 0
         self.starved = False
@@ -63,6 +85,12 @@ class WatchedSource:
         self._ranges: dict[int, int] = {}
 
     # --- the source ----------------------------------------------------------------------------------
+
+    @property
+    def granule(self) -> int:
+        """The base and size of every range are multiples of it."""
+        self.granule_asked = True
+        return self.unit
 
     def map(self, size: int) -> int:
         """Map at the lowest address where there is room.
@@ -77,7 +105,13 @@ class WatchedSource:
             raise self._misused(Property.P17, f"one operation asks the source for more than {MAX_CALLS} arenas")
         if type(size) is not int or size <= 0:
             raise self._misused(Property.P12, f"the source is asked to map {size!r} bytes")
-        size += -size % self.granule
+        size += -size % self.unit
+        if self.pressure is not None:
+            handler, self.pressure = self.pressure, None  # it is not called while it runs
+            try:
+                handler()
+            finally:
+                self.pressure = handler
         base = -1 if self.starve == 1 else self._room(size)
         self.starved = self.starved or self.starve == 1
         self.starve = max(self.starve - 1, 0)
@@ -103,7 +137,7 @@ class WatchedSource:
         whole = self._ranges.get(base) if type(base) is int else None
         if whole is None:
             raise self._misused(Property.P12, f"{base!r} is unmapped, where no arena begins")
-        if type(size) is not int or size + -size % self.granule != whole:
+        if type(size) is not int or size + -size % self.unit != whole:
             raise self._misused(Property.P12, f"the arena {base:#x}+{whole} is unmapped as one of {size!r} bytes")
         del self._ranges[base]
         self.events.append(Event(False, base, whole))
@@ -155,17 +189,27 @@ class WatchedSource:
         return max((size for _, size in self._gaps(ranges)), default=0)
 
     def _gaps(self, ranges: dict[int, int]) -> list[tuple[int, int]]:
+        """Return what could be mapped beside these ranges; with Order.APART no range touches another."""
+        beside = self.unit if self.order is Order.APART else 0
         at, gaps = self.base, []
         for start, length in sorted(ranges.items()):
-            if start > at:
-                gaps.append((at, start - at))
-            at = start + length
+            if start - beside > at:
+                gaps.append((at, start - beside - at))
+            at = start + length + beside
         if at < self.base + self.size:
             gaps.append((at, self.base + self.size - at))
         return gaps
 
     def _room(self, size: int) -> int:
-        return next((base for base, length in self._gaps(self._ranges) if length >= size), -1)
+        fits = [(base, length) for base, length in self._gaps(self._ranges) if length >= size]
+        if not fits:
+            return -1
+        if self.order is Order.DOWN or (self.order is Order.MIXED and self.map_calls % 2):
+            return sum(fits[-1]) - size
+        if self.order is Order.MIXED:
+            base, length = fits[len(fits) // 2]
+            return base + (length - size) // (2 * self.unit) * self.unit
+        return fits[0][0]
 
     def _misused(self, broken: Property, message: str) -> Breach:
         breach = Breach(broken, message)

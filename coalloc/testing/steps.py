@@ -36,6 +36,7 @@ import attrs
 
 from coalloc.errors import ProgramError
 from coalloc.testing.contracts import parse_release
+from coalloc.testing.source import Order
 
 __all__ = ["Action", "CheckProgram", "Step", "World", "dumps", "loads"]
 
@@ -93,6 +94,8 @@ class World:
         granule: Granule of the source, in bytes.
         slack: Bytes that are added to ``limit`` granules to give ``kva_limit``; less than a granule.
         options: Further keyword arguments for the allocator: ``quantum``, ``quantum_cache`` (bytes) and ``release``.
+        order: Where the source puts its ranges.
+        pressure: Whether the source calls ``reclaim()`` in the middle of every map call, if the allocator has it.
     """
 
     limit: int = 16
@@ -102,6 +105,8 @@ class World:
     granule: int = 4096
     slack: int = 0
     options: tuple[tuple[str, object], ...] = ()
+    order: Order = Order.UP
+    pressure: bool = False
 
     @property
     def kva_limit(self) -> int:
@@ -112,6 +117,8 @@ class World:
         words = [f"limit={self.limit} room={self.room} base={self.base:#x} arena={self.arena}"]
         words += [f"granule={self.granule}"] if self.granule != 4096 else []
         words += [f"slack={self.slack}"] if self.slack else []
+        words += [f"order={self.order.value}"] if self.order is not Order.UP else []
+        words += ["pressure=1"] if self.pressure else []
         words += [f"{name}={value}" for name, value in self.options]
         return " ".join(words)
 
@@ -179,20 +186,24 @@ def loads(text: str, name: str | None = None) -> CheckProgram:
 def _world(words: list[str]) -> World:
     options: list[tuple[str, object]] = []
     rest = []
+    order = Order.UP
     for word in words:
         name, _, value = word.partition("=")
         if name in ("quantum", "quantum_cache"):
             options.append((name, _number(value)))
         elif name == "release":
             options.append((name, parse_release(value)))
+        elif name == "order":
+            order = Order(value)
         else:
             rest.append(word)
-    fields = _named(rest, ("limit", "room", "base", "arena", "granule", "slack"))
+    fields = _named(rest, ("limit", "room", "base", "arena", "granule", "slack", "pressure"))
     fields.setdefault("room", fields.get("limit", 16))
     for name, least in (("limit", 1), ("room", 1), ("granule", 1)):
         if fields.get(name, least) < least:
             raise ValueError(f"{name} must be at least {least}")
-    made = World(**fields, options=tuple(options))
+    pressure = bool(fields.pop("pressure", 0))
+    made = World(**fields, options=tuple(options), order=order, pressure=pressure)
     if made.granule & (made.granule - 1):
         raise ValueError("granule must be a power of two")
     if made.base % made.granule or made.slack >= made.granule:

@@ -42,7 +42,7 @@ def make(make_space: MakeSpace, world: World) -> tuple[WatchedSource, Any]:
         Breach: If the factory raises.
     """
     granule = world.granule
-    source = WatchedSource(base=world.base, size=world.room * granule, granule=granule)
+    source = WatchedSource(base=world.base, size=world.room * granule, granule=granule, order=world.order)
     keywords: dict[str, object] = dict(world.options)
     names = accepted(make_space)
     if "kva_limit" in names:

@@ -49,8 +49,15 @@ class Calls:
         self.end()
         return result
 
-    def request(self, owner: Property, words: str, call: Callable[[], Any]) -> int | None:
-        """Make a request, and return the address, or None where it was refused."""
+    def request(self, owner: Property, words: str, call: Callable[[], Any], *, hopeless: bool = False) -> int | None:
+        """Make a request, and return the address, or None where it was refused.
+
+        Args:
+            owner: The property that another exception breaks.
+            words: The call, for messages.
+            call: Makes it.
+            hopeless: Whether no request of this size can ever be served, so that it may be refused as a bad value, too.
+        """
         self.begin()
         try:
             base: int = self.bounded(call)
@@ -62,7 +69,10 @@ class Calls:
             return None
         except Exception as error:
             self.end()
-            raise unexpected(owner, words, error) from error
+            if not hopeless or not isinstance(error, (ValueError, OverflowError)):
+                raise unexpected(owner, words, error) from error
+            self.refusal = None
+            return None
         self.end()
         if type(base) is not int or base < 0:
             raise Breach(Property.P2, f"{words} returned {base!r}, which is no address")

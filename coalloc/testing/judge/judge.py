@@ -117,6 +117,8 @@ class Judge:
         self._header = declared.header
         self._fit = None if self._opaque else declared.fit
         self._cached: dict[int, int] = {}  # base and size of what the allocator's segments show as cached
+        if world.pressure and Capability.RECLAIM in self.can:
+            self.source.pressure = self.space.reclaim
         self.calls.end()
         self._follow()
         self.books.static = set(self.source.ranges)
@@ -181,11 +183,11 @@ class Judge:
             return None
         if step.action is Action.ALLOC:
             words = f"alloc({step.size})"
-            base = self._request(Property.P7, words, functools.partial(self.space.alloc, step.size))
+            base = self._request(Property.P7, words, step.size, functools.partial(self.space.alloc, step.size))
         elif Capability.XALLOC in self.can and self._promised.issuperset(name for name, _ in step.bounds):
             words = f"xalloc({', '.join([str(step.size), *(f'{name}={value}' for name, value in step.bounds)])})"
             call = functools.partial(self.space.xalloc, step.size, **dict(step.bounds))
-            base = self._request(Property.P7, words, call)
+            base = self._request(Property.P7, words, step.size, call)
         else:
             return None
         if base is None:
@@ -220,7 +222,7 @@ class Judge:
         size = self.books.footprint(step.size)
         in_place = slides or self.contract.resize is Resize.IN_PLACE
         must_stay = in_place and room_behind(self.books, old_base, old, size)
-        granted = self._request(Property.P18, words, lambda: self.space.resize(address, step.size))
+        granted = self._request(Property.P18, words, step.size, lambda: self.space.resize(address, step.size))
         if granted is None:
             if must_stay:
                 raise Breach(Property.P18, f"{words} was refused, and could be done in place")
@@ -346,6 +348,11 @@ class Judge:
         Action.FINISH: _finish,
     }
 
+    def adopt(self, number: int, asked: int, base: int) -> None:
+        """Judge a request that somebody else made in place of a step, and was granted."""
+        size = self.books.footprint(asked)
+        self._judge_place(number, asked, base - self._header, size, ANYWHERE)
+
     def finish(self) -> None:
         """Free everything and reclaim: the initial state is back, and all of the limit can be had at once (P6)."""
         self.do(Step(Action.STARVE))
@@ -380,7 +387,7 @@ class Judge:
         room -= declared.arena_head + declared.arena_tail
         if self.quantum > self.world.granule:
             room -= self.quantum - self.world.granule
-        whole = max(room - room % self.quantum, self.books.largest_usable(set(ranges)), 0)
+        whole: int = max(room - room % self.quantum, self.books.largest_usable(set(ranges)), 0)
         if spared(self.books, least=False):
             whole = min(whole, self.world.kva_limit - spared(self.books, least=False))
         if declared.geometry.buddies:
@@ -437,9 +444,11 @@ class Judge:
 
     # --- judging -------------------------------------------------------------------------------------------
 
-    def _request(self, owner: Property, words: str, call: functools.partial[int] | Any) -> int | None:
+    def _request(self, owner: Property, words: str, size: int, call: functools.partial[int] | Any) -> int | None:
         """Make a request; one that is refused must leave the figures as they were."""
-        base = self.calls.request(owner, words, call)
+        most = self.contract.max_size
+        hopeless = (most is not None and size > most) or (self.contract.limited and size > self.world.kva_limit)
+        base = self.calls.request(owner, words, call, hopeless=hopeless)
         if base is None:
             self.figures.refusals += 1
             if self.subject.deep_every == 1 and Capability.STATS in self.can:

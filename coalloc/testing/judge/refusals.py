@@ -65,7 +65,7 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
         return False
     if books.parked and spec.places(books.drained(), size, bounds, books.frame):
         raise Breach(Property.P13, f"{words} was refused, and there is room when the cache is drained")
-    need = _sure_arena(books, size, bounds, source.granule)
+    need = _sure_arena(books, size, bounds, source.unit)
     if need and not refused.starved:
         ranges, idle = source.ranges, books.idle()
         if _can_map(books, source, ranges, need):
@@ -139,7 +139,7 @@ def require_explanation(
     if told != list(books.state.holes):
         raise Breach(Property.P16, f"the refusal tells of {len(told)} holes, and there are {len(books.state.holes)}")
     headroom = books.limit - source.mapped
-    if isinstance(error, KvaLimitError) and headroom >= refused.size + -refused.size % source.granule:
+    if isinstance(error, KvaLimitError) and headroom >= refused.size + -refused.size % source.unit:
         raise Breach(Property.P16, f"the refusal blames the limit, which leaves {headroom} bytes")
     for remedy in explanation.remedies:
         helps, less_helps = _tried(books, refused, source, remedy.what, remedy.value)
@@ -171,11 +171,11 @@ def _tried(
         more = value + books.quantum
         return _would(books, source, value, bounds), more < size and _would(books, source, more, bounds)
     if what is Change.KVA_LIMIT:
-        need = _sure_arena(books, size, bounds, source.granule)
+        need = _sure_arena(books, size, bounds, source.unit)
         if not need or bounds != ANYWHERE or books.contract.completeness != Completeness.EXACT:
             return None, None
         room = min(value - source.mapped, source.largest_gap(source.ranges))
-        return room >= need, value - source.granule - source.mapped >= need
+        return room >= need, value - source.unit - source.mapped >= need
     step = {Change.LO: 1, Change.HI: -1}.get(what, 0)
     helps = _would(books, source, size, attrs.evolve(bounds, **{what.value: value}))
     smaller = attrs.evolve(bounds, **{what.value: value + step})
@@ -189,8 +189,8 @@ def _would(books: Books, source: WatchedSource, size: int, bounds: Bounds) -> bo
         return True
     if not spec.possible(size, bounds, books.quantum):
         return False
-    need = _sure_arena(books, size, bounds, source.granule)
+    need = _sure_arena(books, size, bounds, source.unit)
     if need and _can_map(books, source, source.ranges, need):
         return True if books.contract.completeness == Completeness.EXACT else None
-    bare = size + -size % source.granule
+    bare = size + -size % source.unit
     return None if _can_map(books, source, source.ranges, bare) else False

@@ -1,0 +1,419 @@
+"""Directed checks in worlds that random programs do not reach: scale, great numbers, odd sources, two allocators at once.
+
+Each is a check like those of :mod:`coalloc.testing.directed`.  Programs run beside the judge; where they are long, everything
+that can be seen is compared now and then, and the answers at every step.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import random
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+from unittest import mock
+
+import attrs
+
+from coalloc.contract import Constraint, Contract, Resize
+from coalloc.testing.checks import Check, CheckFailed
+from coalloc.testing.judge import Judge
+from coalloc.testing.programs import random_program, run_program, scale_of
+from coalloc.testing.properties import Breach, Property
+from coalloc.testing.source import Order
+from coalloc.testing.steps import Action, CheckProgram, Step, World
+from coalloc.testing.subject import Subject, make
+
+__all__ = ["WORLDS"]
+
+_DEEP: Final = 97
+"""In a long program everything that can be seen is compared once in so many steps."""
+
+
+def _judged(subject: Subject, world: World, steps: list[Step], title: str, *, deep: int = _DEEP) -> None:
+    """Run a program beside the judge, and raise what it finds with the program."""
+    program = CheckProgram(world, tuple(steps), title)
+    breach = run_program(attrs.evolve(subject, deep_every=deep), program)
+    if breach is not None:
+        raise CheckFailed(breach, program)
+
+
+def _world(subject: Subject, contract: Contract, quantum: int, quanta: int, **changes: Any) -> World:
+    """Return a world in which so many quanta can be live, in one arena where a size can be chosen."""
+    scale = scale_of(contract, quantum)
+    granules = max(-(-quanta * max(quantum, 1) // 4096), 4 * scale)
+    beside = contract.header + contract.guard
+    if beside:
+        granules += -(-quanta * beside // 4096)
+    arena = granules if "arena_size" in subject.accepted and contract.arena is None else 0
+    world = World(limit=granules, room=granules, arena=arena)
+    return attrs.evolve(world, **changes)
+
+
+# --- scale -----------------------------------------------------------------------------------------------------
+
+
+def _grows_to_scale(subject: Subject) -> None:
+    """Hundreds of live buffers, hundreds of one size, holes freed in address order, long runs, and thousands of frees."""
+    contract, quantum = subject.nature
+    unit = max(quantum, contract.least)
+    for steps, quanta, title in _scales(contract, unit // quantum):
+        sized = [step._replace(size=step.size * quantum) if step.size else step for step in steps]
+        _judged(subject, _world(subject, contract, quantum, quanta), sized, title)
+
+
+def _scales(contract: Contract, unit: int) -> Iterator[tuple[list[Step], int, str]]:
+    """Yield programs with sizes in quanta, the quanta that they need, and what they are."""
+    many = 640
+    several = 1 if contract.max_size is not None else 3
+    singles = [Step(Action.ALLOC, number, unit) for number in range(many)]
+    frees = [Step(Action.FREE, number) for number in range(many)]
+    again = [Step(Action.ALLOC, many + number, unit) for number in range(many)]
+    end = [Step(Action.FINISH)]
+    yield (
+        singles + frees[::2] + again[: many // 2] + frees[1::2] + again[many // 2 :] + end,
+        many * unit,
+        "many buffers",
+    )
+    one_size = [Step(Action.ALLOC, number, several * unit) for number in range(many)]
+    refill = [Step(Action.ALLOC, many + number, several * unit) for number in range(many)]
+    yield one_size + frees + refill + end, several * many * unit, "many frees of one size"
+    yield one_size + frees[::-1] + refill + end, several * many * unit, "many frees of one size, newest first"
+    if contract.max_size is None and contract.largest_block is None:
+        runs = [Step(Action.ALLOC, n, size * unit) for n, size in enumerate((60, 65, 1, 130, 260, 1, 300, 64, 256, 1))]
+        gone = [Step(Action.FREE, number) for number in (0, 3, 6, 1, 4)]
+        more = [Step(Action.ALLOC, 20 + n, size * unit) for n, size in enumerate((257, 65, 129, 70, 300, 1, 1, 1))]
+        yield runs + gone + more + end, 1200 * unit, "long runs"
+        fill = [Step(Action.ALLOC, n, 64 * unit) for n in range(8)] + [Step(Action.ALLOC, 9, 64 * unit)]
+        part = [Step(Action.FREE, n) for n in (3, 4, 7)]
+        ends = [Step(Action.ALLOC, 30, 100 * unit), Step(Action.ALLOC, 31, 64 * unit), Step(Action.ALLOC, 32, unit)]
+        yield fill + part + ends + end, 512 * unit, "runs of whole words"
+    cycles = []
+    for number in range(8300):
+        cycles.append(Step(Action.ALLOC, number, unit * (1 + number % several)))
+        if number >= 3:
+            cycles.append(Step(Action.FREE, number - 3))
+    yield [*cycles, *end], 4 * several * unit + 8, "thousands of frees"
+
+
+def _fills_many_arenas(subject: Subject) -> None:
+    """More than 64 arenas come and go, in order and out of it."""
+    contract, quantum = subject.nature
+    if contract.arena:
+        size = contract.arena // 2
+    elif "arena_size" in subject.accepted:
+        size = max(quantum, 4096)
+    else:
+        size = 1 << 20
+    size = min(size, contract.max_size or size)
+    scale = max(size // 4096, 1) * (2 if contract.arena else 1)
+    arenas = 72
+    arena = scale if "arena_size" in subject.accepted else 0
+    world = World(limit=arenas * scale, room=(arenas + 8) * scale, arena=arena)
+    steps = [Step(Action.ALLOC, number, size) for number in range(arenas)]
+    steps += [Step(Action.FREE, number) for number in range(1, arenas, 2)]
+    steps += [Step(Action.ALLOC, 100 + number, size) for number in range(arenas // 2)]
+    steps += [Step(Action.FREE, number) for number in range(0, arenas, 2)]
+    for order in (Order.UP, Order.DOWN):
+        _judged(subject, attrs.evolve(world, order=order), [*steps, Step(Action.FINISH)], "many arenas")
+
+
+# --- numbers -----------------------------------------------------------------------------------------------------
+
+
+def _deals_with_great_numbers(subject: Subject) -> None:
+    """Arenas on both sides of 2**31, 2**32 and 2**63, and at the end of the address space; sizes of 2**31 to 2**63."""
+    contract, quantum = subject.nature
+    scale = scale_of(contract, quantum)
+    huge = (2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**63 - 4096, 2**63 - 1, 2**63)
+    unit = max(quantum, 4096)
+    for edge in (2**31, 2**32, 2**63, 2**64):
+        for arena in (8, 2):
+            base = edge - 8 * 4096 * scale
+            room = 8 if edge == 2**64 else 16
+            world = World(limit=8 * scale, room=room * scale, base=base, arena=arena * scale)
+            steps = [Step(Action.ALLOC, number, unit * (1 + number % 2)) for number in range(6)]
+            steps += [Step(Action.ALLOC, 10 + number, size) for number, size in enumerate(huge)]
+            steps += [Step(Action.FREE, number) for number in (1, 4, 0)]
+            steps += [Step(Action.ALLOC, 30 + number, unit) for number in range(4)]
+            if contract.resize is not Resize.NONE:
+                steps += [Step(Action.RESIZE, 2, size) for size in huge]
+            if Constraint.ALIGN in contract.constraints:
+                steps += [
+                    Step(Action.XALLOC, 50 + number, size, bounds=(("align", align),))
+                    for number, (size, align) in enumerate(
+                        itertools.product((unit, *huge), (2 * quantum, 2**32, 2**63))
+                    )
+                ]
+            for order in (Order.UP, Order.DOWN):
+                _judged(
+                    subject, attrs.evolve(world, order=order), [*steps, Step(Action.FINISH)], "great numbers", deep=1
+                )
+
+
+def _holds_gigabytes(subject: Subject) -> None:
+    """Buffers of 4 GiB and more come back whole."""
+    contract, quantum = subject.nature
+    if (
+        quantum < 4096
+        or contract.max_size is not None
+        or contract.geometry.buddies
+        or contract.max_segments is not None
+    ):
+        return
+    granules = 3 << 20
+    arena = granules if "arena_size" in subject.accepted and contract.arena is None else 0
+    if contract.arena:
+        return
+    world = World(limit=granules, room=granules, arena=arena)
+    sizes = (2**32, 2**32 + 4096, 2**31, 2**30)
+    steps = [Step(Action.ALLOC, number, size) for number, size in enumerate(sizes)]
+    steps += [Step(Action.FREE, number) for number in (0, 1, 2, 3)]
+    steps += [Step(Action.ALLOC, 10, 2**33), Step(Action.FREE, 10), Step(Action.FINISH)]
+    _judged(subject, world, steps, "gigabytes", deep=1)
+
+
+def _takes_explicit_defaults(subject: Subject) -> None:
+    """An explicit 0 for align, phase or nocross, and the ends of the address space for lo and hi, ask for nothing."""
+    contract, quantum = subject.nature
+    bounds = {"align": 0, "phase": 0, "nocross": 0, "lo": 0, "hi": 2**64 - 1}
+    promised = {name: value for name, value in bounds.items() if Constraint(name) in contract.constraints}
+    if not promised:
+        return
+    cases = [tuple(promised.items()), *(((name, value),) for name, value in promised.items())]
+    steps = []
+    for number, case in enumerate(cases):
+        steps += [Step(Action.XALLOC, 2 * number, quantum, bounds=case), Step(Action.ALLOC, 2 * number + 1, quantum)]
+    _judged(subject, _world(subject, contract, quantum, 32), [*steps, Step(Action.FINISH)], "explicit defaults", deep=1)
+
+
+class _Index:
+    """An int-like that is no int, as the integers of numpy are."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"an object with __index__ {self.value}"
+
+
+def _takes_no_other_numbers(subject: Subject) -> None:
+    """What is no int is refused, or taken for the int that it equals; either way the allocator stays as it should be."""
+    contract, quantum = subject.nature
+    world = _world(subject, contract, quantum, 64)
+    for value, equal in (
+        (True, 1),
+        (float(quantum), quantum),
+        (_Index(quantum), quantum),
+        (quantum + 0.5, 0),
+        (2**64, 0),
+    ):
+        judge = Judge(subject, world)
+        judge.do(Step(Action.ALLOC, 0, quantum))
+        judge.calls.begin()
+        words = f"alloc({value!r})"
+        try:
+            base = judge.space.alloc(value)
+        except (ValueError, TypeError, OverflowError, MemoryError):
+            judge.calls.end()
+        except Breach:
+            raise
+        except Exception as error:
+            raise Breach(Property.P14, f"{words} raised {type(error).__name__}: {error}") from error
+        else:
+            if not equal:
+                raise Breach(Property.P14, f"{words} was accepted, and means nothing")
+            if type(base) is not int:
+                raise Breach(Property.P14, f"{words} returned {base!r}, which is no address")
+            judge.adopt(1, equal, base)
+        judge.inspect()
+        judge.do(Step(Action.ALLOC, 2, quantum))
+        judge.finish()
+
+
+# --- sources -----------------------------------------------------------------------------------------------------
+
+
+def _serves_every_source(subject: Subject) -> None:
+    """Ranges from high to low, apart, and in no order; a granule of 64 KiB; arenas of the size that the factory chooses."""
+    contract, quantum = subject.nature
+    scale = scale_of(contract, quantum)
+    worlds = [World(limit=12 * scale, room=24 * scale, arena=3 * scale, order=order) for order in Order]
+    probe = Judge(subject, World(limit=8 * scale, room=8 * scale))
+    probe.do(Step(Action.ALLOC, 0, quantum))
+    if probe.source.granule_asked and (contract.arena is None or contract.arena % 65536 == 0):
+        large = max(scale // 16, 1)
+        worlds += [World(limit=12 * large, room=16 * large, arena=3 * large, granule=65536)]
+    worlds += [World(limit=1024 * scale, room=1100 * scale, base=2**36)]
+    for world in worlds:
+        for seed in range(4):
+            _, found = random_program(subject, 7000 + seed, steps=80, world=world)
+            if found is not None:
+                raise CheckFailed(found.breach, found.program)
+
+
+def _survives_pressure(subject: Subject) -> None:
+    """A source that makes the allocator reclaim while it maps, as a handler of memory pressure does."""
+    contract, quantum = subject.nature
+    scale = scale_of(contract, quantum)
+    world = World(limit=12 * scale, room=16 * scale, arena=3 * scale, pressure=True)
+    for seed in range(6):
+        _, found = random_program(subject, 7100 + seed, steps=60, world=world)
+        if found is not None:
+            raise CheckFailed(found.breach, found.program)
+
+
+# --- identity ------------------------------------------------------------------------------------------------------
+
+
+def _programs(subject: Subject, n: int, steps: int = 60) -> Iterator[CheckProgram]:
+    """Yield programs that run without a breach."""
+    for seed in range(n):
+        judge, found = random_program(subject, 7200 + seed, steps=steps)
+        if found is None and judge is not None:
+            yield CheckProgram(judge.world, tuple(judge.steps))
+
+
+def _answers(
+    subject: Subject, program: CheckProgram, *, deep: int = 1 << 30, seen: random.Random | None = None
+) -> list[str]:
+    """Run a program, and return the answers; look at everything at every so many steps, or at random."""
+    judge = Judge(attrs.evolve(subject, deep_every=deep), program.world)
+    for step in program.steps:
+        judge.do(step)
+        if seen is not None and seen.random() < 0.3:
+            judge.inspect()
+    return judge.outcomes
+
+
+def _lives_beside_another(subject: Subject) -> None:
+    """Two allocators that are used by turns answer as each does alone."""
+    if not subject.declared.deterministic:
+        return
+    for program in _programs(subject, 3):
+        alone = _answers(subject, program)
+        quiet = attrs.evolve(subject, deep_every=1 << 30)
+        one, two = Judge(quiet, program.world), Judge(quiet, program.world)
+        try:
+            for step in program.steps:
+                one.do(step)
+                two.do(step)
+        except Breach as breach:
+            raise CheckFailed(Breach(breach.property, f"beside another allocator: {breach.message}"), program) from None
+        if alone not in (one.outcomes, two.outcomes) or one.outcomes != two.outcomes:
+            raise CheckFailed(Breach(Property.P15, "two allocators at once give other answers than one alone"), program)
+
+
+def _behaves_the_same_unseen(subject: Subject) -> None:
+    """Whether segments(), stats() and the like are called never, always or at random, the answers are the same."""
+    if not subject.declared.deterministic:
+        return
+    for program in _programs(subject, 6, steps=80):
+        try:
+            always = _answers(subject, program, deep=1)
+            for other in (_answers(subject, program), _answers(subject, program, seen=random.Random(1))):
+                if other != always:
+                    at = next(n for n, pair in enumerate(zip(always, other, strict=True)) if pair[0] != pair[1])
+                    step = program.steps[at]
+                    raise Breach(Property.P15, f"{step} gives {always[at]} if all is looked at, and {other[at]} if not")
+        except Breach as breach:
+            raise CheckFailed(breach, program) from None
+
+
+def _ignores_the_clock(subject: Subject) -> None:
+    """A clock that jumps by an hour at every look changes no answer."""
+    if not subject.declared.deterministic:
+        return
+    for program in _programs(subject, 3):
+        still = _answers(subject, program)
+        with _jumping():
+            jumps = _answers(subject, program)
+        if jumps != still:
+            raise CheckFailed(Breach(Property.P15, "the answers depend on the clock"), program)
+
+
+@contextmanager
+def _jumping() -> Iterator[None]:
+    """Let every clock of the module time jump by an hour whenever somebody looks."""
+    hours = itertools.count(1)
+
+    def seconds() -> float:
+        return 3600.0 * next(hours)
+
+    def nanoseconds() -> int:
+        return 3600 * 10**9 * next(hours)
+
+    names = ("monotonic", "time", "perf_counter", "process_time")
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(mock.patch.object(time, name, seconds))
+            stack.enter_context(mock.patch.object(time, f"{name}_ns", nanoseconds))
+        yield
+
+
+# --- time and space ------------------------------------------------------------------------------------------------
+
+
+_CYCLES: Final = 400
+_KEPT: Final = 8
+"""Bytes for each operation that an allocator may keep though nothing is live."""
+
+
+def _keeps_no_memory(subject: Subject) -> None:
+    """Memory does not grow with the number of operations while the same buffers come and go."""
+    contract, quantum = subject.nature
+    world = _world(subject, contract, quantum, 64)
+    source, space = make(subject.make_space, world)
+    sizes = [quantum, 2 * quantum, quantum, 3 * quantum]
+    sizes = [min(size, contract.max_size or size) for size in sizes]
+    levels = []
+    tracing = tracemalloc.is_tracing()
+    if not tracing:
+        tracemalloc.start()
+    try:
+        for _ in range(5):
+            for _ in range(_CYCLES):
+                subject.on_call()
+                source.calls_left = 1 << 30
+                source.events.clear()
+                try:
+                    live = [space.alloc(size) for size in sizes]
+                except MemoryError:
+                    return
+                for base in live:
+                    space.free(base)
+            source.events.clear()
+            gc.collect()
+            levels.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        if not tracing:
+            tracemalloc.stop()
+    growth = [after - before for before, after in itertools.pairwise(levels[1:])]
+    if min(growth) > _KEPT * _CYCLES * len(sizes):
+        raise Breach(
+            Property.P6,
+            f"{min(growth) // _CYCLES} bytes of memory are kept for every {2 * len(sizes)} operations though nothing is live",
+        )
+
+
+WORLDS: Final = (
+    Check("scale-up", Property.P7, _grows_to_scale),
+    Check("many-arenas", Property.P12, _fills_many_arenas),
+    Check("great-numbers", Property.P14, _deals_with_great_numbers),
+    Check("gigabytes", Property.P14, _holds_gigabytes),
+    Check("defaults", Property.P3, _takes_explicit_defaults),
+    Check("other-numbers", Property.P14, _takes_no_other_numbers),
+    Check("sources", Property.P12, _serves_every_source),
+    Check("pressure", Property.P12, _survives_pressure),
+    Check("beside-another", Property.P15, _lives_beside_another),
+    Check("unseen", Property.P15, _behaves_the_same_unseen),
+    Check("clock", Property.P15, _ignores_the_clock),
+    Check("memory", Property.P6, _keeps_no_memory),
+)
+"""The checks of this module."""
