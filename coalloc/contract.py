@@ -161,6 +161,8 @@ class Rounding(enum.Enum):
     """Up to a power of two of quanta."""
     CLASSES = "classes"
     """Up to the next of the contract's ``classes``, beyond the largest to whole quanta."""
+    SHOWN = "shown"
+    """Up to whole quanta or more: ``size_of()`` shows what a buffer occupies.  Only for BEST_EFFORT."""
     OWN = "own"
     """As the design's method ``footprint(size)`` says, which returns all bytes that a request occupies."""
 
@@ -305,14 +307,17 @@ class Capability(enum.Enum):
 
 
 def capabilities_of(space: object) -> frozenset[Capability]:
-    """Return what a space can do, found by the members that it has; one that is None is one that it lacks.
+    """Return what a space can do, found by the methods that it has; one that is None is one that it lacks.
 
     >>> from coalloc import KernelMap, PerPipeSpace
     >>> space = PerPipeSpace(KernelMap(), kva_limit=4096)
     >>> Capability.RESIZE in capabilities_of(space), Capability.XALLOC in capabilities_of(space)
     (True, False)
     """
-    return frozenset(item for item in Capability if getattr(space, item.value, None) is not None)
+    members = {item: getattr(space, item.value, None) for item in Capability}
+    return frozenset(
+        item for item, it in members.items() if it is not None and (callable(it) or item is Capability.CPU)
+    )
 
 
 def _size(least: int) -> Callable[[object, attrs.Attribute[Any], int | None], None]:
@@ -330,6 +335,12 @@ def _size(least: int) -> Callable[[object, attrs.Attribute[Any], int | None], No
 def _classes(_instance: object, _attribute: object, value: tuple[int, ...]) -> None:
     if list(value) != sorted(set(value)) or any(type(size) is not int or size < 1 for size in value):
         raise InvalidRequestError("classes", value, "must be ascending sizes in bytes")
+
+
+def _ranges(_instance: object, _attribute: object, value: tuple[tuple[int, int], ...]) -> None:
+    ends = [end for pair in value for end in pair]
+    if ends != sorted(ends) or any(type(end) is not int or not 0 <= end <= MAX_ADDRESS for end in ends):
+        raise InvalidRequestError("excluded", value, "must be ascending ranges of addresses")
 
 
 @attrs.frozen
@@ -362,6 +373,7 @@ class Contract:
     When it is refused:
 
         completeness: How large a hole must be to oblige it to serve.
+        reclaims: Whether idle arenas are released for a request that the limit would refuse.
         max_segments: The most segments, busy and free, that it can keep; None sets no bound.
         reserve: Bytes of the limit that requests may not take, or
         reserve_percent: the percentage of the limit.
@@ -377,6 +389,7 @@ class Contract:
         arena_head: Bytes at the base of each arena that are never handed out, and
         arena_tail: those at its end.
         ahead: Whether arenas may be mapped before they are needed.
+        excluded: First and last address of ranges that are never handed out, ascending.
 
     What else can be asked of it:
 
@@ -421,6 +434,8 @@ class Contract:
     arena_head: int = attrs.field(default=0, validator=_size(0))
     arena_tail: int = attrs.field(default=0, validator=_size(0))
     ahead: bool = False
+    reclaims: bool = True
+    excluded: tuple[tuple[int, int], ...] = attrs.field(default=(), validator=_ranges)
 
     @property
     def asked(self) -> frozenset[Law]:
@@ -431,7 +446,8 @@ class Contract:
             return frozenset()
         in_bytes = (
             self.two_ended, self.largest_block, self.classes, self.header, self.guard, self.least, self.remainder,
-            self.max_size, self.reserve, self.arena, self.arena_head, self.arena_tail, self.release.unit == "bytes",
+            self.max_size, self.reserve, self.arena, self.excluded, self.arena_head, self.arena_tail,
+            self.release.unit == "bytes",
         )  # fmt: skip
-        shifts = self.geometry is not Geometry.BUDDY_ABSOLUTE
+        shifts = self.geometry is not Geometry.BUDDY_ABSOLUTE and not self.excluded
         return frozenset([Law.SHIFT] * shifts + [Law.SCALE] * (not any(in_bytes)))

@@ -110,6 +110,16 @@ def _classes(text: str) -> tuple[int, ...]:
     return () if text == "none" else tuple(_bytes(word) for word in text.split("+"))
 
 
+def _excluded(text: str) -> tuple[tuple[int, int], ...]:
+    if text == "none":
+        return ()
+    if not re.fullmatch(r"(0x[\da-f]+-0x[\da-f]+\+?)+", text):
+        raise InvalidRequestError("--contract", text, "must be ranges such as 0x0-0xfff+0xa0000-0xfffff")
+    return tuple(
+        (int(first, 16), int(last, 16)) for first, last in (pair.split("-") for pair in text.split("+") if pair)
+    )
+
+
 def _laws(text: str) -> frozenset[Law] | None:
     if text in ("implied", "none", "all"):
         return {"implied": None, "none": frozenset[Law](), "all": frozenset(Law)}[text]
@@ -154,6 +164,8 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "arena-head": ("arena_head", _bytes),
     "arena-tail": ("arena_tail", _bytes),
     "ahead": ("ahead", _flag),
+    "excluded": ("excluded", _excluded),
+    "reclaims": ("reclaims", _flag),
     "deterministic": ("deterministic", _flag),
     "laws": ("laws", _laws),
     "work": ("work", _one_of(Work, none=True)),
@@ -203,7 +215,8 @@ def describe_contract(contract: Contract) -> str:
         if isinstance(value, frozenset):
             return "+".join(sorted(str(member.value) for member in value)) or "none"
         if isinstance(value, tuple):
-            return "+".join(map(str, value)) or "none"
+            words = (f"{item[0]:#x}-{item[1]:#x}" if isinstance(item, tuple) else str(item) for item in value)
+            return "+".join(words) or "none"
         return str(value.value if isinstance(value, Enum) else value).replace(" ", "-")
 
     return ",".join(

@@ -35,7 +35,7 @@ from coalloc.testing.checks import Again, Check, CheckFailed, NotPromised
 from coalloc.testing.judge import Judge
 from coalloc.testing.judge.figures import shown_segments
 from coalloc.testing.lines import count_lines
-from coalloc.testing.programs import random_program, run_program
+from coalloc.testing.programs import random_program, run_program, scale_of
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject, make
@@ -59,6 +59,12 @@ def _play(judge: Judge, steps: Iterable[Step]) -> None:
             judge.do(step)
     except Breach as breach:
         raise CheckFailed(breach, CheckProgram(judge.world, tuple(judge.steps))) from None
+
+
+def _scaled(subject: Subject, world: World) -> World:
+    """Return a world that is so much larger as the contract's sizes need."""
+    scale = scale_of(*subject.nature)
+    return attrs.evolve(world, limit=scale * world.limit, room=scale * world.room, arena=scale * world.arena)
 
 
 def _roomy(subject: Subject, quanta: int, *, base: int = 0, granule: int = 4096) -> World:
@@ -191,7 +197,7 @@ def _resizes_beside_anything(subject: Subject) -> None:
 def _survives_every_failure(subject: Subject) -> None:
     """When any map call of a program fails, the request is met in another way or refused with nothing changed."""
     for seed in range(3):
-        world = World(limit=12, room=14, arena=3)
+        world = _scaled(subject, World(limit=12, room=14, arena=3))
         judge, found = random_program(subject, seed, steps=30, world=world)
         if found is not None:
             raise CheckFailed(found.breach, found.program)
@@ -357,7 +363,7 @@ _MOVABLE: Final = (Action.ALLOC, Action.FREE, Action.RESIZE, Action.RECLAIM)
 def _hold_for_programs(subject: Subject, again: Again) -> None:
     """Raise what ``again`` finds in some random programs."""
     for seed in range(4):
-        program = _program_for(subject, seed, _PLAIN)
+        program = _program_for(subject, seed, _scaled(subject, _PLAIN))
         breach = again(program) if program is not None else None
         if program is not None and breach is not None:
             raise CheckFailed(breach, program, again)
@@ -372,7 +378,9 @@ def run_thoroughly(subject: Subject, program: CheckProgram) -> Breach | None:
     breach = run_program(subject, program)
     if declared.deterministic:
         breach = breach or _run_again(subject, program)
-    plain = attrs.evolve(_PLAIN, limit=program.world.limit, room=program.world.room, arena=program.world.arena)
+    plain = attrs.evolve(
+        _scaled(subject, _PLAIN), limit=program.world.limit, room=program.world.room, arena=program.world.arena
+    )
     if breach is None and program.world == plain and all(step.action in _MOVABLE for step in program.steps):
         breach = _run_elsewhere(subject, program) if Law.SHIFT in declared.asked else None
         with contextlib.suppress(NotPromised):

@@ -28,11 +28,10 @@ Shown = tuple[int, int, str, int]
 
 @attrs.frozen
 class _Range:
-    """What the source mapped at a base: its bytes, and the part of it that is handed out, in whole quanta."""
+    """What the source mapped at a base: its bytes, and base and size of each part that is handed out, in whole quanta."""
 
     size: int
-    first: int
-    usable: int
+    pieces: tuple[tuple[int, int], ...]
 
 
 class Books:
@@ -43,7 +42,8 @@ class Books:
         quantum: Bytes of a quantum.
         limit: The most bytes that may be mapped.
         own: The allocator's own footprint() for Rounding.OWN.
-        arena: Bytes of every arena, where the contract says that they have one size; 0 elsewhere.
+        arena: Bytes of every arena, where the contract says that they have one size, -1 if that is not known yet; 0 elsewhere.
+        told: Bytes of an arena that the allocator was told; 0 if it was told none.
     """
 
     def __init__(
@@ -54,11 +54,13 @@ class Books:
         *,
         own: Callable[[int], int] | None = None,
         arena: int = 0,
+        told: int = 0,
     ) -> None:
         self.contract = contract
         self.quantum = quantum
         self.limit = limit
         self.arena = arena
+        self.told = told
         self.frame = spec.Frame(contract.header, contract.guard)
         self.state = spec.State(
             quantum,
@@ -99,14 +101,14 @@ class Books:
     def follow(self, event: Event) -> None:
         """Enter an arena that was mapped, or strike one that was unmapped."""
         if event.mapped:
+            if self.arena < 0:
+                self.arena = event.size
             if self.arena and event.size != self.arena:
                 raise Breach(Property.P12, f"an arena of {event.size} bytes was mapped, and {self.arena} are declared")
-            first = spec.round_to(event.base + self.contract.arena_head, self.quantum)
-            end = event.base + event.size - self.contract.arena_tail
-            usable = max((end - first) // self.quantum * self.quantum, 0)
-            self._ranges[event.base] = _Range(event.size, first, usable)
-            if usable:
-                self.state = spec.enter(self.state, first, usable)
+            pieces = tuple(self._pieces(event))
+            self._ranges[event.base] = _Range(event.size, pieces)
+            for base, size in pieces:
+                self.state = spec.enter(self.state, base, size)
             self.imports += 1
             self.mapped += event.size
             self.peak = max(self.peak, self.mapped)
@@ -125,17 +127,25 @@ class Books:
         self.static.discard(event.base)
         self.releases += 1
         self.mapped -= event.size
-        gone = self._ranges.pop(event.base)
-        if gone.usable:
-            self.state = spec.leave(self.state, gone.first, gone.usable)
+        for base, size in self._ranges.pop(event.base).pieces:
+            self.state = spec.leave(self.state, base, size)
+
+    def _pieces(self, event: Event) -> Iterator[tuple[int, int]]:
+        """Yield base and size of the parts of an arena that are handed out: whole quanta between what is not."""
+        at, end = event.base + self.contract.arena_head, event.base + event.size - self.contract.arena_tail
+        for first, last in (*self.contract.excluded, (end, end)):
+            base = spec.round_to(at, self.quantum)
+            size = (min(first, end) - base) // self.quantum * self.quantum
+            if size > 0:
+                yield base, size
+            at = max(at, last + 1)
 
     def idle(self) -> set[int]:
         """Return the bases of arenas, static ones apart, that are wholly free."""
         return {base for base in self._ranges if base not in self.static and self._is_idle(base)}
 
     def _is_idle(self, base: int) -> bool:
-        about = self._ranges[base]
-        return not about.usable or spec.is_free(self.state, about.first, about.usable)
+        return all(spec.is_free(self.state, *piece) for piece in self._ranges[base].pieces)
 
     def size_of_arena(self, base: int) -> int:
         """Return the bytes of a mapped arena."""
@@ -149,9 +159,8 @@ class Books:
         """Return the most bytes that one of these arenas hands out; where arenas are joined, that arenas in a row do."""
         state = self.state._replace(arenas=(), aged=False)
         for base in sorted(bases):
-            about = self._ranges[base]
-            if about.usable:
-                state = spec.enter(state, about.first, about.usable)
+            for piece in self._ranges[base].pieces:
+                state = spec.enter(state, *piece)
         return max((size for _, size in state.holes), default=0)
 
     # --- buffers -----------------------------------------------------------------------------------------
@@ -249,7 +258,12 @@ class Books:
             )
             for cursor in cursors
         )
-        return sorted({place for places in found for place in places})
+        chosen = sorted({place for places in found for place in places})
+        most = self.contract.max_segments
+        if most is not None and self.n_segments() >= most:  # there is no segment left for a rest
+            exact = {base for base, length in state.holes if length == size}
+            return [place for place in chosen if place in exact] or sorted(exact)
+        return chosen
 
     def with_rest(self, asked: int, base: int, size: int) -> tuple[int, int]:
         """Return place and size of a buffer with the rest of its hole that is too small to be a hole of its own."""

@@ -78,7 +78,10 @@ def spared(books: Books, *, least: bool) -> int:
     """Return the bytes of the limit that are kept in reserve, at least or at most: a percentage may be rounded either way."""
     contract = books.contract
     share = books.limit * contract.reserve_percent
-    return contract.reserve + (share // 100 if least else -(-share // 100))
+    if least:
+        return contract.reserve + share // 100
+    kept = contract.reserve - (-share // 100)
+    return spec.round_to(kept, books.quantum) + books.limit % books.quantum if kept else 0
 
 
 def must_find_a_hole(books: Books, size: int, bounds: Bounds, fit: Fit | None) -> bool:

@@ -29,6 +29,7 @@ from coalloc.contract import (
     Coalescing,
     Fit,
     Resize,
+    Rounding,
     capabilities_of,
 )
 from coalloc.errors import BadFreeError, CoallocError, ExhaustionError, SpanOverlapError
@@ -103,6 +104,7 @@ class Judge:
             world.kva_limit if declared.limited else 2**64,
             own=self._own_footprint,
             arena=self._arena_size(),
+            told=world.arena * world.granule if "arena_size" in subject.accepted else 1 << 20,
         )
         self.figures = Figures()
         self.steps: list[Step] = []
@@ -125,10 +127,11 @@ class Judge:
         self._had_static = bool(self.books.static)
 
     def _arena_size(self) -> int:
-        """Return the bytes that every arena has by contract; 0 where they may differ."""
+        """Return the bytes that every arena has by contract; 0 where they may differ, -1 where the first arena will tell."""
         declared = self.contract.arena
-        if declared == 0 and "arena_size" in self.subject.accepted:
-            declared = (self.world.arena or self.world.limit) * self.world.granule
+        if declared == 0:
+            told = self.world.arena if "arena_size" in self.subject.accepted else 0
+            return told * self.world.granule or -1
         return declared or 0
 
     def _own_footprint(self, size: int) -> int:
@@ -187,7 +190,8 @@ class Judge:
         elif Capability.XALLOC in self.can and self._promised.issuperset(name for name, _ in step.bounds):
             words = f"xalloc({', '.join([str(step.size), *(f'{name}={value}' for name, value in step.bounds)])})"
             call = functools.partial(self.space.xalloc, step.size, **dict(step.bounds))
-            base = self._request(Property.P7, words, step.size, call)
+            hopeless = not spec.possible(size, bounds, self.quantum)
+            base = self._request(Property.P7, words, step.size, call, hopeless=hopeless)
         else:
             return None
         if base is None:
@@ -383,7 +387,7 @@ class Judge:
         room = min(self.world.kva_limit - sum(ranges.values()), self.source.largest_gap(ranges))
         room -= room % self.world.granule
         if self.books.arena:
-            room = self.books.arena if room >= self.books.arena else 0
+            room = self.books.arena if room >= self.books.arena > 0 else 0
         room -= declared.arena_head + declared.arena_tail
         if self.quantum > self.world.granule:
             room -= self.quantum - self.world.granule
@@ -393,8 +397,16 @@ class Judge:
         if declared.geometry.buddies:
             whole = self.quantum << ((whole // self.quantum).bit_length() - 1) if whole else 0
             whole = min(whole, declared.largest_block or whole)
-        whole -= declared.header + declared.guard
+        whole = self._most_within(whole)
         return max(min(whole, declared.max_size or whole), 0)
+
+    def _most_within(self, size: int) -> int:
+        """Return the largest request, in whole quanta, that occupies at most so many bytes; 0 if none does."""
+        low, high = 0, size // self.quantum
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.books.footprint(middle * self.quantum) <= size else (low, middle - 1)
+        return low * self.quantum
 
     # --- following the source and the cache --------------------------------------------------------------
 
@@ -444,10 +456,13 @@ class Judge:
 
     # --- judging -------------------------------------------------------------------------------------------
 
-    def _request(self, owner: Property, words: str, size: int, call: functools.partial[int] | Any) -> int | None:
+    def _request(
+        self, owner: Property, words: str, size: int, call: functools.partial[int] | Any, *, hopeless: bool = False
+    ) -> int | None:
         """Make a request; one that is refused must leave the figures as they were."""
         most = self.contract.max_size
-        hopeless = (most is not None and size > most) or (self.contract.limited and size > self.world.kva_limit)
+        hopeless = hopeless or (most is not None and size > most)
+        hopeless = hopeless or (self.contract.limited and size > self.world.kva_limit)
         base = self.calls.request(owner, words, call, hopeless=hopeless)
         if base is None:
             self.figures.refusals += 1
@@ -473,11 +488,33 @@ class Judge:
         one_is_due = self._fit is not None and not self._deferred and bounds == ANYWHERE and not self.contract.ahead
         if one_is_due and len(mapped & self.source.ranges.keys()) > 1:
             raise Breach(Property.P12, f"{len(mapped)} arenas were mapped for one request of {size} bytes")
+        fit = self._fit
+        if self.contract.ahead and mapped and base in self._choices_meanwhile(asked, size, bounds):
+            fit = None
         self._follow()
-        require_place(self.books, asked, base, size, bounds, self._fit, self._cached, ages_known=not self._deferred)
+        if self.contract.rounding is Rounding.SHOWN and Capability.SIZE_OF in self.can:
+            size = self._shown_size(base + self._header, size)
+        require_place(self.books, asked, base, size, bounds, fit, self._cached, ages_known=not self._deferred)
         base, size = self.books.with_rest(asked, base, size)
         self.books.enter(number, base, size)
         self.books.cursors = {base + size}
+
+    def _choices_meanwhile(self, asked: int, size: int, bounds: Bounds) -> set[int]:
+        """Follow the source event by event, and return what the fit allows after any of them but the last."""
+        found: set[int] = set()
+        while self.source.events:
+            found.update(self.books.choices(asked, size, bounds, self._fit, ages_known=not self._deferred))
+            self.books.follow(self.source.events.pop(0))
+        return found
+
+    def _shown_size(self, base: int, least: int) -> int:
+        """Return what size_of() shows of a new buffer."""
+        said = self.calls.look(f"size_of({base:#x})", lambda: self.space.size_of(base))
+        if not isinstance(said, int) or said < least or said % self.quantum:
+            raise Breach(
+                Property.P4, f"size_of({base:#x}) is {said!r}, and the request occupies at least {least} bytes"
+            )
+        return said
 
     def _judge_refusal(self, words: str, asked: int, size: int, bounds: Bounds) -> None:
         """Judge a refusal, and what was done on the way to it."""

@@ -71,7 +71,7 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
         if _can_map(books, source, ranges, need):
             raise Breach(Property.P7, f"{words} was refused, and an arena of {need} bytes could be mapped")
         left = {base: length for base, length in ranges.items() if base not in idle}
-        if reclaims and _can_map(books, source, left, need):
+        if reclaims and contract.reclaims and _can_map(books, source, left, need):
             raise Breach(Property.P13, f"{words} was refused, and an arena could be mapped in place of idle ones")
     return True
 
@@ -107,7 +107,9 @@ def _sure_arena(books: Books, size: int, bounds: Bounds, granule: int) -> int:
         beside=contract.arena_head + contract.arena_tail,
     )
     if books.arena:
-        return books.arena if need <= books.arena else 0
+        return books.arena if need <= books.arena else 0  # 0, too, if its size is not known yet
+    if contract.completeness == Completeness.BEST_EFFORT and books.live:
+        return max(2 * need, books.told)  # it may want a larger one than the request needs
     return need
 
 
