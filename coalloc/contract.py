@@ -374,6 +374,7 @@ class Contract:
 
         completeness: How large a hole must be to oblige it to serve.
         reclaims: Whether idle arenas are released for a request that the limit would refuse.
+        retries: Whether a smaller arena is tried where the source refuses a larger one.
         max_segments: The most segments, busy and free, that it can keep; None sets no bound.
         reserve: Bytes of the limit that requests may not take, or
         reserve_percent: the percentage of the limit.
@@ -435,6 +436,7 @@ class Contract:
     arena_tail: int = attrs.field(default=0, validator=_size(0))
     ahead: bool = False
     reclaims: bool = True
+    retries: bool = True
     excluded: tuple[tuple[int, int], ...] = attrs.field(default=(), validator=_ranges)
 
     @property

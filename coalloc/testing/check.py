@@ -125,6 +125,7 @@ def check_space(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     subject: Subject | None = None,
+    thorough: bool = False,
 ) -> Report:
     """Check that an allocator keeps the contract that it declares.
 
@@ -135,6 +136,7 @@ def check_space(
         seed: The seed that the programs are drawn from.
         progress: Called with the number of programs that have been run.
         subject: A subject to use instead of a default one, for example with callbacks.
+        thorough: Whether to run the checks that take long, too.
 
     Returns:
         The verdicts; that of a broken property has the shrunk program.
@@ -179,6 +181,8 @@ def check_space(
                     broken[least.breach.property] = least
     notes: dict[Property, list[str]] = {}
     for check in CHECKS:
+        if check.thorough and not thorough:
+            continue
         try:
             check.run(under_test)
             notes.setdefault(check.property, []).append(check.name)

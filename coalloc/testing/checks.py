@@ -25,11 +25,13 @@ class Check:
         name: Its name, words joined by hyphens.
         property: The property that it tests.
         run: Runs the check; raises Breach, CheckFailed or NotPromised.
+        thorough: Whether it takes so long that it runs only when a thorough check is asked for.
     """
 
     name: str
     property: Property
     run: Callable[[Subject], None]
+    thorough: bool = False
 
 
 Again = Callable[[CheckProgram], Breach | None]

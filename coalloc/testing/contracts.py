@@ -166,6 +166,7 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "ahead": ("ahead", _flag),
     "excluded": ("excluded", _excluded),
     "reclaims": ("reclaims", _flag),
+    "retries": ("retries", _flag),
     "deterministic": ("deterministic", _flag),
     "laws": ("laws", _laws),
     "work": ("work", _one_of(Work, none=True)),

@@ -57,6 +57,7 @@ class WatchedSource:
         events: The ranges that were mapped and unmapped since the list was last cleared.
         starve: Make the n-th map call from now fail; 0 makes none fail.
         starved: Whether a call was made to fail, or announced to fail, since this was last cleared.
+        refused: Whether a call failed since this was last cleared.
         map_calls: Map calls so far, failed ones included.
         breach: The first misuse that was seen.
         refusal: The error of the last map call that failed; its figures are those of the source.
@@ -78,6 +79,7 @@ class WatchedSource:
         self.events: list[Event] = []
         self.starve = 0
         self.starved = False
+        self.refused = False
         self.map_calls = 0
         self.calls_left = MAX_CALLS
         self.breach: Breach | None = None
@@ -116,6 +118,7 @@ class WatchedSource:
         self.starved = self.starved or self.starve == 1
         self.starve = max(self.starve - 1, 0)
         if base < 0:
+            self.refused = True
             self.refusal = NoSpaceError(
                 size,
                 free=self.size - self.mapped,

@@ -23,7 +23,7 @@ from coalloc.testing.checks import Check, CheckFailed
 from coalloc.testing.judge import Judge
 from coalloc.testing.programs import random_program, run_program, scale_of
 from coalloc.testing.properties import Breach, Property
-from coalloc.testing.source import Order
+from coalloc.testing.source import Order, WatchedSource
 from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject, make
 
@@ -60,14 +60,14 @@ def _grows_to_scale(subject: Subject) -> None:
     """Hundreds of live buffers, hundreds of one size, holes freed in address order, long runs, and thousands of frees."""
     contract, quantum = subject.nature
     unit = max(quantum, contract.least)
-    for steps, quanta, title in _scales(contract, unit // quantum):
+    for steps, quanta, title in _scales(contract, unit // quantum, quick=True):
         sized = [step._replace(size=step.size * quantum) if step.size else step for step in steps]
         _judged(subject, _world(subject, contract, quantum, quanta), sized, title)
 
 
-def _scales(contract: Contract, unit: int) -> Iterator[tuple[list[Step], int, str]]:
+def _scales(contract: Contract, unit: int, *, quick: bool) -> Iterator[tuple[list[Step], int, str]]:
     """Yield programs with sizes in quanta, the quanta that they need, and what they are."""
-    many = 640
+    many = 640 if quick else 2400
     several = 1 if contract.max_size is not None else 3
     singles = [Step(Action.ALLOC, number, unit) for number in range(many)]
     frees = [Step(Action.FREE, number) for number in range(many)]
@@ -97,6 +97,21 @@ def _scales(contract: Contract, unit: int) -> Iterator[tuple[list[Step], int, st
         if number >= 3:
             cycles.append(Step(Action.FREE, number - 3))
     yield [*cycles, *end], 4 * several * unit + 8, "thousands of frees"
+
+
+def _grows_to_thousands(subject: Subject) -> None:
+    """Thousands of holes freed in address order, and more than 8,192 frees without an alloc between."""
+    contract, quantum = subject.nature
+    unit = max(quantum, contract.least)
+    many = 8400
+    singles = [Step(Action.ALLOC, number, unit) for number in range(many)]
+    evens = [Step(Action.FREE, number) for number in range(0, many, 2)]
+    odds = [Step(Action.FREE, number) for number in range(1, many, 2)]
+    again = [Step(Action.ALLOC, many + number, unit) for number in range(300)]
+    more = [Step(Action.FREE, many + number) for number in range(300)]
+    world = _world(subject, contract, quantum, many * unit // quantum)
+    for steps in ([*singles, *evens, *again, *odds, *more], [*singles, *evens, *odds]):
+        _judged(subject, world, [*steps, Step(Action.FINISH)], "thousands of holes", deep=4999)
 
 
 def _fills_many_arenas(subject: Subject) -> None:
@@ -204,7 +219,7 @@ class _Index:
 
 
 def _takes_no_other_numbers(subject: Subject) -> None:
-    """What is no int is refused, or taken for the int that it equals; either way the allocator stays as it should be."""
+    """What is no int is refused, or taken for the int that it equals, whether or not a cache may hold such a buffer."""
     contract, quantum = subject.nature
     world = _world(subject, contract, quantum, 64)
     for value, equal in (
@@ -215,26 +230,38 @@ def _takes_no_other_numbers(subject: Subject) -> None:
         (2**64, 0),
     ):
         judge = Judge(subject, world)
-        judge.do(Step(Action.ALLOC, 0, quantum))
-        judge.calls.begin()
-        words = f"alloc({value!r})"
-        try:
-            base = judge.space.alloc(value)
-        except (ValueError, TypeError, OverflowError, MemoryError):
-            judge.calls.end()
-        except Breach:
-            raise
-        except Exception as error:
-            raise Breach(Property.P14, f"{words} raised {type(error).__name__}: {error}") from error
-        else:
-            if not equal:
-                raise Breach(Property.P14, f"{words} was accepted, and means nothing")
-            if type(base) is not int:
-                raise Breach(Property.P14, f"{words} returned {base!r}, which is no address")
-            judge.adopt(1, equal, base)
-        judge.inspect()
+        cold = _is_taken(judge, 0, value, equal)
+        for step in (Step(Action.ALLOC, 10, quantum), Step(Action.ALLOC, 11, quantum), Step(Action.FREE, 10)):
+            judge.do(step)
+        warm = _is_taken(judge, 1, value, equal)
+        if cold is not warm:
+            words = ("refused", "accepted")
+            raise Breach(Property.P14, f"alloc({value!r}) is {words[cold]} at first, and {words[warm]} later")
         judge.do(Step(Action.ALLOC, 2, quantum))
         judge.finish()
+
+
+def _is_taken(judge: Judge, number: int, value: object, equal: int) -> bool:
+    """Ask for a number of bytes that is no int, and tell whether that was granted; what was granted is judged."""
+    judge.calls.begin()
+    words = f"alloc({value!r})"
+    try:
+        base = judge.space.alloc(value)
+    except (ValueError, TypeError, OverflowError, MemoryError):
+        judge.calls.end()
+        judge.inspect()
+        return False
+    except Breach:
+        raise
+    except Exception as error:
+        raise Breach(Property.P14, f"{words} raised {type(error).__name__}: {error}") from error
+    if not equal:
+        raise Breach(Property.P14, f"{words} was accepted, and means nothing")
+    if type(base) is not int:
+        raise Breach(Property.P14, f"{words} returned {base!r}, which is no address")
+    judge.adopt(number, equal, base)
+    judge.inspect()
+    return True
 
 
 # --- sources -----------------------------------------------------------------------------------------------------
@@ -280,6 +307,41 @@ def _programs(subject: Subject, n: int, steps: int = 60) -> Iterator[CheckProgra
             yield CheckProgram(judge.world, tuple(judge.steps))
 
 
+def _raw_answers(subject: Subject, program: CheckProgram) -> list[str]:
+    """Run a program without a judge and without a look at anything, and return the answers to allocs and frees."""
+    source, space = make(subject.make_space, program.world)
+    live: dict[int, int] = {}
+    answers = []
+    for step in program.steps:
+        source.calls_left, answer = 1 << 30, ""
+        if step.action is Action.STARVE:
+            source.starve = step.size
+        elif step.action is Action.FREE and step.buffer in live:
+            space.free(live.pop(step.buffer))
+            answer = "freed"
+        elif step.action in (Action.ALLOC, Action.XALLOC, Action.RESIZE) and 0 < step.size <= 2**63:
+            try:
+                if step.action is Action.ALLOC:
+                    base = space.alloc(step.size)
+                elif step.action is Action.XALLOC:
+                    base = space.xalloc(step.size, **dict(step.bounds))
+                elif step.buffer in live:
+                    base = space.resize(live[step.buffer], step.size)
+                else:
+                    answers.append("")
+                    continue
+                live[step.buffer] = base
+                answer = f"{base:#x}"
+            except (MemoryError, ValueError, OverflowError):
+                answer = "refused"
+        elif step.action is Action.RECLAIM and hasattr(space, "reclaim"):
+            space.reclaim()
+        elif step.action is Action.FINISH:
+            break
+        answers.append(answer)
+    return answers
+
+
 def _answers(
     subject: Subject, program: CheckProgram, *, deep: int = 1 << 30, seen: random.Random | None = None
 ) -> list[str]:
@@ -317,11 +379,13 @@ def _behaves_the_same_unseen(subject: Subject) -> None:
     for program in _programs(subject, 6, steps=80):
         try:
             always = _answers(subject, program, deep=1)
-            for other in (_answers(subject, program), _answers(subject, program, seen=random.Random(1))):
-                if other != always:
-                    at = next(n for n, pair in enumerate(zip(always, other, strict=True)) if pair[0] != pair[1])
-                    step = program.steps[at]
-                    raise Breach(Property.P15, f"{step} gives {always[at]} if all is looked at, and {other[at]} if not")
+            others = [_answers(subject, program), _answers(subject, program, seen=random.Random(1))]
+            if all(step.action is not Action.RESERVE for step in program.steps):
+                others.append(_raw_answers(subject, program))
+            for other in others:
+                for step, seen, unseen in zip(program.steps, always, other, strict=False):
+                    if seen != unseen and unseen.startswith("0x"):
+                        raise Breach(Property.P15, f"{step} gives {seen} if all is looked at, and {unseen} if not")
         except Breach as breach:
             raise CheckFailed(breach, program) from None
 
@@ -370,8 +434,15 @@ def _keeps_no_memory(subject: Subject) -> None:
     contract, quantum = subject.nature
     world = _world(subject, contract, quantum, 64)
     source, space = make(subject.make_space, world)
-    sizes = [quantum, 2 * quantum, quantum, 3 * quantum]
-    sizes = [min(size, contract.max_size or size) for size in sizes]
+    whole = world.kva_limit // quantum * quantum
+    most = min(contract.max_size or whole, contract.largest_block or whole)
+    mixes = ([1, 2, 1, 3], [whole // quantum * 3 // 4], [whole // quantum // 2], [whole // quantum // 3] * 2)
+    for mix in mixes:
+        _keeps_nothing_of(subject, source, space, [min(max(n, 1) * quantum, most) for n in mix])
+
+
+def _keeps_nothing_of(subject: Subject, source: WatchedSource, space: Any, sizes: list[int]) -> None:
+    """Let buffers of these sizes come and go, and see whether memory grows."""
     levels = []
     tracing = tracemalloc.is_tracing()
     if not tracing:
@@ -382,10 +453,11 @@ def _keeps_no_memory(subject: Subject) -> None:
                 subject.on_call()
                 source.calls_left = 1 << 30
                 source.events.clear()
+                live = []
                 try:
-                    live = [space.alloc(size) for size in sizes]
-                except MemoryError:
-                    return
+                    live += [space.alloc(size) for size in sizes]
+                except (MemoryError, ValueError):
+                    return  # such sizes are refused
                 for base in live:
                     space.free(base)
             source.events.clear()
@@ -404,6 +476,7 @@ def _keeps_no_memory(subject: Subject) -> None:
 
 WORLDS: Final = (
     Check("scale-up", Property.P7, _grows_to_scale),
+    Check("thousands", Property.P7, _grows_to_thousands, thorough=True),
     Check("many-arenas", Property.P12, _fills_many_arenas),
     Check("great-numbers", Property.P14, _deals_with_great_numbers),
     Check("gigabytes", Property.P14, _holds_gigabytes),

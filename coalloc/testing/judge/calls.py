@@ -29,7 +29,7 @@ class Calls:
         """Forget what the source was asked before."""
         self.source.events.clear()
         self.source.calls_left = MAX_CALLS
-        self.source.starved = False
+        self.source.starved = self.source.refused = False
 
     def end(self) -> None:
         """Report a misuse of the source, even if the allocator swallowed it."""

@@ -66,7 +66,7 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
     if books.parked and spec.places(books.drained(), size, bounds, books.frame):
         raise Breach(Property.P13, f"{words} was refused, and there is room when the cache is drained")
     need = _sure_arena(books, size, bounds, source.unit)
-    if need and not refused.starved:
+    if need and not refused.starved and (contract.retries or not source.refused):
         ranges, idle = source.ranges, books.idle()
         if _can_map(books, source, ranges, need):
             raise Breach(Property.P7, f"{words} was refused, and an arena of {need} bytes could be mapped")
