@@ -7,8 +7,13 @@ that can be seen is compared now and then, and the answers at every step.
 from __future__ import annotations
 
 import gc
+import inspect
 import itertools
+import json
+import os
 import random
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -19,15 +24,15 @@ from unittest import mock
 import attrs
 
 from coalloc.contract import Constraint, Contract, Resize
-from coalloc.testing.checks import Check, CheckFailed
+from coalloc.testing.checks import Check, CheckFailed, NotPromised
 from coalloc.testing.judge import Judge
 from coalloc.testing.programs import random_program, run_program, scale_of
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import Order, WatchedSource
-from coalloc.testing.steps import Action, CheckProgram, Step, World
+from coalloc.testing.steps import Action, CheckProgram, Step, World, dumps
 from coalloc.testing.subject import Subject, make
 
-__all__ = ["WORLDS"]
+__all__ = ["WORLDS", "raw_answers"]
 
 _DEEP: Final = 97
 """In a long program everything that can be seen is compared once in so many steps."""
@@ -307,7 +312,7 @@ def _programs(subject: Subject, n: int, steps: int = 60) -> Iterator[CheckProgra
             yield CheckProgram(judge.world, tuple(judge.steps))
 
 
-def _raw_answers(subject: Subject, program: CheckProgram) -> list[str]:
+def raw_answers(subject: Subject, program: CheckProgram) -> list[str]:
     """Run a program without a judge and without a look at anything, and return the answers to allocs and frees."""
     source, space = make(subject.make_space, program.world)
     live: dict[int, int] = {}
@@ -381,13 +386,68 @@ def _behaves_the_same_unseen(subject: Subject) -> None:
             always = _answers(subject, program, deep=1)
             others = [_answers(subject, program), _answers(subject, program, seen=random.Random(1))]
             if all(step.action is not Action.RESERVE for step in program.steps):
-                others.append(_raw_answers(subject, program))
+                others.append(raw_answers(subject, program))
             for other in others:
                 for step, seen, unseen in zip(program.steps, always, other, strict=False):
                     if seen != unseen and unseen.startswith("0x"):
                         raise Breach(Property.P15, f"{step} gives {seen} if all is looked at, and {unseen} if not")
         except Breach as breach:
             raise CheckFailed(breach, program) from None
+
+
+_CHILD: Final = """
+import importlib.util, json, sys
+from coalloc.testing.steps import loads
+from coalloc.testing.subject import Subject
+from coalloc.testing.worlds import raw_answers
+file, name, texts = json.load(sys.stdin)
+spec = importlib.util.spec_from_file_location("coalloc_subject", file)
+module = importlib.util.module_from_spec(spec)
+sys.modules["coalloc_subject"] = module
+spec.loader.exec_module(module)
+made = module
+for part in name.split("."):
+    made = getattr(made, part)
+json.dump([raw_answers(Subject(made), loads(text)) for text in texts], sys.stdout)
+"""
+"""Runs programs on an allocator of a file, in a process of its own."""
+
+
+def _is_the_same_in_another_process(subject: Subject) -> None:
+    """Programs give the same answers in other processes, whatever the seed of the hashes of strings."""
+    where = _place_of(subject.make_space)
+    if where is None or not subject.declared.deterministic:
+        raise NotPromised("it cannot be found again in another process")
+    programs = [p for p in _programs(subject, 6) if all(step.action is not Action.RESERVE for step in p.steps)]
+    given = json.dumps([*where, [dumps(program) for program in programs]])
+    answers = []
+    for seed in ("1", "2"):
+        ran = subprocess.run(
+            [sys.executable, "-c", _CHILD],
+            input=given,
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ran.returncode:
+            raise NotPromised("it cannot be made in another process")
+        answers.append(json.loads(ran.stdout))
+    for program, one, two in zip(programs, *answers, strict=True):
+        for step, first, second in zip(program.steps, one, two, strict=False):
+            if first != second:
+                breach = Breach(Property.P15, f"{step} gives {first}, and {second} with other hashes of strings")
+                raise CheckFailed(breach, program)
+
+
+def _place_of(make_space: Any) -> tuple[str, str] | None:
+    """Return file and name of a factory; None if it cannot be found by them."""
+    name = getattr(make_space, "__qualname__", "<locals>")
+    try:
+        file = inspect.getsourcefile(make_space)
+    except TypeError:
+        return None
+    return None if file is None or "<" in name else (file, name)
 
 
 def _ignores_the_clock(subject: Subject) -> None:
@@ -485,6 +545,7 @@ WORLDS: Final = (
     Check("sources", Property.P12, _serves_every_source),
     Check("pressure", Property.P12, _survives_pressure),
     Check("beside-another", Property.P15, _lives_beside_another),
+    Check("another-process", Property.P15, _is_the_same_in_another_process),
     Check("unseen", Property.P15, _behaves_the_same_unseen),
     Check("clock", Property.P15, _ignores_the_clock),
     Check("memory", Property.P6, _keeps_no_memory),
