@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from coalloc.contract import ANYWHERE, Bounds, End, Fit, Tie
-from coalloc.spec.places import BARE, Frame, place_in, places
+from coalloc.spec.places import BARE, Frame, admissible, place_in, places
+from coalloc.spec.quanta import lowest
 from coalloc.spec.sizes import class_floor, size_class
 from coalloc.spec.state import State
 
@@ -45,6 +46,12 @@ def choices(
     """
     if fit is None:
         return places(state, size, bounds, frame)
+    if fit is Fit.FIRST and end is End.LOW:  # the lowest place of the lowest hole is the lowest of all
+        for arena in state.arenas:
+            where = admissible(state, arena, size, bounds, frame)
+            if where:
+                return [arena.base + lowest(where) * state.quantum]
+        return []
     found = place_in(state, size, bounds, frame, end)
     if not found:
         return []

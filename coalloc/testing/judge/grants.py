@@ -47,7 +47,8 @@ def require_place(
         shown: Base and size of what the allocator shows as cached.
         ages_known: Whether the allocator's holes are as old as those of the books.
     """
-    for owner, length in books.live.values():
+    free = spec.is_free(books.state, base, size)
+    for owner, length in () if free else books.live.values():
         if owner < base + size and base < owner + length:
             raise Breach(Property.P1, f"{base:#x}+{size} overlaps the live buffer {owner:#x}+{length}")
     for owner, length in shown.items():
@@ -56,10 +57,11 @@ def require_place(
     front, back = books.frame
     require_bounds(base + front, size - front - back, bounds, books.quantum)
     arena = spec.arena_at(books.state, base)
-    if arena is None or base + size > arena.base + arena.size:
+    if arena is None or not free:
         raise Breach(Property.P2, f"{base:#x}+{size} lies in no mapped arena")
     place = (base - arena.base) // books.quantum
-    if not spec.admissible(books.state, arena, size, bounds, books.frame) >> place & 1:
+    blocks = books.contract.geometry.buddies
+    if blocks and not spec.admissible(books.state, arena, size, bounds, books.frame) >> place & 1:
         raise Breach(Property.P3, f"{base:#x}+{size} is not a block of the buddy system")
     kept = spared(books, least=True)
     if kept and sum(length for _, length in books.live.values()) + size > books.limit - kept:
