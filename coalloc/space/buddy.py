@@ -233,12 +233,9 @@ class BuddySpace(SpaceSource):
     def _take(self, size: int) -> int:
         """Take the lowest of the smallest blocks that suffice, halve it down to this size, and return its base, or -1."""
         blocks = self._blocks
-        if size in blocks:
-            block = size
-        else:
-            block = min((block for block in blocks if block > size), default=0)
-            if not block:
-                return -1
+        block = min((block for block in blocks if block >= size), default=0)
+        if not block:
+            return -1
         base = blocks[block].take_lowest()
         if not blocks[block].bases:
             del blocks[block]

@@ -293,14 +293,14 @@ class KernelMap(Checked):
             or before.own
             or not (backing is None or backing.references == 1 or backing.size == before.offset + base - before.key)
         ):
-            follows = gap and before is self._first_free
+            was_lowest = gap and before is self._first_free
             self._set_gap(before, 0)
             entry = _Entry(base, base + size, gap, own=self.own_objects)
             if self.own_objects:
                 entry.object = self._new_object(size)
             self._insert(entry, after=before, clips=1)
-            if follows:
-                self._first_free = entry
+            if was_lowest:
+                self._first_free = entry  # what is left of the gap lies behind the new entry
         else:
             before.end = end = base + size
             self._set_gap(before, gap)

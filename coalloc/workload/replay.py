@@ -284,7 +284,7 @@ class _PipeRunner:
         # Closed pipes and halves are removed, so that their memory is used again.
         self._pipes: dict[int, Pipe] = {}
         self._halves: dict[int, Half] = {}  # of FreeBSD's pipes, by the end that writes into them
-        self._direct: dict[int, Half] = {}  # those of them where nobody waits
+        self._unblocked: dict[int, Half] = {}  # those of them where nobody waits
         self._waiting: dict[int, deque[_Rest]] = {}
         self._early: dict[int, int] = {}  # bytes still to read of what that end writes
         self._waits = self._early_reads = self._skipped = self._broken = self._no_buffer = 0
@@ -294,13 +294,13 @@ class _PipeRunner:
         """Run the next ``n`` operations, or those that are left."""
         told, cpus, clock, buffers = self._told, self._cpus, self._machine.clock, self._buffers
         shrinks = buffers is not None and buffers.era.shrinks
-        none: dict[int, Half] = {}
-        direct = none if buffers is None or buffers.lean else self._direct
+        nothing: dict[int, Half] = {}
+        unblocked = nothing if buffers is None or buffers.lean else self._unblocked
         writes = written = reads = read = 0
         time = self.time
         for time, kind, pipe, end, size in islice(self._rows, n):
             if kind == _WRITE:
-                half = direct.get(2 * pipe + end)
+                half = unblocked.get(2 * pipe + end)
                 if half is not None and half.cnt + size <= half.size:
                     half.put(size)
                     if half.high > half.touched and buffers is not None:
@@ -311,7 +311,7 @@ class _PipeRunner:
                     written += size
                     continue
             elif kind == _READ:
-                half = direct.get(2 * pipe + 1 - end)
+                half = unblocked.get(2 * pipe + 1 - end)
                 if half is not None and half.cnt >= size:
                     half.get(size)
                     reads += 1
@@ -325,7 +325,7 @@ class _PipeRunner:
             else:
                 self._call(kind, pipe, end, size)
             if shrinks and buffers is not None:
-                direct = none if buffers.lean else self._direct
+                unblocked = nothing if buffers.lean else self._unblocked
         self.time = time
         clock.now = time * 1000
         if buffers is not None:
@@ -343,8 +343,8 @@ class _PipeRunner:
         self._pipes[pipe] = made
         if isinstance(made, PipePair):
             halves, number = made.halves, 2 * pipe
-            self._halves[number + 1] = self._direct[number + 1] = halves[0]
-            self._halves[number] = self._direct[number] = halves[1]
+            self._halves[number + 1] = self._unblocked[number + 1] = halves[0]
+            self._halves[number] = self._unblocked[number] = halves[1]
 
     def _call(self, kind: int, pipe: int, end: int, size: int) -> None:
         """Run an operation on an end by the calls of its pipe."""
@@ -359,8 +359,7 @@ class _PipeRunner:
             self._write(it, number, size)
             if number in self._early:
                 self._go_on(it, number)
-            if self._buffers is not None:
-                self._direct_or_not(number)
+            self._note_who_waits(number)
         elif kind == _READ:
             writer = number ^ 1
             if it.buffered(end) >= size:
@@ -371,21 +370,21 @@ class _PipeRunner:
                 self._early_reads += 1
                 self._early[writer] = self._early.get(writer, 0) + size
             self._go_on(it, writer)
-            self._direct_or_not(writer)
+            self._note_who_waits(writer)
         elif number in self._waiting:
             self._waiting[number].append(_CLOSED)
         else:
             self._close(it, number)
 
-    def _direct_or_not(self, number: int) -> None:
-        """Note whether what is written at an end may go to the half directly: whether nobody waits."""
+    def _note_who_waits(self, number: int) -> None:
+        """Note whether anybody waits to write at an end, or to read what is written there."""
         half = self._halves.get(number)
         if half is None:
             return
         if number in self._waiting or number in self._early:
-            self._direct.pop(number, None)
+            self._unblocked.pop(number, None)
         else:
-            self._direct[number] = half
+            self._unblocked[number] = half
 
     def _write(self, pipe: Pipe, number: int, size: int) -> None:
         """Write, and let the rest wait."""
@@ -445,7 +444,7 @@ class _PipeRunner:
         pipe.close(number & 1)
         writer = number ^ 1
         if self._halves.pop(writer, None) is not None:
-            self._direct.pop(writer, None)
+            self._unblocked.pop(writer, None)
         if pipe.finished:
             del self._pipes[number >> 1]
         if writer in self._early:

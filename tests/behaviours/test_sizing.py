@@ -224,27 +224,27 @@ def test_b8_a_resize_keeps_the_bytes_and_leaves_them_linear(era: Era, wrapped: b
     """A resize keeps the bytes and moves them to the buffer's start; the new size is never less than what is buffered."""
     system = make(era, design)
     pair = system.pipe()
-    ring = pair.halves[0]
+    half = pair.halves[0]
     data = bytes(range(256)) * 64
     pair.write(1, data[:16000])
     got = bytearray()
     pair.read(0, 12000, into=got)
     pair.write(1, data[:6000] if wrapped else data[:300])
-    assert (ring.in_ < ring.out) == wrapped
-    buffered = ring.peek(ring.cnt)
+    assert (half.in_ < half.out) == wrapped
+    buffered = half.peek(half.cnt)
     pair.write(1, b"x" * 16384)
-    assert ring.size == 32768
-    assert ring.out == 0
-    assert ring.in_ == ring.cnt == len(buffered) + 16384
+    assert half.size == 32768
+    assert half.out == 0
+    assert half.in_ == half.cnt == len(buffered) + 16384
     got = bytearray()
     pair.read(0, 40000, into=got)
     assert bytes(got) == buffered + b"x" * 16384
     pair.write(1, data[:9000])
     assert system.get_buffer(pair.halves[0], SMALL)
-    assert (ring.size, ring.out, ring.in_, ring.cnt) == (12288, 0, 9000, 9000)
+    assert (half.size, half.out, half.in_, half.cnt) == (12288, 0, 9000, 9000)
     pair.write(1, data[:3288], rest_of=3288)
     assert system.get_buffer(pair.halves[0], SMALL)
-    assert (ring.size, ring.in_) == (12288, 12288)
+    assert (half.size, half.in_) == (12288, 12288)
     system.check()
 
 
