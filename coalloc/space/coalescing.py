@@ -87,6 +87,9 @@ _WORK: Final = {
 }
 """Growth in steps of the interpreter, without the moves of a sorted list.  The last two scan one size class at worst."""
 
+FITS: Final = (Fit.BEST, Fit.FIRST, Fit.NEXT, Fit.INSTANT, Fit.CLASS_BEST)
+"""The fits that the design has."""
+
 
 class CoalescingSpace(SpaceSource):
     """Carve buffers from arenas, and coalesce them when they are freed.
@@ -162,7 +165,7 @@ class CoalescingSpace(SpaceSource):
             raise InvalidRequestError(
                 "quantum_cache", quantum_cache, f"must be 0 or a multiple of the quantum {quantum}"
             )
-        if fit not in (Fit.BEST, Fit.FIRST, Fit.NEXT, Fit.INSTANT, Fit.CLASS_BEST):
+        if fit not in FITS:
             raise InvalidRequestError("fit", fit, "must be Fit.BEST, FIRST, NEXT, INSTANT or CLASS_BEST")
         self.fit = fit
         self._arenas = Arenas(source, kva_limit=kva_limit, release=release, is_idle=self._is_idle)

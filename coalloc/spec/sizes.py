@@ -80,7 +80,7 @@ def sure_size(size: int, quantum: int, completeness: Completeness) -> int:
     """Return how large a hole must be so that it is not overlooked, at a level other than BEST_EFFORT.
 
     >>> [sure_size(9, 1, level) for level in (Completeness.EXACT, Completeness.CLASS, Completeness.TLSF(4))]
-    [9, 10, 10]
+    [9, 9, 10]
     >>> [sure_size(33, 1, level) for level in (Completeness.CLASS, Completeness.TLSF(4), Completeness.TLSF(1))]
     [64, 40, 64]
     """
@@ -88,7 +88,8 @@ def sure_size(size: int, quantum: int, completeness: Completeness) -> int:
         return size
     n = -(-size // quantum)
     if completeness == Completeness.CLASS:
-        return class_floor(size_class(n) + 1) * quantum
+        group = size_class(n)
+        return (n if class_floor(group) == n else class_floor(group + 1)) * quantum
     doubling = 1
     while 2 * doubling <= n:
         doubling *= 2

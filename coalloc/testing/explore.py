@@ -198,7 +198,7 @@ def _steps(concern: Concern, judge: Judge) -> Iterator[Step]:
 def _state_of(judge: Judge) -> Hashable:
     """Return all that determines what a correct allocator does next."""
     books = judge.books
-    births = list(books.state.births.values())
+    births = [birth for _, birth in sorted(books.state.births.items())]
     return (
         tuple(books.segments()),
         tuple(sorted(range(len(births)), key=births.__getitem__)),

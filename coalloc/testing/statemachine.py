@@ -189,6 +189,7 @@ def conformance(
     examples: int | None = None,
     steps: int = 40,
     programs: int = 40,
+    thorough: bool = False,
 ) -> type[unittest.TestCase]:
     """Make a test class that checks that an allocator keeps the contract that it declares.
 
@@ -198,6 +199,7 @@ def conformance(
         examples: How many programs Hypothesis runs; None takes the number of its profile.
         steps: The most steps of each program.
         programs: How many programs the kit draws itself, in worlds that Hypothesis does not draw.
+        thorough: Whether to run the checks that take long, too.
 
     Returns:
         A unittest.TestCase; assign it to a name in a test module.
@@ -246,7 +248,8 @@ def conformance(
         "test_seeded_programs": _described(test_seeded_programs, "No program drawn from the first seeds breaks one."),
     }
     for check in CHECKS:
-        tests["test_" + check.name.replace("-", "_")] = _test_of(check, subject)
+        if not check.thorough or thorough:
+            tests["test_" + check.name.replace("-", "_")] = _test_of(check, subject)
     return type("Conformance", (unittest.TestCase,), tests)
 
 

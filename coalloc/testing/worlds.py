@@ -6,6 +6,7 @@ that can be seen is compared now and then, and the answers at every step.
 
 from __future__ import annotations
 
+import functools
 import gc
 import inspect
 import itertools
@@ -23,8 +24,9 @@ from unittest import mock
 
 import attrs
 
-from coalloc.contract import Constraint, Contract, Resize
+from coalloc.contract import Coalescing, Constraint, Contract, Resize
 from coalloc.testing.checks import Check, CheckFailed, NotPromised
+from coalloc.testing.hidden import hide
 from coalloc.testing.judge import Judge
 from coalloc.testing.programs import random_program, run_program, scale_of
 from coalloc.testing.properties import Breach, Property
@@ -41,9 +43,14 @@ _DEEP: Final = 97
 def _judged(subject: Subject, world: World, steps: list[Step], title: str, *, deep: int = _DEEP) -> None:
     """Run a program beside the judge, and raise what it finds with the program."""
     program = CheckProgram(world, tuple(steps), title)
-    breach = run_program(attrs.evolve(subject, deep_every=deep), program)
-    if breach is not None:
-        raise CheckFailed(breach, program)
+    seldom = attrs.evolve(subject, deep_every=deep)
+    breach = run_program(seldom, program)
+    if breach is None:
+        return
+    exact = run_program(attrs.evolve(subject, deep_every=1), program)  # it may show at an earlier step
+    if exact is not None:
+        raise CheckFailed(exact, program, functools.partial(run_program, subject))
+    raise CheckFailed(breach, program, functools.partial(run_program, seldom))
 
 
 def _world(subject: Subject, contract: Contract, quantum: int, quanta: int, **changes: Any) -> World:
@@ -62,17 +69,28 @@ def _world(subject: Subject, contract: Contract, quantum: int, quanta: int, **ch
 
 
 def _grows_to_scale(subject: Subject) -> None:
-    """Hundreds of live buffers, hundreds of one size, holes freed in address order, long runs, and thousands of frees."""
+    """Hundreds of live buffers, hundreds of one size, holes freed in address order, long runs, and thousands of frees.
+
+    A cache is read at every step, which takes as long as there are buffers.  So it is shown in the first program only.
+    """
     contract, quantum = subject.nature
     unit = max(quantum, contract.least)
-    for steps, quanta, title in _scales(contract, unit // quantum, quick=True):
+    for steps, quanta, title in _scales(contract, unit // quantum):
         sized = [step._replace(size=step.size * quantum) if step.size else step for step in steps]
         _judged(subject, _world(subject, contract, quantum, quanta), sized, title)
+        subject = _with_hidden_cache(subject, contract)
 
 
-def _scales(contract: Contract, unit: int, *, quick: bool) -> Iterator[tuple[list[Step], int, str]]:
+def _with_hidden_cache(subject: Subject, contract: Contract) -> Subject:
+    """Return the subject; without its observers, if they have to be read at every step."""
+    if contract.coalescing is not Coalescing.DEFERRED:
+        return subject
+    return attrs.evolve(subject, make_space=hide(subject.make_space))
+
+
+def _scales(contract: Contract, unit: int) -> Iterator[tuple[list[Step], int, str]]:
     """Yield programs with sizes in quanta, the quanta that they need, and what they are."""
-    many = 640 if quick else 2400
+    many = 300 if contract.coalescing is Coalescing.DEFERRED else 640
     several = 1 if contract.max_size is not None else 3
     singles = [Step(Action.ALLOC, number, unit) for number in range(many)]
     frees = [Step(Action.FREE, number) for number in range(many)]
@@ -115,6 +133,7 @@ def _grows_to_thousands(subject: Subject) -> None:
     again = [Step(Action.ALLOC, many + number, unit) for number in range(300)]
     more = [Step(Action.FREE, many + number) for number in range(300)]
     world = _world(subject, contract, quantum, many * unit // quantum)
+    subject = _with_hidden_cache(subject, contract)
     for steps in ([*singles, *evens, *again, *odds, *more], [*singles, *evens, *odds]):
         _judged(subject, world, [*steps, Step(Action.FINISH)], "thousands of holes", deep=4999)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from coalloc import EAGER, NEVER, CellSpace, CoalescingSpace, Fit, InvariantViolation, KernelMap, PerPipeSpace
+from coalloc.space.coalescing import FITS
 from coalloc.space.holes import BUSY, CACHED, FREED, HOLE, WALL, Tag
 
 PAGE = 4096
@@ -278,7 +279,7 @@ def test_every_wrong_state_is_found() -> None:
     space.check()
 
 
-@pytest.mark.parametrize("fit", Fit, ids=lambda fit: fit.value)
+@pytest.mark.parametrize("fit", FITS, ids=lambda fit: fit.value)
 def test_every_index_is_compared(fit: Fit) -> None:
     """For every fit, a hole that is missing or misplaced in the index is reported as I5."""
     space = make(fit)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from coalloc import EAGER, NEVER, RETAIN, CoalescingSpace, Fit, Release
+from coalloc.space.coalescing import FITS
 from coalloc.testing import Action, CheckProgram, Step, Subject, World, run_program
 
 PAGE = 4096
@@ -55,7 +56,7 @@ CONFIGURATIONS = {
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
-@pytest.mark.parametrize("fit", Fit, ids=lambda fit: fit.value)
+@pytest.mark.parametrize("fit", FITS, ids=lambda fit: fit.value)
 def test_every_program_of_five_operations(fit: Fit, configuration: str) -> None:
     """Every program of five allocs and frees has the specification's addresses, refusals and figures."""
     limit, arena, cache, release = CONFIGURATIONS[configuration]

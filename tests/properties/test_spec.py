@@ -81,6 +81,11 @@ def keeps(start: int, size: int, bounds: Bounds) -> bool:
     )
 
 
+def origin(state: spec.State, arena: spec.Arena) -> int:
+    """Return the address from which the blocks of buddies are counted."""
+    return 0 if state.geometry is Geometry.BUDDY_ABSOLUTE else arena.base
+
+
 @given(requests())
 def test_places_are_those_that_free_and_bounds_leave(request: tuple[spec.State, int, Bounds]) -> None:
     """The places are those that trying every quantum of every arena finds; a buddy's block is aligned in its arena."""
@@ -92,7 +97,7 @@ def test_places_are_those_that_free_and_bounds_leave(request: tuple[spec.State, 
             free = inside and all(
                 spec.is_free(state, at, state.quantum) for at in range(start, start + size, state.quantum)
             )
-            block = state.geometry is Geometry.ANY or (start - arena.base) % size == 0
+            block = state.geometry is Geometry.ANY or (start - origin(state, arena)) % size == 0
             if free and block and keeps(start, size, bounds):
                 expected.append(start)
     assert spec.places(state, size, bounds) == expected
@@ -147,9 +152,10 @@ def test_holes_are_the_largest_free_ranges_and_blocks(state: spec.State) -> None
         ]
         assert covered == free
         for base, size in spec.holes_in(state, arena):
-            if state.geometry is Geometry.BUDDY:
-                assert (base - arena.base) % size == 0
-                first = arena.base + (base - arena.base) // (2 * size) * (2 * size)
+            if state.geometry.buddies:
+                start = origin(state, arena)
+                assert (base - start) % size == 0
+                first = start + (base - start) // (2 * size) * (2 * size)
                 assert not spec.is_free(state, first, 2 * size), "the buddy is free, too"
             else:
                 assert not spec.is_free(state, base, size + state.quantum)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from coalloc import EAGER, NEVER, RETAIN, CoalescingSpace, Fit, Release
+from coalloc.space.coalescing import FITS
 from coalloc.testing import Subject, random_program
 from coalloc.testing.statemachine import run_machine
 
@@ -35,7 +36,7 @@ def reference(fit: Fit, release: Release, cache: int) -> Any:
 
 
 @pytest.mark.parametrize("cache", [0, 2], ids=["plain", "cached"])
-@pytest.mark.parametrize("fit", Fit, ids=lambda fit: fit.value)
+@pytest.mark.parametrize("fit", FITS, ids=lambda fit: fit.value)
 def test_the_space_does_what_the_specification_says(fit: Fit, cache: int) -> None:
     """Every address, refusal, figure and release is the one that the specification derives, by Hypothesis and by seeds."""
     for number, release in enumerate(RULES):

@@ -37,10 +37,12 @@ def test_every_fit_picks_its_hole() -> None:
     """Each fit picks its hole: first and best by definition, next from the cursor, and vmem's two by class."""
     oracle = comb()
     assert oracle.holes() == [(0, 2), (3, 3), (7, 2), (10, 6)]
-    assert [oracle.choose(2, fit) for fit in Fit] == [0, 0, 0, 0, 0]
-    assert [oracle.choose(3, fit) for fit in Fit] == [3, 3, 3, 3, 3]
+    fits = (Fit.FIRST, Fit.LAST, Fit.BEST, Fit.WORST, Fit.NEXT, Fit.INSTANT, Fit.CLASS_BEST)
+    assert set(fits) == set(Fit)
+    assert [oracle.choose(2, fit) for fit in fits] == [0, 10, 0, 10, 0, 0, 0]
+    assert [oracle.choose(3, fit) for fit in fits] == [3, 10, 3, 10, 3, 3, 3]
     oracle.cursor = 5
-    assert [oracle.choose(2, fit) for fit in Fit] == [0, 0, 7, 0, 0]
+    assert [oracle.choose(2, fit) for fit in fits] == [0, 10, 0, 10, 7, 0, 0]
     oracle.cursor = 11
     assert oracle.choose(2, Fit.NEXT) == 0
     assert oracle.choose(7, Fit.BEST) is None

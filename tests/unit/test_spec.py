@@ -97,7 +97,8 @@ def test_class_completeness_may_overlook_a_hole_of_the_requests_own_class() -> N
         (5, Bounds(hi=99), Completeness.EXACT, 0),
         (5, Bounds(align=8), Completeness.EXACT, 24),
         (4, Bounds(align=8, phase=6, nocross=8), Completeness.EXACT, 0),
-        (33, Bounds(), Completeness.CLASS, 0),
+        (33, Bounds(), Completeness.CLASS, 64),
+        (34, Bounds(), Completeness.CLASS, 64),
         (32, Bounds(), Completeness.CLASS, 32),
     ],
 )

@@ -171,8 +171,12 @@ class Judge:
             raise
         except CoallocError as error:
             raise Breach(Property.P4, f"after {step} the oracle cannot follow: {error}") from error
-        if len(self.steps) % self.subject.deep_every == 0:
+        if self._looks():
             self.inspect()
+
+    def _looks(self) -> bool:
+        """Tell whether everything is looked at after the step that is being done."""
+        return len(self.steps) % self.subject.deep_every == 0
 
     def _alloc(self, step: Step) -> str | None:
         if step.buffer in self.live or step.buffer in self.gone:
@@ -210,7 +214,7 @@ class Judge:
         self.gone[step.buffer] = base
         self._leave(place, size)
         self._follow_free()
-        if self.contract.checks_frees and Capability.SIZE_OF in self.can:
+        if self._looks() and self.contract.checks_frees and Capability.SIZE_OF in self.can:
             self.calls.refused(f"size_of({base:#x}) of a freed buffer", lambda: self.space.size_of(base))
         return "freed"
 
