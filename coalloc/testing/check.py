@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import textwrap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +13,9 @@ import attrs
 
 from coalloc.contract import Capability, Coalescing, Contract, Resize, capabilities_of
 from coalloc.errors import InvalidRequestError
+from coalloc.testing.checks import Check, CheckFailed, NotPromised
 from coalloc.testing.contracts import describe_contract
-from coalloc.testing.directed import CHECKS, CheckFailed, NotPromised
+from coalloc.testing.directed import CHECKS
 from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import MUTANTS
 from coalloc.testing.programs import Counterexample, random_program, run_program
@@ -22,7 +24,7 @@ from coalloc.testing.steps import Action, World, dumps
 from coalloc.testing.subject import MakeSpace, Subject, make
 from coalloc.testing.subjects import SUBJECTS
 
-__all__ = ["Report", "Ruling", "Verdict", "as_python", "check_space"]
+__all__ = ["Report", "Ruling", "Verdict", "as_python", "breach_in", "check_space", "first_breach"]
 
 UNJUDGED: Final[Mapping[Capability, str]] = {
     Capability.SIZE_OF: "no size of a live buffer is compared",
@@ -184,31 +186,58 @@ def check_space(
         if check.thorough and not thorough:
             continue
         try:
-            check.run(under_test)
-            notes.setdefault(check.property, []).append(check.name)
+            met = breach_in(check, under_test)
         except NotPromised:
-            pass
-        except CheckFailed as failed:
-            if failed.property not in broken:
-                found = Counterexample(failed.program, Breach(failed.property, failed.message))
-                broken[failed.property] = minimise(under_test, found, run=failed.again)
-        except Breach as breach:
-            broken.setdefault(breach.property, breach)
-        except Exception as error:  # the allocator failed in a check without a judge
-            if _is_ours(error):
-                raise
-            met = Breach(Property.P7, f"in the check {check.name} a call raised {type(error).__name__}: {error}")
-            broken.setdefault(met.property, met)
+            continue
+        if met is None:
+            notes.setdefault(check.property, []).append(check.name)
+        elif met.property not in broken:
+            broken[met.property] = met
+            if isinstance(met, CheckFailed):
+                found = Counterexample(met.program, Breach(met.property, met.message))
+                broken[met.property] = minimise(under_test, found, run=met.again)
     can = _capabilities(under_test)
     return Report(declared, _verdicts(can, declared, broken, notes), examples, operations, seed, can)
 
 
+def breach_in(check: Check, subject: Subject) -> Breach | None:
+    """Run a directed check, and return what it finds.
+
+    Raises:
+        NotPromised: If the check does not apply.
+    """
+    try:
+        check.run(subject)
+    except Breach as breach:
+        return breach
+    except NotPromised:
+        raise
+    except Exception as error:  # the allocator failed in a check without a judge
+        if _is_ours(error):
+            raise
+        return Breach(Property.P7, f"in the check {check.name} a call raised {type(error).__name__}: {error}")
+    return None
+
+
+def first_breach(subject: Subject) -> Breach | None:
+    """Run the directed checks that are not thorough until one finds a breach."""
+    for check in CHECKS:
+        if not check.thorough:
+            with suppress(NotPromised):
+                breach = breach_in(check, subject)
+                if breach is not None:
+                    return breach
+    return None
+
+
 def _is_ours(error: Exception) -> bool:
-    """Tell whether an exception comes from the kit itself, and not from the allocator or what it calls."""
+    """Tell whether an exception comes from the kit itself, and not from the allocator or the source that it was given."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parent)
+    file = Path(trace.tb_frame.f_code.co_filename) if trace is not None else Path()
+    kit = Path(__file__).parent
+    return file.is_relative_to(kit) and file.name not in ("mutants.py", "source.py")
 
 
 def _verdicts(

@@ -8,11 +8,13 @@ from typing import Final
 
 import attrs
 
-from coalloc.testing.check import Ruling, check_space
+from coalloc.testing.check import first_breach
+from coalloc.testing.checks import CheckFailed
+from coalloc.testing.hidden import hide
 from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import NOT_APPLICABLE, Mutant
-from coalloc.testing.programs import random_program
-from coalloc.testing.properties import Property
+from coalloc.testing.programs import Counterexample, random_program
+from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import CheckProgram
 from coalloc.testing.subject import Subject
 
@@ -20,7 +22,6 @@ __all__ = ["Kill", "kill", "matrix_text", "not_applicable_text"]
 
 _SEEDS: Final = (1, 2, 3, 4, 5)
 _MOST_PROGRAMS: Final = 150
-_EXAMPLES: Final = 60
 _APART: Final = 1000
 
 
@@ -30,10 +31,11 @@ class Kill:
 
     Args:
         mutant: The mutant.
-        properties: The properties that a check finds broken.
+        properties: The properties that random programs of five seeds break; where they miss it, the one that a directed
+            check breaks.
         operations: How many steps of random programs it takes to break a property, the median over five seeds; None where
             only a directed check finds the mutant.
-        program: The shortest program; None where a check needs none.
+        program: The shortest program; None where a check needs none, or nothing was found.
     """
 
     mutant: Mutant
@@ -47,33 +49,49 @@ class Kill:
         return bool(self.properties)
 
 
-def kill(mutant: Mutant) -> Kill:
-    """Check a mutant, and count how long random programs take to find it."""
-    report = check_space(mutant.make_space, examples=_EXAMPLES)
-    broken = [verdict for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
-    programs = [verdict.found.program for verdict in broken if verdict.found is not None]
-    subject = Subject(mutant.make_space)
+def kill(mutant: Mutant, *, hidden: bool = False) -> Kill:
+    """Count how long random programs take to find a mutant, and try the directed checks if they miss it.
+
+    Args:
+        mutant: The mutant.
+        hidden: Whether its segments(), stats() and violations() are hidden, so that only its answers can show the bug.
+    """
+    subject = Subject(hide(mutant.make_space) if hidden else mutant.make_space)
     counts: list[int] = []
-    properties = {verdict.property for verdict in broken}
+    founds: list[Counterexample] = []
     for seed in _SEEDS:
-        operations = 0
-        for number in range(_MOST_PROGRAMS):
-            judge, found = random_program(subject, seed * _APART + number)
-            operations += len(judge.steps) if judge is not None else 1
-            if found is not None:
-                counts.append(operations)
-                properties.add(found.breach.property)
-                if seed == _SEEDS[0]:
-                    programs.append(minimise(subject, found).program)
-                break
-        else:
+        operations, found = _first_found(subject, seed)
+        if found is None:
             break
+        counts.append(operations)
+        founds.append(found)
+    everywhere = len(counts) == len(_SEEDS)
+    properties = {found.breach.property for found in founds}
+    least = minimise(subject, founds[0]).program if founds else None
+    if not everywhere:
+        breach = first_breach(subject)
+        if breach is not None:
+            properties.add(breach.property)
+            if isinstance(breach, CheckFailed) and least is None:
+                found = Counterexample(breach.program, Breach(breach.property, breach.message))
+                least = minimise(subject, found, run=breach.again).program
     return Kill(
         mutant,
         tuple(item for item in Property if item in properties),
-        round(statistics.median(counts)) if len(counts) == len(_SEEDS) else None,
-        min(programs, key=lambda program: len(program.steps), default=None),
+        round(statistics.median(counts)) if everywhere else None,
+        least,
     )
+
+
+def _first_found(subject: Subject, seed: int) -> tuple[int, Counterexample | None]:
+    """Run random programs until one breaks a property; return how many steps that took, and what was found."""
+    operations = 0
+    for number in range(_MOST_PROGRAMS):
+        judge, found = random_program(subject, seed * _APART + number)
+        operations += len(judge.steps) if judge is not None else 1
+        if found is not None:
+            return operations, found
+    return operations, None
 
 
 def matrix_text(kills: Sequence[Kill]) -> str:
