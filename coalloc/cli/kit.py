@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,25 +10,28 @@ from typing import Annotated, Any
 import attrs
 import typer
 
-from coalloc.cli.common import Bar, JsonOption, SeedOption, new_table, note, print_json, print_table
+from coalloc.cli.common import Bar, JsonOption, SeedOption, note, print_json
+from coalloc.cli.jobs import cores
 from coalloc.contract import Contract
 from coalloc.errors import CoallocError, InvalidRequestError, ProgramError
 from coalloc.testing.check import Report, Ruling
 from coalloc.testing.contracts import describe_contract, parse_contract
 from coalloc.testing.explore import Exploration
-from coalloc.testing.isolate import (
+from coalloc.testing.isolate import crew
+from coalloc.testing.matrix import Kill, matrix_text, not_applicable_text
+from coalloc.testing.mutants import MUTANTS, NOT_APPLICABLE
+from coalloc.testing.on_targets import (
     check_target,
     declared_by,
     explore_target,
-    kill_target,
+    kill_targets,
     python_of,
     replay_target,
     soak_target,
 )
-from coalloc.testing.matrix import Kill, matrix_text, not_applicable_text
-from coalloc.testing.mutants import MUTANTS, NOT_APPLICABLE
 from coalloc.testing.programs import Counterexample
 from coalloc.testing.steps import CheckProgram, dumps, loads
+from coalloc.testing.suggest import suggest_target
 
 __all__ = ["check", "explore", "mutants", "soak"]
 
@@ -44,6 +48,10 @@ ContractOption = Annotated[
 ]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", help="Seconds without a sign of life until the allocator is taken to hang.")
+]
+JobsOption = Annotated[
+    int,
+    typer.Option("--jobs", help="Processes that run at once; 0 takes one for each core. Results do not depend on it."),
 ]
 
 
@@ -71,6 +79,16 @@ def _require_timeout(timeout: float) -> None:
         raise InvalidRequestError("--timeout", timeout, "must be a number of seconds > 0")
 
 
+def _jobs(given: int) -> int:
+    """Return how many processes may run at once."""
+    if not 0 <= given <= _MOST_JOBS:
+        raise InvalidRequestError("--jobs", given, f"must be in 0 .. {_MOST_JOBS}")
+    return given or cores()
+
+
+_MOST_JOBS = 1024
+
+
 # --- check -------------------------------------------------------------------------------------------------
 
 
@@ -83,6 +101,15 @@ def check(
     program: Annotated[
         Path | None, typer.Option("--program", help="Run this one check program, and nothing else.")
     ] = None,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Run the checks that take long, too.")] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", help="Begin nothing more after so long; 10 unless --thorough; 0 sets no bound."),
+    ] = None,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Look for the strongest contract that it keeps, and print it.")
+    ] = False,
+    jobs: JobsOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Hold an allocator to what it declares: one line for each property, and the shortest program that breaks it.
@@ -92,13 +119,27 @@ def check(
     _require_timeout(timeout)
     if examples < 1:
         raise InvalidRequestError("--examples", examples, "must be at least 1")
+    if seconds is not None and not 0 <= seconds < 1e6:
+        raise InvalidRequestError("--seconds", seconds, "must be a number of seconds >= 0")
+    if suggest:
+        _suggest(target, contract, timeout, _jobs(jobs), as_json=as_json)
+        return
     promised = _promise(target, contract, timeout)
     if program is not None:
         _check_program(target, promised.given, program, timeout, as_json=as_json)
         return
-    with Bar().task("programs", examples) as advance:
+    bound = seconds if seconds is not None else 0 if thorough else _SECONDS
+    with Bar().task("pieces", None) as advance, crew(_jobs(jobs)) as executor:
         report = check_target(
-            target, contract=promised.given, examples=examples, seed=seed, timeout=timeout, progress=advance
+            target,
+            contract=promised.given,
+            examples=examples,
+            seed=seed,
+            timeout=timeout,
+            thorough=thorough,
+            seconds=bound,
+            progress=advance,
+            executor=executor,
         )
     if as_json:
         print_json({"target": target} | report.as_dict())
@@ -129,21 +170,48 @@ def _check_program(target: str, contract: Contract | None, file: Path, timeout: 
         raise typer.Exit(1)
 
 
+_SECONDS = 10.0
+"""The bound on a check that is not thorough; an allocator of ordinary size takes three or four."""
+_INDENT = 20
+
+
+def _suggest(target: str, text: str, timeout: float, jobs: int, *, as_json: bool) -> None:
+    """Look for the strongest contract, and print it as a line to paste."""
+    bar = Bar()
+    with crew(jobs) as executor:
+        line = suggest_target(
+            target,
+            given=parse_contract(text, None) if text else None,
+            timeout=timeout,
+            executor=executor,
+            on_try=bar.say,
+        )
+    if as_json:
+        print_json({"target": target, "contract": describe_contract(line.contract), "broken": line.broken})
+    else:
+        print(f"coalloc check {target} --contract '{describe_contract(line.contract)}'")
+    if line.broken:
+        raise CoallocError(f"even the weakest contract is broken: {line.broken}")
+
+
 def _print_report(target: str, report: Report) -> None:
-    print(f"{target}: {describe_contract(report.contract)}")
+    print(textwrap.fill(f"{target}: {describe_contract(report.contract)}", 80, subsequent_indent="    "))
     print(report.capabilities)
     print(f"{report.programs:,} programs, {report.operations:,} operations, seed {report.seed}\n")
-    table = new_table()
-    table.show_header = False
-    styles = {Ruling.BROKEN: "bold red", Ruling.HELD: "green"}
     for verdict in report.verdicts:
-        shown = verdict.note if verdict.ruling is not Ruling.BROKEN else ""
-        style = styles.get(verdict.ruling, "dim")
-        table.add_row(verdict.property.name, verdict.property.value, f"[{style}]{verdict.ruling.value}[/]", shown)
-    print_table(table)
+        words = verdict.property.value
+        if verdict.note and verdict.ruling not in (Ruling.BROKEN, Ruling.HELD):
+            words = f"{words}: {verdict.note}"
+        label = f"{verdict.property.name:<4}{verdict.ruling.value:<{_INDENT - 4}}"
+        print(textwrap.fill(label + words, 80, subsequent_indent=" " * _INDENT))
+    if report.unrun:
+        words = f"not run, since time was up (--seconds): {', '.join(report.unrun)}"
+        print("\n" + textwrap.fill(words, 80, subsequent_indent="    "))
     broken = [verdict for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
     for verdict in broken:
-        print(f"\n{verdict.property.name} is broken: {verdict.note}")
+        by = f" (check {verdict.check})" if verdict.check else ""
+        words = f"{verdict.property.name} is broken{by}: {verdict.note}"
+        print("\n" + textwrap.fill(words, 80, subsequent_indent="    ", break_on_hyphens=False))
         if verdict.found is not None:
             _print_program(target, report.contract, verdict.found)
     print("\nconforms" if not broken else f"\ndoes not conform: {', '.join(v.property.name for v in broken)}")
@@ -178,6 +246,7 @@ def soak(
     start: Annotated[int, typer.Option("--start", help="Number of the first program; takes a run up again.")] = 0,
     contract: ContractOption = "",
     timeout: TimeoutOption = 30.0,
+    jobs: JobsOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Run random programs at full speed, and make the first that breaks something as short as it can be.
@@ -194,7 +263,7 @@ def soak(
     promised = _promise(target, contract, timeout)
     began = said = time.monotonic()
     done = [0, 0]
-    with Bar().task("operations", operations) as advance:
+    with Bar().task("operations", operations) as advance, crew(_jobs(jobs)) as executor:
 
         def enough(n_programs: int, n_operations: int) -> bool:
             nonlocal said
@@ -210,7 +279,13 @@ def soak(
 
         try:
             result = soak_target(
-                target, contract=promised.given, seed=seed, start=start, enough=enough, timeout=timeout
+                target,
+                contract=promised.given,
+                seed=seed,
+                start=start,
+                enough=enough,
+                timeout=timeout,
+                executor=executor,
             )
         except KeyboardInterrupt:
             note(f"stopped after {done[1]:,} operations; go on with --seed {seed} --start {start + done[0]}")
@@ -258,6 +333,7 @@ def explore(
     ] = True,
     contract: ContractOption = "",
     timeout: TimeoutOption = 60.0,
+    jobs: JobsOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Run every program of so many operations on tiny arenas, one concern at a time.
@@ -280,17 +356,17 @@ def explore(
                 f"{done.concern:<20}{done.pages:>6}{done.depth:>6}{done.states:>10,}{done.transitions:>13,}", flush=True
             )
 
-    bar = Bar()
-    explorations = explore_target(
-        target,
-        contract=promised.given,
-        pages=pages,
-        depth=ops,
-        merge=merge,
-        timeout=timeout,
-        on_done=show,
-        on_concern=bar.say,
-    )
+    with crew(_jobs(jobs)) as executor:
+        explorations = explore_target(
+            target,
+            contract=promised.given,
+            pages=pages,
+            depth=ops,
+            merge=merge,
+            timeout=timeout,
+            on_done=show,
+            executor=executor,
+        )
     found = next((done.found for done in explorations if done.found is not None), None)
     states, transitions = sum(e.states for e in explorations), sum(e.transitions for e in explorations)
     if as_json:
@@ -341,6 +417,7 @@ def mutants(
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Say what each one is, and print its shortest program.")] = False,
     timeout: TimeoutOption = 60.0,
+    jobs: JobsOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Kill the planted bugs: which property finds each, after how many operations, and how short the program becomes.
@@ -357,28 +434,45 @@ def mutants(
             raise InvalidRequestError("MUTANT", name, f"is no mutant; there are M1 to M{max(MUTANTS)}")
         wanted.append(number)
     kills: list[Kill] = []
-    with Bar().task("mutants", len(wanted)) as advance:
-        for number in wanted:
-            kills.append(kill_target(number, timeout=timeout))
-            if advance is not None:
-                advance(len(kills))
+    with Bar().task("mutants", 2 * len(wanted)) as advance, crew(_jobs(jobs)) as executor:
+        for hidden in (False, True):
+            for kill in kill_targets(wanted, hidden=hidden, timeout=timeout, executor=executor):
+                kills.append(kill)
+                if advance is not None:
+                    advance(len(kills))
+    shown, unseen = kills[: len(wanted)], kills[len(wanted) :]
     if as_json:
-        print_json({f"M{kill.mutant.number}": _killed(kill) for kill in kills})
+        print_json(
+            {
+                f"M{kill.mutant.number}": _killed(kill) | {"killed_by_answers_alone": blind.killed}
+                for kill, blind in zip(shown, unseen, strict=True)
+            }
+        )
     else:
-        print(matrix_text(kills), end="")
+        print(matrix_text(shown), end="")
+        print("\nwith segments(), stats() and violations() hidden, so that only answers tell:\n")
+        print(matrix_text(unseen), end="")
         if show:
-            for kill in kills:
+            for kill in shown:
                 print(f"\nM{kill.mutant.number} {kill.mutant.name}: {kill.mutant.title}")
                 if kill.program is not None:
                     print(_indented(dumps(kill.program)), end="")
         elif not names:
-            print(
-                "\nops: operations of random programs until it is found, median of five seeds; directed: by a directed check"
-            )
-            print("steps: length of the shortest program\n\nnot applicable:\n" + not_applicable_text(), end="")
-    survivors = [f"M{kill.mutant.number}" for kill in kills if not kill.killed]
+            print(_LEGEND + not_applicable_text(), end="")
+    survivors = [f"M{kill.mutant.number}" for kill in shown if not kill.killed]
     if survivors:
         raise CoallocError(f"not killed: {', '.join(survivors)}")
+
+
+_LEGEND = """
+x: random programs of five seeds break this property; where they miss the mutant,
+   a directed check does
+ops: operations of random programs until it is found, median of five seeds;
+   directed: by a directed check
+steps: length of the shortest program
+
+not applicable:
+"""
 
 
 def _killed(kill: Kill) -> dict[str, Any]:

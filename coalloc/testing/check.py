@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import textwrap
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -13,18 +14,33 @@ import attrs
 
 from coalloc.contract import Capability, Coalescing, Contract, Resize, capabilities_of
 from coalloc.errors import InvalidRequestError
-from coalloc.testing.checks import Check, CheckFailed, NotPromised
+from coalloc.testing.checks import Check, CheckFailed, NotPromised, Suspicion
 from coalloc.testing.contracts import describe_contract
 from coalloc.testing.directed import CHECKS
 from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import MUTANTS
 from coalloc.testing.programs import Counterexample, random_program, run_program
 from coalloc.testing.properties import Breach, Property
-from coalloc.testing.steps import Action, World, dumps
+from coalloc.testing.steps import Action, CheckProgram, World, dumps
 from coalloc.testing.subject import MakeSpace, Subject, make
 from coalloc.testing.subjects import SUBJECTS
 
-__all__ = ["Report", "Ruling", "Verdict", "as_python", "breach_in", "check_space", "first_breach"]
+__all__ = [
+    "Findings",
+    "Piece",
+    "Report",
+    "Ruling",
+    "Verdict",
+    "as_python",
+    "breach_in",
+    "cannot_be_made",
+    "capabilities",
+    "check_space",
+    "first_breach",
+    "pieces_of",
+    "report_of",
+    "run_piece",
+]
 
 UNJUDGED: Final[Mapping[Capability, str]] = {
     Capability.SIZE_OF: "no size of a live buffer is compared",
@@ -35,7 +51,9 @@ UNJUDGED: Final[Mapping[Capability, str]] = {
     Capability.STATS: "P16 is not judged",
 }
 """The checks that are left out for an allocator that lacks a capability."""
-_WIDTH: Final = 100
+_WIDTH: Final = 80
+_SHARES: Final = 2
+"""How many pieces the directed checks are cut into."""
 _PROGRAM_SEEDS: Final = 1_000_000
 """The distance between the seeds of two runs, so that their programs differ."""
 _SHORT: Final = 60
@@ -51,18 +69,33 @@ class Ruling(enum.Enum):
 
     HELD = "held"
     BROKEN = "broken"
+    SUSPECT = "suspect"
+    """Something points at a fault and does not prove it: work that is measured in time."""
+    NOT_REPRODUCIBLE = "not reproducible"
+    """It was broken once, and is kept when the same program runs in a fresh process."""
     NOT_PROMISED = "not promised"
     NOT_CHECKED = "not checked"
 
 
 @attrs.frozen
 class Verdict:
-    """The outcome for one property; ``note`` gives the reason or the evidence."""
+    """The outcome for one property.
+
+    Args:
+        property: The property.
+        ruling: The outcome.
+        note: The reason or the evidence.
+        found: The shortest program that breaks it.
+        check: The directed check that found it; empty if a random program did.
+        raw: The program as it was found, before it was shortened.
+    """
 
     property: Property
     ruling: Ruling
     note: str = ""
     found: Counterexample | None = None
+    check: str = ""
+    raw: CheckProgram | None = None
 
 
 @attrs.frozen
@@ -76,6 +109,7 @@ class Report:
         operations: How many steps these programs had.
         seed: The seed that the programs were drawn from.
         can: What the allocator can do beside alloc and free.
+        unrun: The directed checks, and the number of random programs, for which there was no time.
     """
 
     contract: Contract
@@ -84,6 +118,7 @@ class Report:
     operations: int
     seed: int
     can: frozenset[Capability] = frozenset()
+    unrun: tuple[str, ...] = ()
 
     @property
     def capabilities(self) -> str:
@@ -107,6 +142,7 @@ class Report:
             "operations": self.operations,
             "seed": self.seed,
             "capabilities": sorted(item.value for item in self.can),
+            "not_run": list(self.unrun),
             "properties": {
                 verdict.property.name: {
                     "title": verdict.property.value,
@@ -119,6 +155,46 @@ class Report:
         }
 
 
+@attrs.frozen
+class Piece:
+    """A part of a check that can run by itself: random programs by their numbers, directed checks by their names."""
+
+    first: int = 0
+    last: int = 0
+    checks: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Findings:
+    """What a piece of a check found.
+
+    Args:
+        broken: A verdict for each property that is broken, in the order in which they were found.
+        suspect: A verdict for each property of which something is suspected.
+        held: Property and name of each directed check that found nothing.
+        programs: How many random programs were run.
+        operations: How many steps they had.
+        unrun: What there was no time for.
+    """
+
+    broken: tuple[Verdict, ...] = ()
+    suspect: tuple[Verdict, ...] = ()
+    held: tuple[tuple[Property, str], ...] = ()
+    programs: int = 0
+    operations: int = 0
+    unrun: tuple[str, ...] = ()
+
+
+def pieces_of(examples: int, *, thorough: bool) -> tuple[Piece, ...]:
+    """Cut a check into pieces that take about as long as each other; they do not depend on who runs them."""
+    names = [check.name for check in CHECKS if thorough or not check.thorough]
+    return (
+        Piece(0, examples // 2),
+        Piece(examples // 2, examples),
+        *(Piece(checks=tuple(names[start::_SHARES])) for start in range(_SHARES)),
+    )
+
+
 def check_space(
     make_space: MakeSpace,
     contract: Contract | None = None,
@@ -128,6 +204,7 @@ def check_space(
     progress: Callable[[int], None] | None = None,
     subject: Subject | None = None,
     thorough: bool = False,
+    seconds: float = 0,
 ) -> Report:
     """Check that an allocator keeps the contract that it declares.
 
@@ -139,6 +216,7 @@ def check_space(
         progress: Called with the number of programs that have been run.
         subject: A subject to use instead of a default one, for example with callbacks.
         thorough: Whether to run the checks that take long, too.
+        seconds: Begin nothing more after so many seconds; 0 sets no bound.
 
     Returns:
         The verdicts; that of a broken property has the shrunk program.
@@ -149,55 +227,124 @@ def check_space(
     if type(examples) is not int or examples < 1:
         raise InvalidRequestError("examples", examples, "must be an int >= 1")
     under_test = subject or Subject(make_space, contract)
-    broken: dict[Property, Counterexample | Breach] = {}
     try:
         declared = under_test.declared
     except Breach as breach:
-        declared = contract or Contract(fit=None)
-        verdicts = tuple(
-            Verdict(item, Ruling.BROKEN, breach.message)
-            if item is breach.property
-            else Verdict(item, Ruling.NOT_CHECKED, "the allocator cannot be made")
-            for item in Property
-        )
-        return Report(declared, verdicts, 0, 0, seed)
-    operations = 0
-    for number in range(examples):
+        return cannot_be_made(contract, breach, seed)
+    names = tuple(check.name for check in CHECKS if thorough or not check.thorough)
+    found = run_piece(under_test, Piece(0, examples, names), seed=seed, seconds=seconds, progress=progress)
+    return report_of(declared, [found], capabilities(under_test), seed)
+
+
+def cannot_be_made(contract: Contract | None, breach: Breach, seed: int) -> Report:
+    """Return the report on an allocator whose factory raises."""
+    verdicts = tuple(
+        Verdict(item, Ruling.BROKEN, breach.message)
+        if item is breach.property
+        else Verdict(item, Ruling.NOT_CHECKED, "the allocator cannot be made")
+        for item in Property
+    )
+    return Report(contract or Contract(fit=None), verdicts, 0, 0, seed)
+
+
+def run_piece(
+    subject: Subject,
+    piece: Piece,
+    *,
+    seed: int = 0,
+    seconds: float = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Findings:
+    """Run a piece of a check; begin nothing more after so many seconds, if there is a bound."""
+    began = time.monotonic()
+
+    def late() -> bool:
+        return seconds > 0 and time.monotonic() - began > seconds
+
+    broken: dict[Property, Verdict] = {}
+    suspect: dict[Property, Verdict] = {}
+    held: list[tuple[Property, str]] = []
+    unrun: list[str] = []
+    programs = operations = 0
+    for number in range(piece.first, piece.last):
+        if late():
+            unrun.append(f"{piece.last - number} random programs")
+            break
         if progress is not None:
-            progress(number)
-        long = number % _EVERY_LONG == _EVERY_LONG - 1
-        watched = attrs.evolve(under_test, deep_every=_DEEP_EVERY) if long else under_test
-        program_seed, steps = seed * _PROGRAM_SEEDS + number, _LONG if long else _SHORT
-        judge, found = random_program(watched, program_seed, steps=steps)
-        operations += len(judge.steps) if judge is not None else 0
-        if found is None:
-            continue
-        exact = random_program(under_test, program_seed, steps=steps)[1] if long else None
-        for seen in (exact, found) if exact is not None else (found,):
-            if seen.breach.property not in broken:
-                least = minimise(under_test, seen)
-                again = run_program(
-                    under_test, least.program
-                )  # a breach that was noticed late may be a different one when noticed at once
-                if not long or (again is not None and again.property is least.breach.property):
-                    broken[least.breach.property] = least
-    notes: dict[Property, list[str]] = {}
+            progress(number - piece.first)
+        programs += 1
+        operations += _run_random(subject, seed * _PROGRAM_SEEDS + number, number, broken)
     for check in CHECKS:
-        if check.thorough and not thorough:
+        if check.name not in piece.checks:
+            continue
+        if late():
+            unrun.append(check.name)
             continue
         try:
-            met = breach_in(check, under_test)
+            met = breach_in(check, subject)
         except NotPromised:
             continue
         if met is None:
-            notes.setdefault(check.property, []).append(check.name)
+            held.append((check.property, check.name))
+        elif isinstance(met, Suspicion):
+            suspect.setdefault(met.property, Verdict(met.property, Ruling.SUSPECT, met.message, check=check.name))
         elif met.property not in broken:
-            broken[met.property] = met
-            if isinstance(met, CheckFailed):
-                found = Counterexample(met.program, Breach(met.property, met.message))
-                broken[met.property] = minimise(under_test, found, run=met.again)
-    can = _capabilities(under_test)
-    return Report(declared, _verdicts(can, declared, broken, notes), examples, operations, seed, can)
+            broken[met.property] = _verdict_of(subject, check, met)
+    return Findings(tuple(broken.values()), tuple(suspect.values()), tuple(held), programs, operations, tuple(unrun))
+
+
+def _run_random(subject: Subject, seed: int, number: int, broken: dict[Property, Verdict]) -> int:
+    """Run a random program, note what it breaks, and return how many steps it had."""
+    long = number % _EVERY_LONG == _EVERY_LONG - 1
+    watched = attrs.evolve(subject, deep_every=_DEEP_EVERY) if long else subject
+    steps = _LONG if long else _SHORT
+    judge, found = random_program(watched, seed, steps=steps)
+    operations = len(judge.steps) if judge is not None else 0
+    if found is None:
+        return operations
+    exact = random_program(subject, seed, steps=steps)[1] if long else None
+    for seen in (exact, found) if exact is not None else (found,):
+        if seen.breach.property not in broken:
+            least = minimise(subject, seen)
+            again = run_program(subject, least.program)
+            # a breach that was noticed late may be a different one when noticed at once
+            if not long or (again is not None and again.property is least.breach.property):
+                item, note = least.breach.property, least.breach.message
+                broken[item] = Verdict(item, Ruling.BROKEN, note, least, raw=seen.program)
+    return operations
+
+
+def _verdict_of(subject: Subject, check: Check, met: Breach) -> Verdict:
+    """Return the verdict on what a directed check found, with its program as short as it can be."""
+    if not isinstance(met, CheckFailed):
+        return Verdict(met.property, Ruling.BROKEN, met.message, check=check.name)
+    found = Counterexample(met.program, Breach(met.property, met.message))
+    least = minimise(subject, found, run=met.again)
+    return Verdict(met.property, Ruling.BROKEN, least.breach.message, least, check.name, met.program)
+
+
+def report_of(contract: Contract, findings: Sequence[Findings], can: frozenset[Capability], seed: int) -> Report:
+    """Put the findings of all pieces together; of two verdicts on a property the earlier piece's counts."""
+    broken: dict[Property, Verdict] = {}
+    suspect: dict[Property, Verdict] = {}
+    notes: dict[Property, list[str]] = {}
+    for part in findings:
+        for verdict in part.broken:
+            broken.setdefault(verdict.property, verdict)
+        for verdict in part.suspect:
+            suspect.setdefault(verdict.property, verdict)
+    order = {check.name: number for number, check in enumerate(CHECKS)}
+    for item, name in sorted((held for part in findings for held in part.held), key=lambda held: order[held[1]]):
+        notes.setdefault(item, []).append(name)
+    return Report(
+        contract,
+        _verdicts(can, contract, suspect | broken, notes),
+        sum(part.programs for part in findings),
+        sum(part.operations for part in findings),
+        seed,
+        can,
+        tuple(name for part in findings for name in part.unrun),
+    )
 
 
 def breach_in(check: Check, subject: Subject) -> Breach | None:
@@ -243,26 +390,22 @@ def _is_ours(error: Exception) -> bool:
 def _verdicts(
     can: frozenset[Capability],
     contract: Contract,
-    broken: dict[Property, Counterexample | Breach],
-    notes: dict[Property, list[str]],
+    reached: Mapping[Property, Verdict],
+    notes: Mapping[Property, list[str]],
 ) -> tuple[Verdict, ...]:
     excuses = _not_promised(can, contract)
-    verdicts = []
-    for item in Property:
-        if item in broken:
-            found = broken[item]
-            if isinstance(found, Counterexample):
-                verdicts.append(Verdict(item, Ruling.BROKEN, found.breach.message, found))
-            else:
-                verdicts.append(Verdict(item, Ruling.BROKEN, found.message))
-        elif item in excuses:
-            verdicts.append(Verdict(item, Ruling.NOT_PROMISED, excuses[item]))
-        else:
-            verdicts.append(Verdict(item, Ruling.HELD, ", ".join(notes.get(item, []))))
-    return tuple(verdicts)
+
+    def verdict_on(item: Property) -> Verdict:
+        if item in reached:
+            return reached[item]
+        if item in excuses:
+            return Verdict(item, Ruling.NOT_PROMISED, excuses[item])
+        return Verdict(item, Ruling.HELD, ", ".join(notes.get(item, [])))
+
+    return tuple(verdict_on(item) for item in Property)
 
 
-def _capabilities(subject: Subject) -> frozenset[Capability]:
+def capabilities(subject: Subject) -> frozenset[Capability]:
     """Return what an allocator in a default world can do, or nothing if it cannot be made."""
     try:
         return capabilities_of(make(subject.make_space, World())[1])

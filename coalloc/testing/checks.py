@@ -10,7 +10,7 @@ from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import CheckProgram
 from coalloc.testing.subject import Subject
 
-__all__ = ["Again", "Check", "CheckFailed", "NotPromised"]
+__all__ = ["Again", "Check", "CheckFailed", "NotPromised", "Suspicion"]
 
 
 class NotPromised(Exception):  # noqa: N818 (no mistake of anybody)
@@ -45,3 +45,7 @@ class CheckFailed(Breach):
         super().__init__(breach.property, breach.message)
         self.program = program
         self.again = again
+
+
+class Suspicion(Breach):
+    """What points at a fault and does not prove it; it is reported, and breaks no property."""

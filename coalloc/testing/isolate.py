@@ -1,49 +1,47 @@
-"""Run an allocator under test in a process of its own, so that it may hang or die without harm.
+"""Run an allocator under test in a process of its own, so that it may hang or die without harm; many of them side by side.
 
 The child reports each world before it makes it, and each step before it takes it.  If the child is silent for too long it is
 terminated, and the steps so far are a program whose last step did not return.  Another child then minimises that program.
 There the lines of the interpreter are counted, and a call that runs too many of them is stopped.  This needs no clock and
 finds any loop that is written in Python; a call that hangs in other code is reported without minimising it.
+
+Work is cut into pieces that are plain data, and any executor may run them (:func:`in_order`).  The results are read in the
+order of the pieces, so that they do not depend on who ran what.  :func:`crew` is the executor of the command line.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from coalloc.contract import Contract
 from coalloc.errors import CoallocError, InvalidRequestError
-from coalloc.testing.check import Report, Ruling, Verdict, as_python, check_space
-from coalloc.testing.directed import run_thoroughly
-from coalloc.testing.explore import Exploration, concerns, explore, explore_pipes
 from coalloc.testing.lines import LINE_BOUND
-from coalloc.testing.matrix import Kill, kill
 from coalloc.testing.minimise import minimise
-from coalloc.testing.mutants import MUTANTS
 from coalloc.testing.programs import Counterexample, run_program
 from coalloc.testing.properties import Breach, Property
-from coalloc.testing.soak import SoakResult, soak
 from coalloc.testing.steps import CheckProgram, Step, World
-from coalloc.testing.subject import MakeSpace, Subject, make
+from coalloc.testing.subject import MakeSpace, Subject
 from coalloc.testing.targets import find_target
 
-__all__ = [
-    "Hung",
-    "check_target",
-    "declared_by",
-    "explore_target",
-    "kill_target",
-    "python_of",
-    "replay_target",
-    "soak_target",
-]
+__all__ = ["Hung", "Reporter", "crew", "in_order", "run_in_child", "smallest"]
+
+_T = TypeVar("_T")
 
 _CONTEXT: Final[ForkServerContext | SpawnContext] = (
     multiprocessing.get_context("forkserver")
@@ -69,34 +67,40 @@ class Hung:
     died: bool = False
 
 
-class _Reporter:
+class Reporter:
     """Send what the child is about to do."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def world(self, world: World) -> None:
+        """Send the world that is made next."""
         self._connection.send(("world", world))
 
     def step(self, step: Step) -> None:
+        """Send the step that is done next."""
         self._connection.send(("step", step))
 
     def progress(self, *done: int) -> None:
+        """Send how much is done."""
         self._connection.send(("progress", done))
 
     def call(self) -> None:
+        """Send a sign of life."""
         self._connection.send(("call", None))
 
 
 def _child(connection: Connection, path: list[str], work: Callable[..., object], target: str, arguments: Any) -> None:
     """Do the work in the child, and send its result or the error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interrupted parent ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout = sys.stderr  # what the allocator prints, from Python or from C, must not mix with a report
     os.dup2(2, 1)
     sys.path[:] = path
     try:
         make_space = find_target(target)
         connection.send(("found", None))
-        connection.send(("result", work(make_space, _Reporter(connection), **arguments)))
+        connection.send(("result", work(make_space, Reporter(connection), **arguments)))
     except BrokenPipeError:
         os._exit(0)  # the parent is gone
     except CoallocError as error:
@@ -107,10 +111,10 @@ def _child(connection: Connection, path: list[str], work: Callable[..., object],
         connection.send(("died", type(error).__name__))
 
 
-def _run(
+def run_in_child(
     work: Callable[..., object],
     target: str,
-    arguments: dict[str, object],
+    arguments: Mapping[str, object],
     *,
     timeout: float,
     progress: Callable[..., None] | None = None,
@@ -137,7 +141,7 @@ def _run(
     try:
         while True:
             patience = timeout if found else max(timeout, _STARTING)
-            if not here.poll(patience):
+            if not _comes(here, patience):
                 return hung(f"nothing has come back for {patience:g} seconds")
             try:
                 kind, value = here.recv()
@@ -167,302 +171,104 @@ def _run(
         here.close()
 
 
+_STOPPED: ContextVar[threading.Event | None] = ContextVar("stopped", default=None)
+"""Set in the threads of a crew; when the event is set, their children are killed."""
+_LOOK: Final = 0.2
+"""Seconds between two looks at whether the crew has stopped."""
+
+
+class _Stopped(Exception):  # noqa: N818 (no mistake of anybody)
+    """The crew has stopped, and nobody waits for the result."""
+
+
+def _comes(here: Connection, patience: float) -> bool:
+    """Wait until something comes from a child; return whether it came in time."""
+    stopped = _STOPPED.get()
+    if stopped is None:
+        return here.poll(patience)
+    end = time.monotonic() + patience
+    while not stopped.is_set():
+        if here.poll(min(_LOOK, max(end - time.monotonic(), 0))):
+            return True
+        if time.monotonic() >= end:
+            return False
+    raise _Stopped
+
+
+@contextlib.contextmanager
+def crew(jobs: int) -> Iterator[Executor]:
+    """Yield an executor of threads, each of which has one child at a time; at the end all children are killed.
+
+    Raises:
+        InvalidRequestError: If ``jobs`` is not an int >= 1.
+    """
+    if type(jobs) is not int or jobs < 1:
+        raise InvalidRequestError("jobs", jobs, "must be an int >= 1")
+    stopped = threading.Event()
+    pool = ThreadPoolExecutor(jobs, initializer=_STOPPED.set, initargs=(stopped,))
+    try:
+        yield pool
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+_AHEAD: Final = 32
+"""How many pieces of work are handed to an executor before the first result is read."""
+
+
+def in_order(
+    executor: Executor | None, work: Callable[..., _T], pieces: Iterable[tuple[Any, ...]]
+) -> Generator[_T, None, None]:
+    """Yield the results of pieces of work in the order of the pieces.
+
+    Args:
+        executor: Who runs them; None runs each when its result is asked for.
+        work: A function of a module; its arguments and results can be pickled.
+        pieces: The arguments, which may be without end.
+    """
+    if executor is None:
+        yield from itertools.starmap(work, pieces)
+        return
+    left = iter(pieces)
+    running: deque[Future[_T]] = deque(executor.submit(work, *piece) for piece in itertools.islice(left, _AHEAD))
+    try:
+        while running:
+            yield running.popleft().result()
+            running.extend(executor.submit(work, *piece) for piece in itertools.islice(left, 1))
+    finally:
+        for future in running:
+            future.cancel()
+
+
 def _hung(world: World, steps: list[Step], what: str) -> Hung:
     last = f"after {steps[-1]}, " if steps else ""
     return Hung(CheckProgram(world, tuple(steps)), Breach(Property.P17, last + what))
 
 
 def _shrink(
-    make_space: MakeSpace, report: _Reporter, *, program: CheckProgram, contract: Contract | None
+    make_space: MakeSpace, report: Reporter, *, program: CheckProgram, contract: Contract | None
 ) -> Counterexample | None:
     subject = Subject(make_space, contract, line_bound=LINE_BOUND, on_world=report.world)  # each run: a sign of life
     breach = run_program(subject, program)
     return minimise(subject, Counterexample(program, breach)) if breach is not None else None
 
 
-def _run_once(make_space: MakeSpace, report: _Reporter, *, program: CheckProgram, contract: Contract | None) -> None:
+def _run_once(make_space: MakeSpace, report: Reporter, *, program: CheckProgram, contract: Contract | None) -> None:
     run_program(Subject(make_space, contract, on_world=report.world, on_step=report.step), program)
 
 
-def _smallest(target: str, hung: Hung, contract: Contract | None, timeout: float) -> Counterexample:
+def smallest(target: str, hung: Hung, contract: Contract | None, timeout: float) -> Counterexample:
     """Minimise the program that hung, if counting lines shows that it hangs."""
     arguments: dict[str, object] = {"program": hung.program, "contract": contract}
     if hung.died:  # each run needs a process, so the number of runs is bounded
 
         def run(program: CheckProgram) -> Breach | None:
-            again = _run(_run_once, target, {"program": program, "contract": contract}, timeout=timeout)
+            again = run_in_child(_run_once, target, {"program": program, "contract": contract}, timeout=timeout)
             return again.breach if isinstance(again, Hung) else None
 
         return minimise(None, Counterexample(hung.program, hung.breach), run=run, most=_PROCESSES)
-    found = _run(_shrink, target, arguments, timeout=_PATIENCE * timeout)
+    found = run_in_child(_shrink, target, arguments, timeout=_PATIENCE * timeout)
     if isinstance(found, Counterexample) and found.breach.property is Property.P17:
         return found
     return Counterexample(hung.program.renumbered(), hung.breach)
-
-
-def _declared(make_space: MakeSpace, _report: _Reporter) -> Contract | None:
-    contract = getattr(make(make_space, World())[1], "contract", None)
-    if contract is not None and not isinstance(contract, Contract):
-        raise InvalidRequestError("contract", repr(contract), "what the allocator declares is no coalloc.Contract")
-    return contract
-
-
-def declared_by(target: str, *, timeout: float = 10.0) -> Contract | None:
-    """Return the contract that an allocator declares; None if it declares none or cannot be made.
-
-    Raises:
-        InvalidRequestError: If there is no such target.
-    """
-    try:
-        result = _run(_declared, target, {}, timeout=timeout)
-    except Breach:
-        return None
-    return result if isinstance(result, Contract) else None
-
-
-def _kill(_make_space: MakeSpace, _report: _Reporter, *, number: int) -> tuple[object, ...]:
-    killed = kill(MUTANTS[number])
-    return killed.properties, killed.operations, killed.program
-
-
-def kill_target(number: int, *, timeout: float = 60.0) -> Kill:
-    """Kill a mutant in a process of its own; P17 kills one that does not return."""
-    result = _run(_kill, f"M{number}", {"number": number}, timeout=timeout)
-    if isinstance(result, Hung):
-        return Kill(MUTANTS[number], (Property.P17,), None, None)
-    return Kill(MUTANTS[number], *result)
-
-
-# --- checking ------------------------------------------------------------------------------------------------
-
-
-def _check(make_space: MakeSpace, report: _Reporter, *, contract: Contract | None, examples: int, seed: int) -> Report:
-    subject = Subject(make_space, contract, on_world=report.world, on_step=report.step, on_call=report.call)
-    return check_space(make_space, contract, examples=examples, seed=seed, progress=report.progress, subject=subject)
-
-
-def check_target(
-    target: str,
-    *,
-    contract: Contract | None = None,
-    examples: int = 200,
-    seed: int = 0,
-    timeout: float = 10.0,
-    progress: Callable[[int], None] | None = None,
-) -> Report:
-    """Check an allocator in a process of its own.
-
-    Args:
-        target: ``package.module:factory``, ``file.py:factory`` or the name of a subject.
-        contract: The contract to check; None takes the one that the allocator declares.
-        examples: How many random programs to run.
-        seed: The seed that the programs are drawn from.
-        timeout: Seconds without a sign of life until the process is terminated.
-        progress: Called with the number of programs that have been run.
-
-    Raises:
-        InvalidRequestError: If there is no such target, or no contract.
-    """
-    arguments: dict[str, object] = {"contract": contract, "examples": examples, "seed": seed}
-    result = _run(_check, target, arguments, timeout=timeout, progress=progress)
-    if isinstance(result, Report):
-        return result
-    found = _smallest(target, result, contract, timeout)
-    verdicts = tuple(
-        Verdict(item, Ruling.BROKEN, found.breach.message, found)
-        if item is Property.P17
-        else Verdict(item, Ruling.NOT_CHECKED, "the allocator did not come back")
-        for item in Property
-    )
-    return Report(contract or Contract(fit=None), verdicts, 0, 0, seed)
-
-
-def _replay(
-    make_space: MakeSpace, report: _Reporter, *, contract: Contract | None, program: CheckProgram
-) -> Counterexample | None:
-    subject = Subject(make_space, contract, on_world=report.world, on_step=report.step)
-    breach = run_thoroughly(subject, program)
-    return Counterexample(program, breach) if breach is not None else None
-
-
-def replay_target(
-    target: str, program: CheckProgram, *, contract: Contract | None = None, timeout: float = 10.0
-) -> Counterexample | None:
-    """Run one program on an allocator in a process of its own, and return what it breaks.
-
-    Raises:
-        InvalidRequestError: As :func:`check_target`.
-    """
-    result = _run(_replay, target, {"contract": contract, "program": program}, timeout=timeout)
-    return Counterexample(result.program, result.breach) if isinstance(result, Hung) else result
-
-
-def _as_python(
-    make_space: MakeSpace, report: _Reporter, *, target: str, contract: Contract | None, found: Counterexample
-) -> str:
-    return as_python(target, Subject(make_space, contract, on_step=report.step), found)
-
-
-def python_of(target: str, found: Counterexample, *, contract: Contract | None = None, timeout: float = 10.0) -> str:
-    """Return a program as Python code, after running it in a process of its own to see which calls are refused.
-
-    Raises:
-        InvalidRequestError: As :func:`check_target`.
-    """
-    arguments: dict[str, object] = {"target": target, "contract": contract, "found": found}
-    text = _run(_as_python, target, arguments, timeout=timeout)
-    return text if isinstance(text, str) else f"# {found.breach}\n"
-
-
-# --- soaking and exploring -----------------------------------------------------------------------------------
-
-
-def _soak(
-    make_space: MakeSpace,
-    report: _Reporter,
-    *,
-    contract: Contract | None,
-    seed: int,
-    start: int,
-    programs: int,
-    watch: bool,
-) -> SoakResult:
-    subject = Subject(make_space, contract)
-    if watch:
-        subject = Subject(make_space, contract, on_world=report.world, on_step=report.step)
-
-    def enough(n_programs: int, operations: int) -> bool:
-        report.progress(n_programs, operations)
-        return n_programs >= programs
-
-    return soak(subject, seed=seed, start=start, enough=enough)
-
-
-def soak_target(
-    target: str,
-    *,
-    contract: Contract | None = None,
-    seed: int = 0,
-    start: int = 0,
-    enough: Callable[[int, int], bool],
-    timeout: float = 30.0,
-) -> SoakResult:
-    """Soak an allocator in a process of its own, some programs at a time, until a property breaks or ``enough`` is true.
-
-    Args:
-        target: As for :func:`check_target`.
-        contract: The contract to check; None takes the one that the allocator declares.
-        seed: The seed that the programs are drawn from.
-        start: Number of the first program.
-        enough: Called after every program with the programs and operations so far; returns whether to stop.
-        timeout: Seconds without a sign of life until the process is terminated.
-
-    Raises:
-        InvalidRequestError: As :func:`check_target`.
-    """
-    stopped: list[tuple[int, int]] = []
-
-    class _Enough(Exception):  # noqa: N818 (no mistake of anybody)
-        pass
-
-    def progress(programs: int, operations: int) -> None:
-        stopped[:] = [(programs, operations)]
-        if enough(programs, operations):
-            raise _Enough
-
-    arguments: dict[str, object] = {
-        "contract": contract, "seed": seed, "start": start, "programs": 1 << 60, "watch": False,
-    }  # fmt: skip
-    try:
-        result = _run(_soak, target, arguments, timeout=timeout, progress=progress)
-    except _Enough:
-        programs, operations = stopped[0]
-        return SoakResult(programs, operations, start + programs)
-    if isinstance(result, SoakResult):
-        return result
-    programs, operations = stopped[0] if stopped else (0, 0)
-    arguments |= {"start": start + programs, "programs": 1, "watch": True}  # run the program that hung step by step
-    again = _run(_soak, target, arguments, timeout=timeout)
-    found = _smallest(target, again if isinstance(again, Hung) else result, contract, timeout)
-    return SoakResult(programs, operations, start + programs, found)
-
-
-def _explore(
-    make_space: MakeSpace,
-    report: _Reporter,
-    *,
-    contract: Contract | None,
-    pages: int,
-    depth: int,
-    name: str,
-    merge: bool,
-) -> Exploration | None:
-    subject = Subject(make_space, contract)
-    if name == _PIPES:
-        return explore_pipes(make_space, depth=min(depth, _PIPE_DEPTH), contract=contract, progress=report.progress)
-    for concern in concerns(subject, pages):
-        if concern.name == name:
-            watched = attrs.evolve(subject, on_world=report.world, on_step=report.step)
-            return explore(watched, concern, depth=depth, merge=merge, progress=report.progress)
-    return None
-
-
-_PIPES: Final = "pipe pair"
-_PIPE_DEPTH: Final = 6
-
-
-_PIPES_NEED: Final = ("contract", "resize", "size_of", "touch", "discard")
-
-
-def _names(make_space: MakeSpace, _report: _Reporter, *, contract: Contract | None, pages: int) -> list[str]:
-    names = [concern.name for concern in concerns(Subject(make_space, contract), pages)]
-    space = make(make_space, World())[1]
-    return [*names, _PIPES] if all(getattr(space, name, None) is not None for name in _PIPES_NEED) else names
-
-
-def explore_target(
-    target: str,
-    *,
-    contract: Contract | None = None,
-    pages: int = 6,
-    depth: int = 7,
-    merge: bool = True,
-    timeout: float = 60.0,
-    on_concern: Callable[[str], None] | None = None,
-    on_done: Callable[[Exploration], None] | None = None,
-) -> list[Exploration]:
-    """Explore an allocator in every configuration that suits it, each in a process of its own, until a property breaks.
-
-    Args:
-        target: As for :func:`check_target`.
-        contract: The contract to check; None takes the one that the allocator declares.
-        pages: Pages of the arena, >= 2.
-        depth: Steps, >= 1.
-        merge: Whether to continue only once from equal states.
-        timeout: Seconds without a sign of life until a process is terminated.
-        on_concern: Called with each configuration before it is explored.
-        on_done: Called with each exploration.
-
-    Raises:
-        InvalidRequestError: As :func:`check_target`, or if a number is out of range.
-    """
-    names = _run(_names, target, {"contract": contract, "pages": pages}, timeout=timeout)
-    if isinstance(names, Hung):
-        return [Exploration("making it", pages, 0, 0, 0, Counterexample(names.program, names.breach))]
-    done = []
-    for name in names:
-        if on_concern is not None:
-            on_concern(name)
-        arguments: dict[str, object] = {
-            "contract": contract, "pages": pages, "depth": depth, "name": name, "merge": merge,
-        }  # fmt: skip
-        result = _run(_explore, target, arguments, timeout=timeout)
-        if isinstance(result, Hung):
-            found = _smallest(target, result, contract, timeout)
-            result = Exploration(name, pages, depth, 0, 0, found)
-        done.append(result)
-        if on_done is not None:
-            on_done(result)
-        if result.found is not None:
-            break
-    return done
