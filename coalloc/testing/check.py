@@ -62,6 +62,8 @@ _EVERY_LONG: Final = 20
 """One program in so many is long, since some bugs need many buffers or many calls."""
 _DEEP_EVERY: Final = 10
 """In a long program, everything that can be seen is compared once in so many steps."""
+_EVERY_DEEP: Final = 4
+"""In one short program of so many, everything is compared at every step; in the others once in so many steps."""
 
 
 class Ruling(enum.Enum):
@@ -296,19 +298,20 @@ def run_piece(
 def _run_random(subject: Subject, seed: int, number: int, broken: dict[Property, Verdict]) -> int:
     """Run a random program, note what it breaks, and return how many steps it had."""
     long = number % _EVERY_LONG == _EVERY_LONG - 1
-    watched = attrs.evolve(subject, deep_every=_DEEP_EVERY) if long else subject
+    seldom = _DEEP_EVERY if long else 1 if number % _EVERY_DEEP == 0 else _EVERY_DEEP
+    watched = attrs.evolve(subject, deep_every=seldom)
     steps = _LONG if long else _SHORT
     judge, found = random_program(watched, seed, steps=steps)
     operations = len(judge.steps) if judge is not None else 0
     if found is None:
         return operations
-    exact = random_program(subject, seed, steps=steps)[1] if long else None
+    exact = random_program(subject, seed, steps=steps)[1] if seldom > 1 else None
     for seen in (exact, found) if exact is not None else (found,):
         if seen.breach.property not in broken:
             least = minimise(subject, seen)
             again = run_program(subject, least.program)
             # a breach that was noticed late may be a different one when noticed at once
-            if not long or (again is not None and again.property is least.breach.property):
+            if seldom == 1 or (again is not None and again.property is least.breach.property):
                 item, note = least.breach.property, least.breach.message
                 broken[item] = Verdict(item, Ruling.BROKEN, note, least, raw=seen.program)
     return operations

@@ -21,7 +21,7 @@ from coalloc.errors import CoallocError, InvalidRequestError, PipeError
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.states import ERAS
 from coalloc.pipes.system import PipeSystem
-from coalloc.testing.judge import Judge
+from coalloc.testing.judge import Judge, Memory
 from coalloc.testing.minimise import minimise
 from coalloc.testing.programs import Counterexample
 from coalloc.testing.properties import Breach, Property
@@ -127,31 +127,25 @@ def explore(
         InvalidRequestError: If ``depth`` is not an int >= 1.
 
     Complexity:
-        O(transitions * depth): a state is reached again by running its program.
+        O(transitions * depth): a state is reached again by making the calls of its program, and the judge recalls it.
     """
     if type(depth) is not int or not 1 <= depth <= 64:
         raise InvalidRequestError("depth", depth, "must be an int in 1 .. 64")
     quiet = attrs.evolve(subject, deep_every=_NO_INSPECTION)
     seen: set[Hashable] = set()
-    queue: deque[tuple[Step, ...]] = deque([()])
     states = transitions = 0
     path: tuple[Step, ...] = ()
-
-    def at(steps: tuple[Step, ...]) -> Judge:
-        judge = Judge(quiet, concern.world)
-        for step in steps:
-            judge.do(step)
-        return judge
-
     try:
-        seen.add(_state_of(at(())))
+        first = Judge(quiet, concern.world)
+        seen.add(_state_of(first))
+        queue = deque([first.memory()])
         while queue:
             start = queue.popleft()
-            before = at(start)
-            for step in _steps(concern, before):
-                path = (*start, step)
+            for step in _steps(concern, start):
+                path = (*start.steps, step)
                 transitions += 1
-                judge = at(path)
+                judge = Judge.recalled(quiet, concern.world, start)
+                judge.do(step)
                 judge.inspect()
                 state = _state_of(judge)
                 if merge and state in seen:
@@ -159,7 +153,7 @@ def explore(
                 seen.add(state)
                 states += 1
                 if len(path) < depth:
-                    queue.append(path)
+                    queue.append(judge.memory())
                 judge.finish()
                 if progress is not None and states % 64 == 0:
                     progress(states, transitions)
@@ -182,7 +176,7 @@ def _in_full(subject: Subject, world: World, path: tuple[Step, ...]) -> Countere
     return None
 
 
-def _steps(concern: Concern, judge: Judge) -> Iterator[Step]:
+def _steps(concern: Concern, judge: Memory) -> Iterator[Step]:
     """Yield the steps that are possible in a state; a new buffer gets the next number."""
     number = sum(1 for step in judge.steps if step.action in (Action.ALLOC, Action.XALLOC))
     for size, bounds in concern.requests:

@@ -10,10 +10,11 @@ import attrs
 from coalloc.contract import Capability, Completeness, Constraint, Contract, Fit, Resize
 from coalloc.testing.judge import Judge
 from coalloc.testing.properties import Breach
+from coalloc.testing.scout import Doubt, Scout
 from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject
 
-__all__ = ["scale_of", "Counterexample", "draw_world", "random_program", "run_program"]
+__all__ = ["Counterexample", "draw_world", "random_program", "run_program", "scale_of", "scouted_program"]
 
 _TOP: Final = 2**64 - 1
 
@@ -71,7 +72,7 @@ def scale_of(contract: Contract, quantum: int) -> int:
 class _Player:
     """Draw steps that suit the live buffers."""
 
-    def __init__(self, generator: random.Random, judge: Judge) -> None:
+    def __init__(self, generator: random.Random, judge: Judge | Scout) -> None:
         self.random = generator
         self.judge = judge
         self.next_buffer = 0
@@ -199,6 +200,7 @@ def random_program(
     *,
     steps: int = 60,
     world: World | None = None,
+    nature: tuple[Contract, int] | None = None,
 ) -> tuple[Judge | None, Counterexample | None]:
     """Draw and run one program.
 
@@ -207,6 +209,7 @@ def random_program(
         seed: The program depends only on the seed and on the allocator's answers.
         steps: The number of steps, after which everything is freed.
         world: The world; None draws one.
+        nature: The subject's contract and quantum, where they are known already.
 
     Returns:
         The judge (None if the allocator could not be made), and the counterexample or None.
@@ -215,7 +218,7 @@ def random_program(
     judge = None
     try:
         if world is None:
-            world = draw_world(generator, subject, *subject.nature)
+            world = draw_world(generator, subject, *(nature or subject.nature))
         judge = Judge(subject, world)
         player = _Player(generator, judge)
         for _ in range(steps):
@@ -224,3 +227,23 @@ def random_program(
     except Breach as breach:
         return judge, Counterexample(CheckProgram(world or World(), tuple(judge.steps) if judge else ()), breach)
     return judge, None
+
+
+def scouted_program(subject: Subject, seed: int, *, steps: int, nature: tuple[Contract, int]) -> tuple[int, bool]:
+    """Draw and run the program of :func:`random_program` with the scout in place of the judge.
+
+    Returns:
+        How many steps it had, and whether the scout doubts it.
+    """
+    generator = random.Random(seed)
+    scout = None
+    try:
+        world = draw_world(generator, subject, *nature)
+        scout = Scout(subject, world)
+        player = _Player(generator, scout)
+        for _ in range(steps):
+            scout.do(player.step())
+        scout.finish()
+    except (Doubt, Breach):
+        return len(scout.steps) if scout is not None else 0, True
+    return len(scout.steps), False

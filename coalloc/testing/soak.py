@@ -9,7 +9,9 @@ import attrs
 
 from coalloc.errors import InvalidRequestError
 from coalloc.testing.minimise import minimise
-from coalloc.testing.programs import Counterexample, random_program
+from coalloc.testing.programs import Counterexample, random_program, scouted_program
+from coalloc.testing.properties import Breach
+from coalloc.testing.scout import can_scout
 from coalloc.testing.subject import Subject
 
 __all__ = ["SoakResult", "soak"]
@@ -17,16 +19,27 @@ __all__ = ["SoakResult", "soak"]
 _STEPS: Final = 400
 _DEEP_EVERY: Final = 16
 """Answers are judged at every step, and everything that can be seen is compared once in so many steps."""
+_EVERY_JUDGED: Final = 32
+"""One program in so many runs under the judge; the others run with the scout, and under the judge where it doubts."""
 
 
 @attrs.frozen
 class SoakResult:
-    """The result of a soak: programs and operations of this run, the number of the next program, and what was found."""
+    """The result of a soak.
+
+    Args:
+        programs: How many programs were run.
+        operations: How many steps they had.
+        next_program: The number of the next program.
+        found: What was found.
+        doubts: How many programs the scout doubted in which the judge found nothing.
+    """
 
     programs: int
     operations: int
     next_program: int
     found: Counterexample | None = None
+    doubts: int = 0
 
 
 def soak(
@@ -50,16 +63,28 @@ def soak(
     if type(start) is not int or start < 0:
         raise InvalidRequestError("start", start, "must be an int >= 0")
     fast = attrs.evolve(subject, deep_every=_DEEP_EVERY)
-    number, operations = start, 0
+    try:
+        nature = subject.nature
+        scouts = can_scout(nature[0])
+    except Breach:
+        nature, scouts = None, False
+    number, operations, doubts = start, 0, 0
     while True:
         program = f"{seed}/{number}"
-        judge, found = random_program(fast, _seed_of(program), steps=_STEPS)
+        found, looks_wrong = None, True
+        if scouts and nature is not None and number % _EVERY_JUDGED:
+            n_steps, looks_wrong = scouted_program(subject, _seed_of(program), steps=_STEPS, nature=nature)
+            operations += n_steps
+            doubts += looks_wrong
+        if looks_wrong:
+            judge, found = random_program(fast, _seed_of(program), steps=_STEPS, nature=nature)
+            operations += len(judge.steps) if judge is not None else 0
         number += 1
-        operations += len(judge.steps) if judge is not None else 0
         if found is not None:
-            return SoakResult(number - start, operations, number, _smallest(subject, fast, found, program))
+            least = _smallest(subject, fast, found, program)
+            return SoakResult(number - start, operations, number, least, doubts - 1)
         if enough(number - start, operations):
-            return SoakResult(number - start, operations, number)
+            return SoakResult(number - start, operations, number, None, doubts)
 
 
 def _seed_of(program: str) -> int:

@@ -58,6 +58,8 @@ class Action(enum.Enum):
     STARVE = "starve"
     FINISH = "finish"
 
+    __hash__ = object.__hash__  # a member is itself alone; Enum's own hash is Python code, and each step needs one
+
 
 class Step(NamedTuple):
     """One call; ``size`` is bytes (for FREE_INSIDE the distance from the base, for STARVE the number of the map call)."""

@@ -10,6 +10,7 @@ header behind the place.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -85,6 +86,14 @@ class Books:
         self._ranges: dict[int, _Range] = {}
         self._held: dict[int, int] = {}  # place and size of what was freed in an arena that is not yet wholly free
         self._by_arena = contract.coalescing is Coalescing.BY_ARENA
+
+    def copy(self, own: Callable[[int], int] | None) -> Books:
+        """Return the same books for another allocator, with its own footprint()."""
+        other = copy.copy(self)
+        other._own = own
+        for name in ("live", "gone", "parked", "static", "cursors", "_ranges", "_held"):
+            setattr(other, name, getattr(self, name).copy())
+        return other
 
     def footprint(self, size: int) -> int:
         """Return how many bytes a request of ``size`` bytes occupies."""

@@ -18,8 +18,11 @@ A step on a buffer that is not live is passed over, so that any part of a progra
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any, Final
+
+import attrs
 
 from coalloc import spec
 from coalloc.contract import (
@@ -32,7 +35,7 @@ from coalloc.contract import (
     Rounding,
     capabilities_of,
 )
-from coalloc.errors import BadFreeError, CoallocError, ExhaustionError, SpanOverlapError
+from coalloc.errors import BadFreeError, CoallocError, ExhaustionError, InvalidRequestError, SpanOverlapError
 from coalloc.extent import Extent
 from coalloc.testing.judge.books import Books, Shown
 from coalloc.testing.judge.calls import Calls, unexpected
@@ -56,7 +59,7 @@ from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import Action, Step, World
 from coalloc.testing.subject import Subject, make
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "Memory"]
 
 _CODES: Final = {
     "I1": Property.P4, "I2": Property.P2, "I3": Property.P5, "I4": Property.P2, "I5": Property.P5, "I6": Property.P4,
@@ -65,6 +68,30 @@ _CODES: Final = {
 """Which property a code of the allocator's own checker belongs to."""
 
 _TOP: Final = 2**64 - 1
+
+
+@attrs.frozen
+class Memory:
+    """All that a judge knows after some steps.
+
+    Args:
+        steps: The steps.
+        outcomes: What became of each.
+        books: What is where.
+        figures: The count of calls.
+        cached: Base and size of what the allocator shows as cached.
+    """
+
+    steps: tuple[Step, ...]
+    outcomes: tuple[str, ...]
+    books: Books
+    figures: Figures
+    cached: dict[int, int]
+
+    @property
+    def live(self) -> dict[int, tuple[int, int]]:
+        """Place and size of every live buffer, by its number."""
+        return self.books.live
 
 
 class Judge:
@@ -156,6 +183,68 @@ class Judge:
     def gone(self) -> dict[int, int]:
         """Base of every buffer that was freed, by its number."""
         return self.books.gone
+
+    # --- memory ----------------------------------------------------------------------------------------
+
+    def memory(self) -> Memory:
+        """Return all that the judge knows now."""
+        return Memory(
+            tuple(self.steps),
+            tuple(self.outcomes),
+            self.books.copy(None),
+            copy.copy(self.figures),
+            dict(self._cached),
+        )
+
+    @classmethod
+    def recalled(cls, subject: Subject, world: World, memory: Memory) -> Judge:
+        """Make an allocator, repeat the calls of some steps, and take up what a judge knew after them.
+
+        Raises:
+            Breach: If a call gives another answer than it did.
+        """
+        judge = cls(subject, world)
+        addresses: dict[int, int] = {}
+        for step, outcome in zip(memory.steps, memory.outcomes, strict=True):
+            judge.calls.begin()
+            try:
+                judge._repeat(step, outcome, addresses)
+            except Breach:
+                raise
+            except Exception as error:
+                if outcome != "refused":
+                    raise unexpected(Property.P15, f"{step}, when run again,", error) from error
+        judge.source.events.clear()
+        judge.steps, judge.outcomes = list(memory.steps), list(memory.outcomes)
+        judge.books = memory.books.copy(judge._own_footprint)
+        judge.figures = copy.copy(memory.figures)
+        judge._cached = dict(memory.cached)
+        return judge
+
+    def _repeat(self, step: Step, outcome: str, addresses: dict[int, int]) -> None:
+        """Make the call of a step again, which must have the same outcome."""
+        if self.subject.on_step is not None:
+            self.subject.on_step(step)
+        if outcome == "passed over":
+            return
+        if step.action in (Action.ALLOC, Action.XALLOC, Action.RESIZE):
+            if step.action is Action.ALLOC:
+                base = self.space.alloc(step.size)
+            elif step.action is Action.XALLOC:
+                base = self.space.xalloc(step.size, **dict(step.bounds))
+            else:
+                base = self.space.resize(addresses[step.buffer], step.size)
+            addresses[step.buffer] = base
+            if f"{base:#x}" != outcome and self.contract.deterministic:
+                raise Breach(Property.P15, f"{step} gave {outcome}, and {base:#x} when run again")
+        elif step.action is Action.FREE:
+            self.space.free(addresses[step.buffer])
+        elif step.action is Action.RECLAIM:
+            self.space.reclaim()
+        elif step.action is Action.STARVE:
+            self.source.starve = step.size
+        else:
+            raise InvalidRequestError("step", str(step), "is none that can be repeated")
 
     # --- steps -----------------------------------------------------------------------------------------
 
