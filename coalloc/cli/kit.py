@@ -213,6 +213,8 @@ def _print_report(target: str, report: Report) -> None:
         words = f"{verdict.property.name} is broken{by}: {verdict.note}"
         print("\n" + textwrap.fill(words, 80, subsequent_indent="    ", break_on_hyphens=False))
         if verdict.found is not None:
+            if verdict.found.breach.picture:
+                print("\n" + _indented(verdict.found.breach.picture), end="")
             _print_program(target, report.contract, verdict.found)
     print("\nconforms" if not broken else f"\ndoes not conform: {', '.join(v.property.name for v in broken)}")
 

@@ -18,12 +18,10 @@ from coalloc.testing.checks import Check, CheckFailed, NotPromised, Suspicion
 from coalloc.testing.contracts import describe_contract
 from coalloc.testing.directed import CHECKS
 from coalloc.testing.minimise import minimise
-from coalloc.testing.mutants import MUTANTS
 from coalloc.testing.programs import Counterexample, random_program, run_program
 from coalloc.testing.properties import Breach, Property
-from coalloc.testing.steps import Action, CheckProgram, World, dumps
+from coalloc.testing.steps import CheckProgram, World, dumps
 from coalloc.testing.subject import MakeSpace, Subject, make
-from coalloc.testing.subjects import SUBJECTS
 
 __all__ = [
     "Findings",
@@ -31,7 +29,6 @@ __all__ = [
     "Report",
     "Ruling",
     "Verdict",
-    "as_python",
     "breach_in",
     "cannot_be_made",
     "capabilities",
@@ -52,8 +49,8 @@ UNJUDGED: Final[Mapping[Capability, str]] = {
 }
 """The checks that are left out for an allocator that lacks a capability."""
 _WIDTH: Final = 80
-_SHARES: Final = 2
-"""How many pieces the directed checks are cut into."""
+_LONG_CHECKS: Final = ("scale-up", "memory", "sources", "thousands")
+"""The directed checks that take about as long as all others together."""
 _PROGRAM_SEEDS: Final = 1_000_000
 """The distance between the seeds of two runs, so that their programs differ."""
 _SHORT: Final = 60
@@ -190,10 +187,12 @@ class Findings:
 def pieces_of(examples: int, *, thorough: bool) -> tuple[Piece, ...]:
     """Cut a check into pieces that take about as long as each other; they do not depend on who runs them."""
     names = [check.name for check in CHECKS if thorough or not check.thorough]
+    long = tuple(name for name in names if name in _LONG_CHECKS)
     return (
+        Piece(checks=long),
+        Piece(checks=tuple(name for name in names if name not in long)),
         Piece(0, examples // 2),
         Piece(examples // 2, examples),
-        *(Piece(checks=tuple(names[start::_SHARES])) for start in range(_SHARES)),
     )
 
 
@@ -446,86 +445,3 @@ def _not_promised(can: frozenset[Capability], contract: Contract) -> dict[Proper
     if contract.resize is Resize.NONE:
         excuses[Property.P18] = "it does not resize"
     return excuses
-
-
-def as_python(target: str, subject: Subject, found: Counterexample) -> str:
-    """Return a program as Python code that makes the same calls.
-
-    Args:
-        target: The factory as the command line names it.
-        subject: The allocator under test.
-        found: The program, and the breach that it ends in.
-    """
-    from coalloc.testing.judge import Judge
-
-    where, _, attribute = target.rpartition(":")
-    mutants = {f"M{number}": f"MUTANTS[{number}].make_space" for number in MUTANTS}
-    world = found.program.world
-    lines, watched = [], "from coalloc.testing import WatchedSource"
-    if where.endswith(".py"):
-        folder, _, stem = where.removesuffix(".py").rpartition("/")
-        lines += ["import sys", "", f"sys.path.insert(0, {folder or '.'!r})"]
-        lines.append(f"from {stem} import {attribute.split('.')[0]}")
-    elif where:
-        lines.append(f"from {where} import {attribute.split('.')[0]}")
-    else:
-        by_name = "MUTANTS, " if target in mutants else "SUBJECTS, " if target in SUBJECTS else ""
-        watched = f"from coalloc.testing import {by_name}WatchedSource"
-        lines += [] if by_name else ["from coalloc.designs import find"]
-    options = {name: str(value).upper() for name, value in world.options}
-    names = {value.partition("(")[0] for name, value in options.items() if name == "release"}
-    if any(step.action is Action.RESERVE for step in found.program.steps):
-        names.add("Extent")
-    if names:
-        lines.append(f"from coalloc import {', '.join(sorted(names))}")
-    lines += [watched, ""]
-    called = (
-        attribute
-        if where
-        else mutants.get(target, f"SUBJECTS[{target!r}]" if target in SUBJECTS else f"find({target!r}).factory")
-    )
-    size = world.room * world.granule
-    lines.append(f"source = WatchedSource(base={world.base:#x}, size={size}, granule={world.granule})")
-    keywords = [f"kva_limit={world.kva_limit}"] if "kva_limit" in subject.accepted else []
-    if world.arena and "arena_size" in subject.accepted:
-        keywords.append(f"arena_size={world.arena * world.granule}")
-    keywords += [f"{name}={value}" for name, value in options.items()]
-    lines.append(f"space = {called}({', '.join(['source', *keywords])})")
-    outcomes: list[str] = []
-    try:
-        judge = Judge(subject, world)
-        outcomes = judge.outcomes
-        for step in found.program.steps:
-            judge.do(step)
-    except Breach:
-        pass
-    for number, step in enumerate(found.program.steps):
-        outcome = outcomes[number] if number < len(outcomes) else ""
-        last = number == len(found.program.steps) - 1
-        call = _call_of(step.action.value, step.buffer, step.size, step.at, step.bounds)
-        if call is None or outcome == "passed over":
-            continue
-        if outcome == "refused" and not last:
-            lines += ["try:", f"    {call}", "except (MemoryError, ValueError, LookupError):", "    pass  # refused"]
-        else:
-            lines.append(call + (f"  # {outcome}" if outcome.startswith("0x") else ""))
-    lines.append(f"# {found.breach.property.name}: {found.breach.message}")
-    return "\n".join(lines) + "\n"
-
-
-def _call_of(word: str, buffer: int, size: int, at: int, bounds: tuple[tuple[str, int], ...]) -> str | None:
-    name = f"b{buffer}"
-    keywords = "".join(f", {key}={value:#x}" for key, value in bounds)
-    return {
-        "alloc": f"{name} = space.alloc({size})",
-        "xalloc": f"{name} = space.xalloc({size}{keywords})",
-        "free": f"space.free({name})",
-        "resize": f"{name} = space.resize({name}, {size})",
-        "reserve": f"{name} = {at:#x}; space.reserve(Extent({name}, {size}))",
-        "refree": f"space.free({name})",
-        "free-inside": f"space.free({name} + {size})",
-        "free-wild": f"space.free({at:#x})",
-        "reclaim": "space.reclaim()",
-        "starve": f"source.starve = {size}",
-        "finish": "# now free everything and reclaim: the initial state must be back",
-    }.get(word)

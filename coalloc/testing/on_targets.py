@@ -22,7 +22,6 @@ from coalloc.testing.check import (
     Report,
     Ruling,
     Verdict,
-    as_python,
     breach_in,
     cannot_be_made,
     capabilities,
@@ -39,6 +38,7 @@ from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import MUTANTS
 from coalloc.testing.programs import Counterexample
 from coalloc.testing.properties import Breach, Property
+from coalloc.testing.python_form import as_python
 from coalloc.testing.soak import SoakResult, soak
 from coalloc.testing.steps import CheckProgram, World
 from coalloc.testing.subject import MakeSpace, Subject, make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 
 from coalloc.errors import CoallocError
 
@@ -41,13 +42,28 @@ class Breach(CoallocError, AssertionError):  # noqa: N818 (what was found, not a
     Args:
         property: The property.
         message: The observed and the expected behaviour.
+        at: Place and size of the request that it is about, where it was granted.
+        expected: Where the specification would have put the request.
+
+    Attributes:
+        picture: The arenas with the request in them, as text; empty where nothing can be drawn.
     """
 
-    def __init__(self, property: Property, message: str) -> None:  # noqa: A002 (the field's word)
+    def __init__(
+        self,
+        property: Property,  # noqa: A002 (the field's word)
+        message: str,
+        *,
+        at: tuple[int, int] | None = None,
+        expected: Sequence[int] = (),
+    ) -> None:
         message = " ".join(message.split())  # what an allocator raised may have any form
         super().__init__(property, message)
         self.property = property
         self.message = message
+        self.at = at
+        self.expected = tuple(expected)
+        self.picture = ""
 
     def __str__(self) -> str:
         return f"{self.property.name} ({self.property.value}): {self.message}"

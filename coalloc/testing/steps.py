@@ -20,7 +20,9 @@ program, and a program is shrunk by leaving out steps.  The text format is that 
     finish
 
 ``limit``, ``room`` (of the source) and ``arena`` are in granules of the source, sizes and addresses in bytes.  The line may
-also have ``quantum=``, ``quantum_cache=`` and ``release=``, for allocators that take them.  ``refree`` frees a buffer a
+also have ``quantum=``, ``quantum_cache=``, ``arena_size=`` (bytes) and ``release=``, for allocators that take them; ``order=``,
+which says where the source puts its ranges (up, down, apart or mixed); and ``pressure=1``, with which the source calls
+``reclaim()`` in the middle of every map call.  ``refree`` frees a buffer a
 second time, ``free-inside`` frees an address so many bytes into a buffer, and ``free-wild`` an address that was never handed
 out.  ``starve n`` makes the n-th map call from then on fail.  ``finish`` frees everything and checks that the initial state
 is back.  A size that no request may have (0, more than 2**63) checks that the request is refused.
@@ -95,7 +97,8 @@ class World:
         arena: ``arena_size`` in granules, where the allocator takes one; 0 leaves it alone.
         granule: Granule of the source, in bytes.
         slack: Bytes that are added to ``limit`` granules to give ``kva_limit``; less than a granule.
-        options: Further keyword arguments for the allocator: ``quantum``, ``quantum_cache`` (bytes) and ``release``.
+        options: Further keyword arguments for the allocator: ``quantum``, ``quantum_cache``, ``arena_size`` (bytes) and
+            ``release``.
         order: Where the source puts its ranges.
         pressure: Whether the source calls ``reclaim()`` in the middle of every map call, if the allocator has it.
     """
@@ -191,7 +194,7 @@ def _world(words: list[str]) -> World:
     order = Order.UP
     for word in words:
         name, _, value = word.partition("=")
-        if name in ("quantum", "quantum_cache"):
+        if name in ("quantum", "quantum_cache", "arena_size"):
             options.append((name, _number(value)))
         elif name == "release":
             options.append((name, parse_release(value)))

@@ -24,6 +24,14 @@ MakeSpace = Callable[..., Any]
 
 def accepted(make_space: MakeSpace) -> frozenset[str]:
     """Return the names of the keyword arguments that a factory accepts."""
+    try:
+        return _accepted(make_space)
+    except TypeError:  # it cannot be hashed
+        return _accepted.__wrapped__(make_space)
+
+
+@functools.lru_cache(maxsize=64)
+def _accepted(make_space: MakeSpace) -> frozenset[str]:
     bound = frozenset(make_space.keywords) if isinstance(make_space, functools.partial) else frozenset()
     try:
         parameters = inspect.signature(make_space).parameters.values()

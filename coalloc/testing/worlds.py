@@ -24,8 +24,8 @@ from unittest import mock
 
 import attrs
 
-from coalloc.contract import Coalescing, Constraint, Contract, Resize
-from coalloc.testing.checks import Check, CheckFailed, NotPromised
+from coalloc.contract import Coalescing, Constraint, Contract, Resize, Work
+from coalloc.testing.checks import Check, CheckFailed, NotPromised, Suspicion
 from coalloc.testing.hidden import hide
 from coalloc.testing.judge import Judge
 from coalloc.testing.programs import random_program, run_program, scale_of
@@ -300,7 +300,12 @@ def _serves_every_source(subject: Subject) -> None:
     probe.do(Step(Action.ALLOC, 0, quantum))
     if probe.source.granule_asked and (contract.arena is None or contract.arena % 65536 == 0):
         large = max(scale // 16, 1)
-        worlds += [World(limit=12 * large, room=16 * large, arena=3 * large, granule=65536)]
+        wide = World(limit=12 * large, room=16 * large, arena=3 * large, granule=65536)
+        worlds += [wide, attrs.evolve(wide, limit=5 * large, slack=36864)]
+        if "arena_size" in subject.accepted:
+            small = attrs.evolve(wide, arena=0, options=(("arena_size", max(quantum, 4096)),))
+            if _can_be_made(subject, small):  # an arena_size below the granule may be refused
+                worlds.append(small)
     worlds += [World(limit=1024 * scale, room=1100 * scale, base=2**36)]
     for world in worlds:
         for seed in range(4):
@@ -309,15 +314,24 @@ def _serves_every_source(subject: Subject) -> None:
                 raise CheckFailed(found.breach, found.program)
 
 
+def _can_be_made(subject: Subject, world: World) -> bool:
+    try:
+        make(subject.make_space, world)
+    except Breach:
+        return False
+    return True
+
+
 def _survives_pressure(subject: Subject) -> None:
     """A source that makes the allocator reclaim while it maps, as a handler of memory pressure does."""
     contract, quantum = subject.nature
     scale = scale_of(contract, quantum)
-    world = World(limit=12 * scale, room=16 * scale, arena=3 * scale, pressure=True)
-    for seed in range(6):
-        _, found = random_program(subject, 7100 + seed, steps=60, world=world)
-        if found is not None:
-            raise CheckFailed(found.breach, found.program)
+    for limit, arena in ((12, 3), (9, 2), (16, 1)):
+        world = World(limit=limit * scale, room=(limit + 4) * scale, arena=arena * scale, pressure=True)
+        for seed in range(5):
+            _, found = random_program(subject, 7100 + seed, steps=60, world=world)
+            if found is not None:
+                raise CheckFailed(found.breach, found.program)
 
 
 # --- identity ------------------------------------------------------------------------------------------------------
@@ -553,6 +567,57 @@ def _keeps_nothing_of(subject: Subject, source: WatchedSource, space: Any, sizes
         )
 
 
+_HOLES: Final = (1024, 2048, 4096, 8192)
+_CALLS: Final = 32
+_REPEATS: Final = 3
+_STEADY: Final = 1.3
+"""The least growth of the time at each doubling of the holes that is suspected."""
+_ALL: Final = 4.0
+"""The least growth of the time from the fewest holes to eight times as many that is suspected."""
+
+
+def _hides_no_work(subject: Subject) -> None:
+    """The time of a call, work in C included, grows no more than declared with the holes; else it is suspect."""
+    contract, quantum = subject.nature
+    if contract.work not in (Work.CONSTANT, Work.LOG):
+        raise NotPromised("no growth below linear is declared")
+    if contract.max_size is not None or contract.max_segments is not None or contract.geometry.buddies:
+        raise NotPromised("there cannot be so many holes")
+    times = [min(_time_with(subject, contract, quantum, holes) for _ in range(_REPEATS)) for holes in _HOLES]
+    ratios = [after / before for before, after in itertools.pairwise(times)]
+    if min(ratios) > _STEADY and times[-1] > _ALL * times[0]:
+        shown = ", ".join(f"{seconds / _CALLS * 5e5:.0f} us at {n}" for n, seconds in zip(_HOLES, times, strict=True))
+        raise Suspicion(
+            Property.P17,
+            f"the time of a call grows with the holes ({shown}), {contract.work.value} growth was declared",
+        )
+
+
+def _time_with(subject: Subject, contract: Contract, quantum: int, holes: int) -> float:
+    """Return the seconds of processor time of some frees between two holes and of as many allocs."""
+    unit = max(quantum, contract.least)
+    world = _world(subject, contract, quantum, (2 * holes + 64) * unit // quantum)
+    source, space = make(subject.make_space, world)
+    buffers = []
+    for _ in range(2 * holes):
+        subject.on_call()
+        source.calls_left = 1 << 30
+        try:
+            buffers.append(space.alloc(unit))
+        except MemoryError:
+            raise NotPromised("there cannot be so many holes") from None
+    for base in buffers[::2]:
+        subject.on_call()
+        space.free(base)
+    chosen = buffers[1 :: 2 * (holes // _CALLS)]
+    began = time.process_time()
+    for base in chosen:
+        space.free(base)
+    for _ in chosen:
+        space.alloc(unit)
+    return time.process_time() - began
+
+
 WORLDS: Final = (
     Check("scale-up", Property.P7, _grows_to_scale),
     Check("thousands", Property.P7, _grows_to_thousands, thorough=True),
@@ -568,5 +633,6 @@ WORLDS: Final = (
     Check("unseen", Property.P15, _behaves_the_same_unseen),
     Check("clock", Property.P15, _ignores_the_clock),
     Check("memory", Property.P6, _keeps_no_memory),
+    Check("hidden-work", Property.P17, _hides_no_work),
 )
 """The checks of this module."""

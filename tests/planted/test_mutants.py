@@ -10,7 +10,17 @@ import pytest
 from coalloc.testing import MUTANTS, NOT_APPLICABLE, Property, kill, matrix_text
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "kill_matrix.txt"
-ROWS = {int(line[1:4]): line for line in PUBLISHED.read_text().splitlines() if re.match(r"M\d+ .*[.x]", line)}
+SHOWN, _, HIDDEN = PUBLISHED.read_text().partition("hidden, so that only answers tell")
+
+
+def rows(text: str) -> dict[int, str]:
+    """Return the rows of a table of the matrix, by the number of the mutant."""
+    return {int(line[1:4]): line for line in text.splitlines() if re.match(r"M\d+ .*[.x]", line)}
+
+
+ROWS, HIDDEN_ROWS = rows(SHOWN), rows(HIDDEN)
+ONLY_SHOWN = {63, 65}
+"""The mutants whose only fault is a figure that they show."""
 
 
 @pytest.mark.parametrize("number", MUTANTS)
@@ -20,6 +30,14 @@ def test_every_mutant_is_killed_as_published(number: int) -> None:
     assert found.killed
     assert matrix_text([found]).splitlines()[1] == ROWS[number]
     assert found.program is None or len(found.program.steps) <= 8
+
+
+@pytest.mark.parametrize("number", MUTANTS)
+def test_every_mutant_is_killed_by_its_answers_alone(number: int) -> None:
+    """With segments(), stats() and violations() hidden each mutant is killed, unless its only fault is what it shows."""
+    found = kill(MUTANTS[number], hidden=True)
+    assert found.killed is (number not in ONLY_SHOWN)
+    assert matrix_text([found]).splitlines()[1] == HIDDEN_ROWS[number]
 
 
 def test_every_number_of_the_list_is_a_mutant_or_has_a_reason() -> None:

@@ -45,6 +45,7 @@ class Books:
         own: The allocator's own footprint() for Rounding.OWN.
         arena: Bytes of every arena, where the contract says that they have one size, -1 if that is not known yet; 0 elsewhere.
         told: Bytes of an arena that the allocator was told; 0 if it was told none.
+        granule: Bytes of the source's granule.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Books:
         own: Callable[[int], int] | None = None,
         arena: int = 0,
         told: int = 0,
+        granule: int = 1,
     ) -> None:
         self.contract = contract
         self.quantum = quantum
         self.limit = limit
         self.arena = arena
         self.told = told
+        self.granule = granule
         self.frame = spec.Frame(contract.header, contract.guard)
         self.state = spec.State(
             quantum,

@@ -50,15 +50,17 @@ def require_place(
     free = spec.is_free(books.state, base, size)
     for owner, length in () if free else books.live.values():
         if owner < base + size and base < owner + length:
-            raise Breach(Property.P1, f"{base:#x}+{size} overlaps the live buffer {owner:#x}+{length}")
+            words = f"{base:#x}+{size} overlaps the live buffer {owner:#x}+{length}"
+            raise Breach(Property.P1, words, at=(base, size))
     for owner, length in shown.items():
         if owner < base + size and base < owner + length:
-            raise Breach(Property.P1, f"{base:#x}+{size} overlaps {owner:#x}+{length}, which is still cached")
+            words = f"{base:#x}+{size} overlaps {owner:#x}+{length}, which is still cached"
+            raise Breach(Property.P1, words, at=(base, size))
     front, back = books.frame
     require_bounds(base + front, size - front - back, bounds, books.quantum)
     arena = spec.arena_at(books.state, base)
     if arena is None or not free:
-        raise Breach(Property.P2, f"{base:#x}+{size} lies in no mapped arena")
+        raise Breach(Property.P2, f"{base:#x}+{size} lies in no mapped arena", at=(base, size))
     place = (base - arena.base) // books.quantum
     blocks = books.contract.geometry.buddies
     if blocks and not spec.admissible(books.state, arena, size, bounds, books.frame) >> place & 1:
@@ -73,7 +75,8 @@ def require_place(
         where = " or ".join(f"{choice:#x}" for choice in choices[:3]) or "no place"
         name = books.rule_for(asked, fit)[0]
         assert name is not None  # a fit is declared
-        raise Breach(Property.P8, f"{size} bytes lie at {base:#x}; {name.value} fit puts them at {where}")
+        words = f"{size} bytes lie at {base:#x}; {name.value} fit puts them at {where}"
+        raise Breach(Property.P8, words, at=(base, size), expected=choices)
 
 
 def spared(books: Books, *, least: bool) -> int:
@@ -83,7 +86,7 @@ def spared(books: Books, *, least: bool) -> int:
     if least:
         return contract.reserve + share // 100
     kept = contract.reserve - (-share // 100)
-    return spec.round_to(kept, books.quantum) + books.limit % books.quantum if kept else 0
+    return spec.round_to(kept, books.quantum) + books.limit % max(books.granule, books.quantum) if kept else 0
 
 
 def must_find_a_hole(books: Books, size: int, bounds: Bounds, fit: Fit | None) -> bool:

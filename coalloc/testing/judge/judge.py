@@ -48,6 +48,7 @@ from coalloc.testing.judge.grants import (
     room_behind,
     spared,
 )
+from coalloc.testing.judge.picture import draw
 from coalloc.testing.judge.refusals import (
     Refused,
     require_explanation,
@@ -132,6 +133,7 @@ class Judge:
             own=self._own_footprint,
             arena=self._arena_size(),
             told=world.arena * world.granule if "arena_size" in subject.accepted else 1 << 20,
+            granule=world.granule,
         )
         self.figures = Figures()
         self.steps: list[Step] = []
@@ -256,7 +258,9 @@ class Judge:
             self.subject.on_step(step)
         try:
             self.outcomes[-1] = self._ACTIONS[step.action](self, step) or "passed over"
-        except Breach:
+        except Breach as breach:
+            if breach.at is not None or breach.expected:
+                breach.picture = breach.picture or draw(self.books, breach.at, breach.expected)
             raise
         except CoallocError as error:
             raise Breach(Property.P4, f"after {step} the oracle cannot follow: {error}") from error

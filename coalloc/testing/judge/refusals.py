@@ -60,7 +60,7 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
         level = Completeness.EXACT  # then it must serve
     if spec.must_serve(state, size, bounds, level, books.frame):
         at = f"there is room at {places[0]:#x}" if places else "there is room"
-        raise Breach(Property.P7, f"{words} was refused, and {at}")
+        raise Breach(Property.P7, f"{words} was refused, and {at}", expected=places)
     if places:
         return False
     if books.parked and spec.places(books.drained(), size, bounds, books.frame):
