@@ -364,6 +364,7 @@ class Contract:
 
         rounding: How its bytes are rounded.
         classes: The sizes for Rounding.CLASSES, ascending, in bytes.
+        doubling: Whether the classes go on: those above half of the largest, doubled again and again.
         header: Bytes in front of the returned address, a multiple of the quantum.
         guard: Bytes behind the rounded size that belong to no buffer, a multiple of the quantum.
         least: The least bytes that a buffer occupies, header and guard included.
@@ -422,6 +423,7 @@ class Contract:
     laws: frozenset[Law] | None = None
     rounding: Rounding = Rounding.QUANTUM
     classes: tuple[int, ...] = attrs.field(default=(), validator=_classes)
+    doubling: bool = False
     header: int = attrs.field(default=0, validator=_size(0))
     guard: int = attrs.field(default=0, validator=_size(0))
     least: int = attrs.field(default=0, validator=_size(0))

@@ -42,14 +42,24 @@ def occupied(size: int, quantum: int, contract: Contract) -> int:
     (112, 176)
     >>> occupied(40, 16, Contract(fit=None, rounding=Rounding.CLASSES, classes=(48, 96)))
     48
+    >>> go_on = Contract(fit=None, rounding=Rounding.CLASSES, classes=(16, 32, 48), doubling=True)
+    >>> [occupied(size, 16, go_on) for size in (33, 49, 65, 97)]
+    [48, 64, 96, 128]
     """
     if contract.geometry.buddies:
         return _block(max(size + contract.header + contract.guard, contract.least), quantum)
     if contract.rounding is Rounding.POWER:
         size = _block(size, quantum)
     elif contract.rounding is Rounding.CLASSES:
-        size = next((limit for limit in contract.classes if limit >= size), size)
+        size = _class_of(size, contract.classes, doubling=contract.doubling)
     return round_to(max(contract.header + round_to(size, quantum) + contract.guard, contract.least), quantum)
+
+
+def _class_of(size: int, classes: tuple[int, ...], *, doubling: bool) -> int:
+    """Return the smallest class that is at least ``size``; beyond the largest, and if they do not go on, the size itself."""
+    while doubling and classes and classes[-1] < size:
+        classes = tuple(2 * limit for limit in classes if 2 * limit > classes[-1])
+    return next((limit for limit in classes if limit >= size), size)
 
 
 def size_class(n_quanta: int) -> int:

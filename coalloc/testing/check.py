@@ -290,7 +290,8 @@ def run_piece(
         elif isinstance(met, Suspicion):
             suspect.setdefault(met.property, Verdict(met.property, Ruling.SUSPECT, met.message, check=check.name))
         elif met.property not in broken:
-            broken[met.property] = _verdict_of(subject, check, met)
+            verdict = _verdict_of(subject, check, met)
+            broken.setdefault(verdict.property, verdict)
     return Findings(tuple(broken.values()), tuple(suspect.values()), tuple(held), programs, operations, tuple(unrun))
 
 
@@ -322,6 +323,10 @@ def _verdict_of(subject: Subject, check: Check, met: Breach) -> Verdict:
         return Verdict(met.property, Ruling.BROKEN, met.message, check=check.name)
     found = Counterexample(met.program, Breach(met.property, met.message))
     least = minimise(subject, found, run=met.again)
+    at_once = run_program(subject, least.program)  # what was noticed late may be another breach when noticed at once
+    if at_once is not None and at_once.property is not met.property:
+        least = minimise(subject, Counterexample(least.program, at_once))
+        return Verdict(at_once.property, Ruling.BROKEN, least.breach.message, least, check.name, met.program)
     return Verdict(met.property, Ruling.BROKEN, least.breach.message, least, check.name, met.program)
 
 

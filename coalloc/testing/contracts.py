@@ -151,6 +151,7 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "largest-block": ("largest_block", _bytes_or_none),
     "rounding": ("rounding", _one_of(Rounding)),
     "classes": ("classes", _classes),
+    "doubling": ("doubling", _flag),
     "header": ("header", _bytes),
     "guard": ("guard", _bytes),
     "least": ("least", _bytes),

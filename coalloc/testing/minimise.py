@@ -17,7 +17,7 @@ from coalloc.testing.subject import Subject
 __all__ = ["minimise"]
 
 _MOST_RUNS: Final = 4000
-_LONG: Final = 4096
+_LONG: Final = 2048
 """The square of the steps of a run that counts as one more."""
 _HEAVY: Final = 1 << 19
 """Steps times granules of a run that counts as one more."""

@@ -43,14 +43,20 @@ _DEEP: Final = 97
 def _judged(subject: Subject, world: World, steps: list[Step], title: str, *, deep: int = _DEEP) -> None:
     """Run a program beside the judge, and raise what it finds with the program."""
     program = CheckProgram(world, tuple(steps), title)
-    seldom = attrs.evolve(subject, deep_every=deep)
-    breach = run_program(seldom, program)
+    breach = run_program(attrs.evolve(subject, deep_every=deep), program)
     if breach is None:
         return
-    exact = run_program(attrs.evolve(subject, deep_every=1), program)  # it may show at an earlier step
-    if exact is not None:
-        raise CheckFailed(exact, program, functools.partial(run_program, subject))
-    raise CheckFailed(breach, program, functools.partial(run_program, seldom))
+    raise CheckFailed(breach, program, functools.partial(_run_long, subject))
+
+
+_SHORT: Final = 120
+"""In programs of up to so many steps everything that can be seen is compared at every step."""
+
+
+def _run_long(subject: Subject, program: CheckProgram) -> Breach | None:
+    """Run a program; if it is long, look at everything only now and then."""
+    deep = 1 if len(program.steps) <= _SHORT else _DEEP
+    return run_program(attrs.evolve(subject, deep_every=deep), program)
 
 
 def _world(subject: Subject, contract: Contract, quantum: int, quanta: int, **changes: Any) -> World:
@@ -428,6 +434,8 @@ def _behaves_the_same_unseen(subject: Subject) -> None:
             raise CheckFailed(breach, program) from None
 
 
+_PATIENCE: Final = 60.0
+"""Seconds that another process is given."""
 _CHILD: Final = """
 import importlib.util, json, sys
 from coalloc.testing.steps import loads
@@ -462,6 +470,7 @@ def _is_the_same_in_another_process(subject: Subject) -> None:
             capture_output=True,
             text=True,
             check=False,
+            timeout=_PATIENCE,
         )
         if ran.returncode:
             raise NotPromised("it cannot be made in another process")

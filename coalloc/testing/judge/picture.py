@@ -54,10 +54,10 @@ def _holds(arena: spec.Arena, address: int) -> bool:
 def _marks(books: Books, arena: spec.Arena, each: int) -> str:
     """Return one mark for every ``each`` bytes of an arena."""
     marks = []
+    holes = spec.holes_in(books.state, arena)
     for start in range(arena.base, arena.base + arena.size, each):
         end = min(start + each, arena.base + arena.size)
-        quanta = range(start, end, books.quantum)
-        free = sum(spec.is_free(books.state, address, books.quantum) for address in quanta)
+        free = sum(max(min(end, base + size) - max(start, base), 0) for base, size in holes)
         cached = any(base < end and start < base + size for base, size in books.parked.items())
-        marks.append("." if free == len(quanta) else ":" if free else "c" if cached else "#")
+        marks.append("." if free == end - start else ":" if free else "c" if cached else "#")
     return "".join(marks)
