@@ -67,7 +67,8 @@ def kill(mutant: Mutant, *, hidden: bool = False) -> Kill:
         founds.append(found)
     everywhere = len(counts) == len(_SEEDS)
     properties = {found.breach.property for found in founds}
-    least = minimise(subject, founds[0]).program if founds else None
+    shortest = min(founds, key=lambda found: len(found.program.steps), default=None)
+    least = minimise(subject, shortest).program if shortest is not None else None
     if not everywhere:
         breach = first_breach(subject)
         if breach is not None:

@@ -198,6 +198,8 @@ def check_target(
         findings.append(found)
         if progress is not None:
             progress(len(findings))
+        if _hangs(found):
+            break  # the other pieces would hang, too
     report = report_of(declared, findings, can, seed)
     broken = [verdict for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
     shown = in_order(executor, _show_again, ((target, contract, verdict, timeout) for verdict in broken))

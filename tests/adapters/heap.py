@@ -14,12 +14,12 @@ from multiprocessing.heap import Heap
 from typing import Any
 
 from coalloc import Contract, Fit, InvalidRequestError, Tie
-from coalloc.contract import NEVER
+from coalloc.contract import ANY_RELEASE
 from coalloc.errors import BadFreeError, FreeFault
 from coalloc.testing import WatchedSource
 
-ROOM = 1 << 24
-KEPT = Contract(fit=Fit.BEST, tie=Tie.NEWEST, release=NEVER, limited=False, checks_frees=False)
+ROOM = 1 << 30
+KEPT = Contract(fit=Fit.BEST, tie=Tie.NEWEST, release=ANY_RELEASE, limited=False, checks_frees=False)
 """The level that Heap keeps."""
 
 
@@ -59,3 +59,5 @@ class HeapSpace:
         if block is None:  # no block that could be handed to Heap
             raise BadFreeError(base, FreeFault.NEVER_ALLOCATED)
         self._heap.free(block)
+        for arena in [arena for arena in self._bases if arena not in self._heap._arenas]:
+            self._source.unmap(self._bases.pop(arena), arena.size)  # Heap gives back large arenas that are wholly free

@@ -133,7 +133,7 @@ def test_a_target_that_cannot_be_imported_is_one_line(coalloc: Any, tmp_path: Pa
     [
         (["check", "nothing"], "TARGET='nothing': is no design; there are per-pipe, "),
         (["check", "nowhere.py:x"], "there is no file nowhere.py"),
-        (["check", "coalescing", "--contract", "fit=wurst"], "--contract='wurst': must be one of first, best"),
+        (["check", "coalescing", "--contract", "fit=wurst"], "--contract='wurst': must be one of first, last"),
         (["check", "coalescing", "--examples", "0"], "--examples=0: must be at least 1"),
         (["check", "coalescing", "--timeout", "0"], "--timeout=0.0: must be a number of seconds > 0"),
         (["check", "coalescing", "--program", "nofile"], "there is no such file"),
