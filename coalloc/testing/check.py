@@ -189,9 +189,9 @@ def pieces_of(examples: int, *, thorough: bool) -> tuple[Piece, ...]:
     names = [check.name for check in CHECKS if thorough or not check.thorough]
     long = tuple(name for name in names if name in _LONG_CHECKS)
     return (
+        Piece(0, examples // 2),
         Piece(checks=long),
         Piece(checks=tuple(name for name in names if name not in long)),
-        Piece(0, examples // 2),
         Piece(examples // 2, examples),
     )
 

@@ -72,6 +72,7 @@ class Reporter:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._said = 0.0
 
     def world(self, world: World) -> None:
         """Send the world that is made next."""
@@ -85,9 +86,16 @@ class Reporter:
         """Send how much is done."""
         self._connection.send(("progress", done))
 
-    def call(self) -> None:
-        """Send a sign of life."""
-        self._connection.send(("call", None))
+    def call(self, *_what: object) -> None:
+        """Send a sign of life, if none was sent for a while."""
+        now = time.monotonic()
+        if now - self._said > _BEAT:
+            self._said = now
+            self._connection.send(("call", None))
+
+
+_BEAT: Final = 0.2
+"""Seconds between two signs of life."""
 
 
 def _child(connection: Connection, path: list[str], work: Callable[..., object], target: str, arguments: Any) -> None:

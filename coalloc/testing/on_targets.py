@@ -121,9 +121,9 @@ def _check(
     seconds: float,
     watch: bool,
 ) -> Findings:
-    subject = Subject(make_space, contract, on_world=report.world, on_call=report.call)
+    subject = Subject(make_space, contract, on_world=report.call, on_call=report.call)
     if watch:
-        subject = attrs.evolve(subject, on_step=report.step)
+        subject = attrs.evolve(subject, on_world=report.world, on_step=report.step)
     return run_piece(subject, piece, seed=seed, seconds=seconds, progress=report.progress)
 
 
@@ -431,14 +431,18 @@ def _explore(
     depth: int,
     name: str,
     merge: bool,
+    watch: bool,
 ) -> Exploration | None:
     subject = Subject(make_space, contract)
     if name == _PIPES:
         return explore_pipes(make_space, depth=min(depth, _PIPE_DEPTH), contract=contract, progress=report.progress)
     for concern in concerns(subject, pages):
         if concern.name == name:
-            watched = attrs.evolve(subject, on_world=report.world, on_step=report.step)
-            return explore(watched, concern, depth=depth, merge=merge, progress=report.progress)
+            if watch:
+                subject = attrs.evolve(subject, on_world=report.world, on_step=report.step)
+            else:
+                subject = attrs.evolve(subject, on_world=report.call)
+            return explore(subject, concern, depth=depth, merge=merge, progress=report.progress)
     return None
 
 
@@ -461,9 +465,10 @@ def _explore_one(
     arguments: dict[str, object] = {
         "contract": contract, "pages": pages, "depth": depth, "name": name, "merge": merge,
     }  # fmt: skip
-    result = run_in_child(_explore, target, arguments, timeout=timeout)
+    result = run_in_child(_explore, target, arguments | {"watch": False}, timeout=timeout)
     if isinstance(result, Hung):
-        found = smallest(target, result, contract, timeout)
+        again = run_in_child(_explore, target, arguments | {"watch": True}, timeout=timeout)  # now each step is told
+        found = smallest(target, again if isinstance(again, Hung) else result, contract, timeout)
         return Exploration(name, pages, depth, 0, 0, found)
     return result  # type: ignore[no-any-return]
 
