@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 from pathlib import Path
@@ -170,6 +171,16 @@ def _check_program(target: str, contract: Contract | None, file: Path, timeout: 
         raise typer.Exit(1)
 
 
+def _at_commas(text: str) -> str:
+    """Break a long line behind commas; without the breaks it can be pasted."""
+    lines = [""]
+    for word in re.findall(r"[^,]+,?", text):
+        if len(lines[-1]) + len(word) > 80:
+            lines.append("    ")
+        lines[-1] += word
+    return "\n".join(lines)
+
+
 _SECONDS = 10.0
 """The bound on a check that is not thorough; an allocator of ordinary size takes three or four."""
 _INDENT = 20
@@ -195,7 +206,7 @@ def _suggest(target: str, text: str, timeout: float, jobs: int, *, as_json: bool
 
 
 def _print_report(target: str, report: Report) -> None:
-    print(textwrap.fill(f"{target}: {describe_contract(report.contract)}", 80, subsequent_indent="    "))
+    print(_at_commas(f"{target}: {describe_contract(report.contract)}"))
     print(report.capabilities)
     print(f"{report.programs:,} programs, {report.operations:,} operations, seed {report.seed}\n")
     for verdict in report.verdicts:

@@ -206,6 +206,7 @@ def check_space(
     subject: Subject | None = None,
     thorough: bool = False,
     seconds: float = 0,
+    checks: Sequence[str] | None = None,
 ) -> Report:
     """Check that an allocator keeps the contract that it declares.
 
@@ -218,12 +219,13 @@ def check_space(
         subject: A subject to use instead of a default one, for example with callbacks.
         thorough: Whether to run the checks that take long, too.
         seconds: Begin nothing more after so many seconds; 0 sets no bound.
+        checks: The names of the directed checks to run; None runs all.
 
     Returns:
         The verdicts; that of a broken property has the shrunk program.
 
     Raises:
-        InvalidRequestError: If ``examples`` is not an int >= 1, or there is no contract.
+        InvalidRequestError: If ``examples`` is not an int >= 1, there is no contract, or no check of a name.
     """
     if type(examples) is not int or examples < 1:
         raise InvalidRequestError("examples", examples, "must be an int >= 1")
@@ -233,6 +235,11 @@ def check_space(
     except Breach as breach:
         return cannot_be_made(contract, breach, seed)
     names = tuple(check.name for check in CHECKS if thorough or not check.thorough)
+    if checks is not None:
+        unknown = sorted({*checks} - {check.name for check in CHECKS})
+        if unknown:
+            raise InvalidRequestError("checks", unknown[0], "is the name of no directed check")
+        names = tuple(checks)
     found = run_piece(under_test, Piece(0, examples, names), seed=seed, seconds=seconds, progress=progress)
     return report_of(declared, [found], capabilities(under_test), seed)
 

@@ -183,6 +183,8 @@ def test_without_a_contract_there_is_nothing_to_check() -> None:
         check_space(lambda _source: object())
     with pytest.raises(InvalidRequestError, match="examples"):
         check_space(SUBJECTS["coalescing"], examples=0)
+    with pytest.raises(InvalidRequestError, match="no directed check"):
+        check_space(SUBJECTS["coalescing"], examples=1, checks=("comb", "no-such-check"))
 
 
 def test_a_target_is_found_in_a_module_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +336,7 @@ def test_a_bug_that_shows_only_when_run_again_is_found_again_from_its_program() 
         return CoalescingSpace(source, kva_limit=kva_limit, fit=Fit.FIRST if next(turns) % 2 else Fit.NEXT)
 
     contract = attrs.evolve(make(CoalescingSpace, World())[1].contract, fit=None, tie=None)
-    report = check_space(moody, contract, examples=1)
+    report = check_space(moody, contract, examples=1, checks=("determinism",))
     found = next(verdict.found for verdict in report.verdicts if verdict.property is Property.P15)
     assert found is not None
     again = run_thoroughly(Subject(moody, contract), loads(dumps(found.program)))
@@ -382,7 +384,9 @@ def test_constraints_that_contradict_themselves_must_be_refused(name: str) -> No
                     raise
                 return self.alloc(size)
 
-    verdicts = {verdict.property: verdict.note for verdict in check_space(Lax, examples=1).verdicts}
+    verdicts = {
+        verdict.property: verdict.note for verdict in check_space(Lax, examples=1, checks=("nonsense",)).verdicts
+    }
     assert "was accepted, and means nothing" in verdicts[Property.P14]
 
 
@@ -428,7 +432,7 @@ def test_a_program_as_python_fails_while_the_fault_is_there(number: int) -> None
 
 def test_a_report_is_plain_data_too() -> None:
     """A report as a dict has every property with its state, and programs as text."""
-    report = check_space(MUTANTS[3].make_space, examples=20)
+    report = check_space(MUTANTS[3].make_space, examples=20, checks=())
     data: Any = report.as_dict()
     assert data["conforms"] is False
     assert set(data["properties"]) == {item.name for item in Property}
