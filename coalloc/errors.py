@@ -10,6 +10,7 @@ import enum
 import errno
 import os
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 
@@ -233,6 +234,10 @@ class Remedy:
         return f"{verb} {self.value}" if verb else f"set {self.what} to {self.value}"
 
 
+_SHOWN: Final = 3
+"""Up to so many holes that one rule excludes are shown one by one."""
+
+
 @attrs.frozen
 class Explanation:
     """Why a request was refused: a verdict for every hole, the result of an import, and the changes that would help."""
@@ -242,9 +247,25 @@ class Explanation:
     import_verdict: str
     remedies: tuple[Remedy, ...]
 
+    @property
+    def nearest(self) -> HoleVerdict | None:
+        """The hole that came nearest to serving the request: large enough if any is, and of those the largest."""
+        return max(self.verdicts, key=lambda hole: (hole.rule is not Rule.SIZE, hole.size), default=None)
+
     def __str__(self) -> str:
         lines = [f"no place for {self.request} bytes"]
-        lines += [f"  hole {verdict}" for verdict in self.verdicts] or ["  there are no holes"]
+        for rule in Rule:
+            holes = [verdict for verdict in self.verdicts if verdict.rule is rule]
+            if len(holes) <= _SHOWN:
+                lines += [f"  hole {verdict}" for verdict in holes]
+            else:
+                sizes = [verdict.size for verdict in holes]
+                span = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+                lines.append(f"  {len(holes)} holes of {span} bytes: {rule.value}")
+        if not self.verdicts:
+            lines.append("  there are no holes")
+        if self.nearest is not None and len(self.verdicts) > _SHOWN:
+            lines.append(f"  nearest: hole {self.nearest}")
         lines.append(f"  import: {self.import_verdict}")
         lines += [f"  would succeed: {remedy}" for remedy in self.remedies] or [
             "  no single change was found that would succeed"

@@ -398,7 +398,7 @@ def _is_ours(error: Exception) -> bool:
         trace = trace.tb_next
     file = Path(trace.tb_frame.f_code.co_filename) if trace is not None else Path()
     kit = Path(__file__).parent
-    return file.is_relative_to(kit) and file.name not in ("mutants.py", "source.py")
+    return file.is_relative_to(kit) and file.name != "source.py" and file.parent.name != "mutants"
 
 
 def _verdicts(

@@ -104,7 +104,7 @@ def matrix_text(kills: Sequence[Kill]) -> str:
         marks = "".join("  x" if item in row.properties else "  ." for item in Property)
         ops = f"{row.operations}" if row.operations is not None else "directed"
         steps = f"{len(row.program.steps)}" if row.program is not None else "-"
-        lines.append(f"M{row.mutant.number:<3}{row.mutant.name:<44}{marks} {ops:>8} {steps:>4}")
+        lines.append(f"M{row.mutant.number:<4}{row.mutant.name:<43}{marks} {ops:>8} {steps:>4}")
     return "\n".join(lines) + "\n"
 
 

@@ -177,8 +177,8 @@ def _deals_with_great_numbers(subject: Subject) -> None:
     unit = max(quantum, 4096)
     for edge in (2**31, 2**32, 2**63, 2**64):
         for arena in (8, 2):
-            base = edge - 8 * 4096 * scale
-            room = 8 if edge == 2**64 else 16
+            base = edge - (8 if edge == 2**64 else 4) * 4096 * scale
+            room = 8
             world = World(limit=8 * scale, room=room * scale, base=base, arena=arena * scale)
             steps = [Step(Action.ALLOC, number, unit * (1 + number % 2)) for number in range(6)]
             steps += [Step(Action.ALLOC, 10 + number, size) for number, size in enumerate(huge)]
@@ -317,11 +317,23 @@ def _serves_every_source(subject: Subject) -> None:
             if _can_be_made(subject, small):  # an arena_size below the granule may be refused
                 worlds.append(small)
     worlds += [World(limit=1024 * scale, room=1100 * scale, base=2**36)]
+    _fills_an_arena(subject, contract, quantum, worlds[-1])
     for world in worlds:
         for seed in range(4):
             _, found = random_program(subject, 7000 + seed, steps=80, world=world)
             if found is not None:
                 raise CheckFailed(found.breach, found.program)
+
+
+def _fills_an_arena(subject: Subject, contract: Contract, quantum: int, world: World) -> None:
+    """Fill the first arena of the size that the factory chooses, to its last quantum."""
+    judge = Judge(subject, world)
+    judge.do(Step(Action.ALLOC, 0, quantum))
+    beside = contract.arena_head + contract.arena_tail + 2 * (contract.header + contract.guard)
+    rest = max(judge.source.ranges.values(), default=0) - quantum - beside
+    if 0 < rest <= world.kva_limit:
+        steps = [Step(Action.ALLOC, 0, quantum), Step(Action.ALLOC, 1, rest), Step(Action.FREE, 0), Step(Action.FINISH)]
+        _judged(subject, world, steps, "a full arena", deep=1)
 
 
 def _can_be_made(subject: Subject, world: World) -> bool:

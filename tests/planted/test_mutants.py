@@ -15,21 +15,24 @@ SHOWN, _, HIDDEN = PUBLISHED.read_text().partition("hidden, so that only answers
 
 def rows(text: str) -> dict[int, str]:
     """Return the rows of a table of the matrix, by the number of the mutant."""
-    return {int(line[1:4]): line for line in text.splitlines() if re.match(r"M\d+ .*[.x]", line)}
+    found = (re.match(r"M(\d+) .*  [.x]  ", line) for line in text.splitlines())
+    return {int(row[1]): row.string for row in found if row is not None}
 
 
 ROWS, HIDDEN_ROWS = rows(SHOWN), rows(HIDDEN)
-ONLY_SHOWN = {63, 65}
-"""The mutants whose only fault is a figure that they show."""
+ONLY_SHOWN = {63, 65, 101, 107, 108, 109, 110, 111, 112, 113}
+"""The mutants whose only fault is a figure that they show, or what showing it does."""
+LONG = {27: 9, 73: 65, 74: 34, 77: 1921, 87: 10, 98: 18, 99: 65, 103: 68}
+"""The steps of the programs that are longer than eight: most of these bugs need many buffers."""
 
 
 @pytest.mark.parametrize("number", MUTANTS)
 def test_every_mutant_is_killed_as_published(number: int) -> None:
-    """Each mutant's row is as published, and its program has at most eight steps."""
+    """Each mutant's row is as published, and its program has at most eight steps unless it needs many buffers."""
     found = kill(MUTANTS[number])
     assert found.killed
     assert matrix_text([found]).splitlines()[1] == ROWS[number]
-    assert found.program is None or len(found.program.steps) <= 8
+    assert found.program is None or len(found.program.steps) <= LONG.get(number, 8)
 
 
 @pytest.mark.parametrize("number", MUTANTS)
@@ -41,20 +44,21 @@ def test_every_mutant_is_killed_by_its_answers_alone(number: int) -> None:
 
 
 def test_every_number_of_the_list_is_a_mutant_or_has_a_reason() -> None:
-    """Each number from M1 to M70 is a mutant, or has a published reason why it cannot exist here."""
-    assert sorted([*MUTANTS, *NOT_APPLICABLE]) == list(range(1, 71))
+    """Each number from M1 to M124 is a mutant, or has a published reason why it cannot exist here."""
+    assert sorted([*MUTANTS, *NOT_APPLICABLE]) == list(range(1, 125))
+    assert len(MUTANTS) >= 110
     text = PUBLISHED.read_text()
     assert all(f"M{number:<3}{reason}" in text for number, reason in NOT_APPLICABLE.items())
 
 
 def test_every_property_that_one_caller_can_break_kills_something() -> None:
-    """Every property kills a mutant, except perhaps P6, P19, P20 and P21."""
+    """Every property kills a mutant, except perhaps P19 and P20."""
     marks = {
         item: any(row[48 + 3 * n : 51 + 3 * n].strip() == "x" for row in ROWS.values())
         for n, item in enumerate(Property)
     }
     missing = {item.name for item, killed in marks.items() if not killed}
-    assert missing <= {"P6", "P19", "P20", "P21"}
+    assert missing <= {"P19", "P20"}
 
 
 def test_mutants_say_who_had_the_bug() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -68,7 +69,7 @@ _T = TypeVar("_T", bound=type)
 
 
 def mutant(number: int, **fixed: Any) -> Callable[[_T], _T]:
-    """Plant a bug: a class decorator that enters a space, or a free list to be put into the reference, in :data:`MUTANTS`.
+    """Plant a bug: a class decorator that enters a space, or a free list for the reference, in :data:`MUTANTS`.
 
     The class's docstring says what is wrong, and who had it.
 
@@ -86,7 +87,7 @@ def mutant(number: int, **fixed: Any) -> Callable[[_T], _T]:
         assert kind.__doc__ is not None
         make = functools.partial(_make, kind, **fixed)
         functools.update_wrapper(make, _signature)
-        name = "".join(" " + c.lower() if c.isupper() else c for c in kind.__name__.strip("_")).strip()
+        name = re.sub(r"(?<!^)([A-Z]|(?<!\d)\d)", r" \1", kind.__name__.strip("_")).lower()
         MUTANTS[number] = Mutant(number, name, " ".join(kind.__doc__.split()), make)
         return kind
 
@@ -101,6 +102,8 @@ def _make(kind: type[Any], source: Source, *, kva_limit: int, arena_size: int = 
     if issubclass(kind, VmemSpace):
         return _Unchecked(kind(source, kva_limit=kva_limit, import_quantum=arena_size, **fixed))
     if issubclass(kind, CoalescingSpace):
+        return _Unchecked(kind(source, kva_limit=kva_limit, arena_size=arena_size, **fixed))
+    if not issubclass(kind, Holes):
         return _Unchecked(kind(source, kva_limit=kva_limit, arena_size=arena_size, **fixed))
     fit = Fit.NEXT if fixed.get("fit") is Fit.NEXT else _FITS[next(base for base in kind.__mro__ if base in _FITS)]
     space = CoalescingSpace(source, kva_limit=kva_limit, arena_size=arena_size, fit=fixed.get("fit", fit))
