@@ -162,7 +162,9 @@ class Rounding(enum.Enum):
     CLASSES = "classes"
     """Up to the next of the contract's ``classes``, beyond the largest to whole quanta."""
     SHOWN = "shown"
-    """Up to whole quanta or more: ``size_of()`` shows what a buffer occupies.  Only for BEST_EFFORT."""
+    """Up to whole quanta or more: ``size_of()`` shows what a buffer occupies.  Only for BEST_EFFORT.
+
+    Nothing shows what a refused request would have occupied; it may be refused where twice its size does not fit."""
     OWN = "own"
     """As the design's method ``footprint(size)`` says, which returns all bytes that a request occupies."""
 

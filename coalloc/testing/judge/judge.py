@@ -35,7 +35,7 @@ from coalloc.contract import (
     Rounding,
     capabilities_of,
 )
-from coalloc.errors import BadFreeError, CoallocError, ExhaustionError, InvalidRequestError, SpanOverlapError
+from coalloc.errors import BadFreeError, CoallocError, ExhaustionError, SpanOverlapError
 from coalloc.extent import Extent
 from coalloc.testing.judge.books import Books, Shown
 from coalloc.testing.judge.calls import Calls, unexpected
@@ -246,7 +246,7 @@ class Judge:
         elif step.action is Action.STARVE:
             self.source.starve = step.size
         else:
-            raise InvalidRequestError("step", str(step), "is none that can be repeated")
+            raise Breach(Property.P15, f"{step} cannot be made again")
 
     # --- steps -----------------------------------------------------------------------------------------
 
@@ -322,18 +322,20 @@ class Judge:
             return "refused"
         size = self.books.footprint(step.size)
         in_place = slides or self.contract.resize is Resize.IN_PLACE
-        must_stay = in_place and room_behind(self.books, old_base, old, size)
+        most = self._most(size)
+        must_stay = in_place and room_behind(self.books, old_base, old, most)
         granted = self._request(Property.P18, words, step.size, lambda: self.space.resize(address, step.size))
         if granted is None:
             if must_stay:
                 raise Breach(Property.P18, f"{words} was refused, and could be done in place")
-            if slides and room_around(self.books, old_base, old)[1] >= size:
+            if slides and room_around(self.books, old_base, old)[1] >= most:
                 raise Breach(
                     Property.P18, f"{words} was refused, and the buffer could slide in the free space around it"
                 )
             self._judge_refusal(words, step.size, size, ANYWHERE)
             return "refused"
         base = granted - self._header
+        size = self._shown_size(granted, size)
         if slides and base != old_base and base < old_base + old and old_base < base + size:
             return self._slide(step.buffer, words, base, size)
         if base == old_base:
@@ -589,8 +591,7 @@ class Judge:
         if self.contract.ahead and mapped and base in self._choices_meanwhile(asked, size, bounds):
             fit = None
         self._follow()
-        if self.contract.rounding is Rounding.SHOWN and Capability.SIZE_OF in self.can:
-            size = self._shown_size(base + self._header, size)
+        size = self._shown_size(base + self._header, size)
         require_place(self.books, asked, base, size, bounds, fit, self._cached, ages_known=not self._deferred)
         base, size = self.books.with_rest(asked, base, size)
         self.books.enter(number, base, size)
@@ -604,8 +605,14 @@ class Judge:
             self.books.follow(self.source.events.pop(0))
         return found
 
+    def _most(self, size: int) -> int:
+        """Return the most that a request may occupy: with Rounding.SHOWN, where nothing shows a refused one, twice its size."""
+        return 2 * size if self.contract.rounding is Rounding.SHOWN else size
+
     def _shown_size(self, base: int, least: int) -> int:
-        """Return what size_of() shows of a new buffer."""
+        """Return what a new buffer occupies: with Rounding.SHOWN what size_of() says, else what the contract says."""
+        if self.contract.rounding is not Rounding.SHOWN or Capability.SIZE_OF not in self.can:
+            return least
         said = self.calls.look(f"size_of({base:#x})", lambda: self.space.size_of(base))
         if not isinstance(said, int) or said < least or said % self.quantum:
             raise Breach(
@@ -615,10 +622,11 @@ class Judge:
 
     def _judge_refusal(self, words: str, asked: int, size: int, bounds: Bounds) -> None:
         """Judge a refusal, and what was done on the way to it."""
-        refused = Refused(words, asked, size, bounds, self.source.starved)
+        most = self._most(size)
+        refused = Refused(words, asked, most, bounds, self.source.starved)
         self._follow()
         reclaims = Capability.RECLAIM in self.can and not self._opaque
-        if not require_refusal(self.books, refused, self.source, reclaims=reclaims):
+        if not require_refusal(self.books, refused, self.source, reclaims=reclaims) or most != size:
             return
         error, looks = self.calls.refusal, self.subject.deep_every == 1 and not self._dim
         if looks and isinstance(error, ExhaustionError) and error is not self.source.refusal:  # else the source speaks

@@ -108,7 +108,7 @@ def _sure_arena(books: Books, size: int, bounds: Bounds, granule: int) -> int:
     )
     if books.arena:
         return books.arena if need <= books.arena else 0  # 0, too, if its size is not known yet
-    if contract.completeness == Completeness.BEST_EFFORT and books.live:
+    if need and contract.completeness == Completeness.BEST_EFFORT and books.live:
         return max(2 * need, books.told)  # it may want a larger one than the request needs
     return need
 
