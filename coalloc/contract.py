@@ -402,6 +402,7 @@ class Contract:
         exact_stats: Whether every figure of ``stats()`` is exact; if not, ``largest_hole`` is a lower bound.
         work: How the steps of a call grow with the number of holes; None promises nothing.
         checks_frees: Whether the free of an address that is not the base of a live buffer is refused.
+        reentrant: Whether buffers may be freed while the source maps an arena.
     """
 
     fit: Fit | None
@@ -442,6 +443,7 @@ class Contract:
     reclaims: bool = True
     retries: bool = True
     excluded: tuple[tuple[int, int], ...] = attrs.field(default=(), validator=_ranges)
+    reentrant: bool = False
 
     @property
     def asked(self) -> frozenset[Law]:

@@ -6,7 +6,7 @@ import re
 import textwrap
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import attrs
 import typer
@@ -183,7 +183,7 @@ def _at_commas(text: str) -> str:
 
 _SECONDS = 10.0
 """The bound on a check that is not thorough; an allocator of ordinary size takes three or four."""
-_INDENT = 20
+_INDENT = 21
 
 
 def _suggest(target: str, text: str, timeout: float, jobs: int, *, as_json: bool) -> None:
@@ -205,6 +205,9 @@ def _suggest(target: str, text: str, timeout: float, jobs: int, *, as_json: bool
         raise CoallocError(f"even the weakest contract is broken: {line.broken}")
 
 
+_UNSURE: Final = (Ruling.SUSPECT, Ruling.NOT_REPRODUCIBLE)
+
+
 def _print_report(target: str, report: Report) -> None:
     print(_at_commas(f"{target}: {describe_contract(report.contract)}"))
     print(report.capabilities)
@@ -213,15 +216,16 @@ def _print_report(target: str, report: Report) -> None:
         words = verdict.property.value
         if verdict.note and verdict.ruling not in (Ruling.BROKEN, Ruling.HELD):
             words = f"{words}: {verdict.note}"
-        label = f"{verdict.property.name:<4}{verdict.ruling.value:<{_INDENT - 4}}"
+        label = f"{verdict.property.name:<4}{verdict.ruling.value:<{_INDENT - 5}} "
         print(textwrap.fill(label + words, 80, subsequent_indent=" " * _INDENT))
     if report.unrun:
         words = f"not run, since time was up (--seconds): {', '.join(report.unrun)}"
         print("\n" + textwrap.fill(words, 80, subsequent_indent="    "))
     broken = [verdict for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
-    for verdict in broken:
+    shown = [*broken, *(v for v in report.verdicts if v.ruling in _UNSURE and v.found is not None)]
+    for verdict in shown:
         by = f" (check {verdict.check})" if verdict.check else ""
-        words = f"{verdict.property.name} is broken{by}: {verdict.note}"
+        words = f"{verdict.property.name} is {verdict.ruling.value}{by}: {verdict.note}"
         print("\n" + textwrap.fill(words, 80, subsequent_indent="    ", break_on_hyphens=False))
         if verdict.found is not None:
             if verdict.found.breach.picture:

@@ -176,9 +176,7 @@ class BuddySpace(SpaceSource):
             size *= 2
             self._coalesces += 1
         self._enter(start, size)
-        surplus = self._arenas.settle(arena)
-        if surplus >= 0:
-            self._release(surplus)
+        self._settle(arena)
 
     def resize(self, base: int, size: int) -> int:
         """Change a buffer's size by moving it, unless the block size stays the same.
@@ -247,7 +245,10 @@ class BuddySpace(SpaceSource):
 
     def _take_harder(self, size: int) -> int:
         """Import an arena; if that fails, release idle arenas and import again; if that fails, refuse."""
-        if not self._import(size) and (not self.reclaim() or not self._import(size)):
+        arena = self._import(size)
+        if arena < 0 and self.reclaim():
+            arena = self._import(size)
+        if arena < 0:
             self._refusals += 1
             arenas = self._arenas
             raise Refusal(
@@ -259,19 +260,28 @@ class BuddySpace(SpaceSource):
                 arenas.source.available(),
                 Geometry.BUDDY,
             ).error()
-        return self._take(size)
+        base = self._take(size)
+        if not arena <= base < arena + self._arenas.size_at[arena]:  # somebody freed a block while the source mapped
+            self._settle(arena)
+        return base
 
-    def _import(self, size: int) -> bool:
-        """Import an arena with a block of this size, cut it into the largest possible blocks, and return whether it worked."""
+    def _import(self, size: int) -> int:
+        """Import an arena with a block of this size, cut it into the largest possible blocks, and return its base, or -1."""
         need = round_up(size, self._arenas.granule)
         headroom = self._arenas.headroom
         arena = -1 if need > headroom else self._arenas.take((min(max(self._arena_size, need), headroom), need))
         if arena < 0:
-            return False
+            return -1
         self._in_use[arena] = 0
         for base, block in _cut(arena, self._arenas.size_at[arena], self._quantum):
             self._enter(base, block)
-        return True
+        return arena
+
+    def _settle(self, arena: int) -> None:
+        """Release an arena that is wholly free, if enough other free arenas are kept."""
+        surplus = self._arenas.settle(arena)
+        if surplus >= 0:
+            self._release(surplus)
 
     def _release(self, arena: int) -> None:
         size = self._arenas.size_at[arena]

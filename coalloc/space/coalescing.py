@@ -438,9 +438,12 @@ class CoalescingSpace(SpaceSource):
             if arena >= 0:
                 self._holes.add(arena, size)
                 tag = self._holes.place(request)
-                if tag is not None:
-                    return tag
-                self._release_arena(arena)
+                if tag is None:
+                    self._release_arena(arena)
+                    continue
+                if not arena <= tag.base < arena + size:  # somebody freed a buffer while the source mapped
+                    self._settle(arena)
+                return tag
         return None
 
     def _is_idle(self, arena: int) -> bool:

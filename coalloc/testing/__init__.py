@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coalloc.testing.check import Report, Ruling, Verdict, check_space
+from coalloc.testing.directed import run_thoroughly
 from coalloc.testing.explore import Exploration, explore, explore_pipes
 from coalloc.testing.judge import Judge
 from coalloc.testing.matrix import Kill, kill, matrix_text
@@ -56,6 +57,7 @@ __all__ = [
     "minimise",
     "random_program",
     "run_program",
+    "run_thoroughly",
     "soak",
 ]
 

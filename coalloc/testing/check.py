@@ -298,7 +298,10 @@ def run_piece(
             suspect.setdefault(met.property, Verdict(met.property, Ruling.SUSPECT, met.message, check=check.name))
         elif met.property not in broken:
             verdict = _verdict_of(subject, check, met)
-            broken.setdefault(verdict.property, verdict)
+            if isinstance(met, CheckFailed) and met.suspect:
+                suspect.setdefault(verdict.property, attrs.evolve(verdict, ruling=Ruling.SUSPECT))
+            else:
+                broken.setdefault(verdict.property, verdict)
     return Findings(tuple(broken.values()), tuple(suspect.values()), tuple(held), programs, operations, tuple(unrun))
 
 

@@ -39,12 +39,22 @@ Again = Callable[[CheckProgram], Breach | None]
 
 
 class CheckFailed(Breach):
-    """A breach with the program that shows it, and a function that looks for the breach in another program."""
+    """A breach with the program that shows it.
 
-    def __init__(self, breach: Breach, program: CheckProgram, again: Again | None = None) -> None:
+    Args:
+        breach: The breach.
+        program: What shows it.
+        again: Looks for the breach in another program; None runs that beside the judge.
+        suspect: Whether the contract does not clearly promise what is broken, so that it is a suspicion only.
+    """
+
+    def __init__(
+        self, breach: Breach, program: CheckProgram, again: Again | None = None, *, suspect: bool = False
+    ) -> None:
         super().__init__(breach.property, breach.message)
         self.program = program
         self.again = again
+        self.suspect = suspect
 
 
 class Suspicion(Breach):

@@ -92,10 +92,10 @@ def _number(text: str) -> int:
 
 
 def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,20})([KMG]?)", text)
+    found = re.fullmatch(r"(\d{1,20}|0x[0-9a-f]{1,16})([KMG]?)", text)
     if found is None:
-        raise InvalidRequestError("--contract", text, "must be bytes, such as 4096, 64K, 1M or 1G")
-    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]]
+        raise InvalidRequestError("--contract", text, "must be bytes, such as 4096, 0x1000, 64K, 1M or 1G")
+    return int(found[1], 16 if found[1].startswith("0x") else 10) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]]
 
 
 def _or_none(read: Callable[[str], int]) -> Callable[[str], int | None]:
@@ -172,6 +172,7 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "laws": ("laws", _laws),
     "work": ("work", _one_of(Work, none=True)),
     "checks-frees": ("checks_frees", _flag),
+    "reentrant": ("reentrant", _flag),
     "limited": ("limited", _flag),
 }
 """The fields by the names that they have in the text form, with the readers of their values."""

@@ -39,7 +39,7 @@ from coalloc.testing.programs import random_program, run_program, scale_of
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject, make
-from coalloc.testing.worlds import WORLDS
+from coalloc.testing.worlds import WORLDS, beside_another
 from coalloc.workload.generators import play_robson
 
 __all__ = ["CHECKS", "Check", "CheckFailed", "NotPromised", "run_thoroughly"]
@@ -93,7 +93,7 @@ def _refuses_nonsense(subject: Subject) -> None:
             getattr(judge.space, call)(*arguments, **named)
         except Breach:
             raise
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, OverflowError, LookupError):
             judge.inspect()
             return
         except Exception as error:
@@ -370,7 +370,7 @@ def _hold_for_programs(subject: Subject, again: Again) -> None:
 
 
 def run_thoroughly(subject: Subject, program: CheckProgram) -> Breach | None:
-    """Run a program under the judge, then again, shifted and scaled where the program allows it; return the breach or None.
+    """Run a program under the judge, then again, beside another, shifted and scaled, as far as it allows that.
 
     A program that any check reported therefore shows its breach again.
     """
@@ -378,6 +378,7 @@ def run_thoroughly(subject: Subject, program: CheckProgram) -> Breach | None:
     breach = run_program(subject, program)
     if declared.deterministic:
         breach = breach or _run_again(subject, program)
+    breach = breach or beside_another(subject, program)
     plain = attrs.evolve(
         _scaled(subject, _PLAIN), limit=program.world.limit, room=program.world.room, arena=program.world.arena
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Sequence
 from typing import Final
@@ -56,6 +57,7 @@ def kill(mutant: Mutant, *, hidden: bool = False) -> Kill:
         mutant: The mutant.
         hidden: Whether its segments(), stats() and violations() are hidden, so that only its answers can show the bug.
     """
+    random.seed(mutant.number)  # for those that draw from the global generator: the matrix is always the same
     subject = Subject(hide(mutant.make_space) if hidden else mutant.make_space)
     counts: list[int] = []
     founds: list[Counterexample] = []

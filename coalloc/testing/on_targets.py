@@ -275,15 +275,15 @@ def _show_again(target: str, contract: Contract | None, verdict: Verdict, timeou
         breach = run(verdict.found.program)
         if breach is not None and breach.property is verdict.property:
             return verdict
-    if verdict.check:  # the check looks at more than the program
-        again = run_in_child(_rerun, target, {"contract": contract, "name": verdict.check}, timeout=timeout)
-        if isinstance(again, Breach) and again.property is verdict.property:
-            return verdict
     for program in (verdict.found.program, verdict.raw):
         breach = run(program) if program is not None else None
         if program is not None and breach is not None:
             least = minimise(None, Counterexample(program, breach), run=run, most=_FRESH)
             return Verdict(breach.property, Ruling.BROKEN, least.breach.message, least)
+    if verdict.check:  # the check looks at more than the program
+        again = run_in_child(_rerun, target, {"contract": contract, "name": verdict.check}, timeout=timeout)
+        if isinstance(again, Breach) and again.property is verdict.property:
+            return attrs.evolve(verdict, found=None)
     return attrs.evolve(verdict, ruling=Ruling.NOT_REPRODUCIBLE)
 
 

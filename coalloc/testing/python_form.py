@@ -43,7 +43,7 @@ def as_python(target: str, subject: Subject, found: Counterexample) -> str:
     shown = bool(outcomes) and last < len(steps) and _shows(steps[last], outcomes[last], found.breach)
     if not shown:
         calls += _judged(called, subject.contract, found.program)
-        names |= {"Subject", "loads", "run_program"}
+        names |= {"Subject", "loads", "run_thoroughly"}
     lines = [*imports]
     if needed:
         lines.append(f"from coalloc import {', '.join(sorted(needed))}")
@@ -143,7 +143,7 @@ def _judged(called: str, contract: Contract | None, program: CheckProgram) -> li
         "program = [",
         *(f"{line}," for line in text),
         "]",
-        f'breach = run_program(Subject({called}{given}), loads("\\n".join(program)))',
+        f'breach = run_thoroughly(Subject({called}{given}), loads("\\n".join(program)))',
         "assert breach is None, breach",
     ]
 
@@ -162,4 +162,5 @@ def _call_of(step: Step) -> str | None:
         Action.FREE_WILD: f"space.free({step.at:#x})",
         Action.RECLAIM: "space.reclaim()",
         Action.STARVE: f"source.starve = {step.size}",
+        Action.FREE_IN_MAP: f"source.meanwhile = lambda: space.free({name})",
     }.get(step.action)

@@ -167,7 +167,7 @@ class Scout:
         if not 0 < size <= 1 << 63:
             try:
                 self.space.alloc(size)
-            except (ValueError, TypeError, MemoryError):
+            except (ValueError, TypeError, OverflowError, MemoryError):
                 self._quiet()
                 return
             raise Doubt
@@ -315,7 +315,7 @@ class Scout:
         if not 0 < step.size <= 1 << 63:
             try:
                 self.space.resize(base, step.size)
-            except (ValueError, TypeError, MemoryError):
+            except (ValueError, TypeError, OverflowError, MemoryError):
                 return
             raise Doubt
         n = -(-step.size // self.quantum)

@@ -54,6 +54,7 @@ class WatchedSource:
 
     Attributes:
         pressure: Called in the middle of every map call, as a handler of memory pressure is; None calls nobody.
+        meanwhile: Called once, in the middle of the next map call.
         events: The ranges that were mapped and unmapped since the list was last cleared.
         starve: Make the n-th map call from now fail; 0 makes none fail.
         starved: Whether a call was made to fail, or announced to fail, since this was last cleared.
@@ -70,6 +71,7 @@ class WatchedSource:
     def __init__(self, *, base: int = 0, size: int, granule: int = 4096, order: Order = Order.UP) -> None:
         self.order = order
         self.pressure: Callable[[], object] | None = None
+        self.meanwhile: Callable[[], object] | None = None
         self.base = base
         self.size = size
         self.unit = granule
@@ -114,6 +116,9 @@ class WatchedSource:
                 handler()
             finally:
                 self.pressure = handler
+        if self.meanwhile is not None:
+            once, self.meanwhile = self.meanwhile, None
+            once()
         base = -1 if self.starve == 1 else self._room(size)
         self.starved = self.starved or self.starve == 1
         self.starve = max(self.starve - 1, 0)

@@ -24,7 +24,8 @@ also have ``quantum=``, ``quantum_cache=``, ``arena_size=`` (bytes) and ``releas
 which says where the source puts its ranges (up, down, apart or mixed); and ``pressure=1``, with which the source calls
 ``reclaim()`` in the middle of every map call.  ``refree`` frees a buffer a
 second time, ``free-inside`` frees an address so many bytes into a buffer, and ``free-wild`` an address that was never handed
-out.  ``starve n`` makes the n-th map call from then on fail.  ``finish`` frees everything and checks that the initial state
+out.  ``starve n`` makes the n-th map call from then on fail, and ``free-in-map`` has the
+source free a buffer in the middle of its next map call.  ``finish`` frees everything and checks that the initial state
 is back.  A size that no request may have (0, more than 2**63) checks that the request is refused.
 """
 
@@ -58,6 +59,7 @@ class Action(enum.Enum):
     FREE_WILD = "free-wild"
     RECLAIM = "reclaim"
     STARVE = "starve"
+    FREE_IN_MAP = "free-in-map"
     FINISH = "finish"
 
     __hash__ = object.__hash__  # a member is itself alone; Enum's own hash is Python code, and each step needs one
@@ -220,7 +222,8 @@ def _world(words: list[str]) -> World:
 
 _PLACES: Final = {
     Action.ALLOC: 2, Action.XALLOC: 2, Action.RESIZE: 2, Action.RESERVE: 2, Action.FREE_INSIDE: 2,
-    Action.FREE: 1, Action.REFREE: 1, Action.STARVE: 1, Action.FREE_WILD: 1, Action.RECLAIM: 0, Action.FINISH: 0,
+    Action.FREE: 1, Action.REFREE: 1, Action.STARVE: 1, Action.FREE_WILD: 1, Action.FREE_IN_MAP: 1,
+    Action.RECLAIM: 0, Action.FINISH: 0,
 }  # fmt: skip
 
 

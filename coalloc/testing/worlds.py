@@ -34,19 +34,21 @@ from coalloc.testing.source import Order, WatchedSource
 from coalloc.testing.steps import Action, CheckProgram, Step, World, dumps
 from coalloc.testing.subject import Subject, make
 
-__all__ = ["WORLDS", "raw_answers"]
+__all__ = ["WORLDS", "beside_another", "raw_answers"]
 
 _DEEP: Final = 97
 """In a long program everything that can be seen is compared once in so many steps."""
 
 
-def _judged(subject: Subject, world: World, steps: list[Step], title: str, *, deep: int = _DEEP) -> None:
+def _judged(
+    subject: Subject, world: World, steps: list[Step], title: str, *, deep: int = _DEEP, suspect: bool = False
+) -> None:
     """Run a program beside the judge, and raise what it finds with the program."""
     program = CheckProgram(world, tuple(steps), title)
     breach = run_program(attrs.evolve(subject, deep_every=deep), program)
     if breach is None:
         return
-    raise CheckFailed(breach, program, functools.partial(_run_long, subject))
+    raise CheckFailed(breach, program, functools.partial(_run_long, subject), suspect=suspect)
 
 
 _SHORT: Final = 120
@@ -302,27 +304,31 @@ def _serves_every_source(subject: Subject) -> None:
     contract, quantum = subject.nature
     scale = scale_of(contract, quantum)
     worlds = [World(limit=12 * scale, room=24 * scale, arena=3 * scale, order=order) for order in Order]
-    probe = Judge(subject, World(limit=8 * scale, room=8 * scale))
-    probe.do(Step(Action.ALLOC, 0, quantum))
-    if (
-        probe.source.granule_asked
-        and hasattr(probe.space, "quantum")
-        and (contract.arena is None or contract.arena % 65536 == 0)
-    ):
-        large = max(scale // 16, 1)
-        wide = World(limit=12 * large, room=16 * large, arena=3 * large, granule=65536)
-        worlds += [wide, attrs.evolve(wide, limit=5 * large, slack=36864)]
-        if "arena_size" in subject.accepted:
-            small = attrs.evolve(wide, arena=0, options=(("arena_size", max(quantum, 4096)),))
-            if _can_be_made(subject, small):  # an arena_size below the granule may be refused
-                worlds.append(small)
     worlds += [World(limit=1024 * scale, room=1100 * scale, base=2**36)]
     _fills_an_arena(subject, contract, quantum, worlds[-1])
     for world in worlds:
-        for seed in range(4):
-            _, found = random_program(subject, 7000 + seed, steps=80, world=world)
-            if found is not None:
-                raise CheckFailed(found.breach, found.program)
+        _runs_at_random(subject, world)
+    probe = Judge(subject, World(limit=8 * scale, room=8 * scale))
+    probe.do(Step(Action.ALLOC, 0, quantum))
+    suspect = not probe.source.granule_asked  # it may be meant for pages of 4 KiB alone
+    if hasattr(probe.space, "quantum") and (contract.arena is None or contract.arena % 65536 == 0):
+        large = max(scale // 16, 1)
+        wide = World(limit=12 * large, room=16 * large, arena=3 * large, granule=65536)
+        _runs_at_random(subject, wide, suspect=suspect)
+        _runs_at_random(subject, attrs.evolve(wide, limit=5 * large, slack=36864), suspect=suspect)
+        if "arena_size" in subject.accepted:
+            small = attrs.evolve(wide, arena=0, options=(("arena_size", max(quantum, 4096)),))
+            if _can_be_made(subject, small):  # an arena_size below the granule may be refused
+                _runs_at_random(subject, small, suspect=suspect)
+                fill = [Step(Action.ALLOC, number, quantum) for number in range(small.limit + 1)]
+                _judged(subject, small, [*fill, Step(Action.FINISH)], "arenas of a quantum", deep=1, suspect=suspect)
+
+
+def _runs_at_random(subject: Subject, world: World, *, suspect: bool = False) -> None:
+    for seed in range(4):
+        _, found = random_program(subject, 7000 + seed, steps=80, world=world)
+        if found is not None:
+            raise CheckFailed(found.breach, found.program, suspect=suspect)
 
 
 def _fills_an_arena(subject: Subject, contract: Contract, quantum: int, world: World) -> None:
@@ -345,15 +351,28 @@ def _can_be_made(subject: Subject, world: World) -> bool:
 
 
 def _survives_pressure(subject: Subject) -> None:
-    """A source that makes the allocator reclaim while it maps, as a handler of memory pressure does."""
+    """A source that makes the allocator reclaim or free while it maps, as a handler of memory pressure does."""
     contract, quantum = subject.nature
     scale = scale_of(contract, quantum)
     for limit, arena in ((12, 3), (9, 2), (16, 1)):
         world = World(limit=limit * scale, room=(limit + 4) * scale, arena=arena * scale, pressure=True)
         for seed in range(5):
-            _, found = random_program(subject, 7100 + seed, steps=60, world=world)
+            judge, found = random_program(subject, 7100 + seed, steps=60, world=world)
             if found is not None:
                 raise CheckFailed(found.breach, found.program)
+            if judge is not None:
+                steps, unsure = list(_freed_meanwhile(judge.steps, seed)), not subject.declared.reentrant
+                _judged(subject, world, steps, "frees while the source maps", deep=1, suspect=unsure)
+
+
+def _freed_meanwhile(steps: list[Step], seed: int) -> Iterator[Step]:
+    """Yield steps, and before each that makes a buffer one that has the source free an older buffer while it maps."""
+    drawn, older = random.Random(seed), [-1]
+    for step in steps:
+        if step.action in (Action.ALLOC, Action.XALLOC):
+            yield Step(Action.FREE_IN_MAP, drawn.choice(older[-4:]))
+            older.append(step.buffer)
+        yield step
 
 
 # --- identity ------------------------------------------------------------------------------------------------------
@@ -414,22 +433,31 @@ def _answers(
     return judge.outcomes
 
 
-def _lives_beside_another(subject: Subject) -> None:
-    """Two allocators that are used by turns answer as each does alone."""
-    if not subject.declared.deterministic:
-        return
-    for program in _programs(subject, 3):
+def beside_another(subject: Subject, program: CheckProgram) -> Breach | None:
+    """Run a program on an allocator alone, on two by turns, and on one after them; return what differs."""
+    watched = attrs.evolve(subject, deep_every=7)
+    try:
         alone = _answers(subject, program)
-        quiet = attrs.evolve(subject, deep_every=1 << 30)
-        one, two = Judge(quiet, program.world), Judge(quiet, program.world)
-        try:
-            for step in program.steps:
-                one.do(step)
-                two.do(step)
-        except Breach as breach:
-            raise CheckFailed(Breach(breach.property, f"beside another allocator: {breach.message}"), program) from None
-        if alone not in (one.outcomes, two.outcomes) or one.outcomes != two.outcomes:
-            raise CheckFailed(Breach(Property.P15, "two allocators at once give other answers than one alone"), program)
+        one, two = Judge(watched, program.world), Judge(watched, program.world)
+        for step in program.steps:
+            one.do(step)
+            two.do(step)
+        one.inspect()
+        two.inspect()
+        after = _answers(subject, program, deep=7)
+    except Breach as breach:
+        return Breach(breach.property, f"beside another allocator: {breach.message}")
+    if subject.declared.deterministic and any(other != alone for other in (one.outcomes, two.outcomes, after)):
+        return Breach(Property.P15, "beside another allocator it gives other answers than alone")
+    return None
+
+
+def _lives_beside_another(subject: Subject) -> None:
+    """Two allocators that are used by turns, and one that is used after them, answer as each does alone."""
+    for program in _programs(subject, 3):
+        breach = beside_another(subject, program)
+        if breach is not None:
+            raise CheckFailed(breach, program, functools.partial(beside_another, subject))
 
 
 def _behaves_the_same_unseen(subject: Subject) -> None:

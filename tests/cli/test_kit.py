@@ -143,7 +143,7 @@ def test_a_target_that_cannot_be_imported_is_one_line(coalloc: Any, tmp_path: Pa
         (["soak", "coalescing", "--start", "-1"], "--start=-1: must be at least 0"),
         (["explore", "coalescing", "--pages", "1"], "--pages=1: must be in 2 .. 64"),
         (["explore", "coalescing", "--ops", "0"], "--ops=0: must be in 1 .. 64"),
-        (["mutants", "M99"], "MUTANT='M99': is no mutant; there are M1 to M70"),
+        (["mutants", "M999"], "MUTANT='M999': is no mutant; there are M1 to M124"),
         (["mutants", "M26"], "MUTANT='M26': cannot exist here: a buffer's handle is its address"),
     ],
 )

@@ -277,22 +277,14 @@ class Books:
             return [place for place in chosen if place in exact] or sorted(exact)
         return chosen
 
-    def with_rest(self, asked: int, base: int, size: int) -> tuple[int, int]:
-        """Return place and size of a buffer with the rest of its hole that is too small to be a hole of its own."""
+    def with_rest(self, base: int, size: int) -> int:
+        """Return the size of a new buffer with the rest of its hole, if that is too small to be a hole of its own."""
         least = self.contract.remainder
         arena = spec.arena_at(self.state, base)
         if not least or arena is None:
-            return base, size
-        hole = next(
-            (hole for hole in spec.holes_in(self.state, arena) if hole[0] <= base and base + size <= sum(hole)), None
-        )
-        if hole is None:
-            return base, size
-        if 0 < sum(hole) - base - size < least:
-            size = sum(hole) - base
-        if self.rule_for(asked, None)[1] is End.HIGH and 0 < base - hole[0] < least:
-            return hole[0], size + base - hole[0]
-        return base, size
+            return size
+        ends = [sum(hole) for hole in spec.holes_in(self.state, arena) if hole[0] <= base and base + size <= sum(hole)]
+        return ends[0] - base if ends and ends[0] - base - size < least else size
 
     def n_segments(self) -> int:
         """Return how many segments there are, busy, cached and free."""

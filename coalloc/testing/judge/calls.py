@@ -100,7 +100,7 @@ class Calls:
             self.bounded(call)
         except Breach:
             raise
-        except (ValueError, TypeError, MemoryError) as error:
+        except (ValueError, TypeError, OverflowError, MemoryError) as error:
             self.end()
             if self.source.events:
                 raise Breach(Property.P9, f"{words} was refused, and called the source all the same") from error

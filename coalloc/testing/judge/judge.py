@@ -26,6 +26,7 @@ import attrs
 
 from coalloc import spec
 from coalloc.contract import (
+    ANY_RELEASE,
     ANYWHERE,
     Bounds,
     Capability,
@@ -69,6 +70,7 @@ _CODES: Final = {
 """Which property a code of the allocator's own checker belongs to."""
 
 _TOP: Final = 2**64 - 1
+_NOBODY: Final = -1
 
 
 @attrs.frozen
@@ -147,6 +149,8 @@ class Judge:
         self._dim = self._opaque or declared.coalescing is Coalescing.BY_ARENA
         self._header = declared.header
         self._fit = None if self._opaque else declared.fit
+        self._meanwhile = _NOBODY  # the buffer that was freed in the middle of the last request
+        self._release = declared.release  # any, once an arena was mapped that was not needed after all
         self._cached: dict[int, int] = {}  # base and size of what the allocator's segments show as cached
         if world.pressure and Capability.RECLAIM in self.can:
             self.source.pressure = self.space.reclaim
@@ -260,7 +264,9 @@ class Judge:
             self.outcomes[-1] = self._ACTIONS[step.action](self, step) or "passed over"
         except Breach as breach:
             if breach.at is not None or breach.expected:
-                breach.picture = breach.picture or draw(self.books, breach.at, breach.expected)
+                at, size = breach.at or (None, self._most(self.books.footprint(step.size)))
+                first = breach.expected[0] if breach.expected else None
+                breach.picture = breach.picture or draw(self.books, at, first, size)
             raise
         except CoallocError as error:
             raise Breach(Property.P4, f"after {step} the oracle cannot follow: {error}") from error
@@ -429,6 +435,18 @@ class Judge:
             raise Breach(Property.P13, f"reclaim() left {left}")
         return f"{unmapped}"
 
+    def _free_in_map(self, step: Step) -> str | None:
+        if step.buffer not in self.live:
+            return None
+        self.source.meanwhile = functools.partial(self._free_meanwhile, step.buffer)
+        return "waiting"
+
+    def _free_meanwhile(self, buffer: int) -> None:
+        """Free a buffer while the source maps, unless it is gone, or being resized."""
+        if buffer in self.live and buffer != self.steps[-1].buffer:
+            self.space.free(self.books.address(buffer))
+            self._meanwhile = buffer
+
     def _starve(self, step: Step) -> str:
         self.source.starve = step.size
         return "starving"
@@ -448,6 +466,7 @@ class Judge:
         Action.FREE_WILD: _bad_free,
         Action.RECLAIM: _reclaim,
         Action.STARVE: _starve,
+        Action.FREE_IN_MAP: _free_in_map,
         Action.FINISH: _finish,
     }
 
@@ -530,7 +549,7 @@ class Judge:
         """Follow what a free did to the arenas, and judge it by the release rule."""
         released = [event for event in self.source.events if not event.mapped]
         self._follow()
-        rule = self.contract.release
+        rule = self._release
         if not released or rule.unit == "any":
             return
         gone = released[-1]
@@ -562,10 +581,15 @@ class Judge:
         most = self.contract.max_size
         hopeless = hopeless or (most is not None and size > most)
         hopeless = hopeless or (self.contract.limited and size > self.world.kva_limit)
+        self._meanwhile = _NOBODY
         base = self.calls.request(owner, words, call, hopeless=hopeless)
+        if self._meanwhile != _NOBODY:
+            self.gone[self._meanwhile] = self.books.address(self._meanwhile)
+            self._leave(*self.live.pop(self._meanwhile))
+            self._release = ANY_RELEASE
         if base is None:
             self.figures.refusals += 1
-            if self.subject.deep_every == 1 and Capability.STATS in self.can:
+            if self._meanwhile == _NOBODY and self.subject.deep_every == 1 and Capability.STATS in self.can:
                 self.figures.require_kept(words, self.calls.look("stats()", self.space.stats))
         return base
 
@@ -582,18 +606,20 @@ class Judge:
                     self.books.cursors.add(base + size)
                 return
         mapped = {event.base for event in self.source.events if event.mapped}
-        if mapped and must_find_a_hole(self.books, size, bounds, self._fit):
+        if mapped and self._meanwhile == _NOBODY and must_find_a_hole(self.books, size, bounds, self._fit):
             raise Breach(Property.P12, f"an arena was mapped for {size} bytes, and a hole admits them")
         one_is_due = self._fit is not None and not self._deferred and bounds == ANYWHERE and not self.contract.ahead
         if one_is_due and len(mapped & self.source.ranges.keys()) > 1:
             raise Breach(Property.P12, f"{len(mapped)} arenas were mapped for one request of {size} bytes")
         fit = self._fit
-        if self.contract.ahead and mapped and base in self._choices_meanwhile(asked, size, bounds):
+        if self._meanwhile != _NOBODY:
+            fit = None  # it may have looked for a hole before that, or afterwards
+        elif self.contract.ahead and mapped and base in self._choices_meanwhile(asked, size, bounds):
             fit = None
         self._follow()
         size = self._shown_size(base + self._header, size)
         require_place(self.books, asked, base, size, bounds, fit, self._cached, ages_known=not self._deferred)
-        base, size = self.books.with_rest(asked, base, size)
+        size = self.books.with_rest(base, size)
         self.books.enter(number, base, size)
         self.books.cursors = {base + size}
 
@@ -625,6 +651,8 @@ class Judge:
         most = self._most(size)
         refused = Refused(words, asked, most, bounds, self.source.starved)
         self._follow()
+        if self._meanwhile != _NOBODY:
+            return
         reclaims = Capability.RECLAIM in self.can and not self._opaque
         if not require_refusal(self.books, refused, self.source, reclaims=reclaims) or most != size:
             return
@@ -638,7 +666,7 @@ class Judge:
 
     def inspect(self) -> None:
         """Compare everything that can be seen: sizes, segments, figures, idle arenas, the allocator's own checker."""
-        rule = self.contract.release
+        rule = self._release
         if rule.keep is not None and not self._opaque:
             idle = self.books.idle()
             kept = len(idle) if rule.unit == "arenas" else sum(map(self.books.size_of_arena, idle))

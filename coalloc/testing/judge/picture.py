@@ -13,37 +13,37 @@ _MOST = 3
 """The most arenas that are drawn."""
 
 
-def draw(books: Books, at: tuple[int, int] | None, expected: tuple[int, ...]) -> str:
+def draw(books: Books, at: int | None, expected: int | None, size: int) -> str:
     """Return the arenas that a request concerns, one mark for a quantum or for several.
 
     Args:
         books: What is where.
-        at: Place and size of the request as it was granted; None if it was refused.
-        expected: Where the specification would put it.
+        at: Where the request was placed; None if it was refused.
+        expected: Where the specification would place it; None if nowhere.
+        size: All bytes that the request occupies.
 
     Returns:
-        Text of several lines: ``#`` busy, ``c`` cached, ``.`` free, ``:`` partly free; below it ``^`` marks the place that
-        was given, ``+`` the first one that the specification allows.
+        Text of several lines: ``#`` busy, ``c`` cached, ``.`` free, ``:`` partly free; below it ``^`` marks what was given,
+        ``+`` the first place that the specification allows.
     """
     lines: list[str] = []
-    wanted = [at[0]] if at is not None else []
-    wanted += expected[:1]
-    arenas = [arena for arena in books.state.arenas if any(_holds(arena, address) for address in wanted)]
+    wanted = [
+        (mark, place, word)
+        for mark, place, word in (("^", at, "given"), ("+", expected, "expected"))
+        if place is not None
+    ]
+    arenas = [arena for arena in books.state.arenas if any(_holds(arena, place) for _, place, _ in wanted)]
     for arena in (arenas or list(books.state.arenas))[:_MOST]:
         each = books.quantum * max(-(-arena.size // books.quantum // _WIDTH), 1)
-        busy = _marks(books, arena, each)
         lines.append(f"arena {arena.base:#x}+{arena.size}, {each} bytes a mark")
-        lines.append(f"  {busy}")
-        under = [" "] * (len(busy) + 1)
-        for address, mark in ((expected[0] if expected else -1, "+"), (at[0] if at is not None else -1, "^")):
-            if _holds(arena, address):
-                under[(address - arena.base) // each] = mark
-        words = [f"^ {at[0]:#x}+{at[1]}"] if at is not None and _holds(arena, at[0]) else []
-        words += [f"+ {expected[0]:#x} expected"] if expected and _holds(arena, expected[0]) else []
-        if words:
-            lines.append(f"  {''.join(under).rstrip()}   {', '.join(words)}")
-    if at is not None and not any(_holds(arena, at[0]) for arena in books.state.arenas):
-        lines.append(f"{at[0]:#x}+{at[1]} lies in no arena")
+        lines.append(f"  {_marks(books, arena, each)}")
+        for mark, place, word in wanted:
+            if _holds(arena, place):
+                first, end = place - arena.base, min(place + size, arena.base + arena.size) - arena.base
+                marks = " " * (first // each) + mark * (-(-end // each) - first // each)
+                lines.append(f"  {marks} {word}: {place:#x}+{size}")
+    if at is not None and not any(_holds(arena, at) for arena in books.state.arenas):
+        lines.append(f"{at:#x}+{size} lies in no arena")
     return "\n".join(lines)
 
 

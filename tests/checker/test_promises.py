@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
+from coalloc import CoalescingSpace, KernelMap
 from coalloc.contract import (
     RETAIN_BYTES,
     Bounds,
@@ -23,7 +24,7 @@ from coalloc.contract import (
     Spans,
     Tie,
 )
-from coalloc.errors import InvalidRequestError, Violation
+from coalloc.errors import ExhaustionError, InvalidRequestError, Violation
 from coalloc.space.protocol import Kind, Segment
 from coalloc.testing import (
     Action,
@@ -31,6 +32,7 @@ from coalloc.testing import (
     CheckProgram,
     Judge,
     Property,
+    Ruling,
     Step,
     Subject,
     World,
@@ -376,3 +378,89 @@ def test_what_is_hidden_cannot_be_called() -> None:
     assert Capability.STATS not in judge.can
     assert Capability.SEGMENTS in judge.can
     assert Bounds() == Bounds()
+
+
+class Keeps(Runs):
+    """Leaves a rest of one page with the buffer."""
+
+    contract = attrs.evolve(PLAIN, remainder=2 * PAGE, resize=Resize.NONE, constraints=frozenset())
+
+    def take(self, size: int, align: int, hi: int) -> int:
+        at = super().take(size, align, hi)
+        rest = self.hole_at(at + size)
+        if 0 < rest < 2 * PAGE:
+            self.cut(at + size, rest, at + size, rest)
+            self.busy[at] += rest
+        return at
+
+
+def test_a_rest_that_is_too_small_stays_with_the_buffer() -> None:
+    """With remainder=2 pages a rest of one page is part of the buffer, and of no hole."""
+    steps = (
+        Step(Action.ALLOC, 0, 3 * PAGE), Step(Action.ALLOC, 1, PAGE), Step(Action.FREE, 0), Step(Action.ALLOC, 2, 2 * PAGE),
+        Step(Action.ALLOC, 3, PAGE), Step(Action.FINISH),
+    )  # fmt: skip
+    world = World(limit=8, room=8, arena=8)
+    assert found(Keeps, None, *steps, world=world) is None
+    assert found(Runs, Keeps.contract, *steps, world=world) is not None
+
+
+def test_a_full_table_of_segments_serves_only_whole_holes() -> None:
+    """With no segment left for a rest, the first hole of exactly the size is taken, and other requests may be refused."""
+
+    class Few(Runs):
+        contract = attrs.evolve(PLAIN, max_segments=4, resize=Resize.NONE, constraints=frozenset())
+
+        def candidates(self, size: int) -> Iterator[tuple[int, int]]:
+            full = len(self.busy) + len(self.holes) >= 4
+            return (hole for hole in super().candidates(size) if hole[1] == size or not full)
+
+    alloc = [Step(Action.ALLOC, number, size * PAGE) for number, size in enumerate((2, 1, 1))]
+    steps = (*alloc, Step(Action.FREE, 0), Step(Action.ALLOC, 3, PAGE), Step(Action.ALLOC, 4, 4 * PAGE))
+    world = World(limit=8, room=8, arena=8)
+    assert found(Few, None, *steps, world=world) is None
+    assert breach_of(found(Runs, Few.contract, *steps, world=world))[0] is Property.P8
+    assert breach_of(found(Few, PLAIN, *steps, world=world))[0] is Property.P7
+
+
+def test_what_is_freed_while_the_source_maps_is_free_afterwards() -> None:
+    """A buffer that the source frees in the middle of a map call is a hole; one that is gone or being resized stays."""
+    steps = (
+        Step(Action.FREE_IN_MAP, 7), Step(Action.ALLOC, 0, 2 * PAGE), Step(Action.ALLOC, 1, PAGE), Step(Action.FREE_IN_MAP, 1),
+        Step(Action.ALLOC, 2, 2 * PAGE), Step(Action.ALLOC, 3, PAGE), Step(Action.FREE_IN_MAP, 0),
+        Step(Action.RESIZE, 0, 4 * PAGE), Step(Action.FREE_IN_MAP, 3), Step(Action.STARVE, size=1),
+        Step(Action.ALLOC, 4, 3 * PAGE), Step(Action.FINISH),
+    )  # fmt: skip
+    world = World(limit=16, room=16, arena=3)
+    assert found(Runs, None, *steps, world=world) is None
+
+    class Frozen(Runs):
+        contract = attrs.evolve(PLAIN, constraints=frozenset())
+
+        def take(self, size: int, align: int, hi: int) -> int:
+            before = list(self.holes)
+            if self.find(size, align, hi) is None and self.grow(size, align):
+                new = [hole for hole in self.holes if hole[0] == self.newest]
+                self.holes = sorted(before + new)
+            return super().take(size, align, hi)
+
+    assert found(Frozen, None, *steps, world=world) is not None
+    report = check_space(Frozen, examples=1, checks=("pressure",))
+    assert report.conforms
+    assert any(verdict.ruling is Ruling.SUSPECT for verdict in report.verdicts)
+    promised = attrs.evolve(Frozen.contract, reentrant=True)
+    assert not check_space(Frozen, promised, examples=1, checks=("pressure",)).conforms
+
+
+def test_a_refusal_is_explained_in_groups() -> None:
+    """Holes that one rule killed are one line, and the hole that came nearest is named."""
+    space = CoalescingSpace(KernelMap(size=32 * PAGE), kva_limit=32 * PAGE, arena_size=32 * PAGE)
+    bases = [space.alloc(PAGE) for _ in range(32)]
+    for base in bases[::4]:
+        space.free(base)
+    space.free(bases[1])
+    with pytest.raises(ExhaustionError) as refused:
+        space.alloc(3 * PAGE)
+    text = str(refused.value.explain())
+    assert "8 holes of 4096 to 8192 bytes" in text
+    assert f"nearest: hole {bases[0]:#x}" in text
