@@ -347,9 +347,7 @@ def _ranges(_instance: object, _attribute: object, value: tuple[tuple[int, int],
 
 @attrs.frozen
 class Contract:
-    """The promises of one design.
-
-    Which place is taken:
+    """The promises of one design: which place is taken, how much that is, when a request is refused, and what becomes of space.
 
     Args:
         fit: Which hole is taken; None for a design without holes, which leaves the choice to its source, or promises nothing.
@@ -361,9 +359,6 @@ class Contract:
         largest_block: Bytes of the largest block of buddies; larger requests are refused.  None sets no bound.
         deterministic: Whether equal programs give equal addresses.
         laws: Which metamorphic laws hold; None for those that the fit implies: all for a declared fit, none for ``None``.
-
-    How much a request occupies:
-
         rounding: How its bytes are rounded.
         classes: The sizes for Rounding.CLASSES, ascending, in bytes.
         doubling: Whether the classes go on: those above half of the largest, doubled again and again.
@@ -372,31 +367,22 @@ class Contract:
         least: The least bytes that a buffer occupies, header and guard included.
         remainder: A rest of a hole of fewer bytes than this stays with the buffer; 0 for none.
         max_size: The largest request, in bytes, that is ever served; None sets no bound below 2**63.
-
-    When it is refused:
-
         completeness: How large a hole must be to oblige it to serve.
         reclaims: Whether idle arenas are released for a request that the limit would refuse.
         retries: Whether a smaller arena is tried where the source refuses a larger one.
         max_segments: The most segments, busy and free, that it can keep; None sets no bound.
-        reserve: Bytes of the limit that requests may not take, or
-        reserve_percent: the percentage of the limit.
+        reserve: Bytes of the limit that requests may not take.
+        reserve_percent: The same as a percentage of the limit.
         limited: Whether ``kva_limit`` is kept.
-
-    What becomes of free space and of arenas:
-
         coalescing: When free space can be used again.
         release: How many wholly free arenas stay mapped.
         spans: Whether arenas that touch may be one.
         arena: Bytes of every arena, where they have one size and a larger request is refused; None for arenas of any size;
             0 for the size that the design is told by ``arena_size=``.
-        arena_head: Bytes at the base of each arena that are never handed out, and
-        arena_tail: those at its end.
+        arena_head: Bytes at the base of each arena that are never handed out.
+        arena_tail: Bytes at the end of each arena that are never handed out.
         ahead: Whether arenas may be mapped before they are needed.
         excluded: First and last address of ranges that are never handed out, ascending.
-
-    What else can be asked of it:
-
         constraints: The constraints of ``xalloc`` that are honoured.
         resize: How a buffer changes its size.
         exact_stats: Whether every figure of ``stats()`` is exact; if not, ``largest_hole`` is a lower bound.

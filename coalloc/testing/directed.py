@@ -1,8 +1,8 @@
 """Directed checks, for what random programs do not find or cannot state.
 
 They check extreme sizes and addresses, determinism, growth, laws, closed forms and failures.  Each check takes a subject,
-makes allocators, and raises :class:`~coalloc.testing.properties.Breach` if a property is broken, or :class:`NotPromised`
-with the reason if the check does not apply.
+makes allocators, and raises :class:`~coalloc.testing.properties.Breach` if a property is broken, or ``NotPromised`` with the
+reason if the check does not apply.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from coalloc.testing.subject import Subject, make
 from coalloc.testing.worlds import WORLDS, beside_another
 from coalloc.workload.generators import play_robson
 
-__all__ = ["CHECKS", "Check", "CheckFailed", "NotPromised", "run_thoroughly"]
+__all__ = ["CHECKS", "run_thoroughly"]
 
 
 def _judged(subject: Subject, program: CheckProgram) -> None:

@@ -15,7 +15,8 @@ import attrs
 
 from coalloc._imports import needs_extra
 from coalloc.contract import Constraint, Contract, Resize
-from coalloc.testing.directed import CHECKS, Check, CheckFailed, NotPromised
+from coalloc.testing.checks import Check, CheckFailed, NotPromised
+from coalloc.testing.directed import CHECKS
 from coalloc.testing.judge import Judge
 from coalloc.testing.lines import LINE_BOUND
 from coalloc.testing.minimise import minimise
