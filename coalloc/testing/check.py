@@ -389,7 +389,7 @@ def first_breach(subject: Subject) -> Breach | None:
         if not check.thorough:
             with suppress(NotPromised):
                 breach = breach_in(check, subject)
-                if breach is not None:
+                if breach is not None and not (isinstance(breach, CheckFailed) and breach.suspect):
                     return breach
     return None
 

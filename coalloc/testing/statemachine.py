@@ -15,7 +15,7 @@ import attrs
 
 from coalloc._imports import needs_extra
 from coalloc.contract import Constraint, Contract, Resize
-from coalloc.testing.checks import Check, CheckFailed, NotPromised
+from coalloc.testing.checks import Check, CheckFailed, NotPromised, Suspicion
 from coalloc.testing.directed import CHECKS
 from coalloc.testing.judge import Judge
 from coalloc.testing.lines import LINE_BOUND
@@ -265,7 +265,11 @@ def _test_of(check: Check, subject: Subject) -> Callable[[unittest.TestCase], No
             check.run(subject)
         except NotPromised as reason:
             self.skipTest(str(reason))
+        except Suspicion as suspicion:
+            self.skipTest(f"suspect: {suspicion.message}")
         except CheckFailed as failed:
+            if failed.suspect:
+                self.skipTest(f"suspect: {failed.message}")
             _fail(subject, Counterexample(failed.program, Breach(failed.property, failed.message)), again=failed.again)
 
     return _described(test, " ".join((check.run.__doc__ or check.name).split()))

@@ -328,7 +328,8 @@ def _runs_at_random(subject: Subject, world: World, *, suspect: bool = False) ->
     for seed in range(4):
         _, found = random_program(subject, 7000 + seed, steps=80, world=world)
         if found is not None:
-            raise CheckFailed(found.breach, found.program, suspect=suspect)
+            words = found.breach.message + (", and it never asks for the source's granule" if suspect else "")
+            raise CheckFailed(Breach(found.breach.property, words), found.program, suspect=suspect)
 
 
 def _fills_an_arena(subject: Subject, contract: Contract, quantum: int, world: World) -> None:

@@ -132,8 +132,6 @@ class Books:
             raise Breach(Property.P12, f"the arena {event.base:#x} was unmapped with a live buffer at {inside[0]:#x}")
         for base in [base for base in self.parked if event.holds(base)]:
             self.drop(base)
-        for base in [base for base in self._held if event.holds(base)]:
-            del self._held[base]
         if event.base not in self._ranges:
             raise SpanOverlapError((event.base, event.size), None, "is no arena")
         self.static.discard(event.base)

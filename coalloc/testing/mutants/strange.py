@@ -131,7 +131,7 @@ class Runs:
         found = self.find(size, align, hi)
         if found is None and self.grow(size, align):
             found = self.find(size, align, hi)
-            if found is None:
+            if found is None or self.arena_of(found[0]) != self.newest:  # or a hole came while the source mapped
                 self.settle(self.newest)
         if found is None:
             self.refusals += 1
