@@ -117,10 +117,25 @@ _FEW: Final = 12
 
 
 def _fewer(program: CheckProgram) -> Iterator[CheckProgram]:
-    """Yield the program without one of its buffers, for each buffer; if it is short, also without each pair of steps."""
-    steps = program.steps
+    """Yield the program without one of its buffers, for each buffer; if it is short, also without each pair of steps.
+
+    A buffer may be there only to fill the limit, or for a map call before the one that fails.  So the limit is lowered by its
+    size, and the number of the call that fails by one, too.
+    """
+    steps, limit = program.steps, program.world.limit
     for buffer in sorted({step.buffer for step in steps if step.buffer >= 0}, reverse=True):
-        yield attrs.evolve(program, steps=tuple(step for step in steps if step.buffer != buffer))
+        less = attrs.evolve(program, steps=tuple(step for step in steps if step.buffer != buffer))
+        yield less
+        sooner = tuple(
+            s._replace(size=s.size - 1) if s.action is Action.STARVE and s.size > 1 else s for s in less.steps
+        )
+        if sooner != less.steps:
+            yield attrs.evolve(less, steps=sooner)
+        taken = max(-(-step.size // program.world.granule) for step in steps if step.buffer == buffer)
+        if 0 < taken < limit:
+            world = attrs.evolve(program.world, limit=limit - taken, room=max(program.world.room - taken, 1))
+            yield attrs.evolve(less, world=world)
+            yield attrs.evolve(less, world=world, steps=sooner)
     if len(steps) <= _FEW:
         for first, second in itertools.combinations(range(len(steps)), 2):
             yield attrs.evolve(program, steps=steps[:first] + steps[first + 1 : second] + steps[second + 1 :])
