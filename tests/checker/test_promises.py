@@ -101,6 +101,7 @@ def test_a_threshold_in_bytes_is_kept_from_both_sides() -> None:
     keeps = attrs.evolve(PLAIN, release=RETAIN_BYTES(8 * PAGE), reclaims=False)
     steps = (Step(Action.ALLOC, 0, PAGE), Step(Action.FREE, 0))
     assert "which retain-bytes(32768) keeps beside 0 idle bytes" in breach_of(found(Runs, keeps, *steps))[1]
+    assert found(Runs, attrs.evolve(keeps, release=RETAIN_BYTES(PAGE)), *steps) is None
 
     class Never(Runs):
         def settle(self, arena: int) -> None:
