@@ -2,7 +2,8 @@
 
     python -m benchmarks.strangers [--plain] [--programs FOLDER] [NAME...]
 
-``--programs`` writes the shortest program of each faulty one, or the name of the check that finds it, for the tests.
+``--programs`` writes the shortest program of each faulty one for the tests, or, where that is none or very long, the name of
+the check that finds it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from coalloc.testing.isolate import crew
 from coalloc.testing.on_targets import check_target
 from coalloc.testing.steps import dumps
 
+_MOST_STEPS = 1000
+"""The steps of the longest program that is worth keeping."""
 FOLDER = Path(__file__).parents[1] / "tests" / "strangers"
 
 
@@ -89,14 +92,13 @@ def main(arguments: list[str]) -> None:
             words.append("conforms" if told is None else told.ruling.value)
             if not thorough:
                 words.append(f"{seconds:.1f}")
-        if len(words) == 3 and words[2] == "conforms" and not plain_only:
-            pass
         steps = len(told.found.program.steps) if told is not None and told.found is not None else "-"
         by = "-" if told is None else f"{told.property.name} {told.check or 'random programs'}"
         shown = [words[0], words[1], words[2] if len(words) > 2 else "-"]
         print(f"| `{Path(row.file).stem}` | {' | '.join(shown)} | {by} | {steps} |", flush=True)
         if programs is not None and told is not None:
-            text = f"check {told.check}\n" if told.found is None else dumps(told.found.program)
+            short = told.found is not None and len(told.found.program.steps) <= _MOST_STEPS
+            text = dumps(told.found.program) if told.found is not None and short else f"check {told.check}\n"
             (programs / f"{Path(row.file).stem}.txt").write_text(text, encoding="utf-8")
     for faulty in (False, True):
         n = sum(row.faulty is faulty for row in rows())

@@ -164,7 +164,8 @@ class Rounding(enum.Enum):
     SHOWN = "shown"
     """Up to whole quanta or more: ``size_of()`` shows what a buffer occupies.  Only for BEST_EFFORT.
 
-    Nothing shows what a refused request would have occupied; it may be refused where twice its size does not fit."""
+    Nothing shows what a refused request would have occupied; it may be refused where twice its size does not fit.
+    """
     OWN = "own"
     """As the design's method ``footprint(size)`` says, which returns all bytes that a request occupies."""
 

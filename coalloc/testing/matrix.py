@@ -57,8 +57,16 @@ def kill(mutant: Mutant, *, hidden: bool = False) -> Kill:
         mutant: The mutant.
         hidden: Whether its segments(), stats() and violations() are hidden, so that only its answers can show the bug.
     """
+    state = random.getstate()
     random.seed(mutant.number)  # for those that draw from the global generator: the matrix is always the same
-    subject = Subject(hide(mutant.make_space) if hidden else mutant.make_space)
+    try:
+        return _kill(mutant, Subject(hide(mutant.make_space) if hidden else mutant.make_space))
+    finally:
+        random.setstate(state)
+
+
+def _kill(mutant: Mutant, subject: Subject) -> Kill:
+    """Count how long random programs take to find a mutant, and keep the shortest program of all seeds."""
     counts: list[int] = []
     founds: list[Counterexample] = []
     for seed in _SEEDS:
@@ -69,8 +77,8 @@ def kill(mutant: Mutant, *, hidden: bool = False) -> Kill:
         founds.append(found)
     everywhere = len(counts) == len(_SEEDS)
     properties = {found.breach.property for found in founds}
-    shortest = min(founds, key=lambda found: len(found.program.steps), default=None)
-    least = minimise(subject, shortest).program if shortest is not None else None
+    shortened = [minimise(subject, found).program for found in founds]
+    least = min(shortened, key=lambda program: len(program.steps), default=None)
     if not everywhere:
         breach = first_breach(subject)
         if breach is not None:

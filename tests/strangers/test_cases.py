@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +10,7 @@ from coalloc.testing import Subject, check_space
 from coalloc.testing.check import breach_in
 from coalloc.testing.contracts import parse_contract
 from coalloc.testing.directed import CHECKS
+from coalloc.testing.targets import find_target
 from tests.strangers.test_strangers import QUICK
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
@@ -65,40 +63,31 @@ RANDOM = {
 """The faulty allocators that random programs find."""
 
 
-def subject_of(case: str, line: str, monkeypatch: pytest.MonkeyPatch) -> Subject:
-    """Import a case from its folder, which other cases of the folder may import, too."""
-    file, _, name = case.partition(":")
-    monkeypatch.syspath_prepend(str((CASES / file).parent))
-    module_name = "case_" + Path(file).stem
-    spec = importlib.util.spec_from_file_location(module_name, CASES / file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, module_name, module)
-    spec.loader.exec_module(module)
-    made: Any = getattr(module, name)
+def subject_of(case: str, line: str = "") -> Subject:
+    """Return a case with its own contract, and what a line changes in it."""
+    made = find_target(str(CASES / case))
     return Subject(made, parse_contract(line, Subject(made).declared) if line else None)
 
 
 @pytest.mark.parametrize("case", CORRECT)
-def test_a_correct_case_conforms(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_correct_case_conforms(case: str) -> None:
     """What was blamed conforms to what it promises."""
-    subject = subject_of(case, CORRECT[case], monkeypatch)
+    subject = subject_of(case, CORRECT[case])
     report = check_space(subject.make_space, subject.contract, subject=subject, examples=12, checks=QUICK)
     assert report.conforms, [verdict for verdict in report.verdicts if verdict.found is not None]
 
 
 @pytest.mark.parametrize("case", FAULTY)
-def test_a_faulty_case_is_found(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_faulty_case_is_found(case: str) -> None:
     """What was missed is found by a directed check."""
     check = next(check for check in CHECKS if check.name == FAULTY[case])
-    assert breach_in(check, subject_of(case, "", monkeypatch)) is not None
+    assert breach_in(check, subject_of(case)) is not None
 
 
 @pytest.mark.parametrize("case", RANDOM)
-def test_a_faulty_case_is_found_by_random_programs(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_faulty_case_is_found_by_random_programs(case: str) -> None:
     """What was reported is found, and the program of the one that was printed too long is as short as can be."""
-    subject = subject_of(case, RANDOM[case], monkeypatch)
+    subject = subject_of(case, RANDOM[case])
     report = check_space(subject.make_space, subject.contract, subject=subject, examples=40, checks=())
     founds = [verdict.found for verdict in report.verdicts if verdict.found is not None]
     assert founds

@@ -36,7 +36,7 @@ from coalloc.contract import (
     Rounding,
     capabilities_of,
 )
-from coalloc.errors import BadFreeError, CoallocError, ExhaustionError, SpanOverlapError
+from coalloc.errors import BadFreeError, CoallocError, ExhaustionError, InvalidRequestError, SpanOverlapError
 from coalloc.extent import Extent
 from coalloc.testing.judge.books import Books, Shown
 from coalloc.testing.judge.calls import Calls, unexpected
@@ -208,7 +208,11 @@ class Judge:
 
         Raises:
             Breach: If a call gives another answer than it did.
+            InvalidRequestError: For a step that only a judge can make.
         """
+        for step in memory.steps:
+            if step.action not in cls._REPEATED:
+                raise InvalidRequestError("memory", str(step), "is no step that can be made again without a judge")
         judge = cls(subject, world)
         addresses: dict[int, int] = {}
         for step, outcome in zip(memory.steps, memory.outcomes, strict=True):
@@ -226,6 +230,11 @@ class Judge:
         judge.figures = copy.copy(memory.figures)
         judge._cached = dict(memory.cached)
         return judge
+
+    _REPEATED: Final = (
+        Action.ALLOC, Action.XALLOC, Action.RESIZE, Action.FREE, Action.RECLAIM, Action.STARVE,
+    )  # fmt: skip
+    """The steps that can be made again without a judge."""
 
     def _repeat(self, step: Step, outcome: str, addresses: dict[int, int]) -> None:
         """Make the call of a step again, which must have the same outcome."""
@@ -247,10 +256,8 @@ class Judge:
             self.space.free(addresses[step.buffer])
         elif step.action is Action.RECLAIM:
             self.space.reclaim()
-        elif step.action is Action.STARVE:
-            self.source.starve = step.size
         else:
-            raise Breach(Property.P15, f"{step} cannot be made again")
+            self.source.starve = step.size
 
     # --- steps -----------------------------------------------------------------------------------------
 

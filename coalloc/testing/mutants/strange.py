@@ -19,7 +19,7 @@ from coalloc.space.protocol import Kind, Segment
 from coalloc.testing.mutants.listed import mutant
 from coalloc.vm.source import Source
 
-__all__ = ["Runs"]
+__all__ = ["KeepsIdle", "Runs"]
 
 _PAGE: Final = 4096
 
@@ -497,7 +497,7 @@ class _LosesTheTail(Runs):
             insort(self.holes, (base, size - _PAGE))
 
 
-class _KeepsIdle(Runs):
+class KeepsIdle(Runs):
     """The same allocator, which keeps idle arenas until reclaim()."""
 
     contract = attrs.evolve(Runs.contract, release=NEVER, reclaims=False)
@@ -514,7 +514,7 @@ class _KeepsIdle(Runs):
 
 
 @mutant(96)
-class _SumsBeforeItMaps(_KeepsIdle):
+class _SumsBeforeItMaps(KeepsIdle):
     """Stores a sum that was worked out before map() was called, in which a handler reclaimed (races with pressure)."""
 
     def grow(self, size: int, align: int) -> bool:
