@@ -24,6 +24,7 @@ from coalloc.contract import (
     Rounding,
     Spans,
     Tie,
+    Work,
 )
 from coalloc.errors import ExhaustionError, InvalidRequestError, Violation
 from coalloc.space.protocol import Kind, Segment
@@ -494,3 +495,18 @@ def test_a_refusal_is_explained_in_groups() -> None:
     text = str(refused.value.explain())
     assert "8 holes of 4096 to 8192 bytes" in text
     assert f"nearest: hole {bases[0]:#x}" in text
+
+
+@pytest.mark.parametrize(("growth", "suspected"), [(1.0, True), (0.7, True), (0.5, False), (0.0, False)])
+def test_work_that_grows_with_the_holes_is_suspect(
+    growth: float, suspected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no more than logarithmic work is declared, a time that grows fourfold with eight times the holes is suspect."""
+
+    def told(_subject: Subject, _contract: Contract, _quantum: int, holes: int) -> float:
+        return 1e-3 * holes**growth
+
+    monkeypatch.setattr("coalloc.testing.worlds._time_with", told)
+    report = check_space(Runs, attrs.evolve(PLAIN, work=Work.LOG), examples=1, checks=("hidden-work",))
+    assert report.conforms
+    assert (Ruling.SUSPECT in {verdict.ruling for verdict in report.verdicts}) is suspected

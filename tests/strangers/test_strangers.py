@@ -33,6 +33,8 @@ def test_a_faulty_allocator_is_found_again(row: Row) -> None:
     file = FOLDER / "programs" / f"{Path(row.file).stem}.txt"
     text, subject = file.read_text(encoding="utf-8"), Subject(find_target(row.target), row.contract)
     named = re.fullmatch(r"check (\S+)\n", text)
+    if named is not None and named[1] == "hidden-work":
+        pytest.skip("it is measured in time; python -m benchmarks.strangers does that")
     if named is None:
         assert run_thoroughly(subject, loads(text)) is not None
     else:
