@@ -504,7 +504,7 @@ def test_work_that_grows_with_the_holes_is_suspect(
     """Where no more than logarithmic work is declared, a time that grows fourfold with eight times the holes is suspect."""
 
     def told(_subject: Subject, _contract: Contract, _quantum: int, holes: int) -> float:
-        return 1e-3 * holes**growth
+        return 1e-3 * float(holes**growth)
 
     monkeypatch.setattr("coalloc.testing.worlds._time_with", told)
     report = check_space(Runs, attrs.evolve(PLAIN, work=Work.LOG), examples=1, checks=("hidden-work",))
