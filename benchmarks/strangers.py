@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import attrs
@@ -71,7 +72,7 @@ def main(arguments: list[str]) -> None:
     programs = Path(arguments[arguments.index("--programs") + 1]) if "--programs" in arguments else None
     names = [name for name in arguments if not name.startswith("--") and name != str(programs)]
     print("| allocator | plain check | seconds | thorough check | found by | steps |\n|---|---|---|---|---|---|")
-    counts = {(faulty, thorough): 0 for faulty in (False, True) for thorough in (False, True)}
+    counts: Counter[tuple[bool, bool, Ruling]] = Counter()
     for row in rows():
         if names and not any(name in row.file for name in names):
             continue
@@ -79,7 +80,7 @@ def main(arguments: list[str]) -> None:
         for thorough in (False,) if plain_only else (False, True):
             if thorough and told is not None:
                 words.append(words[0])
-                counts[row.faulty, True] += 1
+                counts[row.faulty, True, told.ruling] += 1
                 continue
             began = time.monotonic()
             with crew(2) as executor:
@@ -88,7 +89,8 @@ def main(arguments: list[str]) -> None:
                 )
             seconds = time.monotonic() - began
             told = first_found(report)
-            counts[row.faulty, thorough] += told is not None
+            if told is not None:
+                counts[row.faulty, thorough, told.ruling] += 1
             words.append("conforms" if told is None else told.ruling.value)
             if not thorough:
                 words.append(f"{seconds:.1f}")
@@ -102,9 +104,10 @@ def main(arguments: list[str]) -> None:
             (programs / f"{Path(row.file).stem}.txt").write_text(text, encoding="utf-8")
     for faulty in (False, True):
         n = sum(row.faulty is faulty for row in rows())
-        said = "found" if faulty else "blamed"
-        print(f"\n{n} {'faulty' if faulty else 'correct'}: {counts[faulty, False]} {said} by a plain check", end="")
-        print("" if plain_only else f", {counts[faulty, True]} by a thorough one")
+        for thorough in (False,) if plain_only else (False, True):
+            broken, suspect = (counts[faulty, thorough, ruling] for ruling in (Ruling.BROKEN, Ruling.SUSPECT))
+            kinds = f"{n} {'faulty' if faulty else 'correct'}, {'thorough' if thorough else 'plain'} check"
+            print(f"\n{kinds}: {broken} broken, {suspect} suspect")
 
 
 if __name__ == "__main__":
