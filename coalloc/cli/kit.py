@@ -96,7 +96,7 @@ _MOST_JOBS = 1024
 def check(
     target: TargetArgument,
     contract: ContractOption = "",
-    examples: Annotated[int, typer.Option("--examples", help="Random programs to run.")] = 200,
+    examples: Annotated[int, typer.Option("--examples", help="Random programs to run.")] = 120,
     seed: SeedOption = 0,
     timeout: TimeoutOption = 10.0,
     program: Annotated[
@@ -482,11 +482,11 @@ def mutants(
 
 
 _LEGEND = """
-x: random programs of five seeds break this property; where they miss the mutant,
-   a directed check does
-ops: operations of random programs until it is found, median of five seeds;
-   directed: by a directed check
+x: this property is broken
+ops: operations of small programs, or of random ones (the median of five seeds),
+   until the mutant is found
 steps: length of the shortest program
+found by: small programs, random programs, or a directed check
 
 not applicable:
 """
@@ -497,6 +497,7 @@ def _killed(kill: Kill) -> dict[str, Any]:
         "name": kill.mutant.name,
         "title": kill.mutant.title,
         "killed": kill.killed,
+        "found_by": kill.by,
         "properties": [item.name for item in kill.properties],
         "operations": kill.operations,
         "steps": None if kill.program is None else len(kill.program.steps),

@@ -1,4 +1,4 @@
-"""Checking: run random programs and directed checks, and reach one verdict for each property."""
+"""Checking: run small and random programs and directed checks, and reach one verdict for each property."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from coalloc.testing.directed import CHECKS
 from coalloc.testing.minimise import minimise
 from coalloc.testing.programs import Counterexample, random_program, run_program
 from coalloc.testing.properties import Breach, Property
+from coalloc.testing.small import search_small
 from coalloc.testing.steps import CheckProgram, World, dumps
 from coalloc.testing.subject import MakeSpace, Subject, make
 
@@ -104,7 +105,7 @@ class Report:
     Args:
         contract: The contract that was checked.
         verdicts: One for each property, in the order of the properties.
-        programs: How many random programs were run.
+        programs: How many small and random programs were run.
         operations: How many steps these programs had.
         seed: The seed that the programs were drawn from.
         can: What the allocator can do beside alloc and free.
@@ -156,11 +157,12 @@ class Report:
 
 @attrs.frozen
 class Piece:
-    """A part of a check that can run by itself: random programs by their numbers, directed checks by their names."""
+    """A part of a check that can run by itself: random programs by numbers, checks by names, and the small programs."""
 
     first: int = 0
     last: int = 0
     checks: tuple[str, ...] = ()
+    small: bool = False
 
 
 @attrs.frozen
@@ -171,7 +173,7 @@ class Findings:
         broken: A verdict for each property that is broken, in the order in which they were found.
         suspect: A verdict for each property of which something is suspected.
         held: Property and name of each directed check that found nothing.
-        programs: How many random programs were run.
+        programs: How many small and random programs were run.
         operations: How many steps they had.
         unrun: What there was no time for.
     """
@@ -185,13 +187,16 @@ class Findings:
 
 
 def pieces_of(examples: int, *, thorough: bool) -> tuple[Piece, ...]:
-    """Cut a check into pieces that take about as long as each other; they do not depend on who runs them."""
+    """Cut a check into pieces that take about as long as each other; they do not depend on who runs them.
+
+    The random programs come last: what the small programs or a directed check find is the same for every seed.
+    """
     names = [check.name for check in CHECKS if thorough or not check.thorough]
     long = tuple(name for name in names if name in _LONG_CHECKS)
     return (
-        Piece(0, examples // 2),
+        Piece(checks=tuple(name for name in names if name not in long), small=True),
         Piece(checks=long),
-        Piece(checks=tuple(name for name in names if name not in long)),
+        Piece(0, examples // 2),
         Piece(examples // 2, examples),
     )
 
@@ -200,7 +205,7 @@ def check_space(
     make_space: MakeSpace,
     contract: Contract | None = None,
     *,
-    examples: int = 200,
+    examples: int = 120,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     subject: Subject | None = None,
@@ -240,8 +245,13 @@ def check_space(
         if unknown:
             raise InvalidRequestError("checks", unknown[0], "is the name of no directed check")
         names = tuple(checks)
-    found = run_piece(under_test, Piece(0, examples, names), seed=seed, seconds=seconds, progress=progress)
-    return report_of(declared, [found], capabilities(under_test), seed)
+    pieces = Piece(checks=names, small=True), Piece(0, examples)
+    found = []
+    began = time.monotonic()
+    for piece in pieces:
+        left = max(seconds - (time.monotonic() - began), 1e-9) if seconds else 0
+        found.append(run_piece(under_test, piece, seed=seed, seconds=left, progress=progress))
+    return report_of(declared, found, capabilities(under_test), seed)
 
 
 def cannot_be_made(contract: Contract | None, breach: Breach, seed: int) -> Report:
@@ -274,6 +284,13 @@ def run_piece(
     held: list[tuple[Property, str]] = []
     unrun: list[str] = []
     programs = operations = 0
+    if piece.small:
+        search = search_small(subject, late=late)
+        programs, operations = search.programs, search.operations
+        for item, least in search.found.items():
+            broken[item] = Verdict(item, Ruling.BROKEN, least.breach.message, least)
+        if not search.complete:
+            unrun.append("small programs")
     for number in range(piece.first, piece.last):
         if late():
             unrun.append(f"{piece.last - number} random programs")
@@ -383,14 +400,14 @@ def breach_in(check: Check, subject: Subject) -> Breach | None:
     return None
 
 
-def first_breach(subject: Subject) -> Breach | None:
-    """Run the directed checks that are not thorough until one finds a breach."""
+def first_breach(subject: Subject, name: str = "") -> tuple[Check, Breach] | None:
+    """Run the directed checks that are not thorough, or the one of a name, until one finds a breach."""
     for check in CHECKS:
-        if not check.thorough:
+        if check.name == name or not (name or check.thorough):
             with suppress(NotPromised):
                 breach = breach_in(check, subject)
                 if breach is not None and not (isinstance(breach, CheckFailed) and breach.suspect):
-                    return breach
+                    return check, breach
     return None
 
 

@@ -28,7 +28,7 @@ from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import MakeSpace, Subject, make
 
-__all__ = ["Concern", "Exploration", "concerns", "explore", "explore_pipes"]
+__all__ = ["Concern", "Exploration", "concerns", "explore", "explore_pipes", "in_full", "state_of"]
 
 _PAGE: Final = 4096
 _NO_INSPECTION: Final = 1 << 60
@@ -137,7 +137,7 @@ def explore(
     path: tuple[Step, ...] = ()
     try:
         first = Judge(quiet, concern.world)
-        seen.add(_state_of(first))
+        seen.add(state_of(first))
         queue = deque([first.memory()])
         while queue:
             start = queue.popleft()
@@ -147,7 +147,7 @@ def explore(
                 judge = Judge.recalled(quiet, concern.world, start)
                 judge.do(step)
                 judge.inspect()
-                state = _state_of(judge)
+                state = state_of(judge)
                 if merge and state in seen:
                     continue
                 seen.add(state)
@@ -158,12 +158,12 @@ def explore(
                 if progress is not None and states % 64 == 0:
                     progress(states, transitions)
     except Breach as breach:
-        found = _in_full(subject, concern.world, path) or Counterexample(CheckProgram(concern.world, path), breach)
+        found = in_full(subject, concern.world, path) or Counterexample(CheckProgram(concern.world, path), breach)
         return Exploration(concern.name, concern.world.limit, depth, states, transitions, minimise(subject, found))
     return Exploration(concern.name, concern.world.limit, depth, states + 1, transitions)
 
 
-def _in_full(subject: Subject, world: World, path: tuple[Step, ...]) -> Counterexample | None:
+def in_full(subject: Subject, world: World, path: tuple[Step, ...]) -> Counterexample | None:
     """Run a failing program again with the steps of its end written out, and compare everything after each step."""
     judge = None
     try:
@@ -189,7 +189,7 @@ def _steps(concern: Concern, judge: Memory) -> Iterator[Step]:
     yield from concern.others
 
 
-def _state_of(judge: Judge) -> Hashable:
+def state_of(judge: Judge) -> Hashable:
     """Return all that determines what a correct allocator does next."""
     books = judge.books
     births = [birth for _, birth in sorted(books.state.births.items())]

@@ -17,8 +17,8 @@ from coalloc.testing.subject import Subject
 __all__ = ["minimise"]
 
 _MOST_RUNS: Final = 4000
-_LONG: Final = 2048
-"""The square of the steps of a run that counts as one more."""
+_LONG: Final = 16
+"""In a program of more steps everything is compared only so many times."""
 _HEAVY: Final = 1 << 19
 """Steps times granules of a run that counts as one more."""
 
@@ -45,19 +45,26 @@ def minimise(
         At most ``most`` runs, usually some tens.
     """
 
-    def judge_of(program: CheckProgram) -> Breach | None:
+    def exactly(program: CheckProgram) -> Breach | None:
         if run is not None:
             return run(program)
         assert subject is not None  # one of the two is given
         return run_program(subject, program)
 
+    def seldom(program: CheckProgram) -> Breach | None:
+        assert subject is not None
+        every = max(len(program.steps) // _LONG, subject.deep_every)
+        return run_program(attrs.evolve(subject, deep_every=every), program)
+
+    late = seldom(found.program) if run is None and len(found.program.steps) > _LONG else None
+    judge_of = exactly if late is None or late.property is not found.breach.property else seldom
     runs = 0
 
     @functools.cache  # what was tried once is often tried again, after another part of the program became simpler
     def fails(program: CheckProgram) -> Breach | None:
         nonlocal runs
         steps = len(program.steps)
-        runs += 1 + steps * steps // _LONG + steps * program.world.limit // _HEAVY
+        runs += 1 + steps // 4 + steps * program.world.limit // _HEAVY
         if runs > most:
             return None
         breach = judge_of(program)
@@ -74,7 +81,7 @@ def minimise(
         for number in range(len(best.program.steps)):
             best = _repeat(fails, best, functools.partial(_simpler, number))
     neat = best.program.renumbered()
-    return Counterexample(neat, fails(neat) or best.breach)
+    return Counterexample(neat, exactly(neat) or fails(neat) or best.breach)
 
 
 _Fails = Callable[[CheckProgram], Breach | None]
@@ -114,16 +121,19 @@ def _without_steps(fails: _Fails, best: Counterexample) -> Counterexample:
 
 
 _FEW: Final = 12
+_MANY: Final = 32
 
 
 def _fewer(program: CheckProgram) -> Iterator[CheckProgram]:
     """Yield the program without one of its buffers, for each buffer; if it is short, also without each pair of steps.
 
     A buffer may be there only to fill the limit, or for a map call before the one that fails.  So the limit is lowered by its
-    size, and the number of the call that fails by one, too.
+    size, and the number of the call that fails by one, too.  This would take long for a program of many buffers.
     """
     steps, limit = program.steps, program.world.limit
     for buffer in sorted({step.buffer for step in steps if step.buffer >= 0}, reverse=True):
+        if len(steps) > _MANY:
+            return
         less = attrs.evolve(program, steps=tuple(step for step in steps if step.buffer != buffer))
         yield less
         sooner = tuple(
@@ -147,6 +157,14 @@ def _simpler(number: int, program: CheckProgram) -> Iterator[CheckProgram]:
         yield attrs.evolve(program, steps=(*program.steps[:number], step, *program.steps[number + 1 :]))
 
 
+def _lower(number: int) -> Iterator[int]:
+    """Yield numbers >= 1 below a number: by a half, a quarter, ... and one less, so that a few tries reach the least."""
+    less = number // 2
+    while less:
+        yield number - less
+        less //= 2
+
+
 def _smaller_worlds(program: CheckProgram) -> Iterator[CheckProgram]:
     """Yield the program in a smaller or plainer world."""
     world = program.world
@@ -156,17 +174,15 @@ def _smaller_worlds(program: CheckProgram) -> Iterator[CheckProgram]:
         yield attrs.evolve(program, world=low)
     if world.slack:
         yield attrs.evolve(program, world=attrs.evolve(world, slack=0))
-    for arena in (world.arena // 2, world.arena - 1):
-        if 0 < arena < world.arena:
-            yield attrs.evolve(program, world=attrs.evolve(world, arena=arena))
-    for limit in (world.limit // 2, world.limit - 1):
-        if 0 < limit < world.limit:
-            whole, less = world.limit * world.granule, limit * world.granule
-            steps = tuple(step._replace(size=less) if step.size == whole else step for step in program.steps)
-            smaller = attrs.evolve(world, limit=limit, room=min(world.room, limit))
-            yield attrs.evolve(program, world=smaller, steps=steps)
-            yield attrs.evolve(program, world=attrs.evolve(world, limit=limit))
-            yield attrs.evolve(program, world=attrs.evolve(world, limit=limit, room=min(world.room, limit)))
+    for arena in _lower(world.arena):
+        yield attrs.evolve(program, world=attrs.evolve(world, arena=arena))
+    for limit in _lower(world.limit):
+        whole, less = world.limit * world.granule, limit * world.granule
+        steps = tuple(step._replace(size=less) if step.size == whole else step for step in program.steps)
+        smaller = attrs.evolve(world, limit=limit, room=min(world.room, limit))
+        yield attrs.evolve(program, world=smaller, steps=steps)
+        yield attrs.evolve(program, world=attrs.evolve(world, limit=limit))
+        yield attrs.evolve(program, world=attrs.evolve(world, limit=limit, room=min(world.room, limit)))
     if world.room > world.limit:
         yield attrs.evolve(program, world=attrs.evolve(world, room=world.limit))
 
@@ -194,9 +210,9 @@ def _simpler_steps(step: Step, world: World) -> Iterator[Step]:
                     yield step._replace(bounds=tuple((n, smaller if n == name else v) for n, v in step.bounds))
     if step.action in (Action.ALLOC, Action.XALLOC, Action.RESIZE):
         granule = world.granule
-        for size in (granule, step.size // 2 // granule * granule, (step.size - 1) // granule * granule):
-            if 0 < size < step.size:
-                yield step._replace(size=size)
+        for n in (1, *_lower(-(-step.size // granule))):
+            if n * granule < step.size:
+                yield step._replace(size=n * granule)
         if step.size % granule:
             yield step._replace(size=step.size + -step.size % granule)
         if step.size < granule:  # where the quantum is small

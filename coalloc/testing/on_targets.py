@@ -81,13 +81,13 @@ def declared_by(target: str, *, timeout: float = 10.0) -> Contract | None:
 
 def _kill(_make_space: MakeSpace, _report: Reporter, *, number: int, hidden: bool) -> tuple[object, ...]:
     killed = kill(MUTANTS[number], hidden=hidden)
-    return killed.properties, killed.operations, killed.program
+    return killed.properties, killed.operations, killed.program, killed.by
 
 
 def _kill_one(number: int, hidden: bool, timeout: float) -> Kill:
     result = run_in_child(_kill, f"M{number}", {"number": number, "hidden": hidden}, timeout=timeout)
     if isinstance(result, Hung):
-        return Kill(MUTANTS[number], (Property.P17,), None, None)
+        return Kill(MUTANTS[number], (Property.P17,), None, None, "the clock")
     return Kill(MUTANTS[number], *result)
 
 
@@ -154,7 +154,7 @@ def check_target(
     target: str,
     *,
     contract: Contract | None = None,
-    examples: int = 200,
+    examples: int = 120,
     seed: int = 0,
     timeout: float = 10.0,
     thorough: bool = False,

@@ -48,17 +48,7 @@ def _judged(
     breach = run_program(attrs.evolve(subject, deep_every=deep), program)
     if breach is None:
         return
-    raise CheckFailed(breach, program, functools.partial(_run_long, subject), suspect=suspect)
-
-
-_SHORT: Final = 120
-"""In programs of up to so many steps everything that can be seen is compared at every step."""
-
-
-def _run_long(subject: Subject, program: CheckProgram) -> Breach | None:
-    """Run a program; if it is long, look at everything only now and then."""
-    deep = 1 if len(program.steps) <= _SHORT else _DEEP
-    return run_program(attrs.evolve(subject, deep_every=deep), program)
+    raise CheckFailed(breach, program, suspect=suspect)
 
 
 def _world(subject: Subject, contract: Contract, quantum: int, quanta: int, **changes: Any) -> World:

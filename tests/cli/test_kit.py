@@ -56,9 +56,9 @@ def test_whatever_an_allocator_does_is_reported(name: str, coalloc: Any, tmp_pat
     found = report["properties"][broken]
     assert found["state"] == "broken"
     assert words in found["note"]
-    assert "alloc 0 " in found["program"]
+    assert found["program"].count("\n") >= 3  # its header, its world, and a step
     if name == "loops":
-        assert found["program"].splitlines()[2:] == ["alloc 0 4096", "free 0"]
+        assert found["program"].splitlines()[2:] == ["free-wild 0x1"]
 
 
 def test_a_broken_allocator_is_shown_with_programs_that_can_be_run_again(coalloc: Any, tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from coalloc.testing import MUTANTS, NOT_APPLICABLE, Kill, Property, kill, matrix_text
 from coalloc.testing.on_targets import kill_targets
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "kill_matrix.txt"
-SHOWN, _, HIDDEN = PUBLISHED.read_text().partition("hidden, so that only answers tell")
+SHOWN, _, UNSEEN = PUBLISHED.read_text().partition("hidden, so that only answers tell")
 
 
 def rows(text: str) -> dict[int, str]:
@@ -20,11 +21,12 @@ def rows(text: str) -> dict[int, str]:
     return {int(row[1]): row.string for row in found if row is not None}
 
 
-ROWS, HIDDEN_ROWS = rows(SHOWN), rows(HIDDEN)
-ONLY_SHOWN = {63, 65, 101, 107, 108, 109, 110, 111, 112, 113}
-"""The mutants whose only fault is a figure that they show, or what showing it does."""
-LONG = {73: 65, 74: 34, 77: 1921}
+ROWS, HIDDEN_ROWS = rows(SHOWN), rows(UNSEEN)
+LONG = {72: 840, 73: 65, 74: 34, 77: 840}
 """The steps of the programs that are longer than eight: these bugs need many buffers."""
+NIGHTLY = settings.get_current_profile_name() == "nightly"
+HIDDEN = [number for number, mutant in MUTANTS.items() if NIGHTLY or number % 4 == 0 or mutant.only_shown]
+"""The mutants that are killed by their answers alone in a quick run, too."""
 
 
 SHARED = {98, 99}
@@ -47,11 +49,11 @@ def test_every_mutant_is_killed_as_published(number: int) -> None:
     assert found.program is None or len(found.program.steps) <= LONG.get(number, 8)
 
 
-@pytest.mark.parametrize("number", MUTANTS)
+@pytest.mark.parametrize("number", HIDDEN)
 def test_every_mutant_is_killed_by_its_answers_alone(number: int) -> None:
     """With segments(), stats() and violations() hidden each mutant is killed, unless its only fault is what it shows."""
     found = killed(number, hidden=True)
-    assert found.killed is (number not in ONLY_SHOWN)
+    assert found.killed is not MUTANTS[number].only_shown
     assert matrix_text([found]).splitlines()[1] == HIDDEN_ROWS[number]
 
 
@@ -61,6 +63,12 @@ def test_every_number_of_the_list_is_a_mutant_or_has_a_reason() -> None:
     assert len(MUTANTS) >= 110
     text = PUBLISHED.read_text()
     assert all(f"M{number:<3}{reason}" in text for number, reason in NOT_APPLICABLE.items())
+
+
+def test_what_is_found_does_not_depend_on_chance() -> None:
+    """At least nine of ten mutants are found without a random program, so that every seed gives the same program."""
+    by_chance = [number for number, row in ROWS.items() if row.endswith(" random")]
+    assert 10 * len(by_chance) <= len(ROWS)
 
 
 def test_every_property_that_one_caller_can_break_kills_something() -> None:

@@ -10,27 +10,28 @@ import pytest
 from coalloc.testing import SUBJECTS, CheckProgram, Subject, conformance, dumps, loads, random_program
 
 FEW = 6
-PROGRAMS = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 30
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+PROGRAMS = 10_000 if NIGHTLY else 30
 
 
 class TestReference(conformance(SUBJECTS["coalescing"], examples=FEW)):  # type: ignore[misc]
     """Test the reference as a user would test it."""
 
 
-class TestCached(conformance(SUBJECTS["coalescing+cache"], examples=FEW)):  # type: ignore[misc]
-    """Test the reference with a quantum cache."""
-
-
-class TestBuddy(conformance(SUBJECTS["buddy"], examples=FEW)):  # type: ignore[misc]
-    """Test the buddy system."""
-
-
-class TestVmem(conformance(SUBJECTS["vmem+qcache"], examples=FEW)):  # type: ignore[misc]
-    """Test vmem with quantum caches."""
-
-
 class TestDragonFly(conformance(SUBJECTS["dragonfly"], examples=FEW)):  # type: ignore[misc]
     """Test a cache over one mapping per buffer."""
+
+
+if NIGHTLY:
+
+    class TestCached(conformance(SUBJECTS["coalescing+cache"], examples=FEW)):  # type: ignore[misc]
+        """Test the reference with a quantum cache."""
+
+    class TestBuddy(conformance(SUBJECTS["buddy"], examples=FEW)):  # type: ignore[misc]
+        """Test the buddy system."""
+
+    class TestVmem(conformance(SUBJECTS["vmem+qcache"], examples=FEW)):  # type: ignore[misc]
+        """Test vmem with quantum caches."""
 
 
 @pytest.mark.parametrize("name", SUBJECTS)

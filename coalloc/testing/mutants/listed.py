@@ -43,12 +43,16 @@ class Mutant:
         name: Its class, in words.
         title: What is wrong, and who had it.
         make_space: Makes a space with the bug.
+        check: The directed check that finds it where small programs do not; empty where none has to be named.
+        only_shown: Whether its only fault is a figure that it shows, or what showing it does, so that its answers are right.
     """
 
     number: int
     name: str
     title: str
     make_space: MakeSpace
+    check: str = ""
+    only_shown: bool = False
 
 
 class _Unchecked:
@@ -68,13 +72,15 @@ MUTANTS: Final[dict[int, Mutant]] = {}
 _T = TypeVar("_T", bound=type)
 
 
-def mutant(number: int, **fixed: Any) -> Callable[[_T], _T]:
+def mutant(number: int, *, check: str = "", only_shown: bool = False, **fixed: Any) -> Callable[[_T], _T]:
     """Plant a bug: a class decorator that enters a space, or a free list for the reference, in :data:`MUTANTS`.
 
     The class's docstring says what is wrong, and who had it.
 
     Args:
         number: Its number.
+        check: The directed check that finds it.
+        only_shown: Whether its answers are right.
         fixed: Arguments that the class is always made with.
 
     Raises:
@@ -88,7 +94,7 @@ def mutant(number: int, **fixed: Any) -> Callable[[_T], _T]:
         make = functools.partial(_make, kind, **fixed)
         functools.update_wrapper(make, _signature)
         name = re.sub(r"(?<!^)([A-Z]|(?<!\d)\d)", r" \1", kind.__name__.strip("_")).lower()
-        MUTANTS[number] = Mutant(number, name, " ".join(kind.__doc__.split()), make)
+        MUTANTS[number] = Mutant(number, name, " ".join(kind.__doc__.split()), make, check, only_shown)
         return kind
 
     return register
@@ -274,7 +280,7 @@ class _ClassBestSoldAsBest(CoalescingSpace):
         return attrs.evolve(super().contract, fit=Fit.BEST, tie=None)
 
 
-@mutant(7)
+@mutant(7, check="powers-of-two")
 class _SearchesFromTheNextClass(ClassHoles):
     """Rounds the class up when it searches and down when it enters, with nothing to fall back to (OffsetAllocator PR 14)."""
 
@@ -424,7 +430,7 @@ class _OvercountsTheAlignment(_General):
         return request.start_in(hole.base, hole.size) if hole.size >= wanted else -1
 
 
-@mutant(17)
+@mutant(17, check="sources")
 class _LosesThePhaseAtABoundary(_General):
     """Moves on to the nocross boundary, and does not align again."""
 
@@ -456,7 +462,7 @@ class _TakesHiAsExclusive(_General):
 # --- the ends of the ranges ----------------------------------------------------------------------------------
 
 
-@mutant(19)
+@mutant(19, check="great-numbers")
 class _WrapsAtTheTop(_General):
     """Computes the end of a hole modulo 2**64, so that the highest one looks inverted (old NetBSD vmem)."""
 
@@ -466,7 +472,7 @@ class _WrapsAtTheTop(_General):
         return (hole for hole in super().candidates(size) if hole.base < hole.end % 2**64)
 
 
-@mutant(20)
+@mutant(20, check="great-numbers")
 class _RoundsToNothing(CoalescingSpace):
     """Rounds a size near the top to 0, and hands out a tiny block (TLSF issue 22, BadAlloc)."""
 
@@ -476,7 +482,7 @@ class _RoundsToNothing(CoalescingSpace):
         return super().alloc(size)
 
 
-@mutant(21)
+@mutant(21, check="sources")
 class _TruncatesTo32Bits(_General):
     """Looks for the neighbour with the low 32 bits of the address (drm_mm, genalloc): wrong above 4 GiB only."""
 
@@ -496,7 +502,7 @@ class _TruncatesTo32Bits(_General):
         return tag
 
 
-@mutant(22)
+@mutant(22, check="ends")
 class _GrantsNothing(CoalescingSpace):
     """Answers a request for 0 bytes with an address that it also gives to the next."""
 
@@ -548,7 +554,7 @@ class _FreesFromInside(_LeakySpace):
 # --- failure paths and the limit -----------------------------------------------------------------------------
 
 
-@mutant(27)
+@mutant(27, check="powers-of-two")
 class _RunsOutOfTags(_General):
     """Has tags for four holes, and finds out in the middle of a carve (OffsetAllocator issue 3)."""
 
@@ -901,7 +907,7 @@ class _ReusesBeforeTheFlush(CoalescingSpace):
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-@mutant(63)
+@mutant(63, only_shown=True)
 class _ForgetsThePeak(CoalescingSpace):
     """Does not raise the peak when an arena is imported."""
 
@@ -910,7 +916,7 @@ class _ForgetsThePeak(CoalescingSpace):
         return attrs.evolve(figures, peak_mapped=min(figures.peak_mapped, self._arena_size))
 
 
-@mutant(64)
+@mutant(64, check="sources")
 class _CallsTheClassFloorExact(VmemSpace):
     """Reports the floor of the highest class as the largest hole, and says that its figures are exact."""
 
@@ -928,7 +934,7 @@ class _WorstForOne(SpaceStats):
         return 1.0 if self.holes == 1 else super().external_fragmentation
 
 
-@mutant(65)
+@mutant(65, only_shown=True)
 class _FragmentedWithOneHole(CoalescingSpace):
     """Reports the worst fragmentation for one perfect hole (buddy_alloc; RMM and extfrag in other ways)."""
 
@@ -939,7 +945,7 @@ class _FragmentedWithOneHole(CoalescingSpace):
 # --- the rest ----------------------------------------------------------------------------------------------------------
 
 
-@mutant(66)
+@mutant(66, check="determinism")
 class _OrderLeaks(CoalescingSpace):
     """Lets something that the program does not say, such as the order of a hash table, decide between equal holes."""
 
@@ -992,7 +998,7 @@ class _GrantsLess(CoalescingSpace):
             raise
 
 
-@mutant(70)
+@mutant(70, check="growth")
 class _WalksAllHoles(CoalescingSpace):
     """Looks at every hole on every call (drm_buddy's free list)."""
 

@@ -232,7 +232,7 @@ def _first(segment: tuple[int, int, Kind]) -> int:
 # --- scale -----------------------------------------------------------------------------------------------------------
 
 
-@mutant(71)
+@mutant(71, check="robson")
 class _NumbersBuffersInAByte(Runs):
     """Numbers live buffers in 8 bits, so that the 257th takes the record of the first (small embedded heaps)."""
 
@@ -243,7 +243,7 @@ class _NumbersBuffersInAByte(Runs):
         return at
 
 
-@mutant(72)
+@mutant(72, check="scale-up")
 class _HasATableOf256(Runs):
     """Keeps at most 256 holes and drops the last one beyond them (fixed descriptor tables, as mbuf maps had)."""
 
@@ -253,7 +253,7 @@ class _HasATableOf256(Runs):
         return arena
 
 
-@mutant(73)
+@mutant(73, check="many-arenas")
 class _Has64Arenas(Runs):
     """Refuses the 65th arena, since the arenas have a bit each in one word (regions in one-word masks)."""
 
@@ -261,7 +261,7 @@ class _Has64Arenas(Runs):
         return super().room() if len(self.arenas) < 64 else 0
 
 
-@mutant(74)
+@mutant(74, check="many-arenas")
 class _ShiftsBy32(Runs):
     """Computes 1 << arena in 32 bits, and never releases an arena beyond the 32nd (the classic shift of an int)."""
 
@@ -270,7 +270,7 @@ class _ShiftsBy32(Runs):
             super().settle(arena)
 
 
-@mutant(75)
+@mutant(75, check="scale-up")
 class _SearchesOneWord(Runs):
     """Finds no run of more than 64 pages, since runs are looked for in one word of a bitmap (bitmap allocators)."""
 
@@ -286,7 +286,7 @@ class _ForgetsEvery8192nd(Runs):
         return self.arena_of(base) if self.frees % 8192 == 0 else super().give(base, size)
 
 
-@mutant(77)
+@mutant(77, check="scale-up")
 class _CountsASizeInAByte(Runs):
     """Counts freed ranges of one size in 8 bits and takes a wrapped count for an empty list (free-list counters)."""
 
@@ -302,7 +302,7 @@ class _CountsASizeInAByte(Runs):
         return arena
 
 
-@mutant(78)
+@mutant(78, check="robson")
 class _StopsAfter100Holes(Runs):
     """Gives up a search after a hundred holes (bounded first-fit searches)."""
 
@@ -310,7 +310,7 @@ class _StopsAfter100Holes(Runs):
         return (hole for hole in self.holes[:100] if hole[1] >= size)
 
 
-@mutant(79)
+@mutant(79, check="scale-up")
 class _SplitsRunsAt256(Runs):
     """Keeps the length of a hole in 8 bits, so that one of more than 256 pages is cut to 256 (page maps of bytes)."""
 
@@ -318,7 +318,7 @@ class _SplitsRunsAt256(Runs):
         return ((base, length) for base, length in super().candidates(size) if length <= 256 * _PAGE or not self.frees)
 
 
-@mutant(80)
+@mutant(80, check="robson")
 class _DropsTheTailOfTheQueue(Runs):
     """Joins neighbours only every 500th free, and finds one pair at a time (lazy buddy and deferred joins)."""
 
@@ -332,7 +332,7 @@ class _DropsTheTailOfTheQueue(Runs):
 # --- numbers -----------------------------------------------------------------------------------------------------------
 
 
-@mutant(81)
+@mutant(81, check="gigabytes")
 class _TakesSizesForSigned32(Runs):
     """Refuses sizes of 2**31 and more, since a size is an int (pre-LP64 interfaces)."""
 
@@ -342,7 +342,7 @@ class _TakesSizesForSigned32(Runs):
         return super().take(size, align, hi)
 
 
-@mutant(82)
+@mutant(82, check="great-numbers")
 class _TakesAddressesForSigned64(Runs):
     """Compares addresses as signed numbers, so that those from 2**63 on come first (casts to intptr_t)."""
 
@@ -350,7 +350,7 @@ class _TakesAddressesForSigned64(Runs):
         return iter(sorted(super().candidates(size), key=lambda hole: hole[0] - 2**64 * (hole[0] >= 2**63)))
 
 
-@mutant(83)
+@mutant(83, check="great-numbers")
 class _ComparesAddressesIn32Bits(Runs):
     """Compares the low halves of addresses, so that an arena above 2**32 may come before one below (32-bit keys)."""
 
@@ -358,7 +358,7 @@ class _ComparesAddressesIn32Bits(Runs):
         return iter(sorted(super().candidates(size), key=lambda hole: hole[0] % 2**32))
 
 
-@mutant(84)
+@mutant(84, check="gigabytes")
 class _KeepsSizesIn32Bits(Runs):
     """Frees what is left of a size in 32 bits, so that 4 GiB are never given back (size fields of 32 bits)."""
 
@@ -374,7 +374,7 @@ class _WrapsAResize(Runs):
         return super().resize(base, max((size + _PAGE - 1) % 2**63, 1) if type(size) is int and size > 0 else size)
 
 
-@mutant(86)
+@mutant(86, check="great-numbers")
 class _WrapsAnAlignment(Runs):
     """Aligns in 64 bits, so that a great alignment wraps to address 0 (overflow in aligned allocation)."""
 
@@ -394,7 +394,7 @@ class _TakesTheEndForInclusive(Runs):
         return super().find(size, align, hi - 1)
 
 
-@mutant(88)
+@mutant(88, check="other-numbers")
 class _TakesAnyNumber(Runs):
     """Takes whatever equals a size once a range of it was freed, floats and True included (dict lookups by value)."""
 
@@ -404,7 +404,7 @@ class _TakesAnyNumber(Runs):
         return super().rounded(size)
 
 
-@mutant(89)
+@mutant(89, check="other-numbers")
 class _TakesTrueForOne(Runs):
     """Takes True for a size (isinstance instead of type)."""
 
@@ -415,7 +415,7 @@ class _TakesTrueForOne(Runs):
 # --- sources -----------------------------------------------------------------------------------------------------------
 
 
-@mutant(90)
+@mutant(90, check="defaults")
 class _TakesZeroForAnAlignment(Runs):
     """Refuses an explicit alignment of 0, since only a missing one is none (None as the default)."""
 
@@ -425,7 +425,7 @@ class _TakesZeroForAnAlignment(Runs):
         return super().xalloc(size, align=align or 0, hi=hi)
 
 
-@mutant(91)
+@mutant(91, check="great-numbers")
 class _AssumesAscending(Runs):
     """Appends the hole of a new arena, as if sources went upwards (brk-like sources)."""
 
@@ -461,7 +461,7 @@ class _AssumesPagesOf4K(Runs):
         super().enter(base, size)
 
 
-@mutant(94)
+@mutant(94, check="failing-source")
 class _GivesUpForGood(Runs):
     """Never asks a source again that refused once (sticky out-of-memory flags)."""
 
@@ -486,7 +486,7 @@ class _CountsBeforeItMaps(Runs):
         return grown
 
 
-@mutant(97)
+@mutant(97, check="sources")
 class _LosesTheTail(Runs):
     """Forgets the last page of an arena of the default size (guard pages that were taken out again)."""
 
@@ -513,7 +513,7 @@ class KeepsIdle(Runs):
         return before - self.mapped
 
 
-@mutant(96)
+@mutant(96, check="pressure")
 class _SumsBeforeItMaps(KeepsIdle):
     """Stores a sum that was worked out before map() was called, in which a handler reclaimed (races with pressure)."""
 
@@ -586,7 +586,7 @@ class _RepairsWhenSeen(Runs):
         self.holes = joined
 
 
-@mutant(101)
+@mutant(101, only_shown=True)
 class _SpoilsWhenSeen(Runs):
     """Turns its list around when somebody reads the figures (observers that sort in place)."""
 
@@ -597,7 +597,7 @@ class _SpoilsWhenSeen(Runs):
         return found
 
 
-@mutant(102)
+@mutant(102, check="clock")
 class _WatchesTheClock(Runs):
     """Searches from the top when a second has passed since the last call (ageing policies)."""
 
@@ -610,7 +610,7 @@ class _WatchesTheClock(Runs):
         return iter(found[::-1] if before and now - before > 600 else found)
 
 
-@mutant(103)
+@mutant(103, check="determinism")
 class _UsesTheGlobalGenerator(Runs):
     """Breaks ties by the global random generator (randomised allocators without a seed of their own)."""
 
@@ -622,7 +622,7 @@ class _UsesTheGlobalGenerator(Runs):
         return iter(found)
 
 
-@mutant(104)
+@mutant(104, check="shift")
 class _DependsOnWhereItIs(Runs):
     """Begins elsewhere in high address spaces, though the law of shifts is declared (address-dependent hashing)."""
 
@@ -636,7 +636,7 @@ class _DependsOnWhereItIs(Runs):
 # --- time and space ------------------------------------------------------------------------------------------------------
 
 
-@mutant(105)
+@mutant(105, check="memory")
 class _KeepsAHistory(Runs):
     """Keeps a record of every call (debug logs without a bound)."""
 
@@ -649,7 +649,7 @@ class _KeepsAHistory(Runs):
         return super().give(base, size)
 
 
-@mutant(106)
+@mutant(106, check="memory")
 class _KeepsEmptyRecords(Runs):
     """Keeps the record of a freed buffer under a number that is never used again (leaking descriptors)."""
 
@@ -665,7 +665,7 @@ class _KeepsEmptyRecords(Runs):
 # --- figures -----------------------------------------------------------------------------------------------------------
 
 
-@mutant(107)
+@mutant(107, only_shown=True)
 class _CountsArenasForHoles(Runs):
     """Shows the number of arenas where that of the holes belongs (swapped fields)."""
 
@@ -673,7 +673,7 @@ class _CountsArenasForHoles(Runs):
         return super().stats() | {"holes": len(self.arenas)}
 
 
-@mutant(108)
+@mutant(108, only_shown=True)
 class _CountsRefusals(Runs):
     """Counts a refused request as an alloc (counters before the check)."""
 
@@ -685,7 +685,7 @@ class _CountsRefusals(Runs):
             raise
 
 
-@mutant(109)
+@mutant(109, only_shown=True)
 class _ShowsFloats(Runs):
     """Shows bytes as floats (averages that replaced sums)."""
 
@@ -693,7 +693,7 @@ class _ShowsFloats(Runs):
         return super().stats() | {"free": sum(size for _, size in self.holes) * 1.0}
 
 
-@mutant(110)
+@mutant(110, only_shown=True)
 class _ShowsAStaleLargest(Runs):
     """Works out the largest hole at frees only (cached maxima)."""
 
@@ -708,7 +708,7 @@ class _ShowsAStaleLargest(Runs):
         return super().stats() | {"largest_hole": self.largest}
 
 
-@mutant(111)
+@mutant(111, only_shown=True)
 class _ForgetsWhatIsReleased(Runs):
     """Lets the peak go down with a release (peaks that are recomputed)."""
 
@@ -717,7 +717,7 @@ class _ForgetsWhatIsReleased(Runs):
         self.peak = max(self.mapped, 1)
 
 
-@mutant(112)
+@mutant(112, only_shown=True)
 class _CountsAMoveTwice(Runs):
     """Counts the alloc of a resize that moves twice (realloc that calls the counted alloc)."""
 
@@ -727,7 +727,7 @@ class _CountsAMoveTwice(Runs):
         return there
 
 
-@mutant(113)
+@mutant(113, only_shown=True)
 class _CountsRequestsForLive(Runs):
     """Shows as live what was asked for, and not what is occupied, after a shrink (statistics by request)."""
 
@@ -832,7 +832,7 @@ class _StopsAtTheLimit(Runs):
         return super().room() - self.source.granule if self.arenas else super().room()
 
 
-@mutant(121)
+@mutant(121, check="failing-source")
 class _GoesBeyondTheLimit(Runs):
     """Compares the limit with what is live, and not with what is mapped (charging by use)."""
 
@@ -850,7 +850,7 @@ class _ReleasesByHalves(Runs):
             super().settle(arena)
 
 
-@mutant(123)
+@mutant(123, check="failing-source")
 class _MapsTooSoon(Runs):
     """Maps an arena when the first hole does not fit, without a look at the others (one-hole caches)."""
 
