@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
 
 from coalloc import __version__
 
@@ -16,8 +18,22 @@ __all__ = ["run"]
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: with 0, 1 for a failed job, or 2 for bad usage."""
-    sys.exit(_status(sys.argv[1:] if arguments is None else arguments))
+    """Run the command line and exit: with 0, 1 for a failed job, 2 for bad usage, 130 or 143 where a signal ended it."""
+    terminated = threading.Event()
+
+    def terminate(_signal: int, _frame: object) -> None:
+        terminated.set()
+        raise KeyboardInterrupt  # so that what was found is printed
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, terminate)
+    status = _status(sys.argv[1:] if arguments is None else arguments)
+    if status == _INTERRUPTED:
+        status = _fail(*(("terminated", 143) if terminated.is_set() else ("interrupted", 130)))
+    sys.exit(status)
+
+
+_INTERRUPTED = -1
 
 
 def _status(arguments: list[str]) -> int:
@@ -34,7 +50,7 @@ def _status(arguments: list[str]) -> int:
             run_command(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _INTERRUPTED
     except Exception as error:
         return _status_of(error)
     return 0

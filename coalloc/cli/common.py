@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from coalloc._imports import needs_extra
@@ -32,6 +33,7 @@ __all__ = [
     "SeedOption",
     "designs_named",
     "era_named",
+    "kept_output",
     "new_table",
     "note",
     "print_json",
@@ -73,7 +75,7 @@ class Bar:
         if self._console.is_terminal:
             self._console.print(f"{text} ...", style="dim", highlight=False)
 
-    @contextmanager
+    @contextlib.contextmanager
     def task(self, text: str, total: int | None) -> Iterator[Any]:
         """Show one task; yields what to call with the number done so far, or None where nobody watches."""
         if not self._console.is_terminal:
@@ -88,6 +90,27 @@ class Bar:
 def print_json(value: object) -> None:
     """Print a value as JSON, with sorted keys."""
     print(json.dumps(value, indent=2, sort_keys=True))
+
+
+@contextlib.contextmanager
+def kept_output() -> Iterator[None]:
+    """Print what the block prints when it ends; if standard output takes no more, print it on standard error.
+
+    Raises:
+        OSError: If standard output takes no more.
+    """
+    kept = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(kept):
+            yield
+    finally:
+        try:
+            print(kept.getvalue(), end="", flush=True)
+        except BrokenPipeError:
+            raise  # the reader has gone, and wanted no more
+        except OSError:
+            print(kept.getvalue(), end="", file=sys.stderr)
+            raise
 
 
 def note(text: str) -> None:

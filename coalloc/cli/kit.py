@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import attrs
 import typer
 
-from coalloc.cli.common import Bar, JsonOption, SeedOption, note, print_json
+from coalloc.cli.common import Bar, JsonOption, SeedOption, kept_output, note, print_json
 from coalloc.cli.jobs import cores
 from coalloc.contract import Contract
 from coalloc.errors import CoallocError, InvalidRequestError, ProgramError
@@ -31,6 +31,7 @@ from coalloc.testing.on_targets import (
     soak_target,
 )
 from coalloc.testing.programs import Counterexample
+from coalloc.testing.soak import SoakResult
 from coalloc.testing.steps import CheckProgram, dumps, loads
 from coalloc.testing.suggest import suggest_target
 
@@ -142,10 +143,13 @@ def check(
             progress=advance,
             executor=executor,
         )
-    if as_json:
-        print_json({"target": target} | report.as_dict())
-    else:
-        _print_report(target, report)
+    with kept_output():
+        if as_json:
+            print_json({"target": target} | report.as_dict())
+        else:
+            _print_report(target, report)
+    if report.interrupted:
+        raise KeyboardInterrupt
     if not report.conforms:
         raise typer.Exit(1)
 
@@ -219,7 +223,8 @@ def _print_report(target: str, report: Report) -> None:
         label = f"{verdict.property.name:<4}{verdict.ruling.value:<{_INDENT - 5}} "
         print(textwrap.fill(label + words, 80, subsequent_indent=" " * _INDENT))
     if report.unrun:
-        words = f"not run, since time was up (--seconds): {', '.join(report.unrun)}"
+        why = "it was interrupted" if report.interrupted else "time was up (--seconds)"
+        words = f"not run, since {why}: {', '.join(report.unrun)}"
         print("\n" + textwrap.fill(words, 80, subsequent_indent="    "))
     broken = [verdict for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
     shown = [*broken, *(v for v in report.verdicts if v.ruling in _UNSURE and v.found is not None)]
@@ -230,16 +235,20 @@ def _print_report(target: str, report: Report) -> None:
         if verdict.found is not None:
             if verdict.found.breach.picture:
                 print("\n" + _indented(verdict.found.breach.picture), end="")
-            _print_program(target, report.contract, verdict.found)
-    print("\nconforms" if not broken else f"\ndoes not conform: {', '.join(v.property.name for v in broken)}")
+            _print_program(target, report.contract, verdict.found, python=not report.interrupted)
+    if broken:
+        print(f"\ndoes not conform: {', '.join(v.property.name for v in broken)}")
+    else:
+        print("\nnothing was found until it was interrupted" if report.interrupted else "\nconforms")
 
 
-def _print_program(target: str, contract: Contract | None, found: Counterexample) -> None:
-    """Print a program as text, and as Python."""
+def _print_program(target: str, contract: Contract | None, found: Counterexample, *, python: bool = True) -> None:
+    """Print a program as text, and as Python, for which it has to be run once more."""
     print("\n  as a check program (coalloc check --program FILE):\n")
-    print(_indented(dumps(found.program)))
-    print("  as Python:\n")
-    print(_indented(python_of(target, found, contract=contract)), end="")
+    print(_indented(dumps(found.program)), end="")
+    if python:
+        print("\n  as Python:\n")
+        print(_indented(python_of(target, found, contract=contract)), end="")
 
 
 def _indented(text: str) -> str:
@@ -279,12 +288,10 @@ def soak(
         raise InvalidRequestError("--start", start, "must be at least 0")
     promised = _promise(target, contract, timeout)
     began = said = time.monotonic()
-    done = [0, 0]
     with Bar().task("operations", operations) as advance, crew(_jobs(jobs)) as executor:
 
         def enough(n_programs: int, n_operations: int) -> bool:
             nonlocal said
-            done[:] = [n_programs, n_operations]
             now = time.monotonic()
             if advance is not None:
                 advance(n_operations)
@@ -294,48 +301,50 @@ def soak(
             late = operations is None and now - began >= 60 * minutes
             return late or (operations is not None and n_operations >= operations)
 
-        try:
-            result = soak_target(
-                target,
-                contract=promised.given,
-                seed=seed,
-                start=start,
-                enough=enough,
-                timeout=timeout,
-                executor=executor,
-            )
-        except KeyboardInterrupt:
-            note(f"stopped after {done[1]:,} operations; go on with --seed {seed} --start {start + done[0]}")
-            raise
+        result = soak_target(
+            target,
+            contract=promised.given,
+            seed=seed,
+            start=start,
+            enough=enough,
+            timeout=timeout,
+            executor=executor,
+        )
     seconds = time.monotonic() - began
     rate = result.operations / seconds if seconds else 0.0
-    if as_json:
-        print_json(
-            {
-                "target": target,
-                "seed": seed,
-                "start": start,
-                "programs": result.programs,
-                "operations": result.operations,
-                "operations_per_second": round(rate),
-                "next_program": result.next_program,
-                "broken": None if result.found is None else result.found.breach.property.name,
-                "message": None if result.found is None else result.found.breach.message,
-                "program": None if result.found is None else dumps(result.found.program),
-            }
-        )
-    else:
-        print(
-            f"{target}: {result.programs:,} programs, {result.operations:,} operations in {seconds:.1f} s"
-            f" ({rate:,.0f} operations a second)"
-        )
-        if result.found is None:
-            print(f"nothing is broken; go on with --seed {seed} --start {result.next_program}")
+    with kept_output():
+        if as_json:
+            print_json(_soaked(target, seed, start, rate, result))
         else:
-            print(f"\n{result.found.breach}")
-            _print_program(target, promised.given, result.found)
+            print(
+                f"{target}: {result.programs:,} programs, {result.operations:,} operations in {seconds:.1f} s"
+                f" ({rate:,.0f} operations a second)"
+            )
+            if result.found is None:
+                print(f"nothing is broken; go on with --seed {seed} --start {result.next_program}")
+            else:
+                print(f"\n{result.found.breach}")
+                _print_program(target, promised.given, result.found, python=not result.interrupted)
+    if result.interrupted:
+        raise KeyboardInterrupt
     if result.found is not None:
         raise typer.Exit(1)
+
+
+def _soaked(target: str, seed: int, start: int, rate: float, result: SoakResult) -> dict[str, Any]:
+    return {
+        "target": target,
+        "seed": seed,
+        "start": start,
+        "programs": result.programs,
+        "operations": result.operations,
+        "operations_per_second": round(rate),
+        "next_program": result.next_program,
+        "interrupted": result.interrupted,
+        "broken": None if result.found is None else result.found.breach.property.name,
+        "message": None if result.found is None else result.found.breach.message,
+        "program": None if result.found is None else dumps(result.found.program),
+    }
 
 
 # --- explore -----------------------------------------------------------------------------------------------
@@ -373,21 +382,33 @@ def explore(
                 f"{done.concern:<20}{done.pages:>6}{done.depth:>6}{done.states:>10,}{done.transitions:>13,}", flush=True
             )
 
+    explorations: list[Exploration] = []
+    interrupted = False
+
+    def done(exploration: Exploration) -> None:
+        explorations.append(exploration)
+        show(exploration)
+
     with crew(_jobs(jobs)) as executor:
-        explorations = explore_target(
-            target,
-            contract=promised.given,
-            pages=pages,
-            depth=ops,
-            merge=merge,
-            timeout=timeout,
-            on_done=show,
-            executor=executor,
-        )
-    found = next((done.found for done in explorations if done.found is not None), None)
+        try:
+            explore_target(
+                target,
+                contract=promised.given,
+                pages=pages,
+                depth=ops,
+                merge=merge,
+                timeout=timeout,
+                on_done=done,
+                executor=executor,
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+    found = next((each.found for each in explorations if each.found is not None), None)
     states, transitions = sum(e.states for e in explorations), sum(e.transitions for e in explorations)
     if as_json:
-        print_json(_explored(target, pages, ops, explorations))
+        print_json(_explored(target, pages, ops, explorations) | {"interrupted": interrupted})
+    elif found is None and interrupted:
+        print(f"\n{states:,} states, {transitions:,} transitions; counterexamples: none until it was interrupted")
     elif found is None:
         print(f"\n{states:,} states, {transitions:,} transitions; counterexamples: none up to ({pages}, {ops})")
     else:
@@ -396,6 +417,8 @@ def explore(
             _print_program(target, promised.given, found)
         else:
             print(f"  {found.program.title}")
+    if interrupted:
+        raise KeyboardInterrupt
     if found is not None:
         raise typer.Exit(1)
 
@@ -452,11 +475,15 @@ def mutants(
         wanted.append(number)
     kills: list[Kill] = []
     with Bar().task("mutants", 2 * len(wanted)) as advance, crew(_jobs(jobs)) as executor:
-        for hidden in (False, True):
-            for kill in kill_targets(wanted, hidden=hidden, timeout=timeout, executor=executor):
-                kills.append(kill)
-                if advance is not None:
-                    advance(len(kills))
+        try:
+            for hidden in (False, True):
+                for kill in kill_targets(wanted, hidden=hidden, timeout=timeout, executor=executor):
+                    kills.append(kill)
+                    if advance is not None:
+                        advance(len(kills))
+        except KeyboardInterrupt:
+            print(matrix_text(kills[: len(wanted)]), end="")
+            raise
     shown, unseen = kills[: len(wanted)], kills[len(wanted) :]
     if as_json:
         print_json(

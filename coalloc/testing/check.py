@@ -110,6 +110,7 @@ class Report:
         seed: The seed that the programs were drawn from.
         can: What the allocator can do beside alloc and free.
         unrun: The directed checks, and the number of random programs, for which there was no time.
+        interrupted: Whether the check was interrupted, so that it holds only what was found until then.
     """
 
     contract: Contract
@@ -119,6 +120,7 @@ class Report:
     seed: int
     can: frozenset[Capability] = frozenset()
     unrun: tuple[str, ...] = ()
+    interrupted: bool = False
 
     @property
     def capabilities(self) -> str:
@@ -143,6 +145,7 @@ class Report:
             "seed": self.seed,
             "capabilities": sorted(item.value for item in self.can),
             "not_run": list(self.unrun),
+            "interrupted": self.interrupted,
             "properties": {
                 verdict.property.name: {
                     "title": verdict.property.value,
@@ -176,6 +179,7 @@ class Findings:
         programs: How many small and random programs were run.
         operations: How many steps they had.
         unrun: What there was no time for.
+        interrupted: Whether it was interrupted.
     """
 
     broken: tuple[Verdict, ...] = ()
@@ -184,6 +188,7 @@ class Findings:
     programs: int = 0
     operations: int = 0
     unrun: tuple[str, ...] = ()
+    interrupted: bool = False
 
 
 def pieces_of(examples: int, *, thorough: bool) -> tuple[Piece, ...]:
@@ -272,8 +277,9 @@ def run_piece(
     seed: int = 0,
     seconds: float = 0,
     progress: Callable[[int], None] | None = None,
+    tell: Callable[[Verdict], None] = lambda _verdict: None,
 ) -> Findings:
-    """Run a piece of a check; begin nothing more after so many seconds, if there is a bound."""
+    """Run a piece of a check; begin nothing more after so many seconds, if there is a bound; tell each verdict at once."""
     began = time.monotonic()
 
     def late() -> bool:
@@ -283,12 +289,20 @@ def run_piece(
     suspect: dict[Property, Verdict] = {}
     held: list[tuple[Property, str]] = []
     unrun: list[str] = []
-    programs = operations = 0
+    programs = operations = told = 0
+
+    def tell_new() -> None:
+        nonlocal told
+        for verdict in list(broken.values())[told:]:
+            tell(verdict)
+        told = len(broken)
+
     if piece.small:
         search = search_small(subject, late=late)
         programs, operations = search.programs, search.operations
         for item, least in search.found.items():
             broken[item] = Verdict(item, Ruling.BROKEN, least.breach.message, least)
+        tell_new()
         if not search.complete:
             unrun.append("small programs")
     for number in range(piece.first, piece.last):
@@ -299,6 +313,7 @@ def run_piece(
             progress(number - piece.first)
         programs += 1
         operations += _run_random(subject, seed * _PROGRAM_SEEDS + number, number, broken)
+        tell_new()
     for check in CHECKS:
         if check.name not in piece.checks:
             continue
@@ -319,6 +334,7 @@ def run_piece(
                 suspect.setdefault(verdict.property, attrs.evolve(verdict, ruling=Ruling.SUSPECT))
             else:
                 broken.setdefault(verdict.property, verdict)
+                tell_new()
     return Findings(tuple(broken.values()), tuple(suspect.values()), tuple(held), programs, operations, tuple(unrun))
 
 
@@ -378,6 +394,7 @@ def report_of(contract: Contract, findings: Sequence[Findings], can: frozenset[C
         seed,
         can,
         tuple(name for part in findings for name in part.unrun),
+        any(part.interrupted for part in findings),
     )
 
 

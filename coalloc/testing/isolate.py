@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -39,7 +39,7 @@ from coalloc.testing.steps import CheckProgram, Step, World
 from coalloc.testing.subject import MakeSpace, Subject
 from coalloc.testing.targets import find_target
 
-__all__ = ["Hung", "Reporter", "crew", "in_order", "run_in_child", "smallest"]
+__all__ = ["Crew", "Hung", "Reporter", "Stopped", "crew", "in_order", "run_in_child", "smallest"]
 
 _T = TypeVar("_T")
 
@@ -86,6 +86,10 @@ class Reporter:
         """Send how much is done."""
         self._connection.send(("progress", done))
 
+    def found(self, what: object) -> None:
+        """Send what was found, so that it is not lost if the work is stopped."""
+        self._connection.send(("heard", what))
+
     def call(self, *_what: object) -> None:
         """Send a sign of life, if none was sent for a while."""
         now = time.monotonic()
@@ -126,11 +130,21 @@ def run_in_child(
     *,
     timeout: float,
     progress: Callable[..., None] | None = None,
+    heard: Callable[[Any], None] | None = None,
 ) -> Any:
     """Run work in a child; return its result, or Hung.
 
+    Args:
+        work: A function of a module.
+        target: What is under test.
+        arguments: The arguments of the work.
+        timeout: Seconds without a sign of life until the child is killed.
+        progress: Called with how much is done.
+        heard: Called with what the child found before its work is done.
+
     Raises:
         InvalidRequestError: If the target cannot be found, or its import does not return.
+        Stopped: If the crew that runs it has stopped.
     """
     _CONTEXT.set_forkserver_preload([name for name in sys.modules if name.partition(".")[0] == "coalloc"])
     here, there = _CONTEXT.Pipe(duplex=False)
@@ -167,6 +181,9 @@ def run_in_child(
             elif kind == "progress":
                 if progress is not None:
                     progress(*value)
+            elif kind == "heard":
+                if heard is not None:
+                    heard(value)
             elif kind == "error":
                 raise value
             elif kind == "died":
@@ -185,7 +202,7 @@ _LOOK: Final = 0.2
 """Seconds between two looks at whether the crew has stopped."""
 
 
-class _Stopped(Exception):  # noqa: N818 (no mistake of anybody)
+class Stopped(Exception):  # noqa: N818 (no mistake of anybody)
     """The crew has stopped, and nobody waits for the result."""
 
 
@@ -200,11 +217,23 @@ def _comes(here: Connection, patience: float) -> bool:
             return True
         if time.monotonic() >= end:
             return False
-    raise _Stopped
+    raise Stopped
+
+
+class Crew(ThreadPoolExecutor):
+    """Threads, each of which has one child at a time."""
+
+    def __init__(self, jobs: int) -> None:
+        self._stopped = threading.Event()
+        super().__init__(jobs, initializer=_STOPPED.set, initargs=(self._stopped,))
+
+    def stop(self) -> None:
+        """Kill all children; their work ends with :class:`Stopped` unless it makes something of that."""
+        self._stopped.set()
 
 
 @contextlib.contextmanager
-def crew(jobs: int) -> Iterator[Executor]:
+def crew(jobs: int) -> Iterator[Crew]:
     """Yield an executor of threads, each of which has one child at a time; at the end all children are killed.
 
     Raises:
@@ -212,12 +241,11 @@ def crew(jobs: int) -> Iterator[Executor]:
     """
     if type(jobs) is not int or jobs < 1:
         raise InvalidRequestError("jobs", jobs, "must be an int >= 1")
-    stopped = threading.Event()
-    pool = ThreadPoolExecutor(jobs, initializer=_STOPPED.set, initargs=(stopped,))
+    pool = Crew(jobs)
     try:
         yield pool
     finally:
-        stopped.set()
+        pool.stop()
         pool.shutdown(cancel_futures=True)
 
 
@@ -234,6 +262,10 @@ def in_order(
         executor: Who runs them; None runs each when its result is asked for.
         work: A function of a module; its arguments and results can be pickled.
         pieces: The arguments, which may be without end.
+
+    Raises:
+        KeyboardInterrupt: If it comes while a result is waited for; the results of all pieces that are done, and of those that
+            a crew had to stop, are yielded before.
     """
     if executor is None:
         yield from itertools.starmap(work, pieces)
@@ -242,11 +274,29 @@ def in_order(
     running: deque[Future[_T]] = deque(executor.submit(work, *piece) for piece in itertools.islice(left, _AHEAD))
     try:
         while running:
-            yield running.popleft().result()
+            try:
+                result = running[0].result()
+            except KeyboardInterrupt:
+                yield from _rest(executor, running)
+                raise
+            running.popleft()
+            yield result
             running.extend(executor.submit(work, *piece) for piece in itertools.islice(left, 1))
     finally:
         for future in running:
             future.cancel()
+
+
+def _rest(executor: Executor, running: Iterable[Future[_T]]) -> Iterator[_T]:
+    """Yield the results that there are when work is interrupted."""
+    waiting = [future for future in running if not future.cancel()]
+    if isinstance(executor, Crew):
+        executor.stop()
+        wait(waiting)
+    for future in waiting:
+        if future.done():
+            with contextlib.suppress(Stopped, KeyboardInterrupt):
+                yield future.result()
 
 
 def _hung(world: World, steps: list[Step], what: str) -> Hung:

@@ -32,7 +32,7 @@ from coalloc.testing.check import (
 from coalloc.testing.checks import NotPromised
 from coalloc.testing.directed import CHECKS, run_thoroughly
 from coalloc.testing.explore import Exploration, concerns, explore, explore_pipes
-from coalloc.testing.isolate import Hung, Reporter, in_order, run_in_child, smallest
+from coalloc.testing.isolate import Hung, Reporter, Stopped, in_order, run_in_child, smallest
 from coalloc.testing.matrix import Kill, kill
 from coalloc.testing.minimise import minimise
 from coalloc.testing.mutants import MUTANTS
@@ -124,21 +124,31 @@ def _check(
     subject = Subject(make_space, contract, on_world=report.call, on_call=report.call)
     if watch:
         subject = attrs.evolve(subject, on_world=report.world, on_step=report.step)
-    return run_piece(subject, piece, seed=seed, seconds=seconds, progress=report.progress)
+    return run_piece(subject, piece, seed=seed, seconds=seconds, progress=report.progress, tell=report.found)
 
 
 def _check_piece(
     target: str, contract: Contract | None, piece: Piece, seed: int, seconds: float, timeout: float
 ) -> Findings:
-    """Run a piece of a check in a child; what does not return breaks P17."""
+    """Run a piece of a check in a child; what does not return breaks P17; if it is interrupted, return what was found."""
     arguments = {"contract": contract, "piece": piece, "seed": seed, "seconds": seconds}
-    result = run_in_child(_check, target, arguments | {"watch": False}, timeout=timeout)
+    heard: list[Verdict] = []
+    try:
+        result = run_in_child(_check, target, arguments | {"watch": False}, timeout=timeout, heard=heard.append)
+    except (Stopped, KeyboardInterrupt):
+        return Findings(tuple(heard), unrun=_names_of(piece), interrupted=True)
     if isinstance(result, Findings):
         return result
     again = run_in_child(_check, target, arguments | {"watch": True}, timeout=timeout)  # now each step is told
     found = smallest(target, again if isinstance(again, Hung) else result, contract, timeout)
-    names = *piece.checks, *([f"{piece.last - piece.first} random programs"] if piece.last > piece.first else [])
-    return Findings((Verdict(Property.P17, Ruling.BROKEN, found.breach.message, found),), unrun=names)
+    return Findings((Verdict(Property.P17, Ruling.BROKEN, found.breach.message, found),), unrun=_names_of(piece))
+
+
+def _names_of(piece: Piece) -> tuple[str, ...]:
+    """Name what a piece consists of."""
+    small = ["small programs"] if piece.small else []
+    some = [f"{piece.last - piece.first} random programs"] if piece.last > piece.first else []
+    return (*small, *piece.checks, *some)
 
 
 def _about(make_space: MakeSpace, report: Reporter, *, contract: Contract | None, seed: int) -> object:
@@ -175,6 +185,9 @@ def check_target(
         progress: Called with the number of pieces that are done.
         executor: Who runs the pieces; None runs one after another.
 
+    Returns:
+        The report; if the check is interrupted (KeyboardInterrupt), the report on what was found until then, which says so.
+
     Raises:
         InvalidRequestError: If there is no such target, or no contract.
     """
@@ -191,20 +204,30 @@ def check_target(
         )
     declared, can = about
     pieces = pieces_of(examples, thorough=thorough)
-    findings = []
-    for found in in_order(
-        executor, _check_piece, ((target, contract, piece, seed, seconds, timeout) for piece in pieces)
-    ):
-        findings.append(found)
-        if progress is not None:
-            progress(len(findings))
-        if _hangs(found):
-            break  # the other pieces would hang, too
+    findings: list[Findings] = []
+    interrupted = False
+    try:
+        for found in in_order(
+            executor, _check_piece, ((target, contract, piece, seed, seconds, timeout) for piece in pieces)
+        ):
+            findings.append(found)
+            if progress is not None:
+                progress(len(findings))
+            if _hangs(found) or (found.interrupted and executor is None):
+                break  # the other pieces would hang, too
+    except KeyboardInterrupt:
+        interrupted = True
     report = report_of(declared, findings, can, seed)
+    report = attrs.evolve(report, interrupted=interrupted or report.interrupted)
+    if report.interrupted:
+        return _as_far_as_known(report)
     broken = [verdict for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
-    shown = in_order(executor, _show_again, ((target, contract, verdict, timeout) for verdict in broken))
-    for verdict, again in zip(broken, shown, strict=True):
-        report = _replace(report, verdict, again)
+    try:
+        shown = in_order(executor, _show_again, ((target, contract, verdict, timeout) for verdict in broken))
+        for verdict, again in zip(broken, shown, strict=True):
+            report = _replace(report, verdict, again)
+    except KeyboardInterrupt:
+        return _as_far_as_known(attrs.evolve(report, interrupted=True))
     if any(map(_hangs, findings)):
         report = attrs.evolve(
             report,
@@ -216,6 +239,15 @@ def check_target(
             ),
         )
     return report
+
+
+def _as_far_as_known(report: Report) -> Report:
+    """Return a report without a word on properties of which not everything was tried."""
+    verdicts = (
+        attrs.evolve(v, ruling=Ruling.NOT_CHECKED, note="interrupted") if v.ruling is Ruling.HELD else v
+        for v in report.verdicts
+    )
+    return attrs.evolve(report, verdicts=tuple(verdicts))
 
 
 def _hangs(found: Findings) -> bool:
@@ -342,7 +374,7 @@ def _soak(
         report.progress(n_programs, operations)
         return n_programs >= programs
 
-    return soak(subject, seed=seed, start=start, enough=enough)
+    return soak(subject, seed=seed, start=start, enough=enough, tell=report.found)
 
 
 def _soak_some(
@@ -357,7 +389,11 @@ def _soak_some(
     def progress(*so_far: int) -> None:
         done[:] = so_far
 
-    result = run_in_child(_soak, target, arguments, timeout=timeout, progress=progress)
+    heard: list[Counterexample] = []
+    try:
+        result = run_in_child(_soak, target, arguments, timeout=timeout, progress=progress, heard=heard.append)
+    except (Stopped, KeyboardInterrupt):
+        return SoakResult(done[0], done[1], start + done[0], heard[0] if heard else None, interrupted=True)
     if isinstance(result, SoakResult):
         return result
     arguments |= {"start": start + done[0], "programs": 1, "watch": True}  # run the program that hung step by step
@@ -400,7 +436,8 @@ def soak_target(
         executor: Who runs the pieces; None runs one after another.
 
     Returns:
-        What was found by the program with the lowest number.  Only ``enough`` may depend on who runs the pieces.
+        What was found by the program with the lowest number.  Only ``enough`` may depend on who runs the pieces.  A soak
+        that is interrupted (KeyboardInterrupt) says so, and where to go on; what it had found may not be shortened.
 
     Raises:
         InvalidRequestError: As :func:`check_target`.
@@ -408,15 +445,26 @@ def soak_target(
     programs = operations = 0
     pieces = ((target, contract, seed, first, n, timeout) for first, n in _soak_pieces(start))
     results = in_order(executor, _soak_some, pieces)
+    last = SoakResult(0, 0, start)
+    interrupted = False
+    found = None
     try:
         for done in results:
-            programs += done.programs
-            operations += done.operations
-            if done.found is not None or enough(programs, operations):
-                return SoakResult(programs, operations, done.next_program, done.found)
+            found = found or done.found
+            if not interrupted:
+                programs += done.programs
+                operations += done.operations
+                last = done
+            interrupted = interrupted or done.interrupted
+            if not interrupted and (found is not None or enough(programs, operations)):
+                break
+            if interrupted and executor is None:
+                break
+    except KeyboardInterrupt:
+        interrupted = True
     finally:
         results.close()
-    raise AssertionError  # there is always another piece
+    return SoakResult(programs, operations, last.next_program, found, interrupted=interrupted)
 
 
 # --- exploring -----------------------------------------------------------------------------------------------

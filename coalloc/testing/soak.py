@@ -33,6 +33,7 @@ class SoakResult:
         next_program: The number of the next program.
         found: What was found.
         doubts: How many programs the scout doubted in which the judge found nothing.
+        interrupted: Whether the soak was interrupted.
     """
 
     programs: int
@@ -40,6 +41,7 @@ class SoakResult:
     next_program: int
     found: Counterexample | None = None
     doubts: int = 0
+    interrupted: bool = False
 
 
 def soak(
@@ -48,6 +50,7 @@ def soak(
     seed: int = 0,
     start: int = 0,
     enough: Callable[[int, int], bool],
+    tell: Callable[[Counterexample], None] = lambda _found: None,
 ) -> SoakResult:
     """Run random programs until enough have been run or one breaks a property, and then minimise that one.
 
@@ -56,6 +59,7 @@ def soak(
         seed: The seed that the programs are drawn from.
         start: Number of the first program, >= 0; ``next_program`` of an earlier run resumes that run.
         enough: Called after every program with the programs and operations so far; returns whether to stop.
+        tell: Called with what is found before it is minimised.
 
     Raises:
         InvalidRequestError: If ``start`` is not an int >= 0, or there is no contract.
@@ -81,6 +85,7 @@ def soak(
             operations += len(judge.steps) if judge is not None else 0
         number += 1
         if found is not None:
+            tell(found)
             least = _smallest(subject, fast, found, program)
             return SoakResult(number - start, operations, number, least, doubts - 1)
         if enough(number - start, operations):

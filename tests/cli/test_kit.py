@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
+
+from coalloc.cli.common import kept_output
+from coalloc.testing.check import report_of
 
 HEAD = """
 from coalloc import CoalescingSpace, Contract
@@ -251,3 +257,35 @@ def test_a_contract_that_is_none_is_not_taken_for_a_missing_one(coalloc: Any, tm
     result = coalloc("check", f"{file}:Bad")
     assert (result.status, result.err.count("\n")) == (2, 1)
     assert "what the allocator declares is no coalloc.Contract" in result.err
+
+
+def test_an_interrupted_check_prints_what_it_found(coalloc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that is interrupted prints its report, then one line, with status 130."""
+    whole = report_of
+
+    def interrupted(*arguments: Any) -> Any:
+        return attrs.evolve(whole(*arguments), interrupted=True)
+
+    monkeypatch.setattr("coalloc.testing.on_targets.report_of", interrupted)
+    result = coalloc("check", "M9", "--examples", "1", "--seconds", "0.1")
+    assert result.status == 130
+    assert "coalloc: error: interrupted" in result.err
+    assert "not run, since it was interrupted: " in result.out
+    assert "P4 is broken: " in result.out
+    assert "as a check program" in result.out
+    assert "as Python" not in result.out  # for that the program would have to be run again
+    result = coalloc("check", "coalescing", "--examples", "1", "--seconds", "0.1")
+    assert result.out.endswith("\nnothing was found until it was interrupted\n")
+
+
+def test_a_full_disk_does_not_lose_what_was_found(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """What standard output does not take is printed on standard error."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, f"no room for {len(text)} characters")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(OSError, match="no room"), kept_output():
+        print("P4 is broken")
+    assert capsys.readouterr().err == "P4 is broken\n"
