@@ -1,6 +1,6 @@
 """The conformance kit: it checks that an allocator keeps the contract that it declares.
 
-``conformance`` needs hypothesis and is imported at its first use.  Everything else needs only coalloc.
+``conformance`` and ``state_machine`` need hypothesis and are imported at their first use.  Everything else needs only coalloc.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from coalloc.testing.subject import Subject
 from coalloc.testing.subjects import SUBJECTS
 
 if TYPE_CHECKING:
-    from coalloc.testing.statemachine import conformance
+    from coalloc.testing.statemachine import conformance, state_machine
 
 __all__ = [
     "Action",
@@ -59,12 +59,13 @@ __all__ = [
     "run_program",
     "run_thoroughly",
     "soak",
+    "state_machine",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name == "conformance":
-        from coalloc.testing.statemachine import conformance
+    if name in ("conformance", "state_machine"):
+        from coalloc.testing import statemachine
 
-        return conformance
+        return getattr(statemachine, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

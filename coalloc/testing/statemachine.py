@@ -1,7 +1,7 @@
 """`conformance`: make, in one line, a test class that pytest and unittest collect; needs hypothesis.
 
 The class has a Hypothesis state machine that drives the allocator under the judge, and one test for every directed check.
-Hypothesis shrinks a failing run, and the error shows the program in the kit's text format.
+The kit makes a failing run short, and the error shows the program in the kit's text format.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from coalloc.testing.steps import Action, CheckProgram, Step, World, dumps
 from coalloc.testing.subject import MakeSpace, Subject
 
 with needs_extra("test"):
+    from hypothesis import HealthCheck, Phase
     from hypothesis import settings as hypothesis_settings
     from hypothesis import strategies as st
     from hypothesis.stateful import (
@@ -36,7 +37,7 @@ with needs_extra("test"):
         run_state_machine_as_test,
     )
 
-__all__ = ["conformance", "run_machine"]
+__all__ = ["conformance", "run_machine", "state_machine"]
 
 _GRANULE = 4096
 _BOUNDED = 3
@@ -47,6 +48,7 @@ class _Machine(RuleBasedStateMachine):
     """Random programs of every kind of step, shrunk by Hypothesis."""
 
     subject: Subject
+    met: list[Counterexample] | None = None
 
     @initialize(
         limit=st.integers(2, 24),
@@ -80,7 +82,10 @@ class _Machine(RuleBasedStateMachine):
 
     def _tell(self, breach: Breach) -> None:
         program = CheckProgram(self.judge.world, tuple(self.judge.steps)).renumbered()
-        breach.add_note(dumps(program))
+        if self.met is not None:
+            self.met.append(Counterexample(program, breach))
+        else:
+            breach.add_note(dumps(program))
 
     def _next(self) -> int:
         self.next_buffer += 1
@@ -168,19 +173,49 @@ class _Machine(RuleBasedStateMachine):
                 raise
 
 
+def state_machine(
+    make_space: MakeSpace, *, contract: Contract | None = None, steps: int = 40
+) -> type[RuleBasedStateMachine]:
+    """Make a Hypothesis state machine that holds an allocator to what it declares.
+
+    ``TestMine = state_machine(Mine).TestCase`` is a test of its own, which HypoFuzz collects, too.
+
+    Args:
+        make_space: The factory: ``make_space(source, kva_limit=...)``.
+        contract: The contract to check; None takes the one that the allocator declares.
+        steps: The most steps of each program.
+    """
+    machine: Any = type("Conformance", (_Machine,), {"subject": Subject(make_space, contract)})
+    machine.TestCase.settings = hypothesis_settings(_patient(), stateful_step_count=steps)
+    return machine  # type: ignore[no-any-return]
+
+
+def _patient() -> hypothesis_settings:
+    """Return settings without deadlines: while programs are drawn the allocator runs, and a slow one breaks no promise."""
+    return hypothesis_settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
 def run_machine(subject: Subject, *, examples: int | None = None, steps: int = 40) -> None:
-    """Let Hypothesis draw programs for an allocator, and raise what it finds.
+    """Let Hypothesis draw programs for an allocator, and raise what it finds, with the shortest program in a note.
+
+    The kit makes the program short: that takes it a hundredth of the runs, since it knows what a program is.
 
     Args:
         subject: What is under test.
         examples: How many; what Hypothesis's profile says if None.
         steps: Steps of each, at most.
     """
-    machine = type("Conformance", (_Machine,), {"subject": subject})
-    profile = hypothesis_settings(stateful_step_count=steps)
+    met: list[Counterexample] = []
+    machine: Any = type("Conformance", (_Machine,), {"subject": subject, "met": met})
+    settings = hypothesis_settings(_patient(), stateful_step_count=steps, phases=set(Phase) - {Phase.shrink})
     if examples is not None:
-        profile = hypothesis_settings(profile, max_examples=examples)
-    run_state_machine_as_test(machine, settings=profile)
+        settings = hypothesis_settings(settings, max_examples=examples)
+    try:
+        run_state_machine_as_test(machine, settings=settings)
+    except Exception as error:
+        if not met:
+            raise
+        _fail(subject, met[-1], why=error)
 
 
 def conformance(
@@ -276,10 +311,14 @@ def _test_of(check: Check, subject: Subject) -> Callable[[unittest.TestCase], No
 
 
 def _fail(
-    subject: Subject, found: Counterexample, *, again: Callable[[CheckProgram], Breach | None] | None = None
+    subject: Subject,
+    found: Counterexample,
+    *,
+    again: Callable[[CheckProgram], Breach | None] | None = None,
+    why: Exception | None = None,
 ) -> None:
     """Raise the breach that was found, with the shortest program in a note."""
     least = minimise(subject, found, run=again)
     error = Breach(least.breach.property, least.breach.message)
     error.add_note(dumps(attrs.evolve(least.program, title=str(least.breach)[:120])))
-    raise error
+    raise error from why
