@@ -1,8 +1,10 @@
 """Change the code in one small place at a time, and count the changes that the tests of its room notice.
 
-Run as ``python -m benchmarks.mutation [ROOM ...] [--sample N|all] [--seed N]``.  mutmut makes the changes (mutants), and runs for
-each the tests that reach the changed function, the fastest first, up to the first failure or the time limit.  A room is
-copied with its tests to ``.mutation/ROOM``, where ``mutmut browse`` shows more.  What ends in time-out counts as noticed.
+python -m benchmarks.mutation [ROOM ...] [--sample N|all] [--seed N]
+
+mutmut makes the changes (mutants), and runs for each the tests that reach the changed function, the fastest first, up to the
+first failure or the time limit, which counts as noticed.  A room is copied with its tests to ``.mutation/ROOM``, where
+``mutmut browse`` shows more.
 """
 
 from __future__ import annotations
@@ -35,15 +37,24 @@ class Room(NamedTuple):
 ROOMS = {
     "spec": Room(
         ("coalloc/spec/*.py",),
-        ("tests/unit/test_spec.py", "tests/unit/test_spec_ends.py", "tests/properties/test_spec.py"),
+        (
+            "tests/unit/test_spec.py",
+            "tests/unit/test_spec_ends.py",
+            "tests/unit/test_spec_joins.py",
+            "tests/unit/test_spec_places.py",
+            "tests/properties/test_spec.py",
+        ),
     ),
     "map": Room(
-        ("coalloc/vm/*.py",),
+        (
+            "coalloc/vm/kernelmap.py",
+            "coalloc/vm/fittree.py",
+            "coalloc/vm/limit.py",
+        ),  # costs times the host by foreign calls
         (
             "tests/unit/test_kernelmap.py",
             "tests/unit/test_fittree.py",
             "tests/unit/test_limit.py",
-            "tests/unit/test_costs.py",
             "tests/unit/test_failing_maps.py",
             "tests/unit/test_backing.py",
             "tests/behaviours/test_maps.py",
@@ -97,7 +108,9 @@ def prepare(name: str) -> Path:
         "timeout_multiplier": 4.0,
     }
     with (work / "pyproject.toml").open("a") as project:
-        print("\n[tool.mutmut]", *(f"{key} = {json.dumps(value)}" for key, value in told.items()), sep="\n", file=project)
+        print(
+            "\n[tool.mutmut]", *(f"{key} = {json.dumps(value)}" for key, value in told.items()), sep="\n", file=project
+        )
     return work
 
 
@@ -131,7 +144,9 @@ def measure(name: str, sample: str, seed: int) -> None:
     began = time.perf_counter()
     mutmut(work, "run", "--max-children", "1", *chosen)
     spent = time.perf_counter() - began
-    ends = dict(line.strip().split(": ", 1) for line in mutmut(work, "results", "--all", "true").splitlines() if ": " in line)
+    ends = dict(
+        line.strip().split(": ", 1) for line in mutmut(work, "results", "--all", "true").splitlines() if ": " in line
+    )
     counts = Counter(ends[mutant] for mutant in chosen)
     for mutant in chosen:
         if ends[mutant] not in NOTICED:
