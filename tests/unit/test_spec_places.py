@@ -183,7 +183,7 @@ def test_a_request_is_possible_where_the_whole_address_space_has_a_place() -> No
 def test_an_arena_that_is_sure_to_admit_a_request_does_wherever_it_lies(
     geometry: Geometry, quantum: int, granule: int
 ) -> None:
-    """At every granule of an address space, with bytes beside that are never handed out; one granule less would not do, except for blocks in granules."""
+    """One granule less would not do, except for blocks that are counted from address 0 in smaller quanta."""
     for n, beside, completeness in product((1, 2, 4, 8), (0, 3, 9), (Completeness.EXACT, Completeness.BEST_EFFORT)):
         size = n * quantum
         need = spec.sure_arena(
