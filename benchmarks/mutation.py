@@ -53,6 +53,7 @@ ROOMS = {
         ),  # costs times the host by foreign calls
         (
             "tests/unit/test_kernelmap.py",
+            "tests/unit/test_kernelmap_model.py",
             "tests/unit/test_fittree.py",
             "tests/unit/test_limit.py",
             "tests/unit/test_failing_maps.py",
