@@ -66,6 +66,7 @@ ROOMS = {
         ("coalloc/space/coalescing.py", "coalloc/space/holes.py"),
         (
             "tests/unit/test_coalescing.py",
+            "tests/unit/test_coalescing_model.py",
             "tests/unit/test_holes.py",
             "tests/unit/test_cells.py",
             "tests/unit/test_failing_maps.py",
@@ -73,7 +74,6 @@ ROOMS = {
             "tests/properties/test_placement.py",
             "tests/behaviours/test_vmem.py",
             "tests/bounds",
-            "tests/stateful/test_coalescing.py",
         ),
     ),
     "judge": Room(
