@@ -79,6 +79,7 @@ ROOMS = {
     "judge": Room(
         ("coalloc/testing/judge/*.py",),
         (
+            "tests/checker/test_judge_parts.py",
             "tests/checker/test_judge.py",
             "tests/checker/test_promises.py",
             "tests/checker/test_kit.py",
