@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from coalloc import BadFreeError, InvalidRequestError, KernelMap, NoSpaceError
-from coalloc.errors import FreeFault
+from coalloc import BadFreeError, InvalidRequestError, KernelMap, KvaLimitError, Limit, NoSpaceError
+from coalloc.errors import Change, Explanation, FreeFault, HoleVerdict, Remedy, Rule
 from coalloc.vm.fittree import FitTree, Node, _priority
 from coalloc.vm.kernelmap import MapCounters, MapEntry
 
@@ -379,3 +379,116 @@ def test_only_whole_pages_can_be_unmapped_or_discarded(size: int) -> None:
         with pytest.raises(InvalidRequestError, match="page size 4096") as caught:
             call(size, PAGE)
         assert (caught.value.what, caught.value.value) == (("base", size) if size % PAGE else ("size", PAGE))
+
+
+def test_the_words_of_every_refused_argument() -> None:
+    """The error names the argument, its value and what it must be."""
+    multiple = "must be a multiple of the page size 4096"
+    arguments: dict[str, Any]
+    for arguments, reason in (
+        ({"page_size": 3000}, "must be a power of two"),
+        ({"page_size": "4096"}, "must be a power of two"),
+        ({"base": 1}, f"{multiple} below 2**64"),
+        ({"base": 2**64}, f"{multiple} below 2**64"),
+        ({"base": -PAGE}, f"{multiple} below 2**64"),
+        ({"size": PAGE + 1}, f"{multiple}; a map ends at 2**64"),
+        ({"cpus": 0}, "must be an int >= 1"),
+        ({"cpus": 1.5}, "must be an int >= 1"),
+        ({"findspace": "hash"}, "must be 'tree' or 'linear'"),
+        ({"direct": None}, "must be a bool"),
+        ({"own_objects": 0}, "must be a bool"),
+    ):
+        with pytest.raises(InvalidRequestError) as caught:
+            KernelMap(**arguments)
+        assert (caught.value.what, caught.value.value) == next(iter(arguments.items()))
+        assert caught.value.reason == reason
+    KernelMap(base=0, size=PAGE, cpus=1)
+    KernelMap(page_size=1, base=2**64 - 1, size=1)
+    kernel = KernelMap(base=0)
+    kernel.map(PAGE)
+    for base, size, what, reason in (
+        (0.0, 1, "base", "must be an int address"), (0, 0, "size", ""), (0, None, "size", ""),
+        (0, 1.5, "size", ""), (True, 1, "base", "must be an int address"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidRequestError) as caught:
+            kernel.touch(base, size)  # type: ignore[arg-type]
+        assert (caught.value.what, caught.value.value) == (what, base if what == "base" else size)
+        assert reason in ("", caught.value.reason)
+
+
+def test_a_map_as_it_is_made_without_arguments() -> None:
+    """A GiB from 0xc4000000 on, on two CPUs, searched as a tree, with shared objects."""
+    kernel = KernelMap()
+    assert (kernel.base, kernel.size, kernel.page_size, kernel.cpus) == (0xC400_0000, 1 << 30, 4096, 2)
+    assert (kernel.findspace, kernel.own_objects, kernel.entries(), kernel.counters()) == (
+        "tree",
+        False,
+        (),
+        MapCounters(),
+    )
+    base = kernel.map(1)
+    kernel.touch(base, 1)
+    kernel.unmap(base, PAGE)
+    assert (kernel.counters().faults, kernel.counters().ipis) == (1, 1)
+    assert kernel.maps(base, PAGE) is False
+    kernel.map(2 * PAGE)
+    kernel.unmap(base, PAGE)
+    assert kernel.dump() == str(kernel.entries()[0])
+    kernel.map(PAGE)
+    assert kernel.dump().split("\n") == [str(entry) for entry in kernel.entries()]
+
+
+def test_a_refusal_says_all_that_it_knows() -> None:
+    """The largest gap is what can be asked for, and nothing stands behind the map."""
+    kernel = KernelMap(base=0, size=4 * PAGE)
+    kernel.map(PAGE)
+    with pytest.raises(NoSpaceError) as caught:
+        kernel.map(4 * PAGE - 5)
+    assert caught.value.explain() == Explanation(
+        4 * PAGE,
+        (HoleVerdict(PAGE, 3 * PAGE, Rule.SIZE),),
+        "a kernel map has no source behind it",
+        (Remedy(Change.SIZE, 3 * PAGE),),
+    )
+    limit = Limit(kernel, PAGE)
+    with pytest.raises(KvaLimitError) as refused:
+        limit.map(2 * PAGE)
+    error = refused.value
+    assert (error.request, error.free, error.largest_hole, error.mapped, error.kva_limit) == (2 * PAGE, 0, 0, 0, PAGE)
+    assert limit.map(1) == PAGE
+    limit.unmap(PAGE, 1 << 12)
+    assert (limit.mapped, limit.available()) == (0, PAGE)
+
+
+def tree_and_child() -> tuple[FitTree, Node, Node]:
+    """Return a tree, its root and a child of the root."""
+    tree = FitTree()
+    for key in range(9):
+        tree.insert(key, key + 1)
+    assert tree._root is not None
+    child = tree._root.left or tree._root.right
+    assert child is not None
+    return tree, tree._root, child
+
+
+def test_the_tree_says_what_is_wrong_with_a_node() -> None:
+    """With the address of the node, what is stored and what is true."""
+    wrong: Any
+    for what, wrong, text in (
+        ("largest", 99, "stored largest length at {0:#x} is 99, recomputed {1}"),
+        ("count", 99, "stored count at {0:#x} is 99, recomputed {2}"),
+        ("parent", None, "parent link of {0:#x} is wrong"),
+        ("priority", 0, "priority of {0:#x} is not that of its address"),
+    ):
+        tree, _, node = tree_and_child()
+        words = text.format(node.key, node.largest, node.count)
+        setattr(node, what, wrong)
+        assert words in tree.faults()
+    tree, root, node = tree_and_child()
+    above = f"priority of {node.key:#x} is above its parent's"
+    node.priority = root.priority + 1
+    assert above in tree.faults()
+    node.priority = root.priority
+    assert above not in tree.faults()
+    tree._nodes[99] = node
+    assert tree.faults()[-1] == "the tree's addresses differ from the node table's"
