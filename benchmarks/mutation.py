@@ -80,6 +80,7 @@ ROOMS = {
         ("coalloc/testing/judge/*.py",),
         (
             "tests/checker/test_judge_parts.py",
+            "tests/checker/test_judge_steps.py",
             "tests/checker/test_judge.py",
             "tests/checker/test_promises.py",
             "tests/checker/test_kit.py",

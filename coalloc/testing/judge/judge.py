@@ -263,12 +263,13 @@ class Judge:
 
     def do(self, step: Step) -> None:
         """Do one step on both sides, and judge it; one that makes no sense now is passed over."""
+        number = len(self.steps)
         self.steps.append(step)
         self.outcomes.append("")
         if self.subject.on_step is not None:
             self.subject.on_step(step)
         try:
-            self.outcomes[-1] = self._ACTIONS[step.action](self, step) or "passed over"
+            self.outcomes[number] = self._ACTIONS[step.action](self, step) or "passed over"  # one may do others
         except Breach as breach:
             if breach.at is not None or breach.expected:
                 at, size = breach.at or (None, self._most(self.books.footprint(step.size)))
