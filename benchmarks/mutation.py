@@ -71,6 +71,7 @@ ROOMS = {
             "tests/unit/test_cells.py",
             "tests/unit/test_failing_maps.py",
             "tests/checker/test_space.py",
+            "tests/checker/test_space_words.py",
             "tests/properties/test_placement.py",
             "tests/behaviours/test_vmem.py",
             "tests/bounds",
