@@ -899,6 +899,23 @@ def test_a_remedy_helps_and_is_the_smallest() -> None:
     explained(error(remedies=(Remedy(Change.KVA_LIMIT, 1),)), books(limit=80, completeness=Completeness.CLASS))
 
 
+def test_a_smaller_size_may_get_an_arena_of_its_own() -> None:
+    """As large as limit and source leave room for; at a level that may overlook one, nobody can tell."""
+    for value, completeness, said in (
+        (48, Completeness.EXACT, ""), (44, Completeness.EXACT, "and a smaller change helps"),
+        (52, Completeness.EXACT, "which does not help"), (44, Completeness.CLASS, ""),
+        (52, Completeness.CLASS, "which does not help"),
+    ):  # fmt: skip
+        remedy = Remedy(Change.SIZE, value)
+        for limit, room in ((112, 200), (127, 200), (999, 128), (999, 143)):
+            known = books(limit=limit, completeness=completeness)
+            if said:
+                with broken(Property.P16, f"the refusal advises to {remedy}, {said}"):
+                    explained(error(remedies=(remedy,)), known, 100, room=room)
+            else:
+                explained(error(remedies=(remedy,)), known, 100, room=room)
+
+
 def test_what_is_said_of_an_address_is_what_it_is() -> None:
     """Inside a live buffer before all; then freed already; a cache may have forgotten."""
     known = books()

@@ -289,3 +289,73 @@ def test_a_request_in_place_of_a_step_is_judged_too() -> None:
     assert judge.live == {0: (0, PAGE), 5: (PAGE, PAGE)}
     with pytest.raises(Breach, match="best fit puts them at 0x2000"):
         judge.adopt(6, PAGE, judge.space.xalloc(PAGE, lo=3 * PAGE))
+
+
+SLIDE = (
+    Step(Action.ALLOC, 0, PAGE), Step(Action.ALLOC, 1, 2 * PAGE), Step(Action.ALLOC, 2, PAGE), Step(Action.FREE, 0),
+)  # fmt: skip
+
+
+def slid(there: int | None, size: int, arena: int = 4) -> Judge:
+    """Judge a resize of 8192 bytes at 0x1000 to a size, with 4096 free in front, that moves the buffer there, or is refused."""
+
+    class Slides(Runs):
+        contract = attrs.evolve(PLAIN, resize=Resize.SLIDING)
+
+        def resize(self, base: int, size: int) -> int:
+            if there is None:
+                self.refusals += 1
+                raise MemoryError
+            self.give(base, self.busy.pop(base))
+            hole = next(hole for hole in self.holes if hole[0] <= there and there + size <= sum(hole))
+            self.cut(hole[0], hole[1], there, size)
+            self.busy[there] = size
+            return there
+
+    judge = Judge(Subject(Slides), World(limit=arena, room=arena, arena=arena))
+    for step in SLIDE:
+        judge.do(step)
+    judge.do(Step(Action.RESIZE, 1, size))
+    return judge
+
+
+def test_a_buffer_slides_where_it_fits_and_is_not_refused_there() -> None:
+    """It has its new place and size, and the move is counted."""
+    judge = slid(0, 3 * PAGE)
+    assert (judge.live[1], judge.outcomes[-1], judge.figures.moved) == ((0, 3 * PAGE), "0x0", 1)
+    assert judge.books.state.holes == ()
+    judge = slid(0, 2 * PAGE)
+    assert (judge.live[1], judge.books.state.holes) == ((0, 2 * PAGE), ((2 * PAGE, PAGE),))
+    with pytest.raises(Breach) as caught:
+        slid(None, 3 * PAGE)
+    assert (caught.value.property, caught.value.message) == (
+        Property.P18, "resize(0x1000, 12288) was refused, and the buffer could slide in the free space around it",
+    )  # fmt: skip
+    assert slid(None, 4 * PAGE).outcomes[-1] == "refused"
+    with pytest.raises(Breach) as caught:
+        slid(None, 2 * PAGE)
+    assert caught.value.message == "resize(0x1000, 8192) was refused, and could be done in place"
+
+
+def test_a_buffer_that_moves_leaves_its_old_place_when_it_has_the_new_one() -> None:
+    """Its arena goes back with the last buffer, and the figures count an alloc, a free and a move."""
+    judge = run(Runs, "alloc 0 2p; resize 0 5p", "setting limit=16 room=16 arena=4")
+    assert (judge.live, judge.outcomes[-1]) == ({0: (4 * PAGE, 5 * PAGE)}, "0x4000")
+    figures = judge.figures
+    assert (figures.allocs, figures.frees, figures.moved, figures.stayed) == (2, 1, 1, 0)
+    assert (judge.books.releases, judge.source.ranges, judge.source.events) == (1, {4 * PAGE: 5 * PAGE}, [])
+    again = run(
+        Runs, "alloc 0 2p; resize 0 2p; resize 0 1p; resize 0 4p; resize 0 3p", "setting limit=16 room=16 arena=4"
+    )
+    assert (again.figures.stayed, again.figures.moved, again.live) == (3, 0, {0: (0, 3 * PAGE)})
+
+
+def test_what_is_freed_while_the_source_maps_is_gone() -> None:
+    """It counts as a free of its own, and the refusal or place of the request is judged with some doubt."""
+    words = "alloc 0 4p; free-in-map 0; alloc 1 1p; free 1"
+    judge = run(Runs, words, "setting limit=16 room=16 arena=4")
+    assert (judge.outcomes[1:], judge.gone) == (["waiting", judge.outcomes[2], "freed"], {0: 0, 1: judge.gone[1]})
+    assert (judge.figures.allocs, judge.figures.frees, judge.live) == (2, 2, {})
+    assert run(Runs, "free-in-map 0; alloc 0 1p").outcomes == ["passed over", "0x0"]
+    kept = run(Runs, "alloc 0 4p; free-in-map 0; resize 0 5p", "setting limit=16 room=16 arena=4")
+    assert (kept.live, kept.gone) == ({0: (4 * PAGE, 5 * PAGE)}, {})
