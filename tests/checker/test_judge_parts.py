@@ -780,6 +780,17 @@ def test_some_refusals_need_no_other_reason() -> None:
         refused(books(max_segments=7), 8)
 
 
+def test_no_arena_can_be_mapped_from_the_reserve() -> None:
+    """What is kept at most counts as kept."""
+    for limit, reserve, can in ((120, 4, False), (124, 4, False), (144, 4, True), (128, 16, True), (128, 17, False)):
+        known = books(limit=limit, reserve=reserve)
+        if can:
+            with broken(Property.P7, "alloc() was refused, and an arena of 48 bytes could be mapped"):
+                refused(known, 36, reclaims=False)
+        else:
+            assert refused(known, 36, reclaims=False)
+
+
 def test_best_effort_must_serve_where_nothing_is_live() -> None:
     """And elsewhere may want an arena twice as large as the request needs, or as it was told."""
     known = Books(Contract(fit=None, completeness=Completeness.BEST_EFFORT), 4, 1000, told=64)

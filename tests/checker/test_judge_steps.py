@@ -144,7 +144,8 @@ def test_the_largest_request_is_what_limit_source_and_contract_leave() -> None:
         ("setting limit=16 room=16 arena=4", {"rounding": Rounding.POWER, "header": PAGE}, 8 * PAGE),
     ):  # fmt: skip
         assert whole(setting, **promises) == n, (setting, promises)
-    assert whole("setting limit=16 room=16", with_a_static_span, resize=Resize.NONE) == 8 * PAGE
+    for room, n in ((16, 8), (40, 8), (14, 8), (12, 8)):
+        assert whole(f"setting limit=16 room={room}", with_a_static_span, resize=Resize.NONE) == n * PAGE
 
 
 def test_what_is_mapped_and_stays_leaves_less() -> None:
