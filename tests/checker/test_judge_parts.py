@@ -397,6 +397,7 @@ def test_what_is_shown_is_what_the_books_know() -> None:
     for index, segments, owner, said in (
         (0, (), Property.P4, "the buffer 0x10+8 is missing among the segments"),
         (0, ((16, 8, "busy", 16), (24, 4, "busy", 16)), Property.P4, "the buffer 0x18+4 stands in the segments"),
+        (0, ((16, 8, "busy", 16), (16, 8, "busy", 16)), Property.P4, "the buffer 0x10+8 stands in the segments"),
         (1, (), Property.P4, "the free range 0x18+8 is shown as no hole"),
         (
             1,

@@ -265,7 +265,7 @@ def test_steps_are_made_again_as_they_were() -> None:
 
 def test_who_maps_ahead_may_place_a_request_before_or_after() -> None:
     """In the hole that there was before the map call, or in the one that it makes."""
-    ahead = attrs.evolve(PLAIN, ahead=True, release=NEVER)
+    ahead = attrs.evolve(PLAIN, ahead=True, release=NEVER, two_ended=64 * PAGE)
 
     class Early(Runs):
         def alloc(self, size: int) -> int:
