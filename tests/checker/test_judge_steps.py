@@ -8,20 +8,29 @@ from typing import Any
 import attrs
 import pytest
 
-from coalloc import CoalescingSpace
-from coalloc.contract import NEVER, Completeness, Geometry, Resize, Rounding
+from coalloc import EAGER, RETAIN, CoalescingSpace, Constraint, Contract, Fit
+from coalloc.contract import ANY_RELEASE, NEVER, RETAIN_BYTES, Completeness, Geometry, Resize, Rounding
 from coalloc.errors import InvalidRequestError, Violation
-from coalloc.testing import Action, Breach, Judge, Property, Step, Subject, World
+from coalloc.testing import SUBJECTS, Action, Breach, Judge, Property, Step, Subject, World
 from coalloc.testing.mutants import Runs
 from coalloc.testing.subject import MakeSpace
 from tests.checker.test_judge import (
     SPLIT,
+    Hidden,
+    MapsWhenAsked,
+    accepts_frees,
     breach,
+    caching,
     flawed,
+    frees_wildly,
+    held_to,
+    maps_for_the_second,
+    maps_two,
     moves,
     program,
     raising,
     refuses_the_fourth,
+    releasing,
     run,
     unmaps_all,
     with_a_static_span,
@@ -360,3 +369,81 @@ def test_what_is_freed_while_the_source_maps_is_gone() -> None:
     assert run(Runs, "free-in-map 0; alloc 0 1p").outcomes == ["passed over", "0x0"]
     kept = run(Runs, "alloc 0 4p; free-in-map 0; resize 0 5p", "setting limit=16 room=16 arena=4")
     assert (kept.live, kept.gone) == ({0: (4 * PAGE, 5 * PAGE)}, {})
+
+
+@pytest.mark.parametrize(
+    ("owner", "message", "subject", "words"),
+    [
+        (Property.P12, "a free gave back the arena 0x0, and the rule is never", held_to(releasing(EAGER), release=NEVER),
+         "alloc 0 1p; free 0"),
+        (Property.P12, "a free gave back the last idle arena 0x1000, and the rule is retain(2)",
+         held_to(releasing(EAGER), release=RETAIN(2)), "alloc 0 1p; alloc 1 1p; free 1"),
+        (Property.P12, "1 idle arenas are kept, the rule is eager", held_to(releasing(NEVER), release=EAGER),
+         "alloc 0 1p; free 0"),
+        (Property.P12, "3 idle arenas are kept, the rule is retain(2)", held_to(releasing(NEVER), release=RETAIN(2)),
+         "alloc 0 1p; alloc 1 1p; alloc 2 1p; free 0; free 1; free 2"),
+        (Property.P12, "8192 idle bytes are kept, the rule is retain-bytes(8191)",
+         held_to(releasing(NEVER), release=RETAIN_BYTES(8191)), "alloc 0 1p; alloc 1 1p; free 0; free 1"),
+        (Property.P12, "an arena was mapped for 4096 bytes, and a hole admits them", flawed(alloc=maps_for_the_second),
+         "alloc 0 1p; alloc 1 1p"),
+        (Property.P12, "2 arenas were mapped for one request of 4096 bytes", flawed(alloc=maps_two), "alloc 0 1p"),
+        (Property.P13, "reclaim() left the idle arena 0x0", flawed(reclaim=lambda _: 0), "alloc 0 1p; free 0; reclaim"),
+        (Property.P13, "reclaim() left cached buffers", caching(reclaim=lambda _: 0), "alloc 0 1p; free 0; reclaim"),
+        (Property.P13, "reclaim() raised OSError: no", flawed(reclaim=raising(OSError("no"))), "reclaim"),
+        (Property.P9, "free(0x0), freed already, was refused, and called the source all the same", flawed(free=frees_wildly),
+         "alloc 0 1p; free 0; reclaim; refree 0"),
+        (Property.P10, "free(0x1), inside a buffer was accepted", flawed(free=accepts_frees), "alloc 0 1p; free-inside 0 1"),
+        (Property.P10, "free(0x5000), never handed out was accepted", flawed(free=accepts_frees),
+         "alloc 0 1p; free-wild 0x5000"),
+        (Property.P4, "after alloc 1 4096 the oracle cannot follow: range 0x4000+4096: is no arena", MapsWhenAsked,
+         "alloc 0 1p; free 0; alloc 1 1p"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value else None,
+)  # fmt: skip
+def test_arenas_caches_and_bad_frees_are_spoken_of_in_these_words(
+    owner: Property, message: str, subject: MakeSpace | Subject, words: str
+) -> None:
+    """With the arena, the rule, and the bytes."""
+    found = breach(subject, words, "setting limit=16 room=16 arena=4")
+    assert (found.property, found.message) == (owner, message)
+
+
+def test_what_is_kept_within_the_rule_is_not_blamed() -> None:
+    """Up to the number of arenas or bytes, to the last byte."""
+    words = "alloc 0 1p; alloc 1 1p; free 0; free 1"
+    for rule in (RETAIN(2), RETAIN_BYTES(8192), NEVER):
+        judge = run(held_to(releasing(NEVER), release=rule), words, "setting limit=16 room=16 arena=4")
+        assert judge.books.idle() == {0, PAGE}
+    eager = run(held_to(releasing(EAGER), release=RETAIN_BYTES(4095)), words, "setting limit=16 room=16 arena=4")
+    assert eager.books.idle() == set()
+    any_rule = run(held_to(releasing(RETAIN(1)), release=ANY_RELEASE), words, "setting limit=16 room=16 arena=4")
+    assert len(any_rule.books.idle()) == 1
+
+
+def test_a_cached_buffer_is_followed_to_whoever_gets_it() -> None:
+    """It is parked where it was freed, and live again under its new number."""
+    judge = run(caching(), "alloc 0 1p; alloc 1 1p; free 0; free 1; alloc 2 1p")
+    assert (judge.books.parked, judge.live, judge._cached) == ({0: PAGE}, {2: (PAGE, PAGE)}, {0: PAGE})
+    assert judge.memory().cached == {0: PAGE}
+    judge.do(Step(Action.RECLAIM))
+    assert (judge.books.parked, judge._cached, judge.outcomes[-1]) == ({}, {}, "0")
+    cursors = run(SUBJECTS["next-fit"], "alloc 0 1p; alloc 1 1p; free 0; alloc 2 1p").books.cursors
+    assert cursors == {3 * PAGE}
+
+
+def test_a_judge_of_nonsense_says_what_is_wrong_with_it() -> None:
+    """A quantum that does not fit the granule, constraints without a call, memory that stays."""
+    for quantum in (0, 3000, 12289, True):
+        with pytest.raises(Breach) as caught:
+            Judge(Subject(flawed(quantum=quantum)), World())
+        assert (caught.value.property, caught.value.message) == (
+            Property.P14, f"quantum is {quantum!r}, which neither divides 4096 nor is a multiple of it",
+        )  # fmt: skip
+    with pytest.raises(Breach) as caught:
+        Judge(Subject(Hidden, Contract(fit=Fit.FIRST, constraints=frozenset({Constraint.ALIGN}))), World())
+    assert caught.value.message == "constraints are declared, and there is no xalloc()"
+    judge = run(MapsWhenAsked, "alloc 0 1p; free 0", "setting limit=16 room=16 arena=4")
+    with pytest.raises(Breach) as caught:
+        judge.finish()
+    assert caught.value.message == "4096 bytes stay mapped after everything was freed and reclaimed"
+    assert str(judge.steps[-1]) == "finish"
