@@ -433,6 +433,7 @@ def test_a_cached_buffer_is_followed_to_whoever_gets_it() -> None:
 
 def test_a_judge_of_nonsense_says_what_is_wrong_with_it() -> None:
     """A quantum that does not fit the granule, constraints without a call, memory that stays."""
+    quantum: Any
     for quantum in (0, 3000, 12289, True):
         with pytest.raises(Breach) as caught:
             Judge(Subject(flawed(quantum=quantum)), World())
