@@ -448,3 +448,56 @@ def test_a_judge_of_nonsense_says_what_is_wrong_with_it() -> None:
         judge.finish()
     assert caught.value.message == "4096 bytes stay mapped after everything was freed and reclaimed"
     assert str(judge.steps[-1]) == "finish"
+
+
+def test_a_bad_value_is_a_refusal_only_where_no_such_request_can_ever_be_served() -> None:
+    """Beyond the limit, beyond the largest size, or between bounds that leave no place."""
+    strict = flawed(alloc=raising(ValueError("no")), xalloc=raising(ValueError("no")))
+    for promises, words, hopeless in (
+        ({}, "alloc 0 4p", False),
+        ({}, "alloc 0 16385", True),
+        ({"limited": False}, "alloc 0 16385", False),
+        ({"max_size": PAGE}, "alloc 0 4096", False),
+        ({"max_size": PAGE}, "alloc 0 4097", True),
+        ({}, "xalloc 0 1p hi=4095", False),
+        ({}, "xalloc 0 1p hi=4094", True),
+        ({}, "xalloc 0 1p align=8192", False),
+    ):
+        subject = held_to(strict, **promises)
+        if hopeless:
+            quiet = attrs.evolve(subject, deep_every=99)
+            assert run(quiet, words).outcomes == ["refused"]
+        else:
+            found = breach(subject, words)
+            assert (found.property, found.message.endswith(" raised ValueError: no")) == (Property.P7, True)
+
+
+def test_seldom_is_seldom_and_often_is_often() -> None:
+    """After every n-th step all that can be seen is looked at, and a freed buffer is asked for."""
+    for every, looks in ((1, [1, 2, 3, 4, 5, 6]), (2, [2, 4, 6]), (4, [4]), (7, [])):
+        seen: list[int] = []
+        judge: Judge | None = None
+
+        def segments(self: Any, seen: list[int] = seen) -> Any:
+            seen.append(self.stats().allocs + self.stats().frees)
+            return CoalescingSpace.segments(self)
+
+        world, steps = program("alloc 0 1p; alloc 1 1p; free 0; free 1; alloc 2 1p; free 2")
+        judge = Judge(Subject(flawed(segments=segments), deep_every=every), world)
+        for step in steps:
+            judge.do(step)
+        assert seen == looks
+
+
+def test_a_world_with_pressure_calls_reclaim_while_it_maps() -> None:
+    """If there is one, and the world says so."""
+    for pressure in (False, True):
+        judge = Judge(Subject(CoalescingSpace), World(limit=8, room=8, arena=4, pressure=pressure))
+        assert (judge.source.pressure is not None) is pressure
+    bare = Judge(Subject(Hidden), World(limit=8, room=8, arena=4, pressure=True))
+    assert bare.source.pressure is None
+    static = Judge(Subject(with_a_static_span), World(limit=8, room=8))
+    assert (static.books.static, static._had_static, static.source.events) == ({0}, True, [])
+    assert (static.books.idle(), static.books.mapped) == (set(), 4 * PAGE)
+    for part in (judge.books.static, judge.steps, judge.outcomes, judge.live, judge.gone):
+        assert not part
