@@ -264,6 +264,9 @@ def test_where_a_buffer_could_grow_or_slide() -> None:
     buddies.enter(1, 28, 4)
     assert [room_behind(buddies, 16, 4, size) for size in (4, 8, 16)] == [True, True, False]
     assert [room_behind(buddies, 28, 4, size) for size in (4, 8)] == [True, False]
+    buddies.enter(2, 32, 16)
+    assert room_around(buddies, 32, 16) == (32, 16)
+    assert room_around(buddies, 28, 4) == (24, 8)
 
 
 def test_a_hole_must_be_found_where_the_level_says_so() -> None:
