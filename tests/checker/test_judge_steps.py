@@ -408,6 +408,15 @@ def test_arenas_caches_and_bad_frees_are_spoken_of_in_these_words(
     assert (found.property, found.message) == (owner, message)
 
 
+def test_an_arena_that_the_rule_keeps_beside_others_is_not_given_back() -> None:
+    """The idle bytes beside it count, to the last one."""
+    words, setting = "alloc 0 1p; alloc 1 1p; free 0; free 1", "setting limit=16 room=16 arena=4"
+    found = breach(held_to(releasing(RETAIN(1)), release=RETAIN_BYTES(8192)), words, setting)
+    said = "a free gave back the arena 0x1000, which retain-bytes(8192) keeps beside 4096 idle bytes"
+    assert (found.property, found.message) == (Property.P12, said)
+    run(held_to(releasing(RETAIN(1)), release=RETAIN_BYTES(8191)), words, setting)
+
+
 def test_what_is_kept_within_the_rule_is_not_blamed() -> None:
     """Up to the number of arenas or bytes, to the last byte."""
     words = "alloc 0 1p; alloc 1 1p; free 0; free 1"

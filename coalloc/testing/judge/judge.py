@@ -518,8 +518,8 @@ class Judge:
         if self.quantum > self.world.granule:
             room -= self.quantum - self.world.granule
         whole: int = max(room - room % self.quantum, self.books.largest_usable(set(ranges)), 0)
-        if spared(self.books, least=False):
-            whole = min(whole, self.world.kva_limit - spared(self.books, least=False))
+        if kept := spared(self.books, least=False):
+            whole = min(whole, self.world.kva_limit - kept)
         if declared.geometry.buddies:
             whole = self.quantum << ((whole // self.quantum).bit_length() - 1) if whole else 0
             whole = min(whole, declared.largest_block or whole)
