@@ -610,6 +610,7 @@ def test_a_rest_that_is_too_small_goes_with_its_buffer() -> None:
     assert [known.with_rest(64, size) for size in (32, 28, 24, 20)] == [32, 32, 24, 20]
     assert known.with_rest(80, 12) == 16
     assert known.with_rest(24, 4) == 8
+    assert [known.with_rest(base, 4) for base in (36, 44)] == [4, 4]
     assert known.with_rest(500, 4) == 4
     assert books().with_rest(64, 28) == 28
     assert known.with_rest(16, 8) == 8
