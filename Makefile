@@ -5,6 +5,7 @@
 #   make bench   measurements, side by side in one run
 #   make docs    the documentation, as HTML in docs/_build
 #   make nightly the long tests: thousands of random programs for each fit and each design
+#   make mutation  change the code at random places, and see whether the tests notice
 #   make clean   remove what the others made
 # Another interpreter: make PYTHON=python3.12 demo
 
@@ -52,10 +53,17 @@ docs: $(VENV)/dev
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+SAMPLE = 60
+SEED = 1
+mutation: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mutation]'
+	$(BIN)/python -m benchmarks.mutation --sample $(SAMPLE) --seed $(SEED) $(ROOMS)
+
 nightly: $(VENV)/dev
 	HYPOTHESIS_PROFILE=nightly $(PYTEST) tests/stateful tests/properties
 
 clean:
-	rm -rf $(VENV) docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	rm -rf $(VENV) docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks \
+		.mutation
 
-.PHONY: help demo test lint bench docs nightly clean
+.PHONY: help demo test lint bench docs nightly mutation clean

@@ -104,8 +104,8 @@ def require_segments(shown: list[Shown], books: Books) -> None:
     busy = sorted((base, size) for base, size, kind, _ in shown if kind == "busy")
     bare = [(base + front, size - front - back) for base, size in live]
     if busy != live and busy != bare:
-        strange = min(set(busy) ^ set(live), default=busy[0] if busy else (0, 0))
-        what = "is missing among" if strange in live else "stands in"
+        strange = min(set(busy) ^ set(live) or busy)  # or one is shown twice
+        what = "stands in" if strange in busy else "is missing among"
         raise Breach(Property.P4, f"the buffer {strange[0]:#x}+{strange[1]} {what} the segments")
     if books.contract.coalescing is Coalescing.BY_ARENA or shown == books.segments():
         return

@@ -263,12 +263,13 @@ class Judge:
 
     def do(self, step: Step) -> None:
         """Do one step on both sides, and judge it; one that makes no sense now is passed over."""
+        number = len(self.steps)
         self.steps.append(step)
         self.outcomes.append("")
         if self.subject.on_step is not None:
             self.subject.on_step(step)
         try:
-            self.outcomes[-1] = self._ACTIONS[step.action](self, step) or "passed over"
+            self.outcomes[number] = self._ACTIONS[step.action](self, step) or "passed over"  # one may do others
         except Breach as breach:
             if breach.at is not None or breach.expected:
                 at, size = breach.at or (None, self._most(self.books.footprint(step.size)))
@@ -517,8 +518,8 @@ class Judge:
         if self.quantum > self.world.granule:
             room -= self.quantum - self.world.granule
         whole: int = max(room - room % self.quantum, self.books.largest_usable(set(ranges)), 0)
-        if spared(self.books, least=False):
-            whole = min(whole, self.world.kva_limit - spared(self.books, least=False))
+        if kept := spared(self.books, least=False):
+            whole = min(whole, self.world.kva_limit - kept)
         if declared.geometry.buddies:
             whole = self.quantum << ((whole // self.quantum).bit_length() - 1) if whole else 0
             whole = min(whole, declared.largest_block or whole)
