@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,9 +59,12 @@ def _tracing(most: int | None, error: BaseException | None) -> Iterator[list[int
         frame.f_trace_lines, frame.f_trace_opcodes = most is None, most is not None
         return step
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # a collection would run finalizers of anybody's objects
     sys.settrace(enter)
     try:
         yield count
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import itertools
 import sys
 from pathlib import Path
@@ -456,3 +457,27 @@ def test_the_test_class_is_imported_when_it_is_asked_for() -> None:
     assert callable(coalloc.testing.conformance)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = coalloc.testing.nothing
+
+
+def test_no_collection_of_garbage_runs_while_lines_are_counted() -> None:
+    """Finalizers of garbage that others left do not count as work of the allocator; the collector is on again afterwards."""
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            self.gone = True
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(50):
+            Garbage()
+        with count_lines() as lines:
+            kept = [[number] for number in range(2000)]
+    finally:
+        gc.set_threshold(*before)
+    assert len(kept) == 2000
+    assert gc.isenabled()
+    assert lines[0] <= 2 * 2000 + 10
