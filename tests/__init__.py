@@ -1,1 +1,19 @@
 """The tests, in folders by purpose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+__all__ = ["NIGHTLY", "some"]
+
+_T = TypeVar("_T")
+
+NIGHTLY: Final = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+"""Whether the long tests run, too."""
+
+
+def some(values: Iterable[_T], every: int = 3) -> list[_T]:
+    """Return all values in a nightly run, else one of so many: the cases of a test that takes long."""
+    return list(values)[:: 1 if NIGHTLY else every]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from coalloc.testing.check import Report, Ruling, Verdict, check_space
@@ -65,7 +66,5 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in ("conformance", "state_machine"):
-        from coalloc.testing import statemachine
-
-        return getattr(statemachine, name)
+        return getattr(importlib.import_module("coalloc.testing.statemachine"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,7 @@ from coalloc.testing.subject import Subject
 __all__ = ["Counterexample", "draw_world", "random_program", "run_program", "scale_of", "scouted_program"]
 
 _TOP: Final = 2**64 - 1
+_LOOKS: Final = 128
 
 
 @attrs.frozen
@@ -28,9 +29,13 @@ class Counterexample:
 
 
 def run_program(subject: Subject, program: CheckProgram) -> Breach | None:
-    """Run a program and return the breach that it ends in, or None."""
+    """Run a program and return the breach that it ends in, or None.
+
+    In a program of more than some hundred steps everything that can be seen is compared only so many times.
+    """
+    every = len(program.steps) // _LOOKS
     try:
-        judge = Judge(subject, program.world)
+        judge = Judge(attrs.evolve(subject, deep_every=every) if every > subject.deep_every else subject, program.world)
         for step in program.steps:
             judge.do(step)
         judge.inspect()

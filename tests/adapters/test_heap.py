@@ -19,11 +19,13 @@ from coalloc.testing import (
     conformance,
     run_program,
 )
+from tests import NIGHTLY
 from tests.adapters.heap import KEPT, HeapSpace
 
 PAGE = 4096
 
-TestHeap = conformance(HeapSpace, examples=10, steps=20, programs=8)
+if NIGHTLY:
+    TestHeap = conformance(HeapSpace, examples=10, steps=20, programs=8)
 
 
 def breaks(contract: Contract, *steps: Step) -> Property | None:

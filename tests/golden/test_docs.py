@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from coalloc import cli
+from tests import some
 
 ROOT = Path(__file__).parents[2]
 PROTOTYPES = sorted((ROOT / "docs" / "examples" / "prototypes").glob("*.py"))
@@ -59,6 +60,9 @@ def sequences() -> dict[str, list[tuple[str, ...]]]:
 
 
 SEQUENCES = sequences()
+CHECKS = [name for name in SEQUENCES if name.startswith("check ")]
+QUICK = [name for name in SEQUENCES if name not in CHECKS or name in some(CHECKS)]
+"""A check takes seconds, so that a quick run has one of three."""
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
@@ -90,7 +94,7 @@ def test_the_pages_commands_are_found() -> None:
 
 
 @pytest.mark.usefixtures("build_read_once")
-@pytest.mark.parametrize("name", SEQUENCES)
+@pytest.mark.parametrize("name", QUICK)
 def test_a_command_of_the_pages_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

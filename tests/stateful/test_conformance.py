@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import unittest
 
 import pytest
 
 from coalloc.testing import SUBJECTS, CheckProgram, Subject, conformance, dumps, loads, random_program
+from tests import NIGHTLY
 
 FEW = 6
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 PROGRAMS = 10_000 if NIGHTLY else 30
 
 
@@ -18,11 +17,10 @@ class TestReference(conformance(SUBJECTS["coalescing"], examples=FEW)):  # type:
     """Test the reference as a user would test it."""
 
 
-class TestDragonFly(conformance(SUBJECTS["dragonfly"], examples=FEW)):  # type: ignore[misc]
-    """Test a cache over one mapping per buffer."""
-
-
 if NIGHTLY:
+
+    class TestDragonFly(conformance(SUBJECTS["dragonfly"], examples=FEW)):  # type: ignore[misc]
+        """Test a cache over one mapping per buffer."""
 
     class TestCached(conformance(SUBJECTS["coalescing+cache"], examples=FEW)):  # type: ignore[misc]
         """Test the reference with a quantum cache."""

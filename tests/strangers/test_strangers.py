@@ -13,6 +13,7 @@ from coalloc.testing.check import breach_in
 from coalloc.testing.contracts import parse_contract
 from coalloc.testing.directed import CHECKS, run_thoroughly
 from coalloc.testing.targets import find_target
+from tests import some
 
 ROWS = rows()
 ROOT = FOLDER.parents[1]
@@ -20,14 +21,14 @@ QUICK = ("nonsense", "ends", "comb", "resizes", "failing-source", "gigabytes", "
 """The directed checks of the tests; python -m benchmarks.strangers runs all."""
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if not row.faulty], ids=lambda row: Path(row.file).stem)
+@pytest.mark.parametrize("row", some(row for row in ROWS if not row.faulty), ids=lambda row: Path(row.file).stem)
 def test_a_correct_allocator_conforms(row: Row) -> None:
     """A correct allocator of any common kind conforms to the line that its author promises."""
     report = check_space(find_target(row.target), row.contract, examples=12, checks=QUICK)
     assert report.conforms, [verdict for verdict in report.verdicts if verdict.found is not None]
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.faulty], ids=lambda row: Path(row.file).stem)
+@pytest.mark.parametrize("row", some(row for row in ROWS if row.faulty), ids=lambda row: Path(row.file).stem)
 def test_a_faulty_allocator_is_found_again(row: Row) -> None:
     """The shortest program of a faulty allocator, or the check that found it, finds it again."""
     file = FOLDER / "programs" / f"{Path(row.file).stem}.txt"

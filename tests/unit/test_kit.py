@@ -51,6 +51,7 @@ from coalloc.testing.directed import run_thoroughly
 from coalloc.testing.lines import bound_lines, count_lines
 from coalloc.testing.python_form import as_python
 from coalloc.testing.subject import accepted, make
+from tests import some
 
 PAGE = 4096
 EVERY = CheckProgram(
@@ -412,7 +413,7 @@ def test_a_long_program_is_made_short() -> None:
     assert len(minimise(subject, long).program.steps) <= 6
 
 
-@pytest.mark.parametrize("number", MUTANTS)
+@pytest.mark.parametrize("number", some(MUTANTS, 4))
 def test_a_program_as_python_fails_while_the_fault_is_there(number: int) -> None:
     """A program as Python fails for the mutant that it was found in, and its comments state the addresses that it gets."""
     subject = Subject(MUTANTS[number].make_space)

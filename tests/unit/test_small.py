@@ -8,12 +8,13 @@ import pytest
 from coalloc.testing import MUTANTS, SUBJECTS, Property, Subject, run_program
 from coalloc.testing.small import search_small
 from coalloc.testing.steps import Action, CheckProgram
+from tests import some
 
-FOUND = [1, 2, 3, 5, 9, 24, 31, 38, 53, 59, 67, 92, 95, 109, 117, 124]
+FOUND = some([1, 24, 9, 2, 3, 31, 5, 38, 53, 59, 67, 92, 95, 109, 117, 124], 4)
 """Some mutants that small programs find, of different kinds."""
 
 
-@pytest.mark.parametrize("name", ["coalescing", "per-pipe", "buddy", "vmem+qcache"])
+@pytest.mark.parametrize("name", some(["per-pipe", "buddy", "coalescing", "vmem+qcache"], 2))
 def test_small_programs_blame_no_correct_space(name: str) -> None:
     """Small programs find nothing in a correct space, and all of them are run."""
     search = search_small(Subject(SUBJECTS[name]))
