@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
-__all__ = ["NIGHTLY", "some"]
+import pytest
+
+__all__ = ["NIGHTLY", "long", "some"]
 
 _T = TypeVar("_T")
 
 NIGHTLY: Final = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 """Whether the long tests run, too."""
+long: Final = pytest.mark.skipif(not NIGHTLY, reason="it takes long, and runs nightly")
+"""Marks a test that takes long."""
 
 
 def some(values: Iterable[_T], every: int = 3) -> list[_T]:

@@ -41,12 +41,16 @@ _UNWATCHED = (
     "tests/golden",
     "tests/planted",
     "tests/stateful",
+    "tests/strangers",
     "tests/unit/test_generators.py",
+    "tests/unit/test_interrupts.py",
     "tests/unit/test_kit.py",
     "tests/unit/test_overlay.py",
     "tests/unit/test_replay.py",
     "tests/unit/test_scenarios.py::test_curves_of_pipes",
-    "tests/unit/test_strace.py",
+    "tests/unit/test_small.py",
+    "tests/unit/test_states.py::test_the_mail",
+    "tests/unit/test_strace",
     "tests/unit/test_textformat.py",
 )
 """Long tests, which would take several times as long if they were watched; the others have to reach every branch."""

@@ -19,8 +19,6 @@ __all__ = ["minimise"]
 _MOST_RUNS: Final = 4000
 _LONG: Final = 16
 """In a program of more steps everything is compared only so many times."""
-_LONG_RUN: Final = 2048
-"""The square of the steps of a run that counts as one more: with the buffers, the holes that the oracle reads grow, too."""
 _HEAVY: Final = 1 << 19
 """Steps times granules of a run that counts as one more."""
 
@@ -66,7 +64,7 @@ def minimise(
     def fails(program: CheckProgram) -> Breach | None:
         nonlocal runs
         steps = len(program.steps)
-        runs += 1 + steps // 4 + steps * steps // _LONG_RUN + steps * program.world.limit // _HEAVY
+        runs += 1 + steps // 4 + steps * program.world.limit // _HEAVY
         if runs > most:
             return None
         breach = judge_of(program)

@@ -19,7 +19,7 @@ from coalloc.testing import (
     conformance,
     run_program,
 )
-from tests import NIGHTLY
+from tests import NIGHTLY, long
 from tests.adapters.heap import KEPT, HeapSpace
 
 PAGE = 4096
@@ -34,6 +34,7 @@ def breaks(contract: Contract, *steps: Step) -> Property | None:
     return None if breach is None else breach.property
 
 
+@long
 def test_the_whole_table() -> None:
     """Heap conforms at its level, and the report lists the properties that it does not promise."""
     report = check_space(HeapSpace, examples=5)

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
+from benchmarks.strangers import rows
 from coalloc import BuddySpace, CoalescingSpace, KernelMap
 from coalloc.contract import (
     EAGER,
@@ -45,6 +46,7 @@ from coalloc.testing import (
 from coalloc.testing.explore import concerns, explore
 from coalloc.testing.hidden import hide
 from coalloc.testing.mutants import KeepsIdle, Runs
+from coalloc.testing.targets import find_target
 
 PAGE = 4096
 PLAIN = Runs.contract
@@ -510,3 +512,10 @@ def test_work_that_grows_with_the_holes_is_suspect(
     report = check_space(Runs, attrs.evolve(PLAIN, work=Work.LOG), examples=1, checks=("hidden-work",))
     assert report.conforms
     assert (Ruling.SUSPECT in {verdict.ruling for verdict in report.verdicts}) is suspected
+
+
+def test_a_quantum_beyond_the_granule_leaves_less_of_an_arena() -> None:
+    """Random programs on a quantum of 64 KiB, for which an arena of pages may begin and end within a quantum, blame nobody."""
+    target = next(row for row in rows() if row.file.endswith("quantum_64k.py"))
+    subject = Subject(find_target(target.target), target.contract)
+    assert all(random_program(subject, seed)[1] is None for seed in range(12))

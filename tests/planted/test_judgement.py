@@ -27,6 +27,7 @@ from coalloc.testing import (
 )
 from coalloc.testing.directed import CHECKS
 from coalloc.testing.worlds import WORLDS
+from tests import long
 
 PAGE = 4096
 DIRECT = tuple(check.name for check in CHECKS if check not in WORLDS)
@@ -132,6 +133,7 @@ def test_a_loop_without_an_end_fails_one_test_and_skips_the_others() -> None:
     assert {reason for _, reason in result.skipped} == {"a call does not return"}
 
 
+@long
 def test_a_logarithm_is_no_constant() -> None:
     """First fit, declared as constant work, breaks P17."""
     contract = attrs.evolve(Subject(SUBJECTS["first-fit"]).declared, work=Work.CONSTANT)
@@ -140,6 +142,7 @@ def test_a_logarithm_is_no_constant() -> None:
     assert "constant growth was declared" in report.verdicts[16].note
 
 
+@long
 def test_mapping_an_arena_while_work_is_counted_is_not_taken_for_growth() -> None:
     """A space with arenas of 1 MiB conforms, although it maps arenas while its work is counted."""
 
@@ -149,6 +152,7 @@ def test_mapping_an_arena_while_work_is_counted_is_not_taken_for_growth() -> Non
     assert check_space(make_space, examples=1, checks=DIRECT).conforms
 
 
+@long
 def test_a_resize_that_is_wrong_for_one_pair_of_sizes_is_found() -> None:
     """A resize that fails only from four quanta to five breaks P18, shown with at most four steps."""
 
@@ -180,6 +184,7 @@ def test_what_an_allocator_says_in_lines_is_told_in_one() -> None:
     assert not any("\n" in note for note in notes)
 
 
+@long
 def test_a_breach_of_a_long_program_is_one_that_its_program_shows() -> None:
     """The program of each verdict breaks the verdict's property when it is run again."""
     for number in (3, 68):

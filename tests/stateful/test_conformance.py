@@ -7,7 +7,7 @@ import unittest
 import pytest
 
 from coalloc.testing import SUBJECTS, CheckProgram, Subject, conformance, dumps, loads, random_program
-from tests import NIGHTLY
+from tests import NIGHTLY, long
 
 FEW = 6
 PROGRAMS = 10_000 if NIGHTLY else 30
@@ -44,6 +44,7 @@ def test_random_programs_blame_no_correct_space(name: str) -> None:
         assert loads(dumps(program)) == program
 
 
+@long
 def test_the_class_is_one_that_unittest_runs() -> None:
     """The unittest runner accepts the class, each test has a description, and a property not promised is skipped."""
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(conformance(SUBJECTS["per-pipe"], examples=3, programs=2))

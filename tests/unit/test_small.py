@@ -8,7 +8,7 @@ import pytest
 from coalloc.testing import MUTANTS, SUBJECTS, Property, Subject, run_program
 from coalloc.testing.small import search_small
 from coalloc.testing.steps import Action, CheckProgram
-from tests import some
+from tests import long, some
 
 FOUND = some([1, 24, 9, 2, 3, 31, 5, 38, 53, 59, 67, 92, 95, 109, 117, 124], 4)
 """Some mutants that small programs find, of different kinds."""
@@ -47,6 +47,7 @@ def _broken(subject: Subject, program: CheckProgram) -> Property | None:
     return breach.property if breach is not None else None
 
 
+@long
 def test_a_breach_when_all_is_freed_is_written_out() -> None:
     """A program whose breach shows when everything is freed at its end has the frees among its steps."""
     search = search_small(Subject(MUTANTS[3].make_space))
