@@ -38,6 +38,8 @@ from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import PipeProgram, Program
 from coalloc.workload.replay import replay
+from coalloc.workload.strace import ImportReport
+from coalloc.workload.strace_files import parts_of
 from coalloc.workload.textformat import dumps, save
 
 __all__ = ["compare", "draw_map", "trace_app"]
@@ -64,10 +66,32 @@ def _read(source: Path | None, progress: Bar, *, argument: str = "PROGRAM", titl
     """Read a file of any format; the bundled build if there is none."""
     if source is None:
         return bundled_build(), None
-    if source.is_dir() or not source.exists():
-        raise InvalidRequestError(argument, str(source), "is a folder" if source.is_dir() else "there is no such file")
+    if (source.is_dir() or not source.exists()) and not parts_of(str(source)):
+        why = "is a folder without files of strace -ff" if source.is_dir() else "there is no such file"
+        raise InvalidRequestError(argument, str(source), why)
     with progress.task(f"reading {source.name}", None) as advance:
         return read(source, title=title, progress=advance)
+
+
+LenientOption = Annotated[
+    bool, typer.Option("--lenient", help="Exit with status 0 although calls on pipes could not be placed.")
+]
+
+
+def _doubts(report: object) -> bool:
+    """Say it first where more than 1 % of a log's calls on pipes could not be placed; return whether that is so."""
+    if not isinstance(report, ImportReport) or report.sound:
+        return False
+    note(
+        f"{report.doubtful:,} of {report.transfers + report.doubtful:,} calls on pipes could not be placed, "
+        "so the figures are wrong; record with strace -y, see the line that begins with log:"
+    )
+    return True
+
+
+def _account(report: object) -> dict[str, Any] | None:
+    """Return what is known of the reading of a log, as plain data."""
+    return report.as_dict() if isinstance(report, ImportReport) else None
 
 
 def _copy(program: Program, copies: int, spread: float | None, seed: int) -> Program:
@@ -96,16 +120,19 @@ def compare(
         int | None, typer.Option("--jobs", help="Replay against so many designs at once; as many as there are cores.")
     ] = None,
     seed: SeedOption = 0,
+    lenient: LenientOption = False,
 ) -> None:
     """Replay a load against several designs, and show what each costs.
 
     Ratios are to the first design.  The estimated cost is made from counts and measured prices; it is no measurement.
+    Exit status 1 if more than 1 % of a log's calls on pipes could not be placed.
     """
     chosen, policy, size = designs_named("--designs", designs), era_named(era), size_given("--limit", limit)
     if plot is not None:
         require_format(plot)
     bar = Bar()
     program, report = _read(source, bar)
+    wrong = _doubts(report) and not lenient
     program = _copy(program, copies, spread, seed)
     jobs = cores() if jobs is None else jobs
     with bar.task(", ".join(design.name for design in chosen), len(program) * len(chosen)) as advance:
@@ -118,6 +145,7 @@ def compare(
         print_json(
             {
                 "trace": trace,
+                "log": _account(report),
                 "designs": {outcome.design: design_figures(outcome, costs) for outcome in outcomes},
                 "era": policy.name,
                 "limit": size,
@@ -126,6 +154,8 @@ def compare(
                 "costs": {"name": costs.name, "measured_on": costs.measured_on},
             }
         )
+        if wrong:
+            raise typer.Exit(1)
         return
     print(f"{program.title or 'untitled program'}")
     print(_describe(trace))
@@ -158,6 +188,8 @@ def compare(
             print(f"{outcome.design}: and {len(outcome.console) - 3} more such lines")
     if plot is not None:
         note(f"wrote {plot}")
+    if wrong:
+        raise typer.Exit(1)
 
 
 def _describe(trace: dict[str, Any]) -> str:
@@ -190,7 +222,9 @@ def draw_map(
     if len(chosen) > 1:
         raise InvalidRequestError("--design", design, "one design is drawn at a time")
     bar = Bar()
-    program = _copy(_read(source, bar)[0], copies, spread, seed)
+    program, report = _read(source, bar)
+    _doubts(report)
+    program = _copy(program, copies, spread, seed)
     moment = _moment(at, program)
     if at == "peak":
         most = 0
@@ -231,32 +265,46 @@ def _moment(at: str, program: Program) -> int:
 
 @trace_app.command("import")
 def trace_import(
-    log: Annotated[Path, typer.Argument(metavar="STRACE_LOG", help="Made with strace -f -ttt; may be .gz or .xz.")],
+    log: Annotated[Path, typer.Argument(metavar="STRACE_LOG", help="Made with strace -f -y -ttt; may be .gz or .xz.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to write the program (.gz and .xz compress).")
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Title of the program.")] = "",
+    lenient: LenientOption = False,
 ) -> None:
-    """Turn an strace log, or a trace of any other format that is known, into a program."""
+    """Turn an strace log, or a trace of any other format that is known, into a program.
+
+    Exit status 1 if more than 1 % of a log's calls on pipes could not be placed.
+    """
     program, report = _read(log, Bar(), argument="STRACE_LOG", title=title)
+    wrong = _doubts(report) and not lenient
     _deliver(program, output)
     note(_describe(trace_figures(program)))
     if report is not None:
         note(str(report))
+    if wrong:
+        raise typer.Exit(1)
 
 
 @trace_app.command("info")
-def trace_info(source: Source = None, as_json: JsonOption = False) -> None:
-    """Say what a program or an strace log amounts to."""
+def trace_info(source: Source = None, as_json: JsonOption = False, lenient: LenientOption = False) -> None:
+    """Say what a program or an strace log amounts to.
+
+    Exit status 1 if more than 1 % of a log's calls on pipes could not be placed.
+    """
     program, report = _read(source, Bar())
+    wrong = _doubts(report) and not lenient
     trace = trace_figures(program)
+    account = _account(report)
     if as_json:
-        print_json(trace)
-        return
-    print(program.title or "untitled program")
-    print(_describe(trace))
-    if report is not None:
-        print(f"log: {report}")
+        print_json(trace if account is None else trace | {"log": account})
+    else:
+        print(program.title or "untitled program")
+        print(_describe(trace))
+        if report is not None:
+            print(f"log: {report}")
+    if wrong:
+        raise typer.Exit(1)
 
 
 @trace_app.command("generate")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import IO, cast
 
 from coalloc.errors import ProgramError
+from coalloc.workload.strace_files import merged_lines, parts_of
 
 __all__ = ["raw_lines"]
 
@@ -22,12 +23,20 @@ def _open(name: str) -> IO[bytes]:
 
 
 def raw_lines(name: str) -> Iterator[bytes]:
-    """Yield the lines of a file, decompressed, without their ends.
+    """Yield the lines of a file, decompressed, without their ends; of the files of ``strace -ff``, those of all processes.
+
+    Args:
+        name: A file; or a folder of files that end in process numbers, or what the names of such files begin with.
 
     Raises:
-        ProgramError: If decompression finds the file damaged, with the line.
+        ProgramError: If decompression finds the file damaged, with the line; or as :func:`merged_lines`.
         OSError: If it cannot be opened.
     """
+    parts = parts_of(name)
+    return merged_lines(name, parts, _lines_of) if parts else _lines_of(name)
+
+
+def _lines_of(name: str) -> Iterator[bytes]:
     number = 0
     try:
         with _open(name) as file:
