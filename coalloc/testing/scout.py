@@ -280,8 +280,7 @@ class Scout:
             gone = {base for base in self.bases if base not in self._static and self.free[base] == self.full[base]}
             idle = sum(self.full[base].bit_length() for base in gone) * self.quantum
         mapped = source.mapped
-        limit = self.world.kva_limit if contract.limited else 1 << 64
-        if limit - mapped + idle < need:
+        if self.world.kva_limit - mapped + idle < need:
             return
         left = {base: size for base, size in source.ranges.items() if base not in gone}
         if source.largest_gap(left) >= need:

@@ -465,7 +465,7 @@ def test_a_bad_value_is_a_refusal_only_where_no_such_request_can_ever_be_served(
     for promises, words, hopeless in (
         ({}, "alloc 0 4p", False),
         ({}, "alloc 0 16385", True),
-        ({"limited": False}, "alloc 0 16385", False),
+        ({"limited": False}, "alloc 0 16385", True),
         ({"max_size": PAGE}, "alloc 0 4096", False),
         ({"max_size": PAGE}, "alloc 0 4097", True),
         ({}, "xalloc 0 1p hi=4095", False),

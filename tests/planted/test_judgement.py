@@ -209,3 +209,24 @@ def test_the_only_cached_buffer_may_be_handed_out_by_the_cache_or_carved_again()
         program, steps=tuple(s._replace(action=Action.ALLOC) if s.action is Action.XALLOC else s for s in steps)
     )
     assert run_program(Subject(SUBJECTS["next-fit+cache"]), by_the_cache) is None
+
+
+def test_an_address_that_a_resize_moved_a_buffer_from_was_freed() -> None:
+    """The reference says that such an address was freed already, and is right: only bases never handed out are strange."""
+    steps = (Step(Action.ALLOC, 0, PAGE), Step(Action.RESIZE, 0, 2 * PAGE), Step(Action.FREE_WILD, at=0))
+    assert run_program(Subject(CoalescingSpace), CheckProgram(World(3, 3, arena=1), steps)) is None
+
+
+def test_who_keeps_the_limit_may_declare_that_it_does_not() -> None:
+    """What the limit refuses is excused where no limit is promised; an empty allocator below it has to serve."""
+    weak = attrs.evolve(Subject(CoalescingSpace).declared, limited=False)
+    full = CheckProgram(World(1, 9, arena=1), (Step(Action.ALLOC, 0, PAGE), Step(Action.ALLOC, 1, PAGE)))
+    assert run_program(Subject(CoalescingSpace, weak), full) is None
+
+    def refuses(source: Any, *, kva_limit: int, arena_size: int) -> Any:
+        return CoalescingSpace(source, kva_limit=kva_limit - PAGE, arena_size=arena_size)
+
+    below = CheckProgram(World(2, 9, arena=1), full.steps)
+    breach = run_program(Subject(refuses, weak), below)
+    assert breach is not None
+    assert breach.property is Property.P7

@@ -84,6 +84,7 @@ TOO_LOW: list[tuple[str, MakeSpace, dict[str, Any]]] = [
     ("exact as lower bound", SUBJECTS["coalescing"], {"exact_stats": False}),
     ("constant as linear", SUBJECTS["coalescing"], {"work": Work.LINEAR}),
     ("log as none", SUBJECTS["first-fit"], {"work": None}),
+    ("limit not kept", SUBJECTS["eager"], {"limited": False}),
     ("frees unchecked", SUBJECTS["first-fit"], {"checks_frees": False}),
 ]
 

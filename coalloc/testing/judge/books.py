@@ -42,6 +42,7 @@ class Books:
         contract: What the allocator is held to.
         quantum: Bytes of a quantum.
         limit: The most bytes that may be mapped.
+        due: The bytes that must be mapped before the limit excuses a refusal; as the limit, if None.
         own: The allocator's own footprint() for Rounding.OWN.
         arena: Bytes of every arena, where the contract says that they have one size, -1 if that is not known yet; 0 elsewhere.
         told: Bytes of an arena that the allocator was told; 0 if it was told none.
@@ -58,10 +59,12 @@ class Books:
         arena: int = 0,
         told: int = 0,
         granule: int = 1,
+        due: int | None = None,
     ) -> None:
         self.contract = contract
         self.quantum = quantum
         self.limit = limit
+        self.due = limit if due is None else due
         self.arena = arena
         self.told = told
         self.granule = granule
@@ -78,6 +81,8 @@ class Books:
         """Place and size of every live buffer, by its number."""
         self.gone: dict[int, int] = {}
         """Address of every buffer that was freed, by its number."""
+        self.left: set[int] = set()
+        """Addresses from which a resize moved a buffer."""
         self.parked: dict[int, int] = {}
         """Place and size of every cached buffer, in the order in which they were freed."""
         self.static: set[int] = set()
@@ -94,7 +99,7 @@ class Books:
         """Return the same books for another allocator, with its own footprint()."""
         other = copy.copy(self)
         other._own = own
-        for name in ("live", "gone", "parked", "static", "cursors", "_ranges", "_held"):
+        for name in ("live", "gone", "left", "parked", "static", "cursors", "_ranges", "_held"):
             setattr(other, name, getattr(self, name).copy())
         return other
 

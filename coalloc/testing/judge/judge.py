@@ -136,6 +136,7 @@ class Judge:
             arena=self._arena_size(),
             told=world.arena * world.granule if "arena_size" in subject.accepted else 1 << 20,
             granule=world.granule,
+            due=world.kva_limit,
         )
         self.figures = Figures()
         self.steps: list[Step] = []
@@ -365,6 +366,7 @@ class Judge:
         self.source.events[:] = [event for event in self.source.events if event not in released]
         moving = -1 - step.buffer  # the old buffer is live until the new one is
         self.live[moving] = self.live.pop(step.buffer)
+        self.books.left.add(address)
         self._judge_place(step.buffer, step.size, base, size, ANYWHERE)
         del self.live[moving]
         self._leave(old_base, old)
@@ -381,6 +383,7 @@ class Judge:
         if base < around or base + size > around + length:
             raise Breach(Property.P1, f"{words} slid the buffer over what lies beside it")
         self.books.slide(buffer, base, size)
+        self.books.left.add(old_base + self._header)
         self.figures.moved += 1
         return f"{base + self._header:#x}"
 
@@ -588,7 +591,7 @@ class Judge:
         """Make a request; one that is refused must leave the figures as they were."""
         most = self.contract.max_size
         hopeless = hopeless or (most is not None and size > most)
-        hopeless = hopeless or (self.contract.limited and size > self.world.kva_limit)
+        hopeless = hopeless or size > self.world.kva_limit
         self._meanwhile = _NOBODY
         base = self.calls.request(owner, words, call, hopeless=hopeless)
         if self._meanwhile != _NOBODY:

@@ -115,7 +115,7 @@ def _sure_arena(books: Books, size: int, bounds: Bounds, granule: int) -> int:
 
 def _can_map(books: Books, source: WatchedSource, ranges: dict[int, int], need: int) -> bool:
     """Tell whether limit and source leave room for an arena beside these."""
-    room = books.limit - spared(books, least=False) - sum(ranges.values())
+    room = books.due - spared(books, least=False) - sum(ranges.values())
     return room >= need and source.largest_gap(ranges) >= need
 
 
@@ -140,7 +140,7 @@ def require_explanation(
     told = sorted((verdict.base, verdict.size) for verdict in explanation.verdicts)
     if told != list(books.state.holes):
         raise Breach(Property.P16, f"the refusal tells of {len(told)} holes, and there are {len(books.state.holes)}")
-    headroom = books.limit - source.mapped
+    headroom = books.due - source.mapped
     if isinstance(error, KvaLimitError) and headroom >= refused.size + -refused.size % source.unit:
         raise Breach(Property.P16, f"the refusal blames the limit, which leaves {headroom} bytes")
     for remedy in explanation.remedies:
@@ -155,7 +155,7 @@ def require_fault(books: Books, address: int, error: BadFreeError) -> None:
     """Hold what is said of an address that was not freed to what it is: inside a buffer, freed already, or never handed out."""
     around = next(((base, size) for base, size in books.live.values() if base < address < base + size), None)
     true = FreeFault.INSIDE_BUFFER if around else FreeFault.NEVER_ALLOCATED
-    if address in books.gone.values() and not around:
+    if (address in books.left or address in books.gone.values()) and not around:
         true = FreeFault.FREED_TWICE
     said = (error.address, error.fault, error.inside)
     if around is None and any(base < address < base + size for base, size in books.parked.items()):
