@@ -152,6 +152,8 @@ def check(
         raise KeyboardInterrupt
     if not report.conforms:
         raise typer.Exit(1)
+    if _nothing_checked(report):
+        raise CoallocError("nothing was checked, since time was up; see --seconds")
 
 
 def _check_program(target: str, contract: Contract | None, file: Path, timeout: float, *, as_json: bool) -> None:
@@ -236,10 +238,17 @@ def _print_report(target: str, report: Report) -> None:
             if verdict.found.breach.picture:
                 print("\n" + _indented(verdict.found.breach.picture), end="")
             _print_program(target, report.contract, verdict.found, python=not report.interrupted)
+    if _nothing_checked(report) and not report.interrupted:
+        return
     if broken:
         print(f"\ndoes not conform: {', '.join(v.property.name for v in broken)}")
     else:
         print("\nnothing was found until it was interrupted" if report.interrupted else "\nconforms")
+
+
+def _nothing_checked(report: Report) -> bool:
+    """Tell whether there was no time for anything, so that a report says nothing."""
+    return not any(verdict.ruling in (Ruling.HELD, Ruling.BROKEN) for verdict in report.verdicts)
 
 
 def _print_program(target: str, contract: Contract | None, found: Counterexample, *, python: bool = True) -> None:

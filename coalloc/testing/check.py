@@ -386,9 +386,10 @@ def report_of(contract: Contract, findings: Sequence[Findings], can: frozenset[C
     order = {check.name: number for number, check in enumerate(CHECKS)}
     for item, name in sorted((held for part in findings for held in part.held), key=lambda held: order[held[1]]):
         notes.setdefault(item, []).append(name)
+    tried = bool(notes) or any(part.programs for part in findings)
     return Report(
         contract,
-        _verdicts(can, contract, suspect | broken, notes),
+        _verdicts(can, contract, suspect | broken, notes, tried=tried),
         sum(part.programs for part in findings),
         sum(part.operations for part in findings),
         seed,
@@ -443,6 +444,8 @@ def _verdicts(
     contract: Contract,
     reached: Mapping[Property, Verdict],
     notes: Mapping[Property, list[str]],
+    *,
+    tried: bool,
 ) -> tuple[Verdict, ...]:
     excuses = _not_promised(can, contract)
 
@@ -451,6 +454,8 @@ def _verdicts(
             return reached[item]
         if item in excuses:
             return Verdict(item, Ruling.NOT_PROMISED, excuses[item])
+        if not tried:
+            return Verdict(item, Ruling.NOT_CHECKED, "there was no time")
         return Verdict(item, Ruling.HELD, ", ".join(notes.get(item, [])))
 
     return tuple(verdict_on(item) for item in Property)

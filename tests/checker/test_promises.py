@@ -519,3 +519,11 @@ def test_a_quantum_beyond_the_granule_leaves_less_of_an_arena() -> None:
     target = next(row for row in rows() if row.file.endswith("quantum_64k.py"))
     subject = Subject(find_target(target.target), target.contract)
     assert all(random_program(subject, seed)[1] is None for seed in range(12))
+
+
+def test_where_no_arena_has_room_nothing_is_asked_at_the_end() -> None:
+    """If the limit is smaller than the one size of an arena, nothing can be had, and the end of a program asks for nothing."""
+    target = next(row for row in rows() if row.file.endswith("fixed_arenas.py"))
+    judge = Judge(Subject(find_target(target.target), target.contract), World(limit=1, room=1, arena=4))
+    judge.finish()
+    assert all(step.action is not Action.ALLOC for step in judge.steps)

@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from coalloc.cli.common import kept_output
-from coalloc.testing.check import report_of
+from coalloc.testing.check import Findings, report_of
 
 HEAD = """
 from coalloc import CoalescingSpace, Contract
@@ -289,3 +289,19 @@ def test_a_full_disk_does_not_lose_what_was_found(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OSError, match="no room"), kept_output():
         print("P4 is broken")
     assert capsys.readouterr().err == "P4 is broken\n"
+
+
+def test_a_check_that_had_time_for_nothing_does_not_say_conforms(coalloc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If nothing could be tried in time, no property is said to be held, and the status is 1."""
+    whole = report_of
+
+    def without_time(contract: Any, _findings: Any, can: Any, seed: int) -> Any:
+        return whole(contract, [Findings(unrun=("small programs",))], can, seed)
+
+    monkeypatch.setattr("coalloc.testing.on_targets.report_of", without_time)
+    result = coalloc("check", "coalescing", "--examples", "1", "--seconds", "0.1")
+    assert result.status == 1
+    assert "nothing was checked, since time was up" in result.err
+    assert "not run, since time was up (--seconds): small programs" in result.out
+    assert " held" not in result.out
+    assert "conforms" not in result.out
