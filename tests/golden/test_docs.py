@@ -117,7 +117,7 @@ def test_the_kits_verdicts_are_as_the_page_shows_them(
     """The check of each example allocator, with all the time that it needs, prints exactly the text that the page shows."""
     monkeypatch.chdir(ALLOCATORS)
     with pytest.raises(SystemExit) as caught:
-        cli.run(["check", f"{allocator.name}:FirstFit", "--seconds", "0"])
+        cli.run(["check", f"{allocator.name}:FirstFit", "--seconds", "0", "--timeout", "60"])
     assert caught.value.code == ("buggy" in allocator.name)
     assert capfd.readouterr().out == allocator.with_suffix(".txt").read_text(encoding="utf-8")
 
