@@ -457,9 +457,6 @@ class _AssumesPagesOf4K(Runs):
         left = self.kva_limit - self.mapped
         return left + -left % self.source.granule
 
-    def enter(self, base: int, size: int) -> None:
-        super().enter(base, size)
-
 
 @mutant(94, check="failing-source")
 class _GivesUpForGood(Runs):
