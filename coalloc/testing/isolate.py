@@ -39,7 +39,7 @@ from coalloc.testing.steps import CheckProgram, Step, World
 from coalloc.testing.subject import MakeSpace, Subject
 from coalloc.testing.targets import find_target
 
-__all__ = ["Crew", "Hung", "Reporter", "Stopped", "crew", "in_order", "run_in_child", "smallest"]
+__all__ = ["Crew", "Hung", "Reporter", "Stopped", "crew", "in_order", "run_in_child", "serve", "smallest"]
 
 _T = TypeVar("_T")
 
@@ -102,19 +102,33 @@ _BEAT: Final = 0.2
 """Seconds between two signs of life."""
 
 
-def _child(connection: Connection, path: list[str], work: Callable[..., object], target: str, arguments: Any) -> None:
-    """Do the work in the child, and send its result or the error."""
+def _child(  # pragma: no cover - it changes the whole process, which therefore has to be another one
+    connection: Connection, path: list[str], work: Callable[..., object], target: str, arguments: Any
+) -> None:
+    """Make the child ready, and do the work in it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interrupted parent ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout = sys.stderr  # what the allocator prints, from Python or from C, must not mix with a report
     os.dup2(2, 1)
     sys.path[:] = path
     try:
+        serve(connection, work, target, arguments)
+    except BrokenPipeError:
+        os._exit(0)  # the parent is gone
+
+
+def serve(connection: Connection, work: Callable[..., object], target: str, arguments: Any) -> None:
+    """Do the work, and send its result or the error.
+
+    Raises:
+        BrokenPipeError: If nobody listens.
+    """
+    try:
         make_space = find_target(target)
         connection.send(("found", None))
         connection.send(("result", work(make_space, Reporter(connection), **arguments)))
     except BrokenPipeError:
-        os._exit(0)  # the parent is gone
+        raise
     except CoallocError as error:
         connection.send(("error", error))
     except Exception as error:
