@@ -7,7 +7,6 @@ machines may run them.  The results do not depend on it.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Final
@@ -408,10 +407,11 @@ _MOST_AT_ONCE: Final = 64
 
 def _soak_pieces(start: int) -> Iterator[tuple[int, int]]:
     """Yield the first program of each piece, and how many it has."""
-    for number in itertools.count():
-        programs = min(1 << number, _MOST_AT_ONCE)
+    programs = 1
+    while True:
         yield start, programs
         start += programs
+        programs = min(2 * programs, _MOST_AT_ONCE)
 
 
 def soak_target(
@@ -449,7 +449,7 @@ def soak_target(
     interrupted = False
     found = None
     try:
-        for done in results:
+        for done in results:  # pragma: no branch - there are always further pieces
             found = found or done.found
             if not interrupted:
                 programs += done.programs

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any, ClassVar, NoReturn
 
 from coalloc import CoalescingSpace
+from coalloc.testing.hidden import hide
 from coalloc.testing.isolate import serve
 
 __all__ = [
@@ -34,6 +35,12 @@ class Children:
     """Set while no child has to live; what hangs waits for it."""
     last: ClassVar[Children.Process]
     """The child that was started last."""
+
+    @classmethod
+    def hang(cls) -> NoReturn:
+        """Run no Python until the child is killed."""
+        cls.killed.wait()
+        raise SystemExit
 
     def set_forkserver_preload(self, _names: list[str]) -> None:
         """Load nothing: all is loaded."""
@@ -102,8 +109,8 @@ class Hangs(Plain):
 
     def free(self, base: int) -> None:
         """Wait for the end of the process."""
-        Children.killed.wait()
-        super().free(base)
+        del base
+        Children.hang()
 
 
 class Loops(Plain):
@@ -113,7 +120,7 @@ class Loops(Plain):
         """Turn round and round until the end of the process."""
         while not Children.killed.is_set():
             pass
-        super().free(base)
+        raise SystemExit(base)
 
 
 class Dies(Plain):
@@ -121,6 +128,7 @@ class Dies(Plain):
 
     def free(self, base: int) -> None:
         """Die."""
+        del base
         Children.last.die()
 
 
@@ -143,12 +151,18 @@ class HangsUnmade(Plain):
     """It hangs while it is made."""
 
     def __init__(self, source: Any, *, kva_limit: int) -> None:
-        Children.killed.wait()
-        super().__init__(source, kva_limit=kva_limit)
+        del source, kva_limit
+        Children.hang()
 
 
 class DiesUnmade(Plain):
     """It ends the process while it is made."""
 
     def __init__(self, source: Any, *, kva_limit: int) -> None:
+        del source, kva_limit
         Children.last.die()
+
+
+def bare(source: Any, *, kva_limit: int) -> Any:
+    """Make an allocator that no pipe can use: its pages cannot be touched."""
+    return hide(Plain, "touch")(source, kva_limit=kva_limit)

@@ -55,7 +55,7 @@ def test_a_sign_of_life_is_not_sent_again_at_once(monkeypatch: pytest.MonkeyPatc
         send = sent.append
 
     reporter, times = Reporter(Pipe()), iter([1.0, 1.1, 1.3])  # type: ignore[arg-type]
-    monkeypatch.setattr(isolate.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr("coalloc.testing.isolate.time.monotonic", lambda: next(times))
     for _ in range(3):
         reporter.call()
     assert sent == [("call", None), ("call", None)]
@@ -65,7 +65,7 @@ def hangs(_make_space: object, report: Reporter) -> None:
     """Take a step, and do not return."""
     report.world(World(limit=2))
     report.step(Step(Action.ALLOC, 0, 4096))
-    Children.killed.wait()
+    Children.hang()
 
 
 def dies(_make_space: object, report: Reporter) -> None:
@@ -122,8 +122,8 @@ def test_errors_come_out_of_the_child() -> None:
 def test_a_target_whose_import_does_not_return_is_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that hangs before it has found its target blames the target's import."""
     monkeypatch.setattr(isolate, "_STARTING", BRIEF)
-    monkeypatch.setattr(isolate, "find_target", lambda _target: Children.killed.wait())
-    with pytest.raises(InvalidRequestError, match="cannot be imported: nothing has come back for 0.01 seconds"):
+    monkeypatch.setattr(isolate, "find_target", lambda _target: Children.hang())
+    with pytest.raises(InvalidRequestError, match=r"cannot be imported: nothing has come back for 0\.01 seconds"):
         run_in_child(hangs, PLAIN, {}, timeout=BRIEF)
 
 
