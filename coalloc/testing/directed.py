@@ -217,7 +217,7 @@ def _run_again(subject: Subject, program: CheckProgram) -> Breach | None:
         other = _outcomes(subject, program)
         for step, one, two in zip(program.steps, first, other, strict=False):
             if one != two:
-                return Breach(Property.P15, f"{step} gave {one}, and {two} when run again")
+                return Breach(Property.P15, f"{step} gave {one or 'a breach'}, and {two or 'a breach'} when run again")
     return None
 
 
@@ -374,6 +374,13 @@ def run_thoroughly(subject: Subject, program: CheckProgram) -> Breach | None:
 
     A program that any check reported therefore shows its breach again.
     """
+    try:
+        return _in_every_way(subject, program)
+    except Breach as breach:  # it cannot be made
+        return breach
+
+
+def _in_every_way(subject: Subject, program: CheckProgram) -> Breach | None:
     declared = subject.declared
     breach = run_program(subject, program)
     if declared.deterministic:

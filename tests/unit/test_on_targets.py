@@ -270,6 +270,14 @@ def test_a_program_is_replayed_in_a_child() -> None:
     assert hung.program.steps == FREES.steps
 
 
+def test_an_allocator_that_cannot_be_made_breaks_every_program() -> None:
+    """A program on an allocator whose factory raises is no error of the caller: it breaks P14."""
+    found = replay_target(TARGET("Unmade"), FREES)
+    assert found is not None
+    assert found.breach.property is Property.P14
+    assert found.program == FREES
+
+
 def test_python_that_cannot_be_written_is_a_comment() -> None:
     """A program whose calls hang is shown by its breach alone."""
     found = Counterexample(FREES, Breach(Property.P17, "seen"))
