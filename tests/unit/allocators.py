@@ -9,7 +9,10 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, ClassVar, NoReturn
 
-from coalloc import CoalescingSpace
+import attrs
+
+from coalloc import CoalescingSpace, Contract, Fit
+from coalloc.contract import ANY_RELEASE
 from coalloc.testing.hidden import hide
 from coalloc.testing.isolate import serve
 
@@ -166,3 +169,13 @@ class DiesUnmade(Plain):
 def bare(source: Any, *, kva_limit: int) -> Any:
     """Make an allocator that no pipe can use: its pages cannot be touched."""
     return hide(Plain, "touch")(source, kva_limit=kva_limit)
+
+
+class Hashes(CoalescingSpace):
+    """Its addresses depend on the hash of a string."""
+
+    contract = attrs.evolve(Contract(fit=None), release=ANY_RELEASE)
+
+    def __init__(self, source: Any, *, kva_limit: int) -> None:
+        fit = Fit.FIRST if hash("egg") % 2 else Fit.NEXT  # odd with the first seed of the kit, and even with the second
+        super().__init__(source, kva_limit=kva_limit, arena_size=1 << 15, fit=fit)
