@@ -27,6 +27,7 @@ __all__ = [
     "NoContract",
     "Odd",
     "Plain",
+    "Same",
     "Unmade",
 ]
 
@@ -179,3 +180,15 @@ class Hashes(CoalescingSpace):
     def __init__(self, source: Any, *, kva_limit: int) -> None:
         fit = Fit.FIRST if hash("egg") % 2 else Fit.NEXT  # odd with the first seed of the kit, and even with the second
         super().__init__(source, kva_limit=kva_limit, arena_size=1 << 15, fit=fit)
+
+
+class Same(Plain):
+    """All buffers have the same address."""
+
+    def alloc(self, size: int) -> int:
+        """Return the address of the first buffer."""
+        return self._first if self.stats().allocs else self._begin(size)
+
+    def _begin(self, size: int) -> int:
+        self._first = super().alloc(size)
+        return self._first
