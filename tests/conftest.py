@@ -44,7 +44,7 @@ _UNWATCHED = (
     "tests/strangers",
     "tests/unit/test_generators.py",
     "tests/unit/test_interrupts.py",
-    "tests/unit/test_kit.py",
+    "tests/unit/test_kit.py::",
     "tests/unit/test_overlay.py",
     "tests/unit/test_replay.py",
     "tests/unit/test_scenarios.py::test_curves_of_pipes",

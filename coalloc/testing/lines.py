@@ -46,14 +46,14 @@ def _tracing(most: int | None, error: BaseException | None) -> Iterator[list[int
     counted = "line" if most is None else "opcode"
     bound = float("inf") if most is None else most
 
-    def step(_frame: FrameType, event: str, _argument: object) -> Any:
+    def step(_frame: FrameType, event: str, _argument: object) -> Any:  # pragma: no cover - nothing traces what traces
         if event == counted:
             count[0] += 1
             if count[0] > bound and error is not None:
                 raise error
         return step
 
-    def enter(frame: FrameType, _event: str, _argument: object) -> Any:
+    def enter(frame: FrameType, _event: str, _argument: object) -> Any:  # pragma: no cover - nothing traces what traces
         if frame.f_code.co_filename == source.__file__:
             return None  # the source's work is not the allocator's
         frame.f_trace_lines, frame.f_trace_opcodes = most is None, most is not None
@@ -64,7 +64,7 @@ def _tracing(most: int | None, error: BaseException | None) -> Iterator[list[int
     sys.settrace(enter)
     try:
         yield count
-    finally:
+    finally:  # pragma: no cover - coverage resumes with the next function
         sys.settrace(before)
         if collects:
             gc.enable()

@@ -159,8 +159,7 @@ def _steps(judge: Judge) -> Iterator[Step]:
             yield Step(Action.XALLOC, number, quantum, bounds=bounds)
     if Capability.RECLAIM in judge.can:
         yield Step(Action.RECLAIM)
-    if not judge.source.starve:
-        yield Step(Action.STARVE, size=1)
+    yield Step(Action.STARVE, size=1)
     if Capability.RESERVE in judge.can:
         for base, size in judge.books.state.holes[:2]:
             yield Step(Action.RESERVE, number, quantum, at=base + size - quantum)

@@ -121,11 +121,6 @@ class Subject:
         return contract
 
     @property
-    def unwatched(self) -> Subject:
-        """Return the same subject without callbacks, which may not be copyable."""
-        return attrs.evolve(self, on_world=None, on_step=None, on_call=_nobody)
-
-    @property
     def declared(self) -> Contract:
         """The contract to check, taken from an allocator in a default world unless one was given."""
         return self.contract_of(make(self.make_space, World())[1])
