@@ -33,7 +33,7 @@ from coalloc.testing.on_targets import (
 from coalloc.testing.programs import Counterexample
 from coalloc.testing.soak import SoakResult
 from coalloc.testing.steps import CheckProgram, dumps, loads
-from coalloc.testing.suggest import suggest_target
+from coalloc.testing.suggest import WEAKEST, suggest_target
 
 __all__ = ["check", "explore", "mutants", "soak"]
 
@@ -198,7 +198,7 @@ def _suggest(target: str, text: str, timeout: float, jobs: int, *, as_json: bool
     with crew(jobs) as executor:
         line = suggest_target(
             target,
-            given=parse_contract(text, None) if text else None,
+            given=parse_contract(text, WEAKEST),
             timeout=timeout,
             executor=executor,
             on_try=bar.say,
