@@ -185,9 +185,17 @@ def state_machine(
         contract: The contract to check; None takes the one that the allocator declares.
         steps: The most steps of each program.
     """
-    machine: Any = type("Conformance", (_Machine,), {"subject": Subject(make_space, contract)})
+    subject = Subject(make_space, contract)
+    machine: Any = type(_name(subject), (_Machine,), {"subject": subject})
     machine.TestCase.settings = hypothesis_settings(_patient(), stateful_step_count=steps)
     return machine  # type: ignore[no-any-return]
+
+
+def _name(subject: Subject) -> str:
+    """Return a name for a state machine: by this Hypothesis keeps failing programs, so that each allocator has its own."""
+    made = subject.make_space
+    parts = (made.func, *made.args) if isinstance(made, functools.partial) else (made,)
+    return "_".join(["Conformance", *(getattr(part, "__name__", type(part).__name__) for part in parts)])
 
 
 def _patient() -> hypothesis_settings:
@@ -206,7 +214,7 @@ def run_machine(subject: Subject, *, examples: int | None = None, steps: int = 4
         steps: Steps of each, at most.
     """
     met: list[Counterexample] = []
-    machine: Any = type("Conformance", (_Machine,), {"subject": subject, "met": met})
+    machine: Any = type(_name(subject), (_Machine,), {"subject": subject, "met": met})
     settings = hypothesis_settings(_patient(), stateful_step_count=steps, phases=set(Phase) - {Phase.shrink})
     if examples is not None:
         settings = hypothesis_settings(settings, max_examples=examples)
@@ -276,8 +284,13 @@ def conformance(
         if found is not None:
             _fail(bounded, found)
 
+    machine = state_machine(make_space, contract=contract, steps=steps)
+    test: Any = test_programs
+    test.is_hypothesis_test = True  # so that statistics are shown, and HypoFuzz collects it
+    test._hypothesis_state_machine_class = machine
     tests: dict[str, Any] = {
         "__doc__": "Holds an allocator to what it declares.",
+        "settings": machine.TestCase.settings,
         "setUp": set_up,
         "test_calls_return": _described(test_calls_return, "No call of the first programs runs for ever."),
         "test_programs": _described(test_programs, "Hypothesis finds no program that breaks a property."),
