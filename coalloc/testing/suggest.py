@@ -313,7 +313,7 @@ def suggest_target(
             stronger = first_kept(contract, options)
             ranks += stronger is not None and stronger == attrs.evolve(contract, **options[0])
             contract = stronger or contract
-        if ranks >= score:  # of equals the plainest, which comes last
+        if ranks > score or (ranks == score and not changes):  # of equals the plainest
             best, score = contract, ranks
         if contract.completeness == Completeness.EXACT and contract.fit is not None:
             break

@@ -66,7 +66,7 @@ def require_place(
     if blocks and not spec.admissible(books.state, arena, size, bounds, books.frame) >> place & 1:
         raise Breach(Property.P3, f"{base:#x}+{size} is not a block of the buddy system")
     kept = spared(books, least=True)
-    if kept and sum(length for _, length in books.live.values()) + size > books.limit - kept:
+    if kept and sum(length for _, length in books.live.values()) + size > books.due - kept:
         raise Breach(Property.P11, f"{base:#x}+{size} takes from the {kept} bytes that are kept in reserve")
     if fit is None:
         return
@@ -82,11 +82,11 @@ def require_place(
 def spared(books: Books, *, least: bool) -> int:
     """Return the bytes of the limit that are kept in reserve, at least or at most: a percentage may be rounded either way."""
     contract = books.contract
-    share = books.limit * contract.reserve_percent
+    share = books.due * contract.reserve_percent
     if least:
         return contract.reserve + share // 100
     kept = contract.reserve - (-share // 100)
-    return spec.round_to(kept, books.quantum) + books.limit % max(books.granule, books.quantum) if kept else 0
+    return spec.round_to(kept, books.quantum) + books.due % max(books.granule, books.quantum) if kept else 0
 
 
 def must_find_a_hole(books: Books, size: int, bounds: Bounds, fit: Fit | None) -> bool:

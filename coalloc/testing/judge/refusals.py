@@ -84,7 +84,7 @@ def _excused(books: Books, refused: Refused) -> bool:
     if contract.geometry.buddies and contract.largest_block is not None and size > contract.largest_block:
         return True
     kept = spared(books, least=False)
-    if kept and sum(length for _, length in books.live.values()) + size > books.limit - kept:
+    if kept and sum(length for _, length in books.live.values()) + size > books.due - kept:
         return True
     if contract.max_segments is not None:
         exact = any(length == size for _, length in books.state.holes)
