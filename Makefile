@@ -35,7 +35,7 @@ demo: $(VENV)/run
 	$(BIN)/coalloc compare
 
 test: $(VENV)/dev
-	$(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(PYTEST) --timeout 600 --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -25,9 +25,14 @@ def run(arguments: list[str] | None = None) -> None:
         terminated.set()
         raise KeyboardInterrupt  # so that what was found is printed
 
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
         signal.signal(signal.SIGTERM, terminate)
-    status = _status(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _status(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if status == _INTERRUPTED:
         status = _fail(*(("terminated", 143) if terminated.is_set() else ("interrupted", 130)))
     sys.exit(status)

@@ -110,7 +110,7 @@ def _in_processes(
                     raise RuntimeError(*values)
     finally:
         for process in processes:
-            process.terminate()
+            process.kill()  # not terminate(): a new process still has the handlers of this one, which may go on
         for process in processes:
             process.join()
     return [outcomes[index] for index in range(n)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,21 @@ def test_an_interrupt_leaves_no_process() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         play(CHOSEN, 2, interrupted)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_does_not_want_to_end_is_ended() -> None:
+    """A process that ignores SIGTERM, or has not yet given up the handler of its parent, is killed at an interrupt."""
+
+    def make(_era: Era, kernel: KernelMap, limit: int) -> Space:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return PerPipeSpace(kernel, kva_limit=limit)
+
+    def interrupted(_done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play([Design("one", "one", make), Design("two", "two", make)], 2, interrupted)
     assert multiprocessing.active_children() == []
 
 
