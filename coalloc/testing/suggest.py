@@ -163,7 +163,7 @@ def _footprints(probe: _Probe) -> Iterator[Changes]:
         yield {"geometry": Geometry.BUDDY_ABSOLUTE}
         yield {"rounding": Rounding.POWER}
     classes = sorted({occupied for n, occupied in probe.occupied.items() if occupied >= n})
-    if beside != {0} and not powers:
+    if classes and beside != {0} and not powers:
         few = next(few for n in range(len(classes)) if _doubled(few := classes[: n + 1], classes[-1]) == classes)
         goes_on = {"doubling": True} if len(few) < len(classes) else {}
         yield {"rounding": Rounding.CLASSES, "classes": tuple(size * quantum for size in few), **goes_on}

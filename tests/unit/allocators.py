@@ -17,6 +17,7 @@ from coalloc.testing.hidden import hide
 from coalloc.testing.isolate import serve
 
 __all__ = [
+    "AtMostFive",
     "Children",
     "Dies",
     "DiesUnmade",
@@ -94,6 +95,16 @@ class Plain(CoalescingSpace):
 
     def __init__(self, source: Any, *, kva_limit: int) -> None:
         super().__init__(source, kva_limit=kva_limit, arena_size=16384)
+
+
+class AtMostFive(Plain):
+    """It serves no request of more than five pages, without a word in its contract."""
+
+    def alloc(self, size: int) -> int:
+        """Refuse what is too large."""
+        if size > 5 * 4096:
+            raise MemoryError
+        return super().alloc(size)
 
 
 class NoContract(Plain):

@@ -11,10 +11,11 @@ import pytest
 
 from coalloc import Contract, Fit
 from coalloc.contract import Capability, Completeness, Constraint, Geometry, Resize, Rounding, Work
-from coalloc.testing import MUTANTS, Breach, Property, Report, Ruling, Verdict, suggest
+from coalloc.testing import Breach, Property, Report, Ruling, Verdict, suggest
 from coalloc.testing.contracts import parse_contract
 from coalloc.testing.isolate import Reporter
 from coalloc.testing.suggest import Suggestion, suggest_target
+from coalloc.testing.targets import find_target
 
 pytestmark = pytest.mark.usefixtures("in_process")
 TARGET = "tests.unit.allocators:{}".format
@@ -63,16 +64,22 @@ def test_what_is_given_is_where_the_search_begins(checked: Any, monkeypatch: pyt
     checked(report())
     monkeypatch.setattr(suggest, "_footprints", lambda _probe: iter([{}, {"reclaims": True}]))
     monkeypatch.setattr(suggest, "_fields", lambda _probe: iter([(Property.P15, [{"deterministic": True}])]))
-    given = attrs.evolve(suggest._WEAKEST, reserve_percent=50)
+    given = attrs.evolve(suggest.WEAKEST, laws=frozenset())
     contract = suggest_target("per-pipe", given=given).contract
-    assert (contract.reserve_percent, contract.deterministic, contract.reclaims) == (50, True, False)
+    assert suggest_target("per-pipe", given=given, confirm=False) == Suggestion(attrs.evolve(contract, work=None))
+    assert (contract.laws, contract.deterministic, contract.reclaims) == (frozenset(), True, False)
+
+
+def measured(target: str) -> suggest._Probe:
+    """Return what an allocator tells."""
+    here, there = Pipe(duplex=False)
+    with here, there:
+        return suggest._probe(find_target(target), Reporter(there))
 
 
 def test_sizes_that_are_refused_tell_nothing() -> None:
     """An allocator that refuses everything occupies nothing that could be measured."""
-    here, there = Pipe(duplex=False)
-    with here, there:
-        assert suggest._probe(MUTANTS[67].make_space, Reporter(there)).occupied == {}
+    assert measured("M67").occupied == {}
 
 
 def test_an_allocator_that_keeps_nothing_is_shown_with_what_it_breaks(checked: Any) -> None:
@@ -84,16 +91,22 @@ def test_an_allocator_that_keeps_nothing_is_shown_with_what_it_breaks(checked: A
     assert "nothing has come back" in hangs.broken
     unmade = suggest_target(TARGET("HangsUnmade"), timeout=BRIEF)
     assert "nothing has come back" in unmade.broken
-    assert {found.contract for found in (same, hangs, unmade)} == {suggest._WEAKEST}
+    assert {found.contract for found in (same, hangs, unmade)} == {suggest.WEAKEST}
 
 
 # --- footprints ------------------------------------------------------------------------------------------------------
 
 
+def probe(**changes: Any) -> suggest._Probe:
+    """Return what an allocator of static arenas tells, which serves all sizes."""
+    plain = suggest._Probe(quantum=4096, occupied={}, front=0, arena=None, most=None, can=frozenset())
+    return attrs.evolve(plain, **changes)
+
+
 def footprints(occupied: Callable[[int], int], *, quantum: int = 4096, can: tuple[Capability, ...] = ()) -> list[Any]:
     """Return what a request may occupy, if two buffers of n quanta lie so many quanta apart."""
     sizes = {n: occupied(n) for n in range(1, 9)}
-    return list(suggest._footprints(suggest._Probe(quantum, sizes, 0, frozenset(can))))
+    return list(suggest._footprints(probe(quantum=quantum, occupied=sizes, can=frozenset(can))))
 
 
 def test_the_distance_of_two_buffers_tells_what_one_occupies() -> None:
@@ -105,14 +118,30 @@ def test_the_distance_of_two_buffers_tells_what_one_occupies() -> None:
     assert {"rounding": Rounding.POWER} in powers
     thirds = footprints(lambda n: n + -n % 3)
     assert thirds[0] == {"rounding": Rounding.CLASSES, "classes": (3 * 4096, 6 * 4096, 9 * 4096)}
+    doubling = footprints(lambda n: 3 if n <= 3 else 6 if n <= 6 else 12)
+    assert doubling[0] == {"rounding": Rounding.CLASSES, "classes": (3 * 4096,), "doubling": True}
     assert {"rounding": Rounding.SHOWN} in footprints(lambda n: n, can=(Capability.SIZE_OF,))
-    assert next(suggest._footprints(suggest._Probe(4096, {}, 0, frozenset()))) == {}
+    assert next(suggest._footprints(probe())) == {}
+
+
+def test_what_an_allocator_cannot_do_is_where_its_search_begins() -> None:
+    """A largest request, a search that rounds up, arenas of one size that may be joined, and a head of each arena."""
+    assert list(suggest._natures(probe())) == [{}, {"completeness": Completeness.TLSF(1)}]
+    natures = list(suggest._natures(probe(most=65536, arena=8192, front=4096)))
+    assert all(nature["max_size"] == 65536 for nature in natures)
+    assert {"arena", "spans", "arena_head"} <= {field for nature in natures for field in nature}
+
+
+def test_the_largest_request_is_measured() -> None:
+    """It is found to the quantum, whether or not it is a power of two."""
+    assert measured(TARGET("AtMostFive")).most == 5 * 4096
+    assert measured("first-fit").most is None
 
 
 def test_fields_are_tried_only_where_there_is_a_call() -> None:
     """Constraints need xalloc, and resizing needs resize."""
     for can in ((), (Capability.XALLOC, Capability.RESIZE)):
-        fields = suggest._fields(suggest._Probe(4096, {}, 0, frozenset(can)))
+        fields = suggest._fields(probe(can=frozenset(can)))
         assert {Property.P3, Property.P18} <= {item for item, _ in fields} or not can
 
 
@@ -121,7 +150,7 @@ def test_fields_are_tried_only_where_there_is_a_call() -> None:
 
 def confirmed(contract: Contract) -> Suggestion:
     """Run the whole check on a contract."""
-    fields = list(suggest._fields(suggest._Probe(4096, {}, 0, frozenset())))
+    fields = list(suggest._fields(probe()))
     return suggest._confirmed("first-fit", contract, fields, 60.0, None, lambda _text: None)
 
 
