@@ -110,8 +110,8 @@ class Completeness:
     * ``Completeness.TLSF(lists)``: a hole that is large enough once the request is rounded up to the next list, where each
       doubling of the number of quanta has so many lists (TLSF's second level).  ``TLSF(1)`` rounds up to a power of two, as
       half-fit does.
-    * ``Completeness.BEST_EFFORT``: none.  It may refuse whenever the limit or the source forbids another arena, but must serve
-      when nothing is live.
+    * ``Completeness.BEST_EFFORT``: none.  It may refuse whenever the limit or the source forbids another arena.  When nothing
+      is live, it must serve requests of up to a sixteenth of the limit, and requests no larger than one that it has served.
 
     Under constraints all but EXACT may overlook any hole.
     """

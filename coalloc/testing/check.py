@@ -25,6 +25,7 @@ from coalloc.testing.steps import CheckProgram, World, dumps
 from coalloc.testing.subject import MakeSpace, Subject, make
 
 __all__ = [
+    "NO_TIME",
     "Findings",
     "Piece",
     "Report",
@@ -49,6 +50,8 @@ UNJUDGED: Final[Mapping[Capability, str]] = {
     Capability.STATS: "P16 is not judged",
 }
 """The checks that are left out for an allocator that lacks a capability."""
+NO_TIME: Final = "there was no time"
+"""The note on a property for which nothing was tried."""
 _WIDTH: Final = 80
 _LONG_CHECKS: Final = ("scale-up", "memory", "sources", "thousands")
 """The directed checks that take about as long as all others together."""
@@ -455,7 +458,7 @@ def _verdicts(
         if item in excuses:
             return Verdict(item, Ruling.NOT_PROMISED, excuses[item])
         if not tried:
-            return Verdict(item, Ruling.NOT_CHECKED, "there was no time")
+            return Verdict(item, Ruling.NOT_CHECKED, NO_TIME)
         return Verdict(item, Ruling.HELD, ", ".join(notes.get(item, [])))
 
     return tuple(verdict_on(item) for item in Property)

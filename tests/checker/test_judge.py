@@ -236,6 +236,33 @@ def test_a_hole_of_the_own_class_may_be_overlooked() -> None:
     assert run(overlooks, words, "setting limit=64 room=64 arena=64").outcomes[-1] == "refused"
 
 
+class _Sparing(Hidden):
+    """It never hands out the first page of its only arena, and serves so many requests."""
+
+    requests = 1 << 30
+
+    def __init__(self, source: Any, *, kva_limit: int) -> None:
+        super().__init__(source, kva_limit=kva_limit, arena_size=kva_limit)
+        self.contract = attrs.evolve(self.contract, fit=None, completeness=Completeness.BEST_EFFORT)
+        self._space.alloc(PAGE)
+
+    def alloc(self, size: int) -> int:
+        """Allocate."""
+        self.requests -= 1
+        if self.requests < 0:
+            raise MemoryError
+        return super().alloc(size)
+
+
+def test_the_best_effort_must_serve_little_and_what_it_has_served() -> None:
+    """While nothing is live, what is large may be refused until something as large was served."""
+    assert run(_Sparing, "alloc 0 4p; alloc 1 3p; free 1; alloc 2 4p").outcomes[::3] == ["refused", "refused"]
+    once, never = (type("_Spent", (_Sparing,), {"requests": requests}) for requests in (1, 0))
+    assert breach(once, "alloc 0 3p; free 0; alloc 1 2p").property is Property.P7
+    assert run(never, "alloc 0 1p").outcomes == ["refused"]
+    assert breach(never, "alloc 0 1p", "setting limit=16 room=16 arena=16").property is Property.P7
+
+
 def test_sizes_that_no_request_may_have_are_refused() -> None:
     """Of new buffers, and of those that are to change."""
     judge = run(CoalescingSpace, f"alloc 0 0; alloc 1 {2**63 + 1}; alloc 2 1p; resize 2 0")

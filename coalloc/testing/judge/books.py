@@ -89,6 +89,8 @@ class Books:
         """Bases of the arenas that were mapped when the allocator was made."""
         self.cursors = {0}
         """Where next fit may go on from: the end of what was carved last, if it can be told what was carved."""
+        self.served = 0
+        """Bytes of the largest buffer so far."""
         self.peak = self.imports = self.releases = self.mapped = 0
         self._own = own
         self._ranges: dict[int, _Range] = {}
@@ -184,6 +186,7 @@ class Books:
         """Enter a buffer that was carved."""
         self.state = spec.take(self.state, base, size)
         self.live[number] = base, size
+        self.served = max(self.served, size)
         for other in [other for other, length in self._held.items() if other < base + size and base < other + length]:
             del self._held[other]  # it was used again before it had to be
 

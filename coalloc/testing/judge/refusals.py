@@ -7,7 +7,7 @@ and be the smallest of its kind.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -20,6 +20,10 @@ from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import WatchedSource
 
 __all__ = ["Refused", "require_explanation", "require_fault", "require_figures", "require_refusal"]
+
+
+_SMALL: Final = 16
+"""Completeness.BEST_EFFORT must serve what is so many times smaller than the limit, when nothing is live."""
 
 
 @attrs.frozen
@@ -56,7 +60,8 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
     state = books.sure
     places = spec.places(state, size, bounds, books.frame)
     level = contract.completeness
-    if level == Completeness.BEST_EFFORT and not books.live and not books.parked:
+    idle = not books.live and not books.parked
+    if level == Completeness.BEST_EFFORT and idle and size <= max(books.served, books.due // _SMALL):
         level = Completeness.EXACT  # then it must serve
     if spec.must_serve(state, size, bounds, level, books.frame):
         at = f"there is room at {places[0]:#x}" if places else "there is room"
