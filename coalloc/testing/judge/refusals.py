@@ -60,8 +60,8 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
     state = books.sure
     places = spec.places(state, size, bounds, books.frame)
     level = contract.completeness
-    idle = not books.live and not books.parked
-    if level == Completeness.BEST_EFFORT and idle and size <= max(books.served, books.due // _SMALL):
+    empty = not books.live and not books.parked
+    if level == Completeness.BEST_EFFORT and empty and size <= max(books.served, books.due // _SMALL):
         level = Completeness.EXACT  # then it must serve
     if spec.must_serve(state, size, bounds, level, books.frame):
         at = f"there is room at {places[0]:#x}" if places else "there is room"
