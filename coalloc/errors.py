@@ -34,7 +34,31 @@ __all__ = [
     "Rule",
     "SpanOverlapError",
     "Violation",
+    "message",
 ]
+
+
+LONGEST_MESSAGE: Final = 300
+"""The most characters of a message."""
+
+
+def message(text: str, most: int = LONGEST_MESSAGE) -> str:
+    r"""Return a text as one line: what cannot be printed is escaped, and the middle of what is too long is left out.
+
+    >>> message("a\tb\x1b[31m")
+    'a\\tb\\x1b[31m'
+    >>> message("x" * 400, 20)
+    'xxxxxxxxxxxx...xxxxx'
+    """
+    text = _shortened(text, most)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return _shortened(text, most)
+
+
+def _shortened(text: str, most: int) -> str:
+    kept = most - 3
+    return text if len(text) <= most else f"{text[: kept - kept // 3]}...{text[-(kept // 3) :]}"
 
 
 class CoallocError(Exception):
@@ -57,7 +81,12 @@ class InvalidRequestError(CoallocError, ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.what}={self.value!r}: {self.reason}"
+        value = self.value[:LONGEST_MESSAGE] if isinstance(self.value, str | bytes) else self.value
+        try:
+            shown = repr(value)
+        except ValueError:  # an int of thousands of digits
+            shown = f"<{type(value).__name__}>"
+        return message(f"{message(f'{self.what}={shown}', LONGEST_MESSAGE // 2)}: {self.reason}")
 
 
 class FreeFault(enum.Enum):
@@ -150,7 +179,9 @@ class ProgramError(CoallocError, ValueError):
 
     def __str__(self) -> str:
         place = [part for part in (self.file, None if self.line is None else f"line {self.line}") if part]
-        return ": ".join([", ".join(place), self.reason] if place else [self.reason])
+        return message(
+            ": ".join([message(", ".join(place), LONGEST_MESSAGE // 2), self.reason] if place else [self.reason])
+        )
 
 
 class PipeError(CoallocError, OSError):

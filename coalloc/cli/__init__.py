@@ -83,7 +83,9 @@ def _status_of(error: Exception) -> int:
 
 
 def _fail(text: str, status: int) -> int:
-    print(f"coalloc: error: {' '.join(text.split())}", file=sys.stderr)
+    from coalloc.errors import message
+
+    print(f"coalloc: error: {message(' '.join(text.split()))}", file=sys.stderr)
     return status
 
 

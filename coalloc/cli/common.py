@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from coalloc._imports import needs_extra
 from coalloc.designs import find_designs
+from coalloc.errors import message
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
 from coalloc.pipes.states import ERAS
@@ -115,7 +116,7 @@ def kept_output() -> Iterator[None]:
 
 def note(text: str) -> None:
     """Say something on standard error."""
-    print(f"coalloc: {text}", file=sys.stderr)
+    print(f"coalloc: {message(text, 1000)}", file=sys.stderr)
 
 
 def new_table() -> Table:

@@ -33,6 +33,7 @@ from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
 from coalloc.vm.costs import COSTS
 from coalloc.workload.bundled import bundled_build
+from coalloc.workload.files import MAX_BYTES, STANDARD_INPUT
 from coalloc.workload.formats import read
 from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
@@ -52,7 +53,8 @@ _PIECE = 1 << 15
 Source = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[PROGRAM|STRACE LOG]", help="A program or an strace log; the bundled build if none is given."
+        metavar="[PROGRAM|STRACE LOG]",
+        help="A program or an strace log, - for standard input; the bundled build if none is given.",
     ),
 ]
 CopiesOption = Annotated[int, typer.Option("--copies", help="Run so many copies of a pipe program at once.")]
@@ -62,15 +64,27 @@ SpreadOption = Annotated[
 ]
 
 
-def _read(source: Path | None, progress: Bar, *, argument: str = "PROGRAM", title: str = "") -> tuple[Program, object]:
-    """Read a file of any format; the bundled build if there is none."""
+MaxSizeOption = Annotated[
+    str, typer.Option("--max-size", help="Refuse a file of more bytes, decompressed, such as 2G.")
+]
+_MAX_SIZE = f"{MAX_BYTES >> 20}M"
+
+
+def _read(
+    source: Path | None, progress: Bar, max_size: str, *, argument: str = "PROGRAM", title: str = ""
+) -> tuple[Program, object]:
+    """Read a file of any format, or standard input; the bundled build if there is none."""
+    most = size_given("--max-size", max_size)
     if source is None:
         return bundled_build(), None
+    if str(source) == STANDARD_INPUT:
+        with progress.task("reading standard input", None) as advance:
+            return read(STANDARD_INPUT, title=title, progress=advance, max_size=most)
     if (source.is_dir() or not source.exists()) and not parts_of(str(source)):
         why = "is a folder without files of strace -ff" if source.is_dir() else "there is no such file"
         raise InvalidRequestError(argument, str(source), why)
     with progress.task(f"reading {source.name}", None) as advance:
-        return read(source, title=title, progress=advance)
+        return read(source, title=title, progress=advance, max_size=most)
 
 
 LenientOption = Annotated[
@@ -121,6 +135,7 @@ def compare(
     ] = None,
     seed: SeedOption = 0,
     lenient: LenientOption = False,
+    max_size: MaxSizeOption = _MAX_SIZE,
 ) -> None:
     """Replay a load against several designs, and show what each costs.
 
@@ -131,7 +146,7 @@ def compare(
     if plot is not None:
         require_format(plot)
     bar = Bar()
-    program, report = _read(source, bar)
+    program, report = _read(source, bar, max_size)
     wrong = _doubts(report) and not lenient
     program = _copy(program, copies, spread, seed)
     jobs = cores() if jobs is None else jobs
@@ -216,13 +231,14 @@ def draw_map(
     ] = "end",
     width: Annotated[int, typer.Option("--width", min=8, max=1000, help="Characters for each arena.")] = 64,
     seed: SeedOption = 0,
+    max_size: MaxSizeOption = _MAX_SIZE,
 ) -> None:
     """Draw the arenas after a program, or at some moment of it."""
     chosen, policy, size = designs_named("--design", design), era_named(era), size_given("--limit", limit)
     if len(chosen) > 1:
         raise InvalidRequestError("--design", design, "one design is drawn at a time")
     bar = Bar()
-    program, report = _read(source, bar)
+    program, report = _read(source, bar, max_size)
     _doubts(report)
     program = _copy(program, copies, spread, seed)
     moment = _moment(at, program)
@@ -265,18 +281,24 @@ def _moment(at: str, program: Program) -> int:
 
 @trace_app.command("import")
 def trace_import(
-    log: Annotated[Path, typer.Argument(metavar="STRACE_LOG", help="Made with strace -f -y -ttt; may be .gz or .xz.")],
+    log: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STRACE_LOG", help="Made with strace -f -y -ttt; may be compressed; - for standard input."
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to write the program (.gz and .xz compress).")
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Title of the program.")] = "",
     lenient: LenientOption = False,
+    max_size: MaxSizeOption = _MAX_SIZE,
 ) -> None:
     """Turn an strace log, or a trace of any other format that is known, into a program.
 
     Exit status 1 if more than 1 % of a log's calls on pipes could not be placed.
     """
-    program, report = _read(log, Bar(), argument="STRACE_LOG", title=title)
+    program, report = _read(log, Bar(), max_size, argument="STRACE_LOG", title=title)
     wrong = _doubts(report) and not lenient
     _deliver(program, output)
     note(_describe(trace_figures(program)))
@@ -287,12 +309,17 @@ def trace_import(
 
 
 @trace_app.command("info")
-def trace_info(source: Source = None, as_json: JsonOption = False, lenient: LenientOption = False) -> None:
+def trace_info(
+    source: Source = None,
+    as_json: JsonOption = False,
+    lenient: LenientOption = False,
+    max_size: MaxSizeOption = _MAX_SIZE,
+) -> None:
     """Say what a program or an strace log amounts to.
 
     Exit status 1 if more than 1 % of a log's calls on pipes could not be placed.
     """
-    program, report = _read(source, Bar())
+    program, report = _read(source, Bar(), max_size)
     wrong = _doubts(report) and not lenient
     trace = trace_figures(program)
     account = _account(report)

@@ -1,47 +1,108 @@
-"""Files of lines, compressed or not, as their names say; lines are bytes, since a trace need not be text."""
+"""Files of lines, compressed or not, as their first bytes say, and never more of them than a stated limit.
+
+Lines are bytes, since a trace need not be text.
+"""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
+import sys
 import zlib
-from collections.abc import Iterator
-from typing import IO, cast
+from collections.abc import Callable, Iterator
+from typing import IO, Final, cast
 
 from coalloc.errors import ProgramError
 from coalloc.workload.strace_files import merged_lines, parts_of
 
-__all__ = ["raw_lines"]
+__all__ = ["LONGEST_LINE", "MAX_BYTES", "STANDARD_INPUT", "raw_lines"]
+
+MAX_BYTES: Final = 256 << 20
+"""The most bytes of a file that are read, decompressed, unless told otherwise."""
+LONGEST_LINE: Final = 16 << 20
+"""The most bytes of a line."""
+STANDARD_INPUT: Final = "-"
+"""The name of standard input."""
+_PIECE: Final = 1 << 20
+_OPEN: Final[dict[bytes, Callable[[IO[bytes]], IO[bytes]]]] = {
+    b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.open(file)),  # noqa: SIM115 - closed with the file below
+    b"\xfd7zXZ\0": lambda file: cast("IO[bytes]", lzma.open(file)),  # noqa: SIM115 - closed with the file below
+    b"BZh": lambda file: cast("IO[bytes]", bz2.open(file)),  # noqa: SIM115 - closed with the file below
+}
+"""What opens a compressed file, by its first bytes."""
+_UNREAD: Final = {
+    b"\x28\xb5\x2f\xfd": "is compressed with zstd: decompress it first",
+    b"\xff\xfe": "is UTF-16 text: convert it to UTF-8 first",
+    b"\xfe\xff": "is UTF-16 text: convert it to UTF-8 first",
+}
+"""What is not read, by its first bytes."""
+_MARK: Final = b"\xef\xbb\xbf"
 
 
-def _open(name: str) -> IO[bytes]:
-    if name.endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(name))
-    if name.endswith(".xz"):
-        return lzma.open(name)
-    return open(name, "rb")
-
-
-def raw_lines(name: str) -> Iterator[bytes]:
+def raw_lines(name: str, *, max_size: int = MAX_BYTES) -> Iterator[bytes]:
     """Yield the lines of a file, decompressed, without their ends; of the files of ``strace -ff``, those of all processes.
 
     Args:
-        name: A file; or a folder of files that end in process numbers, or what the names of such files begin with.
+        name: A file; or a folder of files that end in process numbers, or what the names of such files begin with; or ``-`` for
+            standard input.
+        max_size: The most bytes that are read of a file, decompressed.
 
     Raises:
-        ProgramError: If decompression finds the file damaged, with the line; or as :func:`merged_lines`.
+        ProgramError: If a file is larger, has a line of more than 16 MiB, is in an encoding or a compression that is not known,
+            or is damaged, with the line; or as :func:`merged_lines`.
         OSError: If it cannot be opened.
     """
-    parts = parts_of(name)
-    return merged_lines(name, parts, _lines_of) if parts else _lines_of(name)
+    parts = parts_of(name) if name != STANDARD_INPUT else []
+
+    def lines(file: str) -> Iterator[bytes]:
+        return _lines_of(file, max_size)
+
+    return merged_lines(name, parts, lines) if parts else lines(name)
 
 
-def _lines_of(name: str) -> Iterator[bytes]:
+def _lines_of(name: str, max_size: int) -> Iterator[bytes]:
     number = 0
     try:
-        with _open(name) as file:
-            for line in file:
+        if name == STANDARD_INPUT:
+            for line in _lines_in(sys.stdin.buffer, max_size):
                 number += 1
-                yield line.rstrip(b"\r\n")
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile):
+                yield line
+        else:
+            with open(name, "rb") as file:
+                for line in _lines_in(file, max_size):
+                    number += 1
+                    yield line
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise ProgramError("the compressed file is damaged or cut short", name, number + 1) from None
+    except ProgramError as error:
+        raise ProgramError(error.reason, name) from None
+
+
+def _lines_in(file: IO[bytes], max_size: int) -> Iterator[bytes]:
+    """Yield the lines of an open file; raises ProgramError without its name."""
+    first = file.peek(8)[:8]  # type: ignore[attr-defined]  # both kinds of files are buffered
+    for mark, reason in _UNREAD.items():
+        if first.startswith(mark):
+            raise ProgramError(reason)
+    for mark, opened in _OPEN.items():
+        if first.startswith(mark):
+            file = opened(file)
+    total, rest = 0, b""
+    while piece := file.read(_PIECE):
+        if not total:
+            piece = piece.removeprefix(_MARK)
+        total += len(piece)
+        if total > max_size:
+            raise ProgramError(f"has more than {max_size:,} bytes; --max-size allows more")
+        *lines, rest = (rest + piece).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            raise ProgramError(f"has a line of more than {LONGEST_LINE:,} bytes")
+        if b"\r" in piece:
+            yield from (line.rstrip(b"\r") for line in lines)
+        else:
+            yield from lines
+    if rest:
+        yield rest.rstrip(b"\r")

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import attrs
 
 from coalloc._registry import Registry
-from coalloc.workload.files import raw_lines
+from coalloc.workload.files import MAX_BYTES, raw_lines
 from coalloc.workload.program import Program, checked_title
 
 __all__ = ["FORMATS", "GROUP", "Format", "Progress", "Read", "read", "register"]
@@ -75,13 +75,16 @@ def register(format_: Format) -> Format:
     return FORMATS.register(format_)
 
 
-def read(path: str | PathLike[str], *, title: str = "", progress: Progress = None) -> tuple[Program, object]:
-    """Read a file of any format, which may be compressed (.gz, .xz); it is read once, from its beginning to its end.
+def read(
+    path: str | PathLike[str], *, title: str = "", progress: Progress = None, max_size: int = MAX_BYTES
+) -> tuple[Program, object]:
+    """Read a file of any format, which may be compressed (gzip, xz, bzip2); it is read once, from beginning to end.
 
     Args:
-        path: The file, or a pipe.
+        path: The file, a pipe, or ``-`` for standard input.
         title: Title of the program; what the format makes of it if empty.
         progress: Is told now and then how many lines have been read.
+        max_size: The most bytes of a file that are read, decompressed.
 
     Returns:
         The program, and what the format reports of its reading, or None.
@@ -91,7 +94,7 @@ def read(path: str | PathLike[str], *, title: str = "", progress: Progress = Non
         OSError: If it cannot be opened.
     """
     name = fspath(path)
-    lines = raw_lines(name)
+    lines = raw_lines(name, max_size=max_size)
     first = next(lines, b"")
     format_ = next(known for known in FORMATS.values() if known.recognises(first))
     program, report = format_.read(chain([first], lines), name, progress)

@@ -15,13 +15,17 @@ from typing import Final
 import attrs
 
 from coalloc.errors import ProgramError
-from coalloc.workload.files import raw_lines
+from coalloc.workload.files import STANDARD_INPUT, raw_lines
 from coalloc.workload.formats import Format, Progress
 from coalloc.workload.program import PipeProgram
 from coalloc.workload.strace_lines import Clock, Lines
 from coalloc.workload.strace_story import FOLLOWED, Story
 
 __all__ = ["OFFERED", "ImportReport", "Imported", "import_lines", "import_strace"]
+
+
+_MOST_FOREIGN: Final = 100_000
+"""A log may have so many lines that are not strace's, whatever the others are."""
 
 
 @attrs.frozen
@@ -151,9 +155,11 @@ def import_lines(
 def _import(lines: Iterator[bytes], name: str, title: str, progress: Callable[[int], None] | None) -> Imported:
     log = Lines(FOLLOWED)
     for number, line in enumerate(lines):
-        log.add(number, line.decode("utf-8", "replace"))
-        if progress is not None and number % 10_000 == 0:
-            progress(number)
+        log.add(line)
+        if number % 10_000 == 0:
+            _require_strace(log, name)
+            if progress is not None:
+                progress(number)
     log.finish()
     if log.lines == log.unknown:
         raise ProgramError("is neither a coalloc program nor an strace log (strace -f -ttt)", name)
@@ -161,11 +167,18 @@ def _import(lines: Iterator[bytes], name: str, title: str, progress: Callable[[i
         raise ProgramError("is a summary of strace -c, which has no calls; record without -c", name)
     story = Story(log)
     story.tell()
-    file = "".join(letter if letter.isprintable() else "?" for letter in PurePath(name).name)
+    file = "standard input" if name == STANDARD_INPUT else PurePath(name).name
+    file = "".join(letter if letter.isprintable() else "?" for letter in file)
     program = PipeProgram(story.numbered(), title=title or f"imported from {file}")
     clock = max(log.clocks, key=lambda each: log.clocks[each])
     met = {"lines": log.lines, "ignored": log.ignored, "unknown": log.unknown, "truncated": log.truncated}
     return Imported(program, ImportReport(**met, **story.counts(), clock=clock))
+
+
+def _require_strace(log: Lines, name: str) -> None:
+    """Refuse a file of which most is not strace's, before all of it is read."""
+    if log.unknown > _MOST_FOREIGN and log.unknown > log.lines // 2:
+        raise ProgramError(f"is no strace log: of the first {log.lines:,} lines {log.unknown:,} are not strace's", name)
 
 
 def _recognises(_first_line: bytes) -> bool:

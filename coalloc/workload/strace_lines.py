@@ -9,21 +9,28 @@ A line is a process number, a time, and what happened.  Each may be missing, and
 * behind the call: the time that it took (-T).  Lines of stacks (-k) and the summary at the end (-C) are no calls.
 
 A call may be split: in ``<unfinished ...>`` and ``resumed``, or by a note of strace in the middle of its line.
+
+Most calls of a log are reads and writes.  They are kept in columns, since an object for each would take ten times the memory.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Container
+from array import array
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
 
-__all__ = ["Call", "Clock", "Exit", "Lines", "Place"]
+__all__ = ["NO_PIPE", "READS", "SILENT", "WRITES", "Call", "Clock", "Exit", "Lines", "Transfers"]
 
-Place = tuple[int, int]
-"""Where something is in a log: the number of its line, from 0, and its time in microseconds."""
+READS: Final = frozenset({"read", "readv", "preadv2"})
+WRITES: Final = frozenset({"write", "writev", "pwritev2"})
+SILENT: Final = -2
+"""The inode of a descriptor behind which nothing is printed."""
+NO_PIPE: Final = -1
+"""The inode of a descriptor behind which something else than a pipe is printed."""
 
 _PID: Final = re.compile(r"\[pid\s+(\d{1,10})(?:<[^>]{0,64}>)?\]\s+|(\d{1,7})(?:<[^>]{0,64}>)?\s+(?=\S)")
 _TIME: Final = re.compile(r"(?:(\d\d):(\d\d):(\d\d)|(\d{1,12})(?=\.)|(\d{9,12})(?=\s))(?:\.(\d{1,9}))?\s+")
@@ -32,9 +39,12 @@ _EVENT: Final = re.compile(r"\w{1,40}\(|<\.\.\. \w{1,40} resumed|---|\+\+\+|stra
 _NOTE: Final = re.compile(r"(?:strace: |\[ )?Process (?:PID=)?\d{1,10} .{0,100}")
 _SPLIT: Final = re.compile(r"strace: Process (\d{1,10}) attached(?: .{0,60})?$")
 _PLAIN: Final = re.compile(
-    r"(?:\[pid +)?(\d{1,7})\]? (\d{9,12})\.(\d{6}) (\w+)\((.*)\)\s+= (-?\d{1,19}|0x[0-9a-f]{1,16})((?: .*|<.*)?)"
+    rb"(?:\[pid +)?(\d{1,7})\]? (\d{9,12})\.(\d{6}) (\w+)\((.*)\)\s+= (-?\d{1,18}|0x[0-9a-f]{1,16})((?: .*|<.*)?)"
 )
 """A whole call as strace -f -ttt prints it: most lines are of this shape, and one match is faster than four."""
+_FD: Final = rb"\s*(\d{1,9}|0x[0-9a-f]{1,7})(?![\dx])(<(?:pipe:\[(\d{1,18})\]|[^<>]{0,4096}(?:->[^<>]{0,4096})?)>)?"
+_FD_OF_BYTES: Final = re.compile(_FD)
+_FD_OF_TEXT: Final = re.compile(_FD.decode())
 _RESUMED: Final = re.compile(r"<\.\.\. (?P<name>\w+) resumed>\s?(?P<rest>.*)")
 _CALL: Final = re.compile(
     r"(?P<name>\w+)\((?P<args>.*)\)\s+= (?P<result>-?\d{1,19}|0x[0-9a-f]{1,16}|\?)(?P<rest>.*)", re.DOTALL
@@ -44,6 +54,7 @@ _SUPERSEDED: Final = re.compile(r"superseded by execve in pid (\d+)")
 _SUMMARY: Final = "% time     seconds"
 _UNFINISHED: Final = "<unfinished ...>"
 _DAY: Final = 86_400 * 10**6
+_LATEST: Final = 1 << 62
 _RELATIVE: Final = 10**8 * 10**6
 """Seconds below 10^8 since 1970 are before 1973: they are seconds since the line before."""
 
@@ -59,27 +70,53 @@ class Clock(enum.Enum):
 
 @attrs.define
 class Call:
-    """A call put together from its lines, with the places of its beginning and its end."""
+    """A call put together from its lines: ``begun`` and ``ended`` are the numbers of its first and last line, from 0."""
 
     pid: int
     name: str
     args: str
     result: int
-    begun: Place
-    ended: Place
+    begun: int
+    ended: int
     rest: str = ""
     """What is printed behind the result."""
-    source: object = None
-    """What the descriptor of a read referred to when the read began."""
 
 
 @attrs.frozen
 class Exit:
-    """The end of a process; ``heir`` is the thread whose execve continues under its number."""
+    """The end of a process at a line; ``heir`` is the thread whose execve continues under its number."""
 
     pid: int
-    at: Place
+    at: int
     heir: int | None = None
+
+
+class Transfers:
+    """The reads and writes, one column for each field.
+
+    Attributes:
+        pid: The process.
+        fd: The descriptor; -1 if it cannot be read.
+        inode: The pipe that is printed behind the descriptor; :data:`SILENT` or :data:`NO_PIPE`.
+        n: The result: bytes, or a negative number.
+        at: The line at which it takes effect: the first of a write, the last of a read.
+        write: 1 for a write, 0 for a read.
+        begun: The first line of each read that is split, by its index.
+    """
+
+    __slots__ = ("at", "begun", "fd", "inode", "n", "pid", "write")
+
+    def __init__(self) -> None:
+        self.pid = array("q")
+        self.fd = array("q")
+        self.inode = array("q")
+        self.n = array("q")
+        self.at = array("I")
+        self.write = bytearray()
+        self.begun: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.write)
 
 
 class Lines:
@@ -89,44 +126,86 @@ class Lines:
         wanted: The names of the calls that are kept; the others are counted as ignored.
 
     Attributes:
-        calls: The calls that returned, in the order of their ends.
-        cut: The calls that never returned: process, text, place.
+        times: The time of each line, in microseconds.
+        transfers: The reads and writes that returned.
+        calls: The other calls that returned, in the order of their ends.
+        cut: The calls that never returned: process, text, first line.
         exits: The ends of processes.
         seen: The numbers of the lines of each process.
         clocks: How many lines have times of each kind.
         met: How many calls of each other name returned.
     """
 
-    def __init__(self, wanted: Container[str]) -> None:
-        self._wanted = wanted
-        self.lines = self.ignored = self.unknown = self.truncated = 0
+    def __init__(self, wanted: Iterable[str]) -> None:
+        self._wanted = {name.encode(): name for name in wanted}
+        self._is_write = {name.encode(): int(name in WRITES) for name in READS | WRITES}
+        self.ignored = self.unknown = self.truncated = 0
+        self.times = array("q")
+        self.transfers = Transfers()
         self.calls: list[Call] = []
-        self.cut: list[tuple[int, str, Place]] = []
+        self.cut: list[tuple[int, str, int]] = []
         self.exits: list[Exit] = []
-        self.seen: dict[int, list[int]] = {}
+        self.seen: dict[int, array[int]] = {}
         self.clocks: dict[Clock, int] = dict.fromkeys(Clock, 0)
         self.met: dict[str, int] = {}
         self.only_summary = False
-        self._pending: dict[int, tuple[str, Place]] = {}
-        self._split: tuple[int, str, Place] | None = None
+        self._pending: dict[int, tuple[str, int]] = {}
+        self._split: tuple[int, str, int] | None = None
         self._time = 0
         self._in_summary = False
 
-    def add(self, number: int, line: str) -> None:
+    @property
+    def lines(self) -> int:
+        """How many lines there are."""
+        return len(self.times)
+
+    def add(self, line: bytes) -> None:
         """Take the next line."""
-        self.lines += 1
         plain = _PLAIN.fullmatch(line)
-        if plain is not None and self._split is None and not self._in_summary:
-            process, seconds, micros, name, args, returned, rest = plain.groups()
-            pid = int(process)
-            self._time = int(seconds) * 10**6 + int(micros)
-            self.clocks[Clock.UNIX] += 1
-            self._see(pid, number)
-            self._returned(pid, name, args, returned, rest, (number, self._time), (number, self._time))
+        if plain is None or self._split is not None or self._in_summary:
+            self._add_any(line.decode("utf-8", "replace"))
+            self.times.append(self._time)
             return
+        process, seconds, micros, name, args, returned, rest = plain.groups()
+        number = len(self.times)
+        pid = int(process)
+        self._time = int(seconds) * 1_000_000 + int(micros)
+        self.times.append(self._time)
+        self.clocks[Clock.UNIX] += 1
+        lines = self.seen.get(pid)
+        if lines is None:
+            lines = self.seen[pid] = array("I")
+        lines.append(number)
+        write = self._is_write.get(name)
+        if write is not None and returned[:2] != b"0x":
+            fd = _FD_OF_BYTES.match(args)
+            self._transfer(pid, write, fd, int(returned), number)
+        else:
+            self._returned(
+                pid, name.decode(), args.decode("utf-8", "replace"), returned.decode(), rest.decode("utf-8", "replace"),
+                number, number,
+            )  # fmt: skip
+
+    def _transfer(self, pid: int, write: int, fd: re.Match[bytes] | re.Match[str] | None, n: int, at: int) -> None:
+        columns = self.transfers
+        columns.pid.append(pid)
+        columns.write.append(write)
+        columns.n.append(n)
+        columns.at.append(at)
+        if fd is None:
+            columns.fd.append(-1)
+            columns.inode.append(SILENT)
+            return
+        number, told, inode = fd.groups()
+        columns.fd.append(_int(number))
+        columns.inode.append(SILENT if told is None else NO_PIPE if inode is None else int(inode))
+
+    def _add_any(self, line: str) -> None:
+        """Take a line of any shape."""
+        number = len(self.times)
         if self._in_summary or line.startswith(_SUMMARY):
             self._in_summary = True
-            self.only_summary = not self.calls
+            self.only_summary = not self.calls and not self.transfers
             self.ignored += 1
             return
         if line.startswith(" > "):  # of a stack
@@ -146,7 +225,7 @@ class Lines:
             elif self._split is not None:
                 pid, text, begun = self._split
                 self._split = None
-                self._event(pid, text + line, begun, (number, self._time))
+                self._event(pid, text + line, begun, number)
             else:
                 self.unknown += 1
             return
@@ -154,14 +233,11 @@ class Lines:
             self.ignored += 1
             return
         self._read_clock(timed)
-        self._see(pid, number)
-        self._event(pid, line[at:], (number, self._time), (number, self._time))
-
-    def _see(self, pid: int, number: int) -> None:
         lines = self.seen.get(pid)
         if lines is None:
-            lines = self.seen[pid] = []
+            lines = self.seen[pid] = array("I")
         lines.append(number)
+        self._event(pid, line[at:], number, number)
 
     def _read_clock(self, timed: re.Match[str] | None) -> None:
         """Go on to the time of a line."""
@@ -184,9 +260,9 @@ class Lines:
                 time += self._time
             else:
                 self.clocks[Clock.UNIX] += 1
-        self._time = time
+        self._time = min(time, _LATEST)
 
-    def _event(self, pid: int, text: str, begun: Place, now: Place) -> None:
+    def _event(self, pid: int, text: str, begun: int, now: int) -> None:
         split = _SPLIT.search(text)
         if split is not None and split.start():
             self._split = pid, text[: split.start()], begun
@@ -206,7 +282,7 @@ class Lines:
         else:
             self._complete(pid, text, begun, now)
 
-    def _exit(self, pid: int, text: str, at: Place) -> None:
+    def _exit(self, pid: int, text: str, at: int) -> None:
         half = self._pending.pop(pid, None)
         by = _SUPERSEDED.search(text)
         if by is not None:  # the execve of another thread continues under this number
@@ -218,21 +294,29 @@ class Lines:
             self.cut.append((pid, *half))
         self.exits.append(Exit(pid, at, int(by[1]) if by is not None else None))
 
-    def _complete(self, pid: int, text: str, begun: Place, ended: Place) -> None:
+    def _complete(self, pid: int, text: str, begun: int, ended: int) -> None:
         match = _CALL.fullmatch(text)
         if match is None:
             self.truncated += 1
         elif match["result"] != "?":
             self._returned(pid, match["name"], match["args"], match["result"], match["rest"], begun, ended)
 
-    def _returned(self, pid: int, name: str, args: str, returned: str, rest: str, begun: Place, ended: Place) -> None:
-        if name not in self._wanted:
+    def _returned(self, pid: int, name: str, args: str, returned: str, rest: str, begun: int, ended: int) -> None:
+        if name.encode() not in self._wanted:
             self.ignored += 1
             self.met[name] = self.met.get(name, 0) + 1
             return
-        result = int(returned, 16 if returned.startswith("0x") else 10)
-        here = _NUMBER_HERE.match(rest) if rest else None
-        self.calls.append(Call(pid, name, args, int(here[1]) if here else result, begun, ended, rest))
+        result = _int(returned)
+        if not 0 <= result < 1 << 63:
+            result = -1  # an error, and perhaps printed as bits
+        if name not in READS and name not in WRITES:
+            here = _NUMBER_HERE.match(rest) if rest else None
+            self.calls.append(Call(pid, name, args, int(here[1]) if here else result, begun, ended, rest))
+            return
+        write = int(name in WRITES)
+        if not write and begun != ended:
+            self.transfers.begun[len(self.transfers)] = begun
+        self._transfer(pid, write, _FD_OF_TEXT.match(args), result, begun if write else ended)
 
     def finish(self) -> None:
         """Take what has not returned when the log ends for cut."""
@@ -242,3 +326,8 @@ class Lines:
             self.cut.append(self._split)
             self._split = None
         self.truncated += len(self.cut)
+
+
+def _int(text: str | bytes) -> int:
+    """Read a number, decimal or hexadecimal."""
+    return int(text, 16 if text[:2] in ("0x", b"0x") else 10)

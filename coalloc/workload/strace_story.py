@@ -27,13 +27,13 @@ import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Final
 
 import attrs
 
 from coalloc.workload.program import MAX_TRANSFER, PipeOp, PipeOpKind
-from coalloc.workload.strace_lines import Call, Lines, Place
+from coalloc.workload.strace_lines import READS, SILENT, WRITES, Call, Lines
+from coalloc.workload.strace_tables import Descriptor, Table
 
 __all__ = ["FOLLOWED", "Story"]
 
@@ -51,10 +51,8 @@ _STANDARD: Final = re.compile(r'"/dev/std(in|out|err)"')
 _FIFO: Final = re.compile(r'(?:mkfifo|S_IFIFO|"([^"]{1,4096})", S_IFIFO)')
 _PIDFD: Final = re.compile(r"pidfd=\[(\d{1,10})")
 _FORKS: Final = frozenset({"fork", "vfork", "clone", "clone2", "clone3"})
-_WRITES: Final = frozenset({"write", "writev", "pwritev2"})
-_READS: Final = frozenset({"read", "readv", "preadv2"})
 _SPLICES: Final = frozenset({"splice", "tee", "vmsplice", "sendfile", "sendfile64"})
-_AT_BEGINNING: Final = _WRITES | _SPLICES | {"close", "close_range", "sendmsg"}
+_AT_BEGINNING: Final = _SPLICES | {"close", "close_range", "sendmsg"}
 _O_CLOEXEC: Final = 0o2000000
 _CLONE_FILES: Final = 0x400
 _IO_URING: Final = frozenset({"io_uring_setup", "io_uring_enter", "io_uring_register"})
@@ -76,22 +74,6 @@ class _Fd:
 
 
 @attrs.define
-class _Descriptor:
-    pipe: int
-    end: int
-    close_on_exec: bool = False
-
-
-@attrs.define(eq=False)
-class _Table:
-    """The pipes in a descriptor table, the processes that its pidfds name, and how many processes share the table."""
-
-    open: dict[int, _Descriptor] = attrs.Factory(dict)
-    pidfds: dict[int, int] = attrs.Factory(dict)
-    shared_by: int = 1
-
-
-@attrs.define
 class _Pipe:
     """A pipe: how many descriptors each end has, and how many bytes are in it."""
 
@@ -108,19 +90,36 @@ class _Pipe:
         return not self.inherited or all(self.moved)
 
 
+@attrs.define(eq=False)
+class _Splice:
+    """A splice of ``n`` bytes, and whether they have been moved."""
+
+    n: int
+    source: Descriptor | None
+    target: Descriptor | None
+    done: bool = False
+
+
+_EXIT, _LOOK, _TRANSFER, _CALL, _LATE = range(5)
+_NUMBER: Final = (1 << 32) - 1
+
+
 class Story:
     """Follow descriptor tables, and record what happens to pipes."""
 
     def __init__(self, log: Lines) -> None:
         self._log = log
         self._count = dict.fromkeys(_COUNTED, 0)
-        self._tables: dict[int, _Table] = {}
+        self._tables: dict[int, Table] = {}
         self._pipes: list[_Pipe] = []
         self._by_inode: dict[int, int] = {}
         self._operations: list[tuple[int, PipeOpKind, int, int, int]] = []
-        self._sent: deque[list[_Descriptor | None]] = deque()
+        self._sent: dict[int, deque[list[Descriptor | None]]] = {}
         self._fifos: set[str] = set()
-        self._waiting: list[tuple[Place, Call, _Descriptor, _Descriptor | None]] = []  # splices without data so far
+        self._waiting: dict[int, deque[_Splice]] = {}
+        self._late: dict[int, _Splice] = {}
+        self._filled: list[int] = []
+        self._reading: dict[int, Descriptor] = {}
         self._start: int | None = None
         self._now = self._line = 0
         self._uses: dict[tuple[int, int], list[int]] = {}
@@ -131,19 +130,20 @@ class Story:
 
     def _find_mentions(self) -> None:
         """Note where each end of an inode is used, and at which end a number of a descriptor is used."""
+        transfers = self._log.transfers
+        for number, inode in enumerate(transfers.inode):
+            if inode >= 0:
+                end = transfers.write[number]
+                line = transfers.begun.get(number, transfers.at[number])
+                self._uses.setdefault((inode, end), []).append(line)
+                self._ends[inode, transfers.fd[number]] = end
+        for uses in self._uses.values():
+            uses.sort()
         for call in self._log.calls:
-            if "<pipe:[" not in call.args:
-                continue
-            if call.name in ("pipe", "pipe2"):
-                for end, (fd, inode) in enumerate(_MENTION.findall(call.args)):
-                    self._creations.setdefault(int(inode), []).append(call.begun[0])
-                    self._ends[int(inode), int(fd)] = end
-            elif call.name in _READS or call.name in _WRITES:
-                fd = _fd(call.args)
-                if fd is not None and fd.inode is not None:
-                    end = int(call.name in _WRITES)
-                    self._uses.setdefault((fd.inode, end), []).append(call.begun[0])
-                    self._ends[fd.inode, fd.number] = end
+            if call.name in ("pipe", "pipe2") and "<pipe:[" in call.args:
+                for end, (fd, told) in enumerate(_MENTION.findall(call.args)):
+                    self._creations.setdefault(int(told), []).append(call.begun)
+                    self._ends[int(told), int(fd)] = end
 
     def _find_root(self) -> int:
         """Return the process of lines without a number: the one that nobody forked, if there is exactly one."""
@@ -155,39 +155,61 @@ class Story:
 
     def tell(self) -> None:
         """Tell all effects in order; a fork comes before the lines of its child."""
-        log = self._log
-        self._count["uring"] = sum(n for name, n in log.met.items() if name in _IO_URING)
+        self._count["uring"] = sum(n for name, n in self._log.met.items() if name in _IO_URING)
         self._adopt()
-        ends = {end.at[0]: end.at for end in log.exits}
-        told: list[tuple[Place, Callable[[], None]]] = [
-            (end.at, partial(self._exit, end.pid, end.heir)) for end in log.exits
-        ]  # before the calls: a fork may take effect at the end of its child's namesake
-        for call in log.calls:
-            self._count["calls"] += 1
+        times = self._log.times
+        for key in self._in_order():
+            line, what, number = key >> 35, key >> 32 & 7, key & _NUMBER
+            self._line = line
+            if self._start is None:
+                self._start = times[line]
+            now = times[line] - self._start
+            if now > self._now:
+                self._now = now
+            if what == _TRANSFER:
+                self._transfer(number)
+            elif what == _CALL:
+                self._call(self._log.calls[number])
+            elif what == _EXIT:
+                end = self._log.exits[number]
+                self._exit(end.pid, end.heir)
+            elif what == _LOOK:
+                self._look_up(number)
+            else:
+                self._move_late(number)
+            while self._filled:
+                self._move_waiting(self._filled.pop())
+
+    def _in_order(self) -> list[int]:
+        """Return a number for each effect, sorted: its line, what it is, and which of these.
+
+        Numbers take a third of the memory of tuples, and are sorted faster.
+        """
+        log = self._log
+        self._count["calls"] = len(log.transfers) + len(log.calls)
+        base = _TRANSFER << 32
+        keys = [(line << 35) + base + number for number, line in enumerate(log.transfers.at)]
+        keys += [begun << 35 | _LOOK << 32 | number for number, begun in log.transfers.begun.items()]
+        keys += [end.at << 35 | _EXIT << 32 | number for number, end in enumerate(log.exits)]
+        ends = {end.at for end in log.exits}
+        for number, call in enumerate(log.calls):
             at = call.ended
             if call.name in _AT_BEGINNING:
                 at = call.begun
             elif call.name in _FORKS:
                 at = self._born(call, ends)
-            elif call.name in _READS and call.begun != call.ended:
-                told.append((call.begun, partial(self._look_up, call)))
-            told.append((at, partial(self._call, call)))
+            keys.append(at << 35 | _CALL << 32 | number)
             if call.name in _SPLICES and call.begun != call.ended:
-                told.append((call.ended, partial(self._move_late, call)))
-        told.sort(key=lambda item: item[0])
-        for place, effect in told:
-            self._line = place[0]
-            if self._start is None:
-                self._start = place[1]
-            self._now = max(place[1] - self._start, self._now)
-            effect()
+                keys.append(call.ended << 35 | _LATE << 32 | number)
+        keys.sort()
+        return keys
 
-    def _born(self, fork: Call, ends: dict[int, Place]) -> Place:
+    def _born(self, fork: Call, ends: set[int]) -> int:
         """Return when a fork takes effect: at its beginning, or after the end of the last process with the child's number."""
-        lines = self._log.seen.get(fork.result, [])
-        first = bisect_right(lines, fork.begun[0])  # of the lines under the child's number, the first afterwards
-        at = ends.get(lines[first]) if first < len(lines) else None
-        return at if at is not None and at < fork.ended else fork.begun
+        lines = self._log.seen.get(fork.result, ())
+        first = bisect_right(lines, fork.begun)  # of the lines under the child's number, the first afterwards
+        at = lines[first] if first < len(lines) else fork.ended
+        return at if at in ends and at < fork.ended else fork.begun
 
     def _adopt(self) -> None:
         """Assign the processes that nobody forked to the forks whose child is not in the log, in order."""
@@ -201,7 +223,7 @@ class Story:
             if name in _FORKS:
                 childless.append((begun, Call(parent, name, arguments, 0, begun, begun)))
         for begun, fork in sorted(childless, key=lambda item: item[0]):
-            while orphans and orphans[0][0] <= begun[0]:
+            while orphans and orphans[0][0] <= begun:
                 orphans.popleft()
             if orphans:
                 if not fork.result:
@@ -215,34 +237,52 @@ class Story:
             return pid
         return next(iter(self._tables)) if self._tables and self._root not in self._tables else self._root
 
-    def _look_up(self, call: Call) -> None:
+    def _table(self, pid: int) -> Table:
+        """Return the table of a process, a new one if nothing is known of the process."""
+        table = self._tables.get(pid)
+        if table is None:
+            if self._tables:
+                self._count["orphans"] += 1
+            table = self._tables[pid] = Table(self._hold, self._release)
+        return table
+
+    def _look_up(self, number: int) -> None:
         """Remember what the descriptor of a read refers to: its number may be used again before the read returns.
 
         The read keeps its end open until then.
         """
-        table = self._tables.get(self._who(call.pid))
+        transfers = self._log.transfers
+        table = self._tables.get(self._who(transfers.pid[number]))
         if table is not None:
-            source = self._find(table, _fd(call.args), 0)
+            source = self._find(table, _told(transfers.fd[number], transfers.inode[number]), 0)
             if source is not None:
-                call.source = source
+                self._reading[number] = source
                 self._hold(source)
+
+    def _transfer(self, number: int) -> None:
+        """Let a read or a write move its bytes."""
+        transfers = self._log.transfers
+        end, n = transfers.write[number], transfers.n[number]
+        table = self._table(self._who(transfers.pid[number]))
+        if number in transfers.begun:
+            source = self._reading.pop(number, None)
+            self._move(end, source, n)
+            if source is not None:
+                self._release(source)
+        elif transfers.inode[number] == SILENT:
+            self._move(end, table.get(transfers.fd[number]), n)
+        else:
+            self._move(end, self._find(table, _told(transfers.fd[number], transfers.inode[number]), end), n)
 
     def _call(self, call: Call) -> None:
         call.pid = self._who(call.pid)
-        table = self._tables.get(call.pid)
-        if table is None:
-            if self._tables:
-                self._count["orphans"] += 1
-            table = self._tables[call.pid] = _Table()
-        _HANDLERS[call.name](self, table, call)
-        if self._waiting:
-            self._move_waiting()
+        _HANDLERS[call.name](self, self._table(call.pid), call)
 
     def _exit(self, pid: int, heir: int | None) -> None:
         pid = self._who(pid)
         table = self._tables.pop(pid, None)
         if table is not None:
-            self._leave(table)
+            table.leave()
         if heir is not None and heir in self._tables:
             self._tables[pid] = self._tables.pop(heir)
 
@@ -261,7 +301,7 @@ class Story:
             self._emit(PipeOpKind.CREATE, pipe)
         return pipe
 
-    def _find(self, table: _Table, fd: _Fd | None, end: int | None) -> _Descriptor | None:
+    def _find(self, table: Table, fd: _Fd | None, end: int | None) -> Descriptor | None:
         """Return what a descriptor refers to; what is printed of it counts.
 
         Args:
@@ -271,31 +311,28 @@ class Story:
         """
         if fd is None:
             return None
-        known = table.open.get(fd.number)
+        known = table.get(fd.number)
         if not fd.told:
-            return known
+            return known if known is None or not known.process else None
         if fd.inode is None:
-            if known is not None:
-                self._drop(table, fd.number)
+            if known is not None and not known.process:
+                table.drop(fd.number)
             return None
         pipe = self._by_inode.get(fd.inode)
         if pipe is None:
             pipe = self._new(fd.inode, inherited=True)
-        if known is not None and known.pipe == pipe and end in (None, known.end):
+        if known is not None and not known.process and known.pipe == pipe and end in (None, known.end):
             return known
         if end is None:
             end = self._ends.get((fd.inode, fd.number), 0 if self._pipes[pipe].open[0] else 1)
-        descriptor = _Descriptor(pipe, end)
-        self._install(table, fd.number, descriptor)
+        descriptor = Descriptor(pipe, end)
+        table.put(fd.number, descriptor)
         return descriptor
 
-    def _drop(self, table: _Table, fd: int) -> None:
-        descriptor = table.open.pop(fd, None)
-        if descriptor is not None:
-            self._release(descriptor)
-
-    def _release(self, descriptor: _Descriptor) -> None:
+    def _release(self, descriptor: Descriptor) -> None:
         """Take a reference from an end, and close it with the last, unless the log has transfers there later."""
+        if descriptor.process:
+            return
         pipe, end = self._pipes[descriptor.pipe], descriptor.end
         pipe.counts[end] -= 1
         if not pipe.counts[end] and pipe.open[end] and not self._is_used_later(pipe.inode, end):
@@ -313,29 +350,13 @@ class Story:
         again = bisect_right(creations, self._line)
         return again == len(creations) or uses[following] < creations[again]
 
-    def _hold(self, descriptor: _Descriptor) -> None:
-        self._pipes[descriptor.pipe].counts[descriptor.end] += 1
-
-    def _install(self, table: _Table, fd: int, descriptor: _Descriptor) -> None:
-        self._hold(descriptor)
-        self._drop(table, fd)
-        table.open[fd] = descriptor
-
-    def _copy(self, table: _Table) -> _Table:
-        copy = _Table(pidfds=dict(table.pidfds))
-        for fd, descriptor in table.open.items():
-            self._install(copy, fd, attrs.evolve(descriptor))
-        return copy
-
-    def _leave(self, table: _Table) -> None:
-        table.shared_by -= 1
-        if not table.shared_by:
-            for fd in list(table.open):
-                self._drop(table, fd)
+    def _hold(self, descriptor: Descriptor) -> None:
+        if not descriptor.process:
+            self._pipes[descriptor.pipe].counts[descriptor.end] += 1
 
     # --- calls that make and close descriptors ---
 
-    def _pipe(self, table: _Table, call: Call) -> None:
+    def _pipe(self, table: Table, call: Call) -> None:
         match = _PAIR.search(call.args)
         if call.result < 0:
             return
@@ -349,16 +370,15 @@ class Story:
         pipe = self._new(inode, inherited=False)
         for end, fd in enumerate(made):
             assert fd is not None  # the pattern has a number
-            self._install(table, fd.number, _Descriptor(pipe, end, closes))
+            table.put(fd.number, Descriptor(pipe, end, closes))
 
-    def _close(self, table: _Table, call: Call) -> None:
+    def _close(self, table: Table, call: Call) -> None:
         fd = _fd(call.args)
-        if fd is not None and (call.result == 0 or fd.number in table.open):
+        if fd is not None and (call.result == 0 or table.get(fd.number) is not None):
             self._find(table, fd, None)
-            self._drop(table, fd.number)
-            table.pidfds.pop(fd.number, None)
+            table.drop(fd.number)
 
-    def _close_range(self, table: _Table, call: Call) -> None:
+    def _close_range(self, table: Table, call: Call) -> None:
         first, _, others = call.args.partition(",")
         last, _, flags = others.partition(",")
         low, high = _fd(first), _fd(last)
@@ -367,46 +387,49 @@ class Story:
         bits = _last_number(flags)
         if ("CLOSE_RANGE_UNSHARE" in flags or bits & 2) and table.shared_by > 1:
             table = self._own(table, call.pid)
-        for fd in [fd for fd in table.open if low.number <= fd and (high is None or fd <= high.number)]:
-            if "CLOSE_RANGE_CLOEXEC" in flags or bits & 4:
-                table.open[fd].close_on_exec = True
-            else:
-                self._drop(table, fd)
+        most = None if high is None else high.number
+        if "CLOSE_RANGE_CLOEXEC" in flags or bits & 4:
+            for fd in table.between(low.number, most):
+                table.mark(fd, close_on_exec=True)
+        else:
+            table.close_range(low.number, most)
 
-    def _own(self, table: _Table, pid: int) -> _Table:
+    def _own(self, table: Table, pid: int) -> Table:
         """Give a process a table of its own."""
         table.shared_by -= 1
-        self._tables[pid] = own = self._copy(table)
+        self._tables[pid] = own = table.fork()
         return own
 
-    def _dup(self, table: _Table, call: Call) -> None:
+    def _dup(self, table: Table, call: Call) -> None:
         fd = _fd(call.args)
         if call.result < 0 or fd is None or fd.number == call.result:
             return
         source = self._find(table, fd, None)
         if source is None:
-            self._drop(table, call.result)
+            table.drop(call.result)
         else:
             closes = "O_CLOEXEC" in call.args or (
                 call.name == "dup3" and bool(_last_number(call.args) & _O_CLOEXEC) and call.args.count(",") == 2
             )
-            self._install(table, call.result, attrs.evolve(source, close_on_exec=closes))
+            table.put(call.result, attrs.evolve(source, close_on_exec=closes))
 
-    def _fcntl(self, table: _Table, call: Call) -> None:
+    def _fcntl(self, table: Table, call: Call) -> None:
         if call.result < 0:
             return
-        source = self._find(table, _fd(call.args), None)
-        if source is None:
+        fd = _fd(call.args)
+        source = self._find(table, fd, None)
+        if source is None or fd is None:
             return
         if duplicate := _DUPFD.match(call.args):
             closes = duplicate[1] in ("F_DUPFD_CLOEXEC", "0x406")
-            self._install(table, call.result, attrs.evolve(source, close_on_exec=closes))
+            table.put(call.result, attrs.evolve(source, close_on_exec=closes))
         elif flags := _SETFD.match(call.args):
-            source.close_on_exec = "FD_CLOEXEC" in flags[1] or bool(_last_number(flags[1]) & 1)
+            closes = "FD_CLOEXEC" in flags[1] or bool(_last_number(flags[1]) & 1)
+            table.mark(fd.number, close_on_exec=closes)
         elif _SETSIZE.match(call.args):
             self._count["resized"] += 1
 
-    def _open(self, table: _Table, call: Call) -> None:
+    def _open(self, table: Table, call: Call) -> None:
         """Follow opens of /dev/fd/N, /dev/stdin and /proc/PID/fd/N; another file takes a number from a pipe."""
         if call.name.startswith("mk"):
             fifo = re.search(r'"([^"]{1,4096})"', call.args)
@@ -417,7 +440,7 @@ class Story:
             return
         end = 1 if "O_WRONLY" in call.args or "O_RDWR" in call.args else 0
         given = _fd(f"{call.result}{call.rest}")
-        source: _Descriptor | None = None
+        source: Descriptor | None = None
         named = _FD_PATH.search(call.args)
         standard = _STANDARD.search(call.args)
         path = re.search(r'"([^"]{1,4096})"', call.args)
@@ -430,31 +453,30 @@ class Story:
                 number = int(named[2])
                 if named[1] and named[1].isdecimal():
                     owner = self._tables.get(int(named[1]), table)
-            source = owner.open.get(number)
+            source = _pipe_end(owner.get(number))
         if given is not None and given.told:
             if given.inode is not None:
                 self._find(table, given, end)
             else:
-                self._drop(table, call.result)
+                table.drop(call.result)
         elif source is not None:
-            self._install(table, call.result, _Descriptor(source.pipe, end, "O_CLOEXEC" in call.args))
+            table.put(call.result, Descriptor(source.pipe, end, "O_CLOEXEC" in call.args))
         else:
             if named is not None:
                 self._count["reopened"] += 1
-            self._drop(table, call.result)
-        if "O_CLOEXEC" in call.args and call.result in table.open:
-            table.open[call.result].close_on_exec = True
+            table.drop(call.result)
+        if "O_CLOEXEC" in call.args:
+            table.mark(call.result, close_on_exec=True)
 
-    def _made(self, table: _Table, call: Call) -> None:
+    def _made(self, table: Table, call: Call) -> None:
         """Follow a call that makes a descriptor that is no pipe."""
         if call.result >= 0:
-            self._drop(table, call.result)
-            table.pidfds.pop(call.result, None)
+            table.drop(call.result)
             target = re.match(r"\d{1,10}", call.args)
             if call.name == "pidfd_open" and target is not None:
-                table.pidfds[call.result] = int(target[0])
+                table.put(call.result, _pidfd(int(target[0])))
 
-    def _pidfd_getfd(self, table: _Table, call: Call) -> None:
+    def _pidfd_getfd(self, table: Table, call: Call) -> None:
         if call.result < 0:
             return
         given = _fd(f"{call.result}{call.rest}")
@@ -463,14 +485,15 @@ class Story:
             return
         parts = call.args.split(", ")
         pidfd, target = _fd(parts[0]), _fd(parts[1]) if len(parts) > 1 else None
-        owner = self._tables.get(table.pidfds.get(pidfd.number, -1)) if pidfd is not None else None
-        source = owner.open.get(target.number) if owner is not None and target is not None else None
+        named = table.get(pidfd.number) if pidfd is not None else None
+        owner = self._tables.get(named.process) if named is not None and named.process else None
+        source = _pipe_end(owner.get(target.number)) if owner is not None and target is not None else None
         if source is None:
-            self._drop(table, call.result)
+            table.drop(call.result)
         else:
-            self._install(table, call.result, attrs.evolve(source, close_on_exec=True))
+            table.put(call.result, attrs.evolve(source, close_on_exec=True))
 
-    def _sendmsg(self, table: _Table, call: Call) -> None:
+    def _sendmsg(self, table: Table, call: Call) -> None:
         """Put the descriptors of a message on their way; they hold their ends open until somebody receives them."""
         if call.result < 0:
             return
@@ -479,72 +502,61 @@ class Story:
             for descriptor in sent:
                 if descriptor is not None:
                     self._hold(descriptor)
-            self._sent.append([None if each is None else attrs.evolve(each, close_on_exec=False) for each in sent])
+            message = [None if each is None else attrs.evolve(each, close_on_exec=False) for each in sent]
+            self._sent.setdefault(len(sent), deque()).append(message)
 
-    def _recvmsg(self, table: _Table, call: Call) -> None:
+    def _recvmsg(self, table: Table, call: Call) -> None:
         """Take the descriptors of the oldest message on its way that has as many."""
         if call.result < 0:
             return
         for rights in _RIGHTS.findall(call.args):
             got = _fds(rights)
-            sent = next((each for each in self._sent if len(each) == len(got)), None)
-            if sent is None:
+            waiting = self._sent.get(len(got))
+            if waiting:
+                sent = waiting.popleft()
+            else:
                 self._count["passed"] += any(not fd.told for fd in got)
                 sent = [None] * len(got)
-            else:
-                self._sent.remove(sent)
             closes = "MSG_CMSG_CLOEXEC" in call.args
             for fd, descriptor in zip(got, sent, strict=True):
                 if fd.told:
                     end = descriptor.end if descriptor is not None else None
                     self._find(table, fd, end)
                 elif descriptor is None:
-                    self._drop(table, fd.number)
+                    table.drop(fd.number)
                 else:
-                    self._install(table, fd.number, attrs.evolve(descriptor, close_on_exec=closes))
+                    table.put(fd.number, attrs.evolve(descriptor, close_on_exec=closes))
                 if descriptor is not None:
                     self._release(descriptor)
 
     # --- transfers ---
 
-    def _write(self, table: _Table, call: Call) -> None:
-        self._transfer(PipeOpKind.WRITE, table, _fd(call.args), call.result)
-
-    def _read(self, table: _Table, call: Call) -> None:
-        if call.begun == call.ended:
-            self._transfer(PipeOpKind.READ, table, _fd(call.args), call.result)
-        else:
-            source = call.source if isinstance(call.source, _Descriptor) else None
-            self._move(PipeOpKind.READ, source, call.result)
-            if source is not None:
-                self._release(source)
-
-    def _transfer(self, kind: PipeOpKind, table: _Table, fd: _Fd | None, n: int) -> bool:
-        return self._move(kind, self._find(table, fd, int(kind is PipeOpKind.WRITE)), n)
-
-    def _move(self, kind: PipeOpKind, descriptor: _Descriptor | None, n: int) -> bool:
+    def _move(self, end: int, descriptor: Descriptor | None, n: int) -> bool:
+        """Move bytes out of the end 0 of a pipe, or into its end 1."""
         if not 0 < n <= MAX_TRANSFER:
             return False
-        if descriptor is None:
+        if descriptor is None or descriptor.process:
             self._count["elsewhere"] += 1
             return False
         pipe = self._pipes[descriptor.pipe]
-        if not pipe.open[descriptor.end]:
-            self._count["unplaced"] += 1
-            return False
-        if descriptor.end != (kind is PipeOpKind.WRITE):
+        if descriptor.end != end or not pipe.open[end]:
             self._count["unplaced"] += 1
             return False
         self._count["transfers"] += 1
-        pipe.held += n if kind is PipeOpKind.WRITE else -n
-        pipe.moved[descriptor.end] = True
-        self._emit(kind, descriptor.pipe, descriptor.end, n)
+        pipe.moved[end] = True
+        if end:
+            pipe.held += n
+            if descriptor.pipe in self._waiting:
+                self._filled.append(descriptor.pipe)
+        else:
+            pipe.held -= n
+        self._emit(PipeOpKind.WRITE if end else PipeOpKind.READ, descriptor.pipe, end, n)
         return True
 
-    def _splice(self, table: _Table, call: Call) -> None:
+    def _splice(self, table: Table, call: Call) -> None:
         parts = call.args.split(", ")
-        source: _Descriptor | None = None
-        target: _Descriptor | None = None
+        source: Descriptor | None = None
+        target: Descriptor | None = None
         if call.name == "splice" and len(parts) >= 4:
             source, target = self._find(table, _fd(parts[0]), 0), self._find(table, _fd(parts[2]), 1)
         elif call.name.startswith("sendfile") and len(parts) >= 2:
@@ -552,68 +564,71 @@ class Story:
         elif call.name == "tee" and len(parts) >= 2:
             target = self._find(table, _fd(parts[1]), 1)  # tee does not consume what it copies
         else:
-            known = table.open.get(fd.number) if (fd := _fd(call.args)) is not None else None
+            known = _pipe_end(table.get(fd.number)) if (fd := _fd(call.args)) is not None else None
             end = known.end if known is not None else self._ends.get((fd.inode or 0, fd.number), 1) if fd else 1
             descriptor = self._find(table, fd, end)
             source, target = (descriptor, None) if end == 0 else (None, descriptor)
         late = target is None or (source is not None and self._pipes[source.pipe].held < call.result)
         if source is not None and call.begun != call.ended and late:
-            self._waiting.append((call.ended, call, source, target))
+            splice = self._late[call.ended] = _Splice(call.result, source, target)
+            if target is not None:
+                self._waiting.setdefault(source.pipe, deque()).append(splice)
         else:
-            self._move_both(call, source, target)
+            self._move_both(_Splice(call.result, source, target))
 
-    def _move_both(self, call: Call, source: _Descriptor | None, target: _Descriptor | None) -> None:
-        if source is not None:
-            self._move(PipeOpKind.READ, source, call.result)
-        if target is not None and self._move(PipeOpKind.WRITE, target, call.result):
-            self._count["spliced"] += call.result
+    def _move_both(self, splice: _Splice) -> None:
+        splice.done = True
+        if splice.source is not None:
+            self._move(0, splice.source, splice.n)
+        if splice.target is not None and self._move(1, splice.target, splice.n):
+            self._count["spliced"] += splice.n
 
-    def _move_waiting(self) -> None:
-        """Let splices move what has come into their sources."""
-        for item in list(self._waiting):
-            _, call, source, target = item
-            if target is not None and self._pipes[source.pipe].held >= call.result:
-                self._waiting.remove(item)
-                self._move_both(call, source, target)
+    def _move_waiting(self, pipe: int) -> None:
+        """Let the splices out of a pipe move what has come into it, the first one first."""
+        waiting = self._waiting.get(pipe)
+        while waiting and (waiting[0].done or self._pipes[pipe].held >= waiting[0].n):
+            splice = waiting.popleft()
+            if not splice.done:
+                self._move_both(splice)
+        if not waiting:
+            self._waiting.pop(pipe, None)
 
-    def _move_late(self, call: Call) -> None:
+    def _move_late(self, number: int) -> None:
         """Let a splice that ends move what it says, whatever is known of its source."""
-        for item in list(self._waiting):
-            if item[1] is call:
-                self._waiting.remove(item)
-                self._move_both(call, item[2], item[3])
+        splice = self._late.pop(self._log.calls[number].ended, None)
+        if splice is not None and not splice.done:
+            self._move_both(splice)
 
     # --- processes ---
 
-    def _fork(self, table: _Table, call: Call) -> None:
+    def _fork(self, table: Table, call: Call) -> None:
         if call.result <= 0:
             return
         stale = self._tables.pop(call.result, None)
         if stale is not None:  # the number is used again, and the log does not have the end of its last bearer
-            self._leave(stale)
+            stale.leave()
         flags = re.search(r"flags=(0x[0-9a-f]{1,16}|\d{1,20})", call.args)
         if "CLONE_FILES" in call.args or (flags is not None and _int(flags[1]) & _CLONE_FILES):
             table.shared_by += 1
             self._tables[call.result] = table
         else:
-            self._tables[call.result] = self._copy(table)
+            self._tables[call.result] = table.fork()
         pidfd = _PIDFD.search(call.args)
         if pidfd is not None:
-            table.pidfds[int(pidfd[1])] = call.result
+            table.put(int(pidfd[1]), _pidfd(call.result))
 
-    def _unshare(self, table: _Table, call: Call) -> None:
+    def _unshare(self, table: Table, call: Call) -> None:
         if call.result == 0 and "CLONE_FILES" in call.args and table.shared_by > 1:
             self._own(table, call.pid)
 
-    def _execve(self, table: _Table, call: Call) -> None:
+    def _execve(self, table: Table, call: Call) -> None:
         if call.result != 0:
             return
         if table.shared_by > 1:
             table = self._own(table, call.pid)
-        for fd in [fd for fd, descriptor in table.open.items() if descriptor.close_on_exec]:
-            self._drop(table, fd)
+        table.exec()
 
-    def _nothing(self, table: _Table, call: Call) -> None:
+    def _nothing(self, table: Table, call: Call) -> None:
         """Do nothing: an exit takes effect at its ``+++`` line."""
 
     # --- the result ---
@@ -636,6 +651,20 @@ class Story:
             "inherited": sum(pipe.whole for pipe in inherited),
             "outside": sum(not pipe.whole for pipe in inherited),
         }
+
+
+def _told(number: int, inode: int) -> _Fd:
+    """Return a descriptor of the columns."""
+    return _Fd(number, inode if inode >= 0 else None, inode != SILENT)
+
+
+def _pidfd(process: int) -> Descriptor:
+    return Descriptor(0, 0, close_on_exec=True, process=process)
+
+
+def _pipe_end(descriptor: Descriptor | None) -> Descriptor | None:
+    """Return the descriptor if it is an end of a pipe."""
+    return descriptor if descriptor is not None and not descriptor.process else None
 
 
 def _int(text: str) -> int:
@@ -662,14 +691,12 @@ def _last_number(text: str) -> int:
     return _int(match[1]) if match is not None else 0
 
 
-_HANDLERS: Final[dict[str, Callable[[Story, _Table, Call], None]]] = {
+_HANDLERS: Final[dict[str, Callable[[Story, Table, Call], None]]] = {
     **dict.fromkeys(("pipe", "pipe2"), Story._pipe),
     "close": Story._close,
     "close_range": Story._close_range,
     **dict.fromkeys(("dup", "dup2", "dup3"), Story._dup),
     **dict.fromkeys(("fcntl", "fcntl64"), Story._fcntl),
-    **dict.fromkeys(_READS, Story._read),
-    **dict.fromkeys(_WRITES, Story._write),
     **dict.fromkeys(_SPLICES, Story._splice),
     **dict.fromkeys(_FORKS, Story._fork),
     **dict.fromkeys(("open", "openat", "openat2", "mkfifo", "mknod", "mknodat"), Story._open),
@@ -683,5 +710,5 @@ _HANDLERS: Final[dict[str, Callable[[Story, _Table, Call], None]]] = {
     "exit": Story._nothing,
     "exit_group": Story._nothing,
 }
-FOLLOWED: Final = frozenset(_HANDLERS)
+FOLLOWED: Final = frozenset(_HANDLERS) | READS | WRITES
 """The names of the calls that are followed."""

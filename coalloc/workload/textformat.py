@@ -21,6 +21,7 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
@@ -47,14 +48,14 @@ _ANY_HEADER: Final = (b"coalloc pipe-program ", b"coalloc space-program ")
 @contextmanager
 def _create(name: str) -> Iterator[IO[str]]:
     """Open a new file for writing, compressed as its name says; equal contents give equal files."""
-    if name.endswith(".gz"):
+    if name.lower().endswith(".gz"):
         with (
             open(name, "wb") as file,
             gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
             io.TextIOWrapper(packed, encoding="utf-8") as text,
         ):
             yield text
-    elif name.endswith(".xz"):
+    elif name.lower().endswith(".xz"):
         with lzma.open(name, "wt", encoding="utf-8") as text:
             yield text
     else:
@@ -101,7 +102,7 @@ def save(program: Program, path: str | PathLike[str]) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    target = Path(path).resolve()
+    target = Path(os.path.realpath(path))  # not resolve(), which raises RuntimeError for a loop of links
     if target.exists() and not target.is_file():  # a device or a pipe is written to, not replaced
         with open(target, "w", encoding="utf-8") as file:
             file.writelines(_text(program))

@@ -227,7 +227,7 @@ def test_bad_usage_is_one_clear_line_and_status_2(coalloc: Any, arguments: list[
         (b"", "is neither a coalloc program nor an strace log"),
         (b"hello\nworld\n", "is neither a coalloc program nor an strace log"),
         (b"coalloc pipe-program 1\n# \xff\n", "bad, line 2: is not UTF-8 text"),
-        (b"\xff\xfe\x00", "is neither a coalloc program nor an strace log"),
+        (b"\xff\xfe\x00", "is UTF-16 text"),
         (b"coalloc pipe-program 1\n0 create 0\n0 write 0 1\n", "bad, line 3: write takes 4 numbers"),
         (b"coalloc pipe-program 9\n", "version '9' is not known"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from coalloc import PipeProgram, ProgramError, SpaceProgram, bundled_build, load, save
 from coalloc.workload.files import raw_lines
+from coalloc.workload.formats import read
 from coalloc.workload.program import Program
 from coalloc.workload.textformat import dumps, is_program, loads
 
@@ -126,13 +128,14 @@ def test_a_bad_line_is_refused_by_number_and_reason(text: str, line: int, words:
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    """A file that is cut short, not compressed or not text is refused with its name and a reason."""
+    """A file that is cut short, damaged or not text is refused with its name and a reason."""
     text = dumps(bundled_build()).encode()
     cases: dict[str, bytes] = {
         "short.gz": gzip.compress(text)[:-20],
         "short.xz": lzma.compress(text)[:-200],
-        "plain.gz": text,
-        "plain.xz": text,
+        "short.bz2": bz2.compress(text)[:-200],
+        "zstd.txt": b"\x28\xb5\x2f\xfd" + text,
+        "utf16.txt": PIPE.encode("utf-16"),
         "flipped.gz": bytes(byte ^ 0xFF if at == 2000 else byte for at, byte in enumerate(gzip.compress(text))),
         "latin.txt": PIPE.encode() + b"# caf\xe9\n",
     }
@@ -144,6 +147,42 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         assert caught.value.file == str(file)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.GZ", "a.Xz", "a", "a.txt"])
+def test_a_file_is_opened_as_its_first_bytes_say(tmp_path: Path, name: str) -> None:
+    """The name says how a program is written, in capitals too; how it is read, its first bytes say."""
+    program = loads(PIPE + "0 create 0\n")
+    save(program, tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    assert content.startswith({"gz": b"\x1f\x8b", "xz": b"\xfd7z"}.get(name[2:].lower(), b"coalloc"))
+    (tmp_path / "other").write_bytes(content)
+    assert load(tmp_path / "other") == load(tmp_path / name) == program
+    (tmp_path / "marked").write_bytes(b"\xef\xbb\xbf" + dumps(program).replace("\n", "\r\n").encode())
+    assert load(tmp_path / "marked") == program
+
+
+def test_files_that_are_too_large_are_refused(tmp_path: Path) -> None:
+    """A file of more bytes than the limit, though it be small when compressed, and an endless line, are refused."""
+    (tmp_path / "bomb").write_bytes(gzip.compress(b"coalloc pipe-program 1\n" + (b"#" * 1023 + b"\n") * (40 << 10)))
+    with pytest.raises(ProgramError, match="bomb: has more than 41,943,040 bytes; --max-size allows more"):
+        read(tmp_path / "bomb", max_size=40 << 20)
+    (tmp_path / "foreign").write_bytes(b"x\n" * 200_000)
+    with pytest.raises(
+        ProgramError, match="foreign: is no strace log: of the first 100,001 lines 100,001 are not strace's"
+    ):
+        read(tmp_path / "foreign")
+    (tmp_path / "endless").write_bytes(lzma.compress(b"x" * (17 << 20)))
+    with pytest.raises(ProgramError, match="endless: has a line of more than 16,777,216 bytes"):
+        load(tmp_path / "endless")
+
+
+def test_a_loop_of_links_is_replaced(tmp_path: Path) -> None:
+    """What is written to a loop of links is a file afterwards."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    save(bundled_build(), tmp_path / "a")
+    assert load(tmp_path / "a") == bundled_build()
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
