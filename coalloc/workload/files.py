@@ -50,7 +50,7 @@ def raw_lines(name: str, *, max_size: int = MAX_BYTES) -> Iterator[bytes]:
 
     Raises:
         ProgramError: If a file is larger, has a line of more than 16 MiB, is in an encoding or a compression that is not known,
-            or is damaged, with the line; or as :func:`merged_lines`.
+            or is damaged; or as :func:`merged_lines`.
         OSError: If it cannot be opened.
     """
     parts = parts_of(name) if name != STANDARD_INPUT else []
@@ -62,21 +62,16 @@ def raw_lines(name: str, *, max_size: int = MAX_BYTES) -> Iterator[bytes]:
 
 
 def _lines_of(name: str, max_size: int) -> Iterator[bytes]:
-    number = 0
     try:
         if name == STANDARD_INPUT:
-            for line in _lines_in(sys.stdin.buffer, max_size):
-                number += 1
-                yield line
+            yield from _lines_in(sys.stdin.buffer, max_size)
         else:
             with open(name, "rb") as file:
-                for line in _lines_in(file, max_size):
-                    number += 1
-                    yield line
+                yield from _lines_in(file, max_size)
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ProgramError("the compressed file is damaged or cut short", name, number + 1) from None
+        raise ProgramError("the compressed file is damaged or cut short", name) from None
     except ProgramError as error:
         raise ProgramError(error.reason, name) from None
 

@@ -154,12 +154,13 @@ def import_lines(
 
 def _import(lines: Iterator[bytes], name: str, title: str, progress: Callable[[int], None] | None) -> Imported:
     log = Lines(FOLLOWED)
-    for number, line in enumerate(lines):
-        log.add(line)
-        if number % 10_000 == 0:
-            _require_strace(log, name)
-            if progress is not None:
-                progress(number)
+
+    def tell(number: int) -> None:
+        _require_strace(log, name)
+        if progress is not None:
+            progress(number)
+
+    log.take(lines, tell)
     log.finish()
     if log.lines == log.unknown:
         raise ProgramError("is neither a coalloc program nor an strace log (strace -f -ttt)", name)
@@ -170,9 +171,8 @@ def _import(lines: Iterator[bytes], name: str, title: str, progress: Callable[[i
     file = "standard input" if name == STANDARD_INPUT else PurePath(name).name
     file = "".join(letter if letter.isprintable() else "?" for letter in file)
     program = PipeProgram(story.numbered(), title=title or f"imported from {file}")
-    clock = max(log.clocks, key=lambda each: log.clocks[each])
     met = {"lines": log.lines, "ignored": log.ignored, "unknown": log.unknown, "truncated": log.truncated}
-    return Imported(program, ImportReport(**met, **story.counts(), clock=clock))
+    return Imported(program, ImportReport(**met, **story.counts(), clock=log.clock))
 
 
 def _require_strace(log: Lines, name: str) -> None:

@@ -24,9 +24,11 @@ Whatever cannot be followed is counted by its kind.
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Final
 
 import attrs
@@ -52,7 +54,7 @@ _FIFO: Final = re.compile(r'(?:mkfifo|S_IFIFO|"([^"]{1,4096})", S_IFIFO)')
 _PIDFD: Final = re.compile(r"pidfd=\[(\d{1,10})")
 _FORKS: Final = frozenset({"fork", "vfork", "clone", "clone2", "clone3"})
 _SPLICES: Final = frozenset({"splice", "tee", "vmsplice", "sendfile", "sendfile64"})
-_AT_BEGINNING: Final = _SPLICES | {"close", "close_range", "sendmsg"}
+_AT_BEGINNING: Final = _SPLICES | {"close_range", "sendmsg"}
 _O_CLOEXEC: Final = 0o2000000
 _CLONE_FILES: Final = 0x400
 _IO_URING: Final = frozenset({"io_uring_setup", "io_uring_enter", "io_uring_register"})
@@ -100,7 +102,8 @@ class _Splice:
     done: bool = False
 
 
-_EXIT, _LOOK, _TRANSFER, _CALL, _LATE = range(5)
+_EXIT, _LOOK, _SHORT, _CALL, _LATE = range(5)
+_CLOSE: Final = 2
 _NUMBER: Final = (1 << 32) - 1
 
 
@@ -120,7 +123,6 @@ class Story:
         self._late: dict[int, _Splice] = {}
         self._filled: list[int] = []
         self._reading: dict[int, Descriptor] = {}
-        self._start: int | None = None
         self._now = self._line = 0
         self._uses: dict[tuple[int, int], list[int]] = {}
         self._creations: dict[int, list[int]] = {}
@@ -130,13 +132,13 @@ class Story:
 
     def _find_mentions(self) -> None:
         """Note where each end of an inode is used, and at which end a number of a descriptor is used."""
-        transfers = self._log.transfers
-        for number, inode in enumerate(transfers.inode):
-            if inode >= 0:
-                end = transfers.write[number]
-                line = transfers.begun.get(number, transfers.at[number])
+        short = self._log.short
+        for number, inode in enumerate(short.inode):
+            end = short.what[number]
+            if inode >= 0 and end != _CLOSE:
+                line = short.begun.get(number, short.at[number])
                 self._uses.setdefault((inode, end), []).append(line)
-                self._ends[inode, transfers.fd[number]] = end
+                self._ends[inode, short.fd[number]] = end
         for uses in self._uses.values():
             uses.sort()
         for call in self._log.calls:
@@ -157,17 +159,23 @@ class Story:
         """Tell all effects in order; a fork comes before the lines of its child."""
         self._count["uring"] = sum(n for name, n in self._log.met.items() if name in _IO_URING)
         self._adopt()
-        times = self._log.times
-        for key in self._in_order():
-            line, what, number = key >> 35, key >> 32 & 7, key & _NUMBER
-            self._line = line
-            if self._start is None:
-                self._start = times[line]
-            now = times[line] - self._start
-            if now > self._now:
-                self._now = now
-            if what == _TRANSFER:
-                self._transfer(number)
+        keys, short, tables = self._in_order(), self._log.short, self._tables
+        pids, fds, inodes, split = short.pid, short.fd, short.inode, short.begun
+        if not keys:
+            return
+        times = array("q", accumulate(self._log.times, max))
+        start = times[keys[0] >> 35]
+        for key in keys:
+            what, number = key >> 32 & 7, key & _NUMBER
+            if what == _SHORT and inodes[number] < 0 and number not in split:
+                table = tables.get(pids[number])
+                if table is not None and table.get(fds[number]) is None:  # no pipe: most are of files
+                    self._count["elsewhere"] += short.what[number] != _CLOSE and 0 < short.n[number] <= MAX_TRANSFER
+                    continue
+            self._line = key >> 35
+            self._now = times[self._line] - start
+            if what == _SHORT:
+                self._short(number)
             elif what == _CALL:
                 self._call(self._log.calls[number])
             elif what == _EXIT:
@@ -186,10 +194,10 @@ class Story:
         Numbers take a third of the memory of tuples, and are sorted faster.
         """
         log = self._log
-        self._count["calls"] = len(log.transfers) + len(log.calls)
-        base = _TRANSFER << 32
-        keys = [(line << 35) + base + number for number, line in enumerate(log.transfers.at)]
-        keys += [begun << 35 | _LOOK << 32 | number for number, begun in log.transfers.begun.items()]
+        self._count["calls"] = len(log.short) + len(log.calls) + log.failed
+        base = _SHORT << 32
+        keys = [(line << 35) + base + number for number, line in enumerate(log.short.at)]
+        keys += [begun << 35 | _LOOK << 32 | number for number, begun in log.short.begun.items()]
         keys += [end.at << 35 | _EXIT << 32 | number for number, end in enumerate(log.exits)]
         ends = {end.at for end in log.exits}
         for number, call in enumerate(log.calls):
@@ -251,28 +259,35 @@ class Story:
 
         The read keeps its end open until then.
         """
-        transfers = self._log.transfers
-        table = self._tables.get(self._who(transfers.pid[number]))
+        short = self._log.short
+        table = self._tables.get(self._who(short.pid[number]))
         if table is not None:
-            source = self._find(table, _told(transfers.fd[number], transfers.inode[number]), 0)
+            source = self._find(table, _told(short.fd[number], short.inode[number]), 0)
             if source is not None:
                 self._reading[number] = source
                 self._hold(source)
 
-    def _transfer(self, number: int) -> None:
-        """Let a read or a write move its bytes."""
-        transfers = self._log.transfers
-        end, n = transfers.write[number], transfers.n[number]
-        table = self._table(self._who(transfers.pid[number]))
-        if number in transfers.begun:
+    def _short(self, number: int) -> None:
+        """Let a read or a write move its bytes, or a close close."""
+        short = self._log.short
+        what, fd, inode, n = short.what[number], short.fd[number], short.inode[number], short.n[number]
+        pid = short.pid[number]
+        table = self._tables.get(pid) if pid else None
+        if table is None:
+            table = self._table(self._who(pid))
+        if what == _CLOSE:
+            if inode != SILENT and (n == 0 or table.get(fd) is not None):
+                self._find(table, _told(fd, inode), None)
+            table.drop(fd)
+        elif number in short.begun:
             source = self._reading.pop(number, None)
-            self._move(end, source, n)
+            self._move(what, source, n)
             if source is not None:
                 self._release(source)
-        elif transfers.inode[number] == SILENT:
-            self._move(end, table.get(transfers.fd[number]), n)
+        elif inode == SILENT:
+            self._move(what, table.get(fd), n)
         else:
-            self._move(end, self._find(table, _told(transfers.fd[number], transfers.inode[number]), end), n)
+            self._move(what, self._find(table, _told(fd, inode), what), n)
 
     def _call(self, call: Call) -> None:
         call.pid = self._who(call.pid)
@@ -371,12 +386,6 @@ class Story:
         for end, fd in enumerate(made):
             assert fd is not None  # the pattern has a number
             table.put(fd.number, Descriptor(pipe, end, closes))
-
-    def _close(self, table: Table, call: Call) -> None:
-        fd = _fd(call.args)
-        if fd is not None and (call.result == 0 or table.get(fd.number) is not None):
-            self._find(table, fd, None)
-            table.drop(fd.number)
 
     def _close_range(self, table: Table, call: Call) -> None:
         first, _, others = call.args.partition(",")
@@ -693,7 +702,6 @@ def _last_number(text: str) -> int:
 
 _HANDLERS: Final[dict[str, Callable[[Story, Table, Call], None]]] = {
     **dict.fromkeys(("pipe", "pipe2"), Story._pipe),
-    "close": Story._close,
     "close_range": Story._close_range,
     **dict.fromkeys(("dup", "dup2", "dup3"), Story._dup),
     **dict.fromkeys(("fcntl", "fcntl64"), Story._fcntl),
@@ -710,5 +718,5 @@ _HANDLERS: Final[dict[str, Callable[[Story, Table, Call], None]]] = {
     "exit": Story._nothing,
     "exit_group": Story._nothing,
 }
-FOLLOWED: Final = frozenset(_HANDLERS) | READS | WRITES
+FOLLOWED: Final = frozenset(_HANDLERS) | READS | WRITES | {"close"}
 """The names of the calls that are followed."""

@@ -169,7 +169,7 @@ def test_files_that_are_too_large_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "bomb", max_size=40 << 20)
     (tmp_path / "foreign").write_bytes(b"x\n" * 200_000)
     with pytest.raises(
-        ProgramError, match="foreign: is no strace log: of the first 100,001 lines 100,001 are not strace's"
+        ProgramError, match="foreign: is no strace log: of the first 110,000 lines 110,000 are not strace's"
     ):
         read(tmp_path / "foreign")
     (tmp_path / "endless").write_bytes(lzma.compress(b"x" * (17 << 20)))
