@@ -106,7 +106,10 @@ def check(
     thorough: Annotated[bool, typer.Option("--thorough", help="Run the checks that take long, too.")] = False,
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", help="Begin nothing more after so long; 10 unless --thorough; 0 sets no bound."),
+        typer.Option(
+            "--seconds",
+            help="Begin nothing more after so long; 10 (--program: 6; --thorough: none); 0 is no bound.",
+        ),
     ] = None,
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Look for the strongest contract that it keeps, and print it.")
@@ -127,10 +130,12 @@ def check(
         _suggest(target, contract, timeout, _jobs(jobs), as_json=as_json)
         return
     promised = _promise(target, contract, timeout)
+    bound = (
+        seconds if seconds is not None else 0 if thorough else _SECONDS if program is None else _SECONDS_OF_A_PROGRAM
+    )
     if program is not None:
-        _check_program(target, promised.given, program, timeout, as_json=as_json)
+        _check_program(target, promised.given, program, timeout, bound, as_json=as_json)
         return
-    bound = seconds if seconds is not None else 0 if thorough else _SECONDS
     with Bar().task("pieces", None) as advance, crew(_jobs(jobs)) as executor:
         report = check_target(
             target,
@@ -156,7 +161,9 @@ def check(
         raise CoallocError("nothing was checked, since time was up; see --seconds")
 
 
-def _check_program(target: str, contract: Contract | None, file: Path, timeout: float, *, as_json: bool) -> None:
+def _check_program(
+    target: str, contract: Contract | None, file: Path, timeout: float, seconds: float, *, as_json: bool
+) -> None:
     if file.is_dir() or not file.exists():
         raise InvalidRequestError("--program", str(file), "is a folder" if file.is_dir() else "there is no such file")
     try:
@@ -167,7 +174,7 @@ def _check_program(target: str, contract: Contract | None, file: Path, timeout: 
         to_run = loads(text, str(file))
     except ProgramError as error:
         raise InvalidRequestError("--program", str(file), f"cannot be read: {error}") from None
-    found = replay_target(target, to_run, contract=contract, timeout=timeout)
+    found = replay_target(target, to_run, contract=contract, timeout=timeout, seconds=seconds)
     if as_json:
         broken = None if found is None else {found.breach.property.name: found.breach.message}
         print_json({"target": target, "conforms": found is None, "broken": broken})
@@ -188,6 +195,7 @@ def _at_commas(text: str) -> str:
 
 
 _SECONDS = 10.0
+_SECONDS_OF_A_PROGRAM = 6.0
 """The bound on a check that is not thorough; an allocator of ordinary size takes three or four."""
 _INDENT = 21
 

@@ -28,7 +28,7 @@ from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import Bench
 from coalloc.report.plots import require_format, save_comparison
-from coalloc.report.tables import comparison_rows, design_figures, trace_figures
+from coalloc.report.tables import comparison_rows, design_figures, differing_work, trace_figures
 from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
 from coalloc.vm.costs import COSTS
@@ -155,10 +155,13 @@ def compare(
     costs = COSTS["measured"]
     if plot is not None:
         save_comparison(outcomes, f"{program.title} — era {policy.name}, limit {size:,} bytes", plot)
-    trace = trace_figures(program)
+    trace, differing = trace_figures(program), differing_work(outcomes)
+    if differing:
+        note(f"the designs did different work, so their costs are not comparable: {differing}")
     if as_json:
         print_json(
             {
+                "different_work": differing or None,
                 "trace": trace,
                 "log": _account(report),
                 "designs": {outcome.design: design_figures(outcome, costs) for outcome in outcomes},

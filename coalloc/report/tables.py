@@ -16,7 +16,15 @@ from coalloc.vm.costs import CostModel
 from coalloc.workload.program import PipeProgram, Program
 from coalloc.workload.replay import Outcome
 
-__all__ = ["Row", "comparison_rows", "design_figures", "format_ratio", "states_table", "trace_figures"]
+__all__ = [
+    "Row",
+    "comparison_rows",
+    "design_figures",
+    "differing_work",
+    "format_ratio",
+    "states_table",
+    "trace_figures",
+]
 
 
 @attrs.frozen
@@ -53,6 +61,14 @@ def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float 
         "resizes_in_place": outcome.pipes.resizes_in_place or outcome.space.resizes_in_place,
         "resizes_moved": outcome.pipes.resizes_moved or outcome.space.resizes_moved,
         "blocked_writes": outcome.waits.waits,
+        "bytes_written": outcome.pipes.bytes_written,
+        "bytes_read": outcome.pipes.bytes_read,
+        "writes_without_buffer": outcome.waits.no_buffer,
+        "writes_without_reader": outcome.waits.broken,
+        "writes_unfinished": outcome.waits.stranded,
+        "reads_at_eof": outcome.waits.at_eof,
+        "operations_skipped": outcome.waits.skipped,
+        "rounds_counted": outcome.rounds_counted,
         "estimated_cost_ns": outcome.estimate(costs).ns,
     }
 
@@ -77,6 +93,14 @@ _LABELS: Final = {
     "resizes_in_place": "resizes in place",
     "resizes_moved": "resizes moved",
     "blocked_writes": "writes that had to wait",
+    "bytes_written": "bytes written",
+    "bytes_read": "bytes read",
+    "writes_without_buffer": "writes failed: no buffer",
+    "writes_without_reader": "writes failed: no reader",
+    "writes_unfinished": "writes unfinished at the end",
+    "reads_at_eof": "reads at end of file",
+    "operations_skipped": "operations on what was refused",
+    "rounds_counted": "rounds counted, not run",
     "estimated_cost_ns": "estimated cost, ms",
 }
 
@@ -85,6 +109,13 @@ def _whole(value: float) -> str:
     return f"{value:,}"
 
 
+_WORK: Final = ("bytes_written", "bytes_read")
+"""What every design should have done; shown where they differ."""
+_SELDOM: Final = (
+    "writes_without_buffer", "writes_without_reader", "writes_unfinished", "reads_at_eof", "operations_skipped",
+    "rounds_counted",
+)  # fmt: skip
+"""What is shown where it is not 0 for all designs."""
 _PIPES_ONLY: Final = frozenset({"pipes_created", "pipes_refused", "blocked_writes"})
 _SPACES_ONLY: Final = frozenset({"allocs_refused"})
 _FORMATS: Final[dict[str, Callable[[float], str]]] = {
@@ -116,11 +147,34 @@ def comparison_rows(program: Program, outcomes: Sequence[Outcome], costs: CostMo
         if name in left_out:
             continue
         values = [design[name] for design in figures]
+        if (name in _SELDOM and not any(values)) or (name in _WORK and len(set(values)) == 1):
+            continue
         write = _FORMATS.get(name, _whole)
         ratios = [format_ratio(value, values[0]) for value in values]
         written = tuple("not known" if value is None else write(value) for value in values)
         rows.append(Row(label, written, tuple(ratios)))
     return rows
+
+
+def differing_work(outcomes: Sequence[Outcome]) -> str:
+    """Return in words that designs did different work, so that their costs are not those of the same load; else nothing.
+
+    Args:
+        outcomes: What the designs did with one program.
+    """
+    counts: dict[str, Callable[[Outcome], int]] = {
+        "pipes or requests refused": lambda outcome: outcome.pipes.pipes_refused + outcome.allocs_refused,
+        "writes that found no buffer": lambda outcome: outcome.waits.no_buffer,
+        "bytes written": lambda outcome: outcome.pipes.bytes_written,
+        "bytes read": lambda outcome: outcome.pipes.bytes_read,
+    }
+    parts = []
+    for what, of in counts.items():
+        numbers = [of(outcome) for outcome in outcomes]
+        if len(set(numbers)) > 1:
+            told = ", ".join(f"{o.design} {n:,}" for o, n in zip(outcomes, numbers, strict=True))
+            parts.append(f"{what}: {told}")
+    return "; ".join(parts)
 
 
 def trace_figures(program: Program) -> dict[str, Any]:

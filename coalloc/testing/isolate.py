@@ -24,7 +24,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -163,7 +165,8 @@ def run_in_child(
     _CONTEXT.set_forkserver_preload([name for name in sys.modules if name.partition(".")[0] == "coalloc"])
     here, there = _CONTEXT.Pipe(duplex=False)
     child = _CONTEXT.Process(target=_child, args=(there, list(sys.path), work, target, arguments), daemon=True)
-    child.start()
+    with _REAPING:
+        child.start()
     there.close()
     world = World()
     steps: list[Step] = []
@@ -182,8 +185,7 @@ def run_in_child(
             try:
                 kind, value = here.recv()
             except EOFError:
-                child.join()
-                return hung(f"the process ended by itself, with status {child.exitcode}", died=True)
+                return hung(f"the process ended by itself, with status {_exit_status(child)}", died=True)
             if kind == "found":
                 found = True
             elif kind == "call":
@@ -206,8 +208,20 @@ def run_in_child(
                 return value
     finally:
         child.kill()
-        child.join()
+        _exit_status(child)
         here.close()
+
+
+_REAPING: Final = threading.Lock()
+"""Held while children are polled: a start polls all children, and of two polls of a child one takes it for lost."""
+
+
+def _exit_status(child: BaseProcess) -> int | None:
+    """Wait for the end of a child, and return its status."""
+    wait_for([child.sentinel])
+    with _REAPING:
+        child.join()
+        return child.exitcode
 
 
 _STOPPED: ContextVar[threading.Event | None] = ContextVar("stopped", default=None)

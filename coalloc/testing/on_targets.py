@@ -7,6 +7,7 @@ machines may run them.  The results do not depend on it.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Final
@@ -14,7 +15,7 @@ from typing import Final
 import attrs
 
 from coalloc.contract import Contract
-from coalloc.errors import InvalidRequestError
+from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.testing.check import (
     NO_TIME,
     Findings,
@@ -40,7 +41,7 @@ from coalloc.testing.programs import Counterexample
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.python_form import as_python
 from coalloc.testing.soak import SoakResult, soak
-from coalloc.testing.steps import CheckProgram, World
+from coalloc.testing.steps import CheckProgram, Step, World
 from coalloc.testing.subject import MakeSpace, Subject, make
 
 __all__ = [
@@ -268,11 +269,32 @@ def _replace(report: Report, verdict: Verdict, again: Verdict) -> Report:
 # --- showing a verdict again -----------------------------------------------------------------------------------
 
 
+class _OutOfTimeError(Exception):
+    """Raised out of a program that takes too long; nothing of the kit catches it."""
+
+
 def _replay(
-    make_space: MakeSpace, report: Reporter, *, contract: Contract | None, program: CheckProgram
+    make_space: MakeSpace, report: Reporter, *, contract: Contract | None, program: CheckProgram, seconds: float = 0
 ) -> Counterexample | None:
-    subject = Subject(make_space, contract, on_world=report.world, on_step=report.step)
-    breach = run_thoroughly(subject, program)
+    done, end = 0, time.monotonic() + seconds
+
+    def on_step(step: Step) -> None:
+        nonlocal done
+        if seconds and time.monotonic() > end:
+            raise _OutOfTimeError
+        done += 1
+        report.step(step)
+
+    subject = Subject(make_space, contract, on_world=report.world, on_step=on_step)
+    try:
+        breach = run_thoroughly(subject, program)
+    except _OutOfTimeError:
+        total = len(program.steps)
+        if done < total:
+            what = f"{done:,} of its {total:,} steps"
+        else:
+            what = "it once, and not again, beside another, shifted or scaled"
+        raise CoallocError(f"after {seconds:g} s nothing is broken by {what}; --seconds allows more") from None
     return Counterexample(program, breach) if breach is not None else None
 
 
@@ -325,14 +347,23 @@ def _fresh_breach(target: str, contract: Contract | None, timeout: float, progra
 
 
 def replay_target(
-    target: str, program: CheckProgram, *, contract: Contract | None = None, timeout: float = 10.0
+    target: str, program: CheckProgram, *, contract: Contract | None = None, timeout: float = 10.0, seconds: float = 0
 ) -> Counterexample | None:
     """Run one program on an allocator in a process of its own, and return what it breaks.
 
+    Args:
+        target: As for :func:`check_target`.
+        program: The program.
+        contract: As for :func:`check_target`.
+        timeout: Seconds without a sign of life until the process is terminated.
+        seconds: The most seconds that the whole may take; 0 sets no bound.
+
     Raises:
         InvalidRequestError: As :func:`check_target`.
+        CoallocError: If it took longer; the message says how much was run.
     """
-    result = run_in_child(_replay, target, {"contract": contract, "program": program}, timeout=timeout)
+    arguments: dict[str, object] = {"contract": contract, "program": program, "seconds": seconds}
+    result = run_in_child(_replay, target, arguments, timeout=timeout)
     return Counterexample(result.program, result.breach) if isinstance(result, Hung) else result
 
 

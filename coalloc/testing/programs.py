@@ -18,6 +18,8 @@ __all__ = ["Counterexample", "draw_world", "random_program", "run_program", "sca
 
 _TOP: Final = 2**64 - 1
 _LOOKS: Final = 128
+_SEEN: Final = 250_000
+"""In a long program so many buffers are looked at, all looks together."""
 
 
 @attrs.frozen
@@ -33,7 +35,8 @@ def run_program(subject: Subject, program: CheckProgram) -> Breach | None:
 
     In a program of more than some hundred steps everything that can be seen is compared only so many times.
     """
-    every = len(program.steps) // _LOOKS
+    steps = len(program.steps)
+    every = steps // max(min(_LOOKS, _SEEN // max(steps, 1)), 1)
     try:
         judge = Judge(attrs.evolve(subject, deep_every=every) if every > subject.deep_every else subject, program.world)
         for step in program.steps:

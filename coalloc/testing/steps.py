@@ -197,7 +197,10 @@ def _world(words: list[str]) -> World:
     for word in words:
         name, _, value = word.partition("=")
         if name in ("quantum", "quantum_cache", "arena_size"):
-            options.append((name, _number(value)))
+            number = _number(value)
+            if number < (name != "quantum_cache") or number > _MOST:
+                raise ValueError(f"{name}={value} cannot be: it must be in {int(name != 'quantum_cache')} .. 2**63")
+            options.append((name, number))
         elif name == "release":
             options.append((name, parse_release(value)))
         elif name == "order":
@@ -215,11 +218,15 @@ def _world(words: list[str]) -> World:
         raise ValueError("granule must be a power of two")
     if made.base % made.granule or made.slack >= made.granule:
         raise ValueError("base must be a multiple of the granule, and slack less than one")
+    if made.kva_limit > _MOST:
+        raise ValueError(f"the limit must be at most 2**63 bytes, here are {made.kva_limit}")
     if made.base + made.room * made.granule > 2**64:
         raise ValueError("the source must end within 2**64")
     return made
 
 
+_MOST: Final = 2**63
+"""The most bytes of a size."""
 _PLACES: Final = {
     Action.ALLOC: 2, Action.XALLOC: 2, Action.RESIZE: 2, Action.RESERVE: 2, Action.FREE_INSIDE: 2,
     Action.FREE: 1, Action.REFREE: 1, Action.STARVE: 1, Action.FREE_WILD: 1, Action.FREE_IN_MAP: 1,

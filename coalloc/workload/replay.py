@@ -5,7 +5,8 @@ read has left less than MINPIPESIZE bytes.  Later calls of the writer on that bu
 (``waits`` counts such writes).  A read that comes before its data takes them as they arrive (``early_reads``), since in a
 recording a reader may be seen before the writer of its data.  Operations on a refused pipe are skipped (``skipped``).  A write
 into a pipe whose reader is gone is ``broken``, and so is a write that waits when the reader goes.  A write that waits when the
-program ends is ``stranded``.  A read that still waits when its end is closed is dropped.
+program ends is ``stranded``.  A write for which there was no buffer fails (``no_buffer``).  A read that still waits when its
+writer or its own end is closed, or when the program ends, has met the end of the file (``at_eof``).
 
 CPUs.  A space with per-CPU parts (:class:`~coalloc.space.protocol.PerCpu`) is told on which CPU an operation runs.  Programs
 do not say this, so with ``cpus`` CPUs it is the number of the pipe, or of the buffer, modulo ``cpus``.
@@ -37,6 +38,7 @@ from coalloc.space.protocol import FullSpace, PerCpu, SpaceStats
 from coalloc.vm.costs import CostModel, Estimate
 from coalloc.vm.kernelmap import MapCounters
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
+from coalloc.workload.rounds import Figures, Rounds
 
 __all__ = ["Outcome", "Sample", "Waits", "replay", "replay_all"]
 
@@ -80,6 +82,7 @@ class Waits:
     broken: int = 0
     stranded: int = 0
     no_buffer: int = 0
+    at_eof: int = 0
 
 
 @attrs.frozen
@@ -99,6 +102,7 @@ class Outcome:
         carves: Calls that the space served from arenas; 0 where every buffer is a mapping.
         series: Samples in order, evenly spread over the operations; the last is the final state.
         console: The lines that were printed on the console.
+        rounds_counted: Rounds of long transfers that were counted instead of run; see :mod:`~coalloc.workload.rounds`.
     """
 
     design: str
@@ -113,6 +117,7 @@ class Outcome:
     carves: int
     series: tuple[Sample, ...]
     console: tuple[ConsoleLine, ...]
+    rounds_counted: int = 0
 
     @property
     def mean_external_fragmentation(self) -> float | None:
@@ -175,7 +180,7 @@ def replay(
     bench = design.build(era, limit, cpus=max(cpus, 2))
     runner: _PipeRunner | _SpaceRunner
     if isinstance(program, PipeProgram):
-        runner = _PipeRunner(program, design.pipes(era, bench.space, limit), bench.space, cpus)
+        runner = _PipeRunner(program, design.pipes(era, bench.space, limit), bench, cpus)
     else:
         runner = _SpaceRunner(program, bench.space, cpus)
     series: list[Sample] = []
@@ -188,18 +193,19 @@ def replay(
             for number in range(done - (done - 1) % stride, done + 1):
                 runner.run(1)
                 watch(number, runner.live, bench)
-        series.append(_sample(runner.time, runner.live, bench, one_by_one=design.one_by_one))
+        series.append(_sample(runner, bench, one_by_one=design.one_by_one))
         if progress is not None:
             progress(done)
-    kernel, stats = bench.kernel, bench.space.stats()
+    stats = runner.rounds.total(bench.space.stats())
     return Outcome(
         design=design.name,
         era=design.policy(era).name,
         limit=limit,
-        pipes=runner.pipes,
-        map=kernel.counters(),
+        pipes=runner.rounds.total(runner.pipes),
+        map=runner.rounds.total(bench.kernel.counters()),
         space=stats,
         waits=runner.waits,
+        rounds_counted=runner.rounds.counted,
         peak_live=runner.peak_live,
         allocs_refused=runner.allocs_refused,
         carves=0 if design.one_by_one else stats.allocs + stats.frees,
@@ -244,9 +250,9 @@ def replay_all(
     return tuple(map(run, designs) if executor is None else executor.map(run, designs))
 
 
-def _sample(time: int, live: int, bench: Bench, *, one_by_one: bool) -> Sample:
+def _sample(runner: _PipeRunner | _SpaceRunner, bench: Bench, *, one_by_one: bool) -> Sample:
     kernel, space = bench.kernel, bench.space
-    counters = kernel.counters()
+    counters = runner.rounds.total(kernel.counters())
     fragmentation: float | None
     if not space.stats().knows_holes:
         fragmentation = None
@@ -255,7 +261,7 @@ def _sample(time: int, live: int, bench: Bench, *, one_by_one: bool) -> Sample:
         fragmentation = 1 - kernel.available() / free if free else 0.0
     else:
         fragmentation = space.stats().external_fragmentation
-    return Sample(time, live, counters.mapped, counters.resident, counters.map_ops, fragmentation)
+    return Sample(runner.time, runner.live, counters.mapped, counters.resident, counters.map_ops, fragmentation)
 
 
 def _told_cpus(space: FullSpace, cpus: int) -> PerCpu | None:
@@ -275,8 +281,10 @@ class _PipeRunner:
 
     allocs_refused = 0
 
-    def __init__(self, program: PipeProgram, machine: Pipes, space: FullSpace, cpus: int) -> None:
+    def __init__(self, program: PipeProgram, machine: Pipes, bench: Bench, cpus: int) -> None:
         self._rows = program.rows()
+        kernel, space = bench.kernel, bench.space
+        self.rounds = Rounds(lambda: Figures(machine.counters(), kernel.counters(), space.stats()))
         self._machine = machine
         self._buffers = machine if isinstance(machine, Buffers) else None
         self._cpus = cpus
@@ -287,6 +295,8 @@ class _PipeRunner:
         self._unblocked: dict[int, Half] = {}  # those of them where nobody waits
         self._waiting: dict[int, deque[_Rest]] = {}
         self._early: dict[int, int] = {}  # bytes still to read of what that end writes
+        self._readers: dict[int, int] = {}  # and by how many reads
+        self._at_eof = 0
         self._waits = self._early_reads = self._skipped = self._broken = self._no_buffer = 0
         self.time = 0
 
@@ -369,6 +379,7 @@ class _PipeRunner:
             else:
                 self._early_reads += 1
                 self._early[writer] = self._early.get(writer, 0) + size
+                self._readers[writer] = self._readers.get(writer, 0) + 1
             self._go_on(it, writer)
             self._note_who_waits(writer)
         elif number in self._waiting:
@@ -405,18 +416,25 @@ class _PipeRunner:
     def _go_on(self, pipe: Pipe, number: int) -> None:
         """Let early reads have what was written at an end, and waiting writes store what there is room for, in turn."""
         end = number & 1
+        self.rounds.begin()
         while True:
             wanted = self._early.get(number, 0)
             ready = min(wanted, pipe.buffered(1 - end))
             if ready:
                 pipe.read(1 - end, ready)
                 if ready == wanted:
-                    del self._early[number]
+                    del self._early[number], self._readers[number]
                 else:
                     self._early[number] = wanted - ready
             stored = number in self._waiting and pipe.wakes_writer(end) and self._resume(pipe, number)
             if not stored and not ready:
                 return
+            if number in self._waiting and number in self._early:
+                first = self._waiting[number][0]
+                moved = self.rounds.leap(self._early[number], first.size)
+                if moved:
+                    self._early[number] -= moved
+                    self._waiting[number][0] = _Rest(first.size - moved, first.whole)
 
     def _resume(self, pipe: Pipe, number: int) -> bool:
         """Store what waits first, and all that fits behind it; return whether anything was stored or closed."""
@@ -449,6 +467,7 @@ class _PipeRunner:
             del self._pipes[number >> 1]
         if writer in self._early:
             del self._early[writer]
+            self._at_eof += self._readers.pop(writer)
         if writer in self._waiting:  # whoever waits to write here never can
             waiting = self._waiting.pop(writer)
             self._broken += sum(1 for rest in waiting if rest is not _CLOSED)
@@ -485,7 +504,12 @@ class _PipeRunner:
             broken=self._broken,
             stranded=sum(1 for queue in self._waiting.values() for rest in queue if rest is not _CLOSED),
             no_buffer=self._no_buffer,
+            at_eof=self._at_eof + sum(self._readers.values()),
         )
+
+
+def _nothing() -> Figures:
+    return Figures(PipeCounters(), MapCounters(), SpaceStats())
 
 
 class _SpaceRunner:
@@ -496,6 +520,7 @@ class _SpaceRunner:
 
     def __init__(self, program: SpaceProgram, space: FullSpace, cpus: int) -> None:
         self._rows = program.rows()
+        self.rounds = Rounds(_nothing)
         self._space = space
         self._cpus = cpus
         self._told = _told_cpus(space, cpus)

@@ -62,6 +62,7 @@ class Children:
             connection, _, *self.work = args
             self.connection = Connection(os.dup(connection.fileno()), readable=False)
             self.thread = threading.Thread(target=self.run)
+            self.sentinel, self._end = Pipe(duplex=False)
 
         def start(self) -> None:
             """Begin to work."""
@@ -73,7 +74,7 @@ class Children:
             """Do the work."""
             work: Callable[..., object]
             work, target, arguments = self.work
-            with self.connection, suppress(OSError):
+            with self._end, self.connection, suppress(OSError):
                 serve(self.connection, work, target, arguments)
 
         def die(self) -> NoReturn:

@@ -105,3 +105,18 @@ def test_a_refusal_without_an_explanation_says_so() -> None:
 def test_codes_are_sorted_and_unique() -> None:
     """The codes of a violation are sorted and unique."""
     assert InvariantViolation((Violation("I7", "a"), Violation("I1", "b"), Violation("I7", "c"))).codes == ("I1", "I7")
+
+
+def test_a_message_is_one_short_line() -> None:
+    """Whatever a file or a user says, a message has at most 300 characters, and no control characters."""
+    for error in (
+        InvalidRequestError("size", "9" * 5_000_000, "is too large"),
+        InvalidRequestError("size", 10**5000, "is too large"),
+        InvalidRequestError("x" * 400, b"\0" * 1000, "y" * 1000),
+        ProgramError(f"{'z' * 5_000_000!r} is none", "a\x1b[31m\n" * 100, 7),
+    ):
+        text = str(error)
+        assert len(text) <= 300
+        assert text.isprintable()
+    assert str(InvalidRequestError("size", 10**5000, "is too large")) == "size=<int>: is too large"
+    assert str(ProgramError("is bad", "a\x1b\u200eb", 7)) == "a\\x1b\\u200eb, line 7: is bad"

@@ -89,6 +89,12 @@ def test_values_of_another_kind_are_refused(text: str, words: str) -> None:
         ("limit=4 slack=4096", "slack less than one"),
         ("limit=4 base=0xfffffffffffff000", r"must end within 2\*\*64"),
         ("limit=4 order=sideways", "sideways"),
+        ("limit=4 quantum=0", r"quantum=0 cannot be: it must be in 1 \.\. 2\*\*63"),
+        ("limit=4 arena_size=18446744073709551616", "arena_size=18446744073709551616 cannot be"),
+        (
+            "limit=2251799813685249 room=2251799813685249",
+            r"the limit must be at most 2\*\*63 bytes, here are 9223372036854779904",
+        ),
     ],
 )
 def test_a_world_that_cannot_be_is_refused(setting: str, words: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from coalloc import Contract, InvalidRequestError
+from coalloc import CoallocError, Contract, InvalidRequestError
 from coalloc.testing import (
     MUTANTS,
     Action,
@@ -421,3 +421,25 @@ def test_a_concern_that_is_not_there_is_not_explored() -> None:
 def _plain(source: Any, *, kva_limit: int) -> object:
     """Make an allocator in which nothing is wrong."""
     return Plain(source, kva_limit=kva_limit)
+
+
+# --- programs that take long -------------------------------------------------------------------------------------------
+
+
+def test_a_program_that_takes_long_is_broken_off_with_what_was_run() -> None:
+    """The message says how many steps were run, or that the program was run once and not in further ways."""
+    program = CheckProgram(World(limit=8), tuple(Step(Action.ALLOC, number, 4096) for number in range(40)))
+    with pytest.raises(
+        CoallocError, match=r"after 1e-06 s nothing is broken by \d+ of its 40 steps; --seconds allows more"
+    ):
+        replay_target(TARGET("Plain"), program, seconds=1e-6)
+    assert replay_target(TARGET("Plain"), program, seconds=600) is None
+
+
+def test_a_program_may_have_time_for_one_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the time is over in a further run, the message says that the first one broke nothing."""
+    program = CheckProgram(World(), (Step(Action.ALLOC, 0, 4096), Step(Action.FREE, 0)))
+    times = iter([0.0, 0.0, 0.0])
+    monkeypatch.setattr("coalloc.testing.on_targets.time.monotonic", lambda: next(times, 99.0))
+    with pytest.raises(CoallocError, match="after 5 s nothing is broken by it once, and not again"):
+        replay_target(TARGET("Plain"), program, seconds=5)

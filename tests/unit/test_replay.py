@@ -69,8 +69,16 @@ def test_a_writer_is_not_woken_while_much_is_left() -> None:
 def test_a_read_that_comes_early_has_its_data_when_they_come() -> None:
     """An early read gets its data as they come, and its rest is dropped when its end closes."""
     outcome = run((C, 0), (R, 0, 0, 100), (W, 0, 1, 60), (W, 0, 1, 60), (R, 0, 0, 500), (X, 0, 0), (X, 0, 1))
-    assert outcome.waits == Waits(early_reads=2)
+    assert outcome.waits == Waits(early_reads=2, at_eof=1)
     assert (outcome.pipes.bytes_read, outcome.pipes.bytes_written) == (120, 120)
+
+
+def test_a_read_that_never_gets_its_data_has_met_the_end_of_the_file() -> None:
+    """It is counted when its writer closes, and when the program ends; each read counts once."""
+    closed = run((C, 0), (R, 0, 0, 100), (R, 0, 0, 10), (X, 0, 1))
+    assert closed.waits == Waits(early_reads=2, at_eof=2)
+    waiting = run((C, 0), (R, 0, 0, 100), (R, 0, 0, 10))
+    assert waiting.waits == Waits(early_reads=2, at_eof=2)
 
 
 def test_a_large_write_and_its_early_read_alternate() -> None:
