@@ -24,6 +24,7 @@ from coalloc.testing.mutants import MUTANTS, NOT_APPLICABLE
 from coalloc.testing.on_targets import (
     check_target,
     declared_by,
+    deepen_target,
     explore_target,
     kill_targets,
     python_of,
@@ -371,6 +372,10 @@ def explore(
     target: TargetArgument,
     pages: Annotated[int, typer.Option("--pages", help="Pages of the arena.")] = 6,
     ops: Annotated[int, typer.Option("--ops", help="Operations of the longest programs.")] = 7,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", help="Go deeper and deeper for about so long; without --pages and --ops."),
+    ] = None,
     merge: Annotated[
         bool, typer.Option("--merge/--no-merge", help="Go on from equal states once, or from every program.")
     ] = True,
@@ -388,42 +393,65 @@ def explore(
         raise InvalidRequestError("--pages", pages, "must be in 2 .. 64")
     if not 1 <= ops <= 64:
         raise InvalidRequestError("--ops", ops, "must be in 1 .. 64")
+    if seconds is not None and not 0 <= seconds < 1e6:
+        raise InvalidRequestError("--seconds", seconds, "must be a number of seconds >= 0")
     promised = _promise(target, contract, timeout)
     if not as_json:
         print(f"{target}: {describe_contract(promised.shown)}\n")
-        print(f"{'concern':<20}{'pages':>6}{'depth':>6}{'states':>10}{'transitions':>13}")
-
-    def show(done: Exploration) -> None:
-        if not as_json:
-            print(
-                f"{done.concern:<20}{done.pages:>6}{done.depth:>6}{done.states:>10,}{done.transitions:>13,}", flush=True
-            )
-
+        first = f"{'concern':<20}" if seconds is None else f"{'pages':>6}"
+        print(
+            f"{first}{'pages' if seconds is None else 'ops':>6}{'depth' if seconds is None else 's':>6}"
+            f"{'states':>10}{'transitions':>13}"
+        )
     explorations: list[Exploration] = []
+    levels: list[dict[str, int | float]] = []
     interrupted = False
 
     def done(exploration: Exploration) -> None:
         explorations.append(exploration)
-        show(exploration)
+        if not as_json:
+            print(
+                f"{exploration.concern:<20}{exploration.pages:>6}{exploration.depth:>6}"
+                f"{exploration.states:>10,}{exploration.transitions:>13,}",
+                flush=True,
+            )
 
     with crew(_jobs(jobs)) as executor:
         try:
-            explore_target(
-                target,
-                contract=promised.given,
-                pages=pages,
-                depth=ops,
-                merge=merge,
-                timeout=timeout,
-                on_done=done,
-                executor=executor,
-            )
+            if seconds is None:
+                explore_target(
+                    target,
+                    contract=promised.given,
+                    pages=pages,
+                    depth=ops,
+                    merge=merge,
+                    timeout=timeout,
+                    on_done=done,
+                    executor=executor,
+                )
+            else:
+                start = time.monotonic()
+                for pages, ops, explorations in deepen_target(
+                    target, seconds, contract=promised.given, merge=merge, timeout=timeout, executor=executor
+                ):
+                    level = _level(pages, ops, time.monotonic() - start, explorations)
+                    levels.append(level)
+                    if not as_json:
+                        print(
+                            f"{pages:>6}{ops:>6}{level['seconds']:>6.1f}"
+                            f"{level['states']:>10,}{level['transitions']:>13,}",
+                            flush=True,
+                        )
         except KeyboardInterrupt:
             interrupted = True
     found = next((each.found for each in explorations if each.found is not None), None)
     states, transitions = sum(e.states for e in explorations), sum(e.transitions for e in explorations)
     if as_json:
-        print_json(_explored(target, pages, ops, explorations) | {"interrupted": interrupted})
+        told = _explored(target, pages, ops, explorations) | {"interrupted": interrupted}
+        print_json(told if seconds is None else told | {"levels": levels})
+    elif found is None and seconds is not None:
+        deepest = f"({pages}, {ops}), {states:,} states" if levels else "none"
+        print(f"\nthe deepest that about {seconds:g} s reach: {deepest}; counterexamples: none")
     elif found is None and interrupted:
         print(f"\n{states:,} states, {transitions:,} transitions; counterexamples: none until it was interrupted")
     elif found is None:
@@ -438,6 +466,17 @@ def explore(
         raise KeyboardInterrupt
     if found is not None:
         raise typer.Exit(1)
+
+
+def _level(pages: int, ops: int, seconds: float, explorations: list[Exploration]) -> dict[str, int | float]:
+    """Return the figures of one pair of pages and operations; the seconds count from the beginning."""
+    return {
+        "pages": pages,
+        "ops": ops,
+        "seconds": round(seconds, 1),
+        "states": sum(each.states for each in explorations),
+        "transitions": sum(each.transitions for each in explorations),
+    }
 
 
 def _explored(target: str, pages: int, ops: int, explorations: list[Exploration]) -> dict[str, Any]:

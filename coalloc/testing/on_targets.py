@@ -591,3 +591,49 @@ def explore_target(
         if result.found is not None:
             break
     return done
+
+
+def deepen_target(
+    target: str,
+    seconds: float,
+    *,
+    contract: Contract | None = None,
+    merge: bool = True,
+    timeout: float = 60.0,
+    executor: Executor | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[tuple[int, int, list[Exploration]]]:
+    """Explore with more and more pages and operations, while the next pair is expected to be done in time.
+
+    Each pair is expected to take as many times longer than the last as that took longer than the one before, and at least twice
+    as long.
+
+    Args:
+        target: As for :func:`check_target`.
+        seconds: How long, about.
+        contract: As for :func:`explore_target`.
+        merge: Likewise.
+        timeout: Likewise.
+        executor: Likewise.
+        clock: Tells the time in seconds.
+
+    Yields:
+        Pages, operations, and the explorations; after a counterexample nothing more.
+
+    Raises:
+        InvalidRequestError: As :func:`explore_target`.
+    """
+    start = before = clock()
+    last, growth, depth = 0.0, 2.0, 2
+    while before - start + last * growth <= seconds and depth <= 64:
+        pages = max(depth - 1, 2)
+        done = explore_target(
+            target, contract=contract, pages=pages, depth=depth, merge=merge, timeout=timeout, executor=executor
+        )
+        yield pages, depth, done
+        if any(exploration.found is not None for exploration in done):
+            return
+        now = clock()
+        if last:
+            growth = max((now - before) / last, 2.0)
+        last, before, depth = now - before, now, depth + 1

@@ -305,3 +305,17 @@ def test_a_check_that_had_time_for_nothing_does_not_say_conforms(coalloc: Any, m
     assert "not run, since time was up (--seconds): small programs" in result.out
     assert " held" not in result.out
     assert "conforms" not in result.out
+
+
+def test_explore_goes_deeper_for_some_seconds(coalloc: Any) -> None:
+    """With --seconds a line for each pair is printed, and which was the deepest; a counterexample is shown as ever."""
+    shown = coalloc("explore", "coalescing", "--seconds", "0").out.splitlines()
+    assert shown[2].split() == ["pages", "ops", "s", "states", "transitions"]
+    assert shown[3].split()[:2] == ["2", "2"]
+    assert shown[-1].startswith("the deepest that about 0 s reach: (2, 2), 80 states; counterexamples: none")
+    told = json.loads(coalloc("explore", "coalescing", "--seconds", "0", "--json").out)
+    assert [(level["pages"], level["ops"], level["states"]) for level in told["levels"]] == [(2, 2, 80)]
+    broken = coalloc("explore", "M3", "--seconds", "60")
+    assert broken.status == 1
+    assert "counterexample in" in broken.out
+    assert coalloc("explore", "coalescing", "--seconds", "-1").status == 2

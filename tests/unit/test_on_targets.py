@@ -28,10 +28,12 @@ from coalloc.testing import (
 )
 from coalloc.testing.check import Piece
 from coalloc.testing.contracts import parse_contract
+from coalloc.testing.explore import Exploration
 from coalloc.testing.isolate import Stopped, crew, run_in_child
 from coalloc.testing.on_targets import (
     check_target,
     declared_by,
+    deepen_target,
     explore_target,
     kill_targets,
     python_of,
@@ -443,3 +445,37 @@ def test_a_program_may_have_time_for_one_run_only(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("coalloc.testing.on_targets.time.monotonic", lambda: next(times, 99.0))
     with pytest.raises(CoallocError, match="after 5 s nothing is broken by it once, and not again"):
         replay_target(TARGET("Plain"), program, seconds=5)
+
+
+# --- exploring deeper ---------------------------------------------------------------------------------------------------
+
+
+def deepened(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, times: list[float], *, broken: int = 99
+) -> list[tuple[int, int]]:
+    """Return the pairs that are explored, if they take such times, and one of them has a counterexample."""
+    now = [0.0]
+    found = Counterexample(CheckProgram(World(), ()), Breach(Property.P1, "seen"))
+
+    def explore_target(_target: str, *, pages: int, depth: int, **_: Any) -> list[Exploration]:
+        now[0] += times[depth - 2]
+        return [Exploration("one arena", pages, depth, 1, 1, found if depth == broken else None)]
+
+    monkeypatch.setattr(on_targets, "explore_target", explore_target)
+    return [pair[:2] for pair in deepen_target("coalescing", seconds, clock=lambda: now[0])]
+
+
+def test_exploring_goes_deeper_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next pair begins if it is expected to end in time; after a counterexample there is none."""
+    times = [1.0, 1.0, 4.0, 16.0, 64.0, 256.0]
+    pairs = [(2, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 7)]
+    assert deepened(monkeypatch, 0, times) == pairs[:1]
+    assert deepened(monkeypatch, 3.9, times) == pairs[:2]
+    assert deepened(monkeypatch, 22, times) == pairs[:4]
+    assert deepened(monkeypatch, 86, times) == pairs[:5]
+    assert deepened(monkeypatch, 1e6, times, broken=4) == pairs[:3]
+
+
+def test_exploring_ends_at_the_deepest_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program has more than 64 operations."""
+    assert deepened(monkeypatch, 1e9, [0.0] * 64)[-1] == (63, 64)
