@@ -60,7 +60,7 @@ mutation: $(VENV)/dev
 	$(BIN)/python -m benchmarks.mutation --sample $(SAMPLE) --seed $(SEED) $(ROOMS)
 
 nightly: $(VENV)/dev
-	HYPOTHESIS_PROFILE=nightly $(PYTEST) tests/stateful tests/properties tests/strangers/test_suggest.py
+	HYPOTHESIS_PROFILE=nightly $(PYTEST) tests/stateful tests/properties tests/strangers
 
 clean:
 	rm -rf $(VENV) docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks \

@@ -25,6 +25,7 @@ settings.register_profile("nightly", max_examples=1000, deadline=None, suppress_
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
+os.environ.pop("COLUMNS", None)  # tables are as wide as they are, whatever the terminal of the tests
 _UNWATCHED = (
     "docs",
     "tests/adapters",

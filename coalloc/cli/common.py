@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,7 @@ with needs_extra("cli"):
     from rich.table import Table
 
 if TYPE_CHECKING:
+    from rich.measure import Measurement
     from rich.progress import TaskID
 
 __all__ = [
@@ -125,10 +127,70 @@ def new_table() -> Table:
 
 
 def print_table(table: Table) -> None:
-    """Print a table on standard output: as wide as the terminal, or wide enough where there is none."""
+    """Print a table on standard output: as wide as the terminal or ``COLUMNS`` says, or wide enough where neither does.
+
+    A table that is too wide is printed in parts, each with the first column; a column called "ratio" stays with the one before
+    it.  Where not even one column fits beside the first, each row is printed as lines.  No cell is ever cut.
+    """
     console = Console(highlight=False)
-    if not console.is_terminal:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
-    with console.capture() as captured:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    for number, part in enumerate(_parts(table, console)):
+        if number:
+            print()
+        if isinstance(part, str):
+            print(part)
+            continue
+        with console.capture() as captured:
+            console.print(part)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _parts(table: Table, console: Console) -> Iterator[Table | str]:
+    """Yield the table, or parts of it that are not too wide."""
+    if _widths(table, console).maximum <= console.width:
+        yield table
+        return
+    units: list[list[int]] = []
+    for number in range(1, len(table.columns)):
+        if units and table.columns[number].header == "ratio":
+            units[-1].append(number)
+        else:
+            units.append([number])
+    chosen: list[int] = []
+    for unit in [*units, []]:
+        wider = _part(table, [0, *chosen, *unit])
+        if unit and (_widths(wider, console).maximum <= console.width or not chosen):
+            chosen += unit
+            continue
+        if chosen:
+            part = _part(table, [0, *chosen])
+            narrow = _widths(part, console).minimum <= console.width
+            yield part if narrow else _in_lines(part)
+        chosen = list(unit)
+
+
+def _widths(table: Table, console: Console) -> Measurement:
+    """Return how wide a table is if its labels are wrapped at every word, and if nothing is wrapped."""
+    return console.measure(table, options=console.options.update(width=10_000))
+
+
+def _part(table: Table, columns: list[int]) -> Table:
+    """Return a table with some columns of another."""
+    part = new_table()
+    for number in columns:
+        column = table.columns[number]
+        part.add_column(column.header, justify=column.justify, style=column.style, no_wrap=column.no_wrap)
+    for cells in zip(*(list(table.columns[number].cells) for number in columns), strict=True):
+        part.add_row(*cells)
+    return part
+
+
+def _in_lines(table: Table) -> str:
+    """Return each row of a table as lines, one for each cell, under the first."""
+    headers = [str(column.header) for column in table.columns]
+    lines = []
+    for first, *cells in zip(*(list(column.cells) for column in table.columns), strict=True):
+        lines.append(str(first))
+        lines += [f"  {header}: {cell}" for header, cell in zip(headers[1:], cells, strict=True)]
+    return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ from coalloc.cli.jobs import cores, replay_each
 from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import Bench
-from coalloc.report.plots import require_format, save_comparison
+from coalloc.report.plots import require_picture, save_comparison
 from coalloc.report.tables import comparison_rows, design_figures, differing_work, trace_figures
 from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
@@ -38,7 +39,7 @@ from coalloc.workload.formats import read
 from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import PipeProgram, Program
-from coalloc.workload.replay import replay
+from coalloc.workload.replay import Outcome, replay
 from coalloc.workload.strace import ImportReport
 from coalloc.workload.strace_files import parts_of
 from coalloc.workload.textformat import dumps, save
@@ -58,6 +59,10 @@ Source = Annotated[
     ),
 ]
 CopiesOption = Annotated[int, typer.Option("--copies", help="Run so many copies of a pipe program at once.")]
+_MOST_OPERATIONS = 50_000_000
+MaxOperationsOption = Annotated[
+    int, typer.Option("--max-operations", help="Refuse copies of more operations, all together.")
+]
 SpreadOption = Annotated[
     float | None,
     typer.Option("--spread", help="Copies begin within so many seconds; the length of the program if not given."),
@@ -108,13 +113,23 @@ def _account(report: object) -> dict[str, Any] | None:
     return report.as_dict() if isinstance(report, ImportReport) else None
 
 
-def _copy(program: Program, copies: int, spread: float | None, seed: int) -> Program:
+_BYTES_OF_AN_OPERATION = 150
+"""What an operation of an overlay takes while it is made, measured."""
+
+
+def _copy(program: Program, copies: int, spread: float | None, seed: int, most: int) -> Program:
     if spread is not None and not 0 <= spread < 1e9:
         raise InvalidRequestError("--spread", spread, "must be a number of seconds, 0 or more")
     if copies == 1:
         return program
     if not isinstance(program, PipeProgram):
         raise InvalidRequestError("--copies", copies, "only pipe programs can be run in copies")
+    total = len(program) * copies
+    if total > most:
+        memory = total * _BYTES_OF_AN_OPERATION / 1e9
+        raise InvalidRequestError(
+            "--copies", copies, f"would be {total:,} operations and take {memory:,.0f} GB; see --max-operations"
+        )
     microseconds = program.facts().duration if spread is None else round(spread * 1e6)
     return overlay(program, copies, microseconds, seed)
 
@@ -136,6 +151,7 @@ def compare(
     seed: SeedOption = 0,
     lenient: LenientOption = False,
     max_size: MaxSizeOption = _MAX_SIZE,
+    max_operations: MaxOperationsOption = _MOST_OPERATIONS,
 ) -> None:
     """Replay a load against several designs, and show what each costs.
 
@@ -144,17 +160,15 @@ def compare(
     """
     chosen, policy, size = designs_named("--designs", designs), era_named(era), size_given("--limit", limit)
     if plot is not None:
-        require_format(plot)
+        require_picture(plot)
     bar = Bar()
     program, report = _read(source, bar, max_size)
     wrong = _doubts(report) and not lenient
-    program = _copy(program, copies, spread, seed)
+    program = _copy(program, copies, spread, seed, max_operations)
     jobs = cores() if jobs is None else jobs
     with bar.task(", ".join(design.name for design in chosen), len(program) * len(chosen)) as advance:
         outcomes = replay_each(program, chosen, era=policy, limit=size, jobs=jobs, progress=advance)
     costs = COSTS["measured"]
-    if plot is not None:
-        save_comparison(outcomes, f"{program.title} — era {policy.name}, limit {size:,} bytes", plot)
     trace, differing = trace_figures(program), differing_work(outcomes)
     if differing:
         note(f"the designs did different work, so their costs are not comparable: {differing}")
@@ -172,6 +186,7 @@ def compare(
                 "costs": {"name": costs.name, "measured_on": costs.measured_on},
             }
         )
+        _draw(outcomes, program, policy.name, size, plot)
         if wrong:
             raise typer.Exit(1)
         return
@@ -204,10 +219,17 @@ def compare(
             print(f"{outcome.design} at {line.time / 1e9:.6f} s: {line.text}")
         if len(outcome.console) > 3:
             print(f"{outcome.design}: and {len(outcome.console) - 3} more such lines")
-    if plot is not None:
-        note(f"wrote {plot}")
+    _draw(outcomes, program, policy.name, size, plot)
     if wrong:
         raise typer.Exit(1)
+
+
+def _draw(outcomes: Sequence[Outcome], program: Program, era: str, limit: int, plot: Path | None) -> None:
+    """Write the picture, after the table: what is known is shown even if the picture cannot be written."""
+    if plot is not None:
+        sys.stdout.flush()
+        save_comparison(outcomes, f"{program.title} — era {era}, limit {limit:,} bytes", plot)
+        note(f"wrote {plot}")
 
 
 def _describe(trace: dict[str, Any]) -> str:
@@ -231,10 +253,11 @@ def draw_map(
     spread: SpreadOption = None,
     at: Annotated[
         str, typer.Option("--at", help="When: end, peak (most bytes live), or a number of operations.")
-    ] = "end",
+    ] = "peak",
     width: Annotated[int, typer.Option("--width", min=8, max=1000, help="Characters for each arena.")] = 64,
     seed: SeedOption = 0,
     max_size: MaxSizeOption = _MAX_SIZE,
+    max_operations: MaxOperationsOption = _MOST_OPERATIONS,
 ) -> None:
     """Draw the arenas after a program, or at some moment of it."""
     chosen, policy, size = designs_named("--design", design), era_named(era), size_given("--limit", limit)
@@ -243,7 +266,7 @@ def draw_map(
     bar = Bar()
     program, report = _read(source, bar, max_size)
     _doubts(report)
-    program = _copy(program, copies, spread, seed)
+    program = _copy(program, copies, spread, seed, max_operations)
     moment = _moment(at, program)
     if at == "peak":
         most = 0
@@ -271,7 +294,7 @@ def draw_map(
     print(picture)
     print(LEGEND)
     if not live_then and at == "end":
-        print("nothing is live at the end; --at peak shows the fullest moment")
+        print("nothing is live at the end; without --at the fullest moment is shown")
 
 
 def _moment(at: str, program: Program) -> int:
@@ -301,6 +324,7 @@ def trace_import(
 
     Exit status 1 if more than 1 % of a log's calls on pipes could not be placed.
     """
+    _require_output(output)
     program, report = _read(log, Bar(), max_size, argument="STRACE_LOG", title=title)
     wrong = _doubts(report) and not lenient
     _deliver(program, output)
@@ -316,6 +340,9 @@ def trace_info(
     source: Source = None,
     as_json: JsonOption = False,
     lenient: LenientOption = False,
+    problems: Annotated[
+        bool, typer.Option("--problems", help="List what was not understood or followed, with line numbers.")
+    ] = False,
     max_size: MaxSizeOption = _MAX_SIZE,
 ) -> None:
     """Say what a program or an strace log amounts to.
@@ -326,13 +353,20 @@ def trace_info(
     wrong = _doubts(report) and not lenient
     trace = trace_figures(program)
     account = _account(report)
+    listed = report.problems if problems and isinstance(report, ImportReport) else ()
     if as_json:
+        if account is not None and problems:
+            account["problems"] = [{"line": line, "what": what} for line, what in listed]
         print_json(trace if account is None else trace | {"log": account})
     else:
         print(program.title or "untitled program")
         print(_describe(trace))
         if report is not None:
             print(f"log: {report}")
+        for line, what in listed:
+            print(f"line {line}: {what}")
+        if problems and not listed:
+            print("no problems")
     if wrong:
         raise typer.Exit(1)
 
@@ -370,7 +404,16 @@ def trace_generate(
             values[key] = 0 if number == "0" else parse_size(number)
         except InvalidRequestError:
             raise InvalidRequestError("NAME=NUMBER", text, "write a number or size, as live=100 or size=16K") from None
+    _require_output(output)
     _deliver(make(seed=seed, **values), output)
+
+
+def _require_output(output: Path | None) -> None:
+    """Refuse a name under which nothing can be written, before the work."""
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise InvalidRequestError(
+            "--output", str(output), "is a folder" if output.is_dir() else "its folder does not exist"
+        )
 
 
 def _deliver(program: Program, output: Path | None) -> None:
@@ -379,9 +422,5 @@ def _deliver(program: Program, output: Path | None) -> None:
         for at in range(0, len(text), _PIECE):  # an unbuffered stdout reports a closed pipe at the next write only
             sys.stdout.write(text[at : at + _PIECE])
         return
-    if output.is_dir() or not output.parent.is_dir():
-        raise InvalidRequestError(
-            "--output", str(output), "is a folder" if output.is_dir() else "its folder does not exist"
-        )
     save(program, output)
     note(f"wrote {output}: {len(program):,} operations")

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from coalloc.cli.common import Bar, new_table, note, print_json, print_table
 from coalloc.errors import CoallocError
-from coalloc.report.plots import require_format, save_curves
+from coalloc.report.plots import require_picture, save_curves
 from coalloc.scenarios import SCENARIOS, Option, Result, Scenario, Table
 from coalloc.scenarios.options import PlotFile
 
@@ -47,7 +47,7 @@ def _command(scenario: Scenario) -> Callable[..., None]:
         kinds = {option.name: option.kind for option in scenario.options}
         plots = [value for name, value in values.items() if value is not None and isinstance(kinds[name], PlotFile)]
         for path in plots:
-            require_format(path)
+            require_picture(path)
         _show(scenario.start(values, Bar()), plots, as_json=as_json)
 
     parameters = [_parameter(option) for option in scenario.options]

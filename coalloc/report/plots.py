@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from coalloc.scenarios.curves import Curve
 
-__all__ = ["FORMATS", "draw_comparison", "draw_curves", "require_format", "save_comparison", "save_curves"]
+__all__ = ["FORMATS", "draw_comparison", "draw_curves", "require_picture", "save_comparison", "save_curves"]
 
 FORMATS: Final = (".svg", ".png")
 # Colours told apart with any kind of colour vision (Okabe and Ito 2008).
@@ -27,11 +27,12 @@ _CURVES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 _DESIGNS: Final = ("#000000", "#CC79A7", "#E69F00", "#56B4E9", "#777777")  # none of those above: other things
 
 
-def require_format(path: str | PathLike[str]) -> None:
-    """Check that a picture can be written under this name.
+def require_picture(path: str | PathLike[str]) -> None:
+    """Check that a picture can be written under this name, before the work is done that it shows.
 
     Raises:
         InvalidRequestError: If its ending is none of ``FORMATS``, or its folder does not exist.
+        OSError: If the file cannot be written.
         MissingExtraError: If matplotlib is not installed.
     """
     name = Path(path)
@@ -41,6 +42,11 @@ def require_format(path: str | PathLike[str]) -> None:
         raise InvalidRequestError("plot", fspath(path), "its folder does not exist")
     with needs_extra("plot"):
         import matplotlib.figure  # noqa: F401 (is it there?)
+    there = name.exists()
+    with open(name, "ab"):
+        pass
+    if not there:
+        name.unlink()
 
 
 def draw_comparison(outcomes: Sequence[Outcome], title: str) -> Figure:
@@ -177,7 +183,7 @@ def save_curves(curves: Sequence[Curve], path: str | PathLike[str]) -> None:
 
 
 def _save(draw: Callable[[], Figure], path: str | PathLike[str]) -> None:
-    require_format(path)
+    require_picture(path)
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": "coalloc", "svg.fonttype": "none"}):

@@ -44,7 +44,10 @@ class ImportReport:
     What could not be followed: ``unplaced`` transfers on a pipe whose end was closed by then, ``reopened`` opens of /dev/fd and
     /proc/PID/fd of a descriptor that is not known, ``passed`` messages with descriptors whose other side is not in the log,
     ``hidden`` pipes whose descriptors the log does not print, ``fifos`` opens of named pipes, ``resized`` changes of a
-    pipe's size, and ``uring`` calls of io_uring.  ``clock`` says which times the log has.
+    pipe's size, and ``uring`` calls of io_uring.
+
+    ``unseen`` counts the children of a log of one process: it was recorded without -f.  ``clock`` says which times the log has.
+    ``problems`` has the first 10,000 lines that were not understood or followed: the number of each, from 1, and what is wrong.
     """
 
     lines: int = 0
@@ -65,7 +68,9 @@ class ImportReport:
     fifos: int = 0
     resized: int = 0
     uring: int = 0
+    unseen: int = 0
     clock: Clock = Clock.UNIX
+    problems: tuple[tuple[int, str], ...] = attrs.field(default=(), repr=False)
 
     @property
     def doubtful(self) -> int:
@@ -78,8 +83,9 @@ class ImportReport:
         return 100 * self.doubtful <= self.transfers + self.doubtful
 
     def as_dict(self) -> dict[str, object]:
-        """Return the counts as plain data, for JSON."""
-        return attrs.asdict(self) | {"clock": self.clock.value, "doubtful": self.doubtful, "sound": self.sound}
+        """Return the counts as plain data, for JSON; the problems are left out."""
+        counts = attrs.asdict(self, filter=lambda field, _value: field.name != "problems")
+        return counts | {"clock": self.clock.value, "doubtful": self.doubtful, "sound": self.sound}
 
     def __str__(self) -> str:
         text = (
@@ -99,6 +105,7 @@ class ImportReport:
                 (self.fifos, "opens of named pipes, which are not followed"),
                 (self.resized, "changes of a pipe's size, which are not followed"),
                 (self.uring, "calls of io_uring, which are not followed"),
+                (self.unseen, "children whose calls are not in the log: record with strace -f"),
             )
             if number
         ]
@@ -172,7 +179,7 @@ def _import(lines: Iterator[bytes], name: str, title: str, progress: Callable[[i
     file = "".join(letter if letter.isprintable() else "?" for letter in file)
     program = PipeProgram(story.numbered(), title=title or f"imported from {file}")
     met = {"lines": log.lines, "ignored": log.ignored, "unknown": log.unknown, "truncated": log.truncated}
-    return Imported(program, ImportReport(**met, **story.counts(), clock=log.clock))
+    return Imported(program, ImportReport(**met, **story.counts(), clock=log.clock, problems=log.problems.in_order()))
 
 
 def _require_strace(log: Lines, name: str) -> None:

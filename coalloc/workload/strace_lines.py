@@ -23,7 +23,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["NO_PIPE", "READS", "SILENT", "WRITES", "Call", "Clock", "Exit", "Lines", "Short"]
+__all__ = ["NO_PIPE", "READS", "SILENT", "WRITES", "Call", "Clock", "Exit", "Lines", "Problems", "Short"]
 
 READS: Final = frozenset({"read", "readv", "preadv2"})
 WRITES: Final = frozenset({"write", "writev", "pwritev2"})
@@ -103,6 +103,27 @@ class Exit:
     heir: int | None = None
 
 
+class Problems:
+    """What could not be understood or followed: the number of a line, from 1, and what is wrong with it.
+
+    Only so many are kept; they are counted elsewhere.
+    """
+
+    MOST: Final = 10_000
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, line: int, what: str) -> None:
+        """Note what is wrong with a line, whose number counts from 0."""
+        if len(self._found) < self.MOST:
+            self._found.append((line + 1, what))
+
+    def in_order(self) -> tuple[tuple[int, str], ...]:
+        """Return them by the numbers of their lines."""
+        return tuple(sorted(self._found))
+
+
 class Short:
     """The reads, writes and closes, one column for each field.
 
@@ -153,6 +174,7 @@ class Lines:
         seen: The first and the last line of each process that had a number, one after the other.
         clocks: How many lines have times of each kind.
         met: How many calls of each other name returned.
+        problems: The lines that were not understood.
     """
 
     def __init__(self, wanted: Iterable[str]) -> None:
@@ -166,6 +188,7 @@ class Lines:
         self.seen: dict[int, list[int]] = {}
         self.met: dict[str, int] = {}
         self.only_summary = False
+        self.problems = Problems()
         self._clocks = [0, 0, 0, 0]
         self._n_general = 0
         self._alive: set[int] = set()
@@ -299,6 +322,7 @@ class Lines:
         half = self._pending.pop(pid, None) or self._pending.pop(0, None)  # the prefix may begin in between
         if half is None or not half[0].startswith(name + b"("):
             self.truncated += 1
+            self.problems.add(number, f"the first half of this {name.decode('utf-8', 'replace')} is missing")
         else:
             self._complete(pid, half[0] + rest, half[1], number)
 
@@ -307,9 +331,14 @@ class Lines:
         match = _CALL.fullmatch(text)
         if match is None:
             self.truncated += 1
+            self.problems.add(begun, "the call is cut short")
             return
         name, args, returned, rest = match.groups()
         self._returned(pid, name, args, returned, rest, begun, ended)
+
+    def _foreign(self, number: int) -> None:
+        self.unknown += 1
+        self.problems.add(number, "is not a line of strace")
 
     def _see(self, pid: int, number: int) -> None:
         self._alive.add(pid)
@@ -336,13 +365,13 @@ class Lines:
         at = marks.end() if marks is not None else at
         if _EVENT.match(line, at) is None:
             if found is not None and timed is None:  # what looks like a process may be a time of another shape
-                self.unknown += 1
+                self._foreign(number)
             elif self._split is not None:
                 pid, text, begun = self._split
                 self._split = None
                 self._event(pid, text + line, begun, number)
             else:
-                self.unknown += 1
+                self._foreign(number)
             return
         if _NOTE.fullmatch(line, at):
             self.ignored += 1
@@ -417,6 +446,8 @@ class Lines:
             self.cut.append(self._split)
             self._split = None
         self.truncated += len(self.cut)
+        for _, text, begun in self.cut:
+            self.problems.add(begun, f"this {text.partition('(')[0][:40]} never returned")
 
 
 def _int(text: bytes) -> int:

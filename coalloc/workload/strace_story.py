@@ -301,6 +301,10 @@ class Story:
         if heir is not None and heir in self._tables:
             self._tables[pid] = self._tables.pop(heir)
 
+    def _doubt(self, kind: str, what: str) -> None:
+        self._count[kind] += 1
+        self._log.problems.add(self._line, what)
+
     # --- descriptors ---
 
     def _emit(self, kind: PipeOpKind, pipe: int, end: int = 0, n: int = 0) -> None:
@@ -376,7 +380,7 @@ class Story:
         if call.result < 0:
             return
         if match is None:
-            self._count["hidden"] += 1
+            self._doubt("hidden", "the descriptors of this pipe are not printed")
             return
         flags = call.args[match.end() :]
         closes = "O_CLOEXEC" in flags or bool(_last_number(flags) & _O_CLOEXEC)
@@ -436,7 +440,7 @@ class Story:
             closes = "FD_CLOEXEC" in flags[1] or bool(_last_number(flags[1]) & 1)
             table.mark(fd.number, close_on_exec=closes)
         elif _SETSIZE.match(call.args):
-            self._count["resized"] += 1
+            self._doubt("resized", "a change of a pipe's size is not followed")
 
     def _open(self, table: Table, call: Call) -> None:
         """Follow opens of /dev/fd/N, /dev/stdin and /proc/PID/fd/N; another file takes a number from a pipe."""
@@ -454,7 +458,7 @@ class Story:
         standard = _STANDARD.search(call.args)
         path = re.search(r'"([^"]{1,4096})"', call.args)
         if path is not None and path[1] in self._fifos:
-            self._count["fifos"] += 1
+            self._doubt("fifos", "a named pipe is not followed")
         if named is not None or standard is not None:
             owner = table
             number = {"in": 0, "out": 1, "err": 2}[standard[1]] if standard is not None else 0
@@ -472,7 +476,7 @@ class Story:
             table.put(call.result, Descriptor(source.pipe, end, "O_CLOEXEC" in call.args))
         else:
             if named is not None:
-                self._count["reopened"] += 1
+                self._doubt("reopened", "opens a descriptor that is not known by its name")
             table.drop(call.result)
         if "O_CLOEXEC" in call.args:
             table.mark(call.result, close_on_exec=True)
@@ -524,7 +528,8 @@ class Story:
             if waiting:
                 sent = waiting.popleft()
             else:
-                self._count["passed"] += any(not fd.told for fd in got)
+                if any(not fd.told for fd in got):
+                    self._doubt("passed", "the other side of this message with descriptors is not known")
                 sent = [None] * len(got)
             closes = "MSG_CMSG_CLOEXEC" in call.args
             for fd, descriptor in zip(got, sent, strict=True):
@@ -549,7 +554,7 @@ class Story:
             return False
         pipe = self._pipes[descriptor.pipe]
         if descriptor.end != end or not pipe.open[end]:
-            self._count["unplaced"] += 1
+            self._doubt("unplaced", "a transfer on an end of a pipe that is closed, or cannot do it")
             return False
         self._count["transfers"] += 1
         pipe.moved[end] = True
@@ -656,7 +661,10 @@ class Story:
     def counts(self) -> dict[str, int]:
         """Return how much of each kind was met; the keys are fields of the report."""
         inherited = [pipe for pipe in self._pipes if pipe.inherited]
+        log = self._log
+        children = {call.result for call in log.calls if call.name in _FORKS and call.result > 0}
         return self._count | {
+            "unseen": len(children - log.seen.keys()) if len(log.seen) == 1 else 0,
             "inherited": sum(pipe.whole for pipe in inherited),
             "outside": sum(not pipe.whole for pipe in inherited),
         }

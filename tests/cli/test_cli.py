@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -160,9 +161,10 @@ def test_import_writes_a_program(coalloc: Any, tmp_path: Path) -> None:
 
 def test_map_draws_arenas_with_a_legend(coalloc: Any) -> None:
     """Map draws the arenas with a legend at the end, at the peak or after a given operation."""
-    result = coalloc("map")
-    assert "nothing is live at the end; --at peak" in result.out
+    result = coalloc("map", "--at", "end")
+    assert "nothing is live at the end; without --at the fullest moment is shown" in result.out
     assert "# busy   c cached   . free   + a mixture" in result.out
+    assert coalloc("map").out == coalloc("map", "--at", "peak").out
     result = coalloc("map", "--at", "peak", "--width", "16")
     assert "180,224 bytes live" in result.out
     assert "|+...............|   4% busy" in result.out
@@ -347,3 +349,82 @@ def test_progress_is_shown_on_a_terminal_only(coalloc: Any, monkeypatch: pytest.
     assert json.loads(loud.out)
     assert "per-pipe" in loud.err
     assert quiet.err == ""
+
+
+# --- what could not be read, and what would be too much ---------------------------------------------------------------
+
+
+def test_problems_are_listed_with_their_lines(coalloc: Any, tmp_path: Path) -> None:
+    """Each line that was not understood or followed is listed with its number and what is wrong, as text and as JSON."""
+    log = tmp_path / "log"
+    log.write_text(
+        "1 1795444107.000000 pipe([3, 4]) = 0\nrubbish\n1 1795444107.000001 close(4) = 0\n"
+        '1 1795444107.000002 write(4, "abc", 3) = 3\n1 1795444107.000003 <... read resumed>) = 3\n'
+        "1 1795444107.000004 clone(child_stack=NULL) = 77\n1 1795444107.000005 read(3, <unfinished ...>\n"
+    )
+    shown = coalloc("trace", "info", str(log), "--problems").out
+    assert shown.splitlines()[-3:] == [
+        "line 2: is not a line of strace",
+        "line 5: the first half of this read is missing",
+        "line 7: this read never returned",
+    ]
+    assert "1 children whose calls are not in the log: record with strace -f" in shown
+    told = json.loads(coalloc("trace", "info", str(log), "--problems", "--json").out)["log"]
+    assert [problem["line"] for problem in told["problems"]] == [2, 5, 7]
+    assert "problems" not in json.loads(coalloc("trace", "info", str(log), "--json").out)["log"]
+    assert coalloc("trace", "info", "--problems").out.splitlines()[-1] == "no problems"
+
+
+def test_a_program_is_read_from_standard_input(coalloc: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The name - stands for standard input, which may be compressed."""
+    packed = tmp_path / "packed"
+    packed.write_bytes(gzip.compress(b"coalloc pipe-program 1\ntitle from elsewhere\n0 create 0\n"))
+    with open(packed, encoding="latin-1") as file:
+        monkeypatch.setattr("sys.stdin", file)
+        assert coalloc("trace", "info", "-").out.splitlines()[0] == "from elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compare", "--copies", "1000000000"], "would be 27,554,000,000,000 operations and take 4,133,100 GB"),
+        (["compare", "--copies", "3", "--max-operations", "50000"], "would be 82,662 operations"),
+        (["compare", "--max-size", "lots"], "--max-size='lots'"),
+    ],
+)
+def test_what_would_be_too_much_is_refused_with_what_it_would_take(
+    coalloc: Any, arguments: list[str], words: str
+) -> None:
+    """A number that a typing error may have made is refused before any work."""
+    result = coalloc(*arguments)
+    assert (result.status, result.out) == (2, "")
+    assert words in result.err
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_the_work(coalloc: Any, tmp_path: Path) -> None:
+    """Nothing is replayed when the picture has no place; a trial leaves no file."""
+    (tmp_path / "folder.svg").mkdir()
+    result = coalloc("compare", "--plot", str(tmp_path / "folder.svg"))
+    assert (result.status, result.out) == (1, "")
+    assert "Is a directory" in result.err
+    assert coalloc("compare", "nothing-here", "--plot", str(tmp_path / "x.svg")).status == 2
+    assert not (tmp_path / "x.svg").exists()
+
+
+def test_designs_that_did_different_work_are_told_first(coalloc: Any, tmp_path: Path) -> None:
+    """What one design refused and another served is said in a note and in the JSON; the table has rows for what failed."""
+    program = tmp_path / "two.pipes"
+    program.write_text(
+        "coalloc pipe-program 1\n0 create 0\n10 create 1\n20 write 0 1 10\n30 write 1 1 10\n40 read 0 0 10\n50 read 1 0 10\n"
+    )
+    options = (str(program), "--era", "10.x", "--limit", "4K", "--designs", "per-pipe,linux")
+    result = coalloc("compare", *options)
+    assert "the designs did different work" in result.err
+    assert "writes that found no buffer: per-pipe 1, linux 0" in result.err
+    rows = {line[:30].strip(): line.split()[-3:] for line in result.out.splitlines()}
+    assert rows["writes failed: no buffer"] == ["1", "0", "0"]
+    assert rows["reads at end of file"][0] == "1"
+    told = json.loads(coalloc("compare", *options, "--json").out)
+    assert told["different_work"].startswith("writes that found no buffer")
+    assert told["designs"]["per-pipe"]["writes_without_buffer"] == 1
+    assert json.loads(coalloc("compare", "--json").out)["different_work"] is None

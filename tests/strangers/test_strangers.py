@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.strangers import FOLDER, Row, rows
-from coalloc.testing import Subject, check_space, loads
+from coalloc.testing import Subject, check_space, loads, soak
 from coalloc.testing.check import breach_in
 from coalloc.testing.contracts import parse_contract
 from coalloc.testing.directed import CHECKS, run_thoroughly
 from coalloc.testing.targets import find_target
-from tests import some
+from tests import NIGHTLY, some
 
 ROWS = rows()
+PROGRAMS = 10_000 if NIGHTLY else 20
 ROOT = FOLDER.parents[1]
 QUICK = ("nonsense", "ends", "comb", "resizes", "failing-source", "gigabytes", "pressure", "defaults", "unseen")
 """The directed checks of the tests; python -m benchmarks.strangers runs all."""
@@ -26,6 +27,14 @@ def test_a_correct_allocator_conforms(row: Row) -> None:
     """A correct allocator of any common kind conforms to the line that its author promises."""
     report = check_space(find_target(row.target), row.contract, examples=12, checks=QUICK)
     assert report.conforms, [verdict for verdict in report.verdicts if verdict.found is not None]
+
+
+@pytest.mark.parametrize("row", some(row for row in ROWS if not row.faulty), ids=lambda row: Path(row.file).stem)
+def test_a_soak_blames_no_correct_allocator(row: Row) -> None:
+    """Thousands of random programs on a correct allocator break nothing."""
+    subject = Subject(find_target(row.target), row.contract)
+    result = soak(subject, enough=lambda programs, _operations: programs >= PROGRAMS)
+    assert result.found is None
 
 
 @pytest.mark.parametrize("row", some(row for row in ROWS if row.faulty), ids=lambda row: Path(row.file).stem)

@@ -14,7 +14,7 @@ import pytest
 import coalloc
 from coalloc._imports import lazy_names, needs_extra
 from coalloc.errors import InvalidRequestError, MissingExtraError
-from coalloc.report.plots import draw_comparison, require_format, save_comparison, save_curves
+from coalloc.report.plots import draw_comparison, require_picture, save_comparison, save_curves
 
 PACKAGE = Path(coalloc.__file__).parent
 FACES = sorted(file for file in PACKAGE.rglob("__init__.py") if "lazy_names(" in file.read_text(encoding="utf-8"))
@@ -103,7 +103,7 @@ def test_pictures_need_the_plot_extra(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     picture = tmp_path / "x.svg"
     for draw in (
-        lambda: require_format(picture),
+        lambda: require_picture(picture),
         lambda: draw_comparison([], ""),
         lambda: save_comparison([], "", picture),
         lambda: save_curves([], picture),
@@ -111,7 +111,7 @@ def test_pictures_need_the_plot_extra(monkeypatch: pytest.MonkeyPatch, tmp_path:
         with pytest.raises(MissingExtraError, match=r"pip install 'coalloc\[plot\]'"):
             draw()
     with pytest.raises(InvalidRequestError, match="must end in"):
-        require_format("x.pdf")
+        require_picture("x.pdf")
     assert not picture.exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -442,7 +443,7 @@ def test_a_program_may_have_time_for_one_run_only(monkeypatch: pytest.MonkeyPatc
     """When the time is over in a further run, the message says that the first one broke nothing."""
     program = CheckProgram(World(), (Step(Action.ALLOC, 0, 4096), Step(Action.FREE, 0)))
     times = iter([0.0, 0.0, 0.0])
-    monkeypatch.setattr("coalloc.testing.on_targets.time.monotonic", lambda: next(times, 99.0))
+    monkeypatch.setattr(on_targets, "time", SimpleNamespace(monotonic=lambda: next(times, 99.0)))
     with pytest.raises(CoallocError, match="after 5 s nothing is broken by it once, and not again"):
         replay_target(TARGET("Plain"), program, seconds=5)
 
