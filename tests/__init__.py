@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
 import pytest
 
-__all__ = ["NIGHTLY", "long", "some"]
+__all__ = ["NIGHTLY", "long", "may_trace", "some"]
 
 _T = TypeVar("_T")
 
@@ -21,3 +23,8 @@ long: Final = pytest.mark.skipif(not NIGHTLY, reason="it takes long, and runs ni
 def some(values: Iterable[_T], every: int = 3) -> list[_T]:
     """Return all values in a nightly run, else one of so many: the cases of a test that takes long."""
     return list(values)[:: 1 if NIGHTLY else every]
+
+
+def may_trace() -> bool:
+    """Return whether strace is there, and may trace."""
+    return shutil.which("strace") is not None and not subprocess.run(["strace", "-o", os.devnull, "true"]).returncode

@@ -1,4 +1,4 @@
-"""The command line: ``coalloc compare``, ``map``, ``trace``; ``check``, ``soak``, ``explore``, ``mutants``; ``scenario``.
+"""The command line: ``coalloc compare``, ``map``, ``record``, ``trace``; the kit's ``check`` and its kin; ``scenario``.
 
 The exit status is 0 for success, 1 for a job that failed or an allocator that does not conform, 2 for bad usage.  Every error
 is one line on standard error.  Modules that a command line does not need are not imported; see :mod:`coalloc.cli.commands`.

@@ -44,6 +44,11 @@ COMMANDS: Final = {
         "coalloc.cli.loads", "compare", "Replay a load against several designs, and show what each costs."
     ),
     "map": Entry("coalloc.cli.loads", "draw_map", "Draw the arenas after a program, or at some moment of it."),
+    "record": Entry(
+        "coalloc.cli.record",
+        "record",
+        "Run a command and record its pipes, or those of running processes; end with a summary of the recording.",
+    ),
     "check": Entry(
         "coalloc.cli.kit",
         "check",
@@ -71,6 +76,10 @@ COMMANDS: Final = {
         "Run the kernel around the pipe: the mail's stress run, FreeBSD's pipe tests, scalability, teardown, windows.",
     ),
 }
+
+
+_TAKES_A_COMMAND: Final = {"allow_interspersed_args": False, "ignore_unknown_options": False}
+"""What stands behind the first word that is no option is another command line, with options of its own."""
 
 
 def _version(wanted: bool) -> None:
@@ -108,7 +117,7 @@ def _app(named: str | None) -> typer.Typer:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            app.command(name)(command)
+            app.command(name, context_settings=_TAKES_A_COMMAND if name == "record" else None)(command)
     return app
 
 

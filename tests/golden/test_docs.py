@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from coalloc import cli
-from tests import some
+from tests import may_trace, some
 
 ROOT = Path(__file__).parents[2]
 PROTOTYPES = sorted((ROOT / "docs" / "examples" / "prototypes").glob("*.py"))
@@ -102,6 +102,10 @@ def test_a_command_of_the_pages_runs(
     monkeypatch.chdir(tmp_path)
     for allocator in [*ALLOCATORS.glob("*.py"), *PROTOTYPES]:
         shutil.copy(allocator, tmp_path)
+    if name.startswith("record "):
+        if not may_trace():
+            pytest.skip("strace is not installed, or may not trace")
+        (tmp_path / "Makefile").write_text("all: a b\na b:\n\techo $@ | cat | wc -c\n")
     for arguments in SEQUENCES[name]:
         few = [FEWER.get(before, word) for before, word in pairwise(["", *arguments])]  # enough to see it run
         with pytest.raises(SystemExit) as caught:

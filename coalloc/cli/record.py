@@ -1,0 +1,142 @@
+"""The command ``coalloc record``: record the pipes of a command, or of running processes, and say what was recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from coalloc.cli.common import Bar, JsonOption, note, print_json
+from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.report.tables import trace_figures
+from coalloc.workload.recorders import RECORDERS
+from coalloc.workload.strace import ImportReport, import_strace
+
+__all__ = ["record"]
+
+_LOOK = 0.2
+"""Seconds between two looks at whether the recorder has ended."""
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def record(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[--] [COMMAND]...", help="What to run and to record.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write the recording; COMMAND.strace if not given.")
+    ] = None,
+    pids: Annotated[
+        list[int] | None, typer.Option("--pid", help="Record a running process until Ctrl-C; may be given again.")
+    ] = None,
+    tool: Annotated[str, typer.Option("--with", help=f"The recorder: {', '.join(RECORDERS)}.")] = "strace",
+    as_json: JsonOption = False,
+) -> None:
+    """Run a command and record its pipes, or those of running processes; end with a summary of the recording.
+
+    Signals go to the command, and the exit status is the command's (128 and the number of the signal that ended it).
+    """
+    if tool not in RECORDERS:
+        raise InvalidRequestError("--with", tool, f"is no recorder; there are {', '.join(RECORDERS)}")
+    if bool(command) == bool(pids):
+        raise InvalidRequestError("COMMAND", " ".join(command or ()), "give either a command or --pid")
+    if command and shutil.which(command[0]) is None:
+        raise InvalidRequestError("COMMAND", command[0], "there is no such command")
+    for pid in pids or ():
+        if not Path(f"/proc/{pid}").exists():
+            raise InvalidRequestError("--pid", pid, "there is no such process")
+    recorder = RECORDERS[tool]
+    if shutil.which(recorder.name) is None:
+        raise CoallocError(f"{recorder.name} is not installed; on Debian: apt install {recorder.package}")
+    file = output if output is not None else Path(f"{Path(command[0]).name if command else 'processes'}.{tool}")
+    if output is None and file.exists():
+        raise InvalidRequestError("--output", str(file), "is there already; name a file to be replaced with -o")
+    with open(file, "wb"):
+        pass  # if it cannot be written, nothing is run
+    status = _run(recorder.arguments(str(file), command or [], pids or []), file, attached=bool(pids))
+    if not file.stat().st_size:
+        file.unlink()
+        raise CoallocError(f"{recorder.name} ended with status {status}, and recorded nothing")
+    _summarise(file, status, as_json=as_json)
+    raise typer.Exit(0 if pids and status in (0, 130) else status)
+
+
+def _run(arguments: list[str], file: Path, *, attached: bool) -> int:
+    """Run the recorder, pass signals on, and return its exit status as a shell would."""
+    terminal = sys.stderr.isatty()
+    with subprocess.Popen(arguments) as running, _passing_signals(running, attached=attached):
+        while True:
+            try:
+                status = running.wait(_LOOK)
+                break
+            except subprocess.TimeoutExpired:
+                if terminal:
+                    print(f"\rrecorded {file.stat().st_size / 1e6:,.1f} MB", end="\r", file=sys.stderr, flush=True)
+    return status if status >= 0 else 128 - status
+
+
+@contextlib.contextmanager
+def _passing_signals(running: subprocess.Popen[bytes], *, attached: bool) -> Iterator[None]:
+    """Pass signals on to the command, or to a recorder that is attached to processes.
+
+    Ctrl-C goes to all processes of a terminal anyway.  A recorder that runs a command holds signals back, so that the command
+    decides what they do.
+    """
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        for pid in [running.pid] if attached else _children(running.pid) or [running.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        if not sys.stdin or not sys.stdin.isatty():  # nobody else was told
+            pass_on(number, frame)
+
+    handlers: dict[signal.Signals, Any] = dict.fromkeys(_FORWARDED, pass_on) | {signal.SIGINT: interrupted}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children of a process, as Linux tells."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _summarise(file: Path, status: int, *, as_json: bool) -> None:
+    """Say what was recorded: on standard error, since standard output is the command's."""
+    with Bar().task(f"reading {file.name}", None) as advance:
+        imported = import_strace(file, progress=advance)
+    trace, report = trace_figures(imported.program), imported.report
+    if as_json:
+        print_json({"recording": str(file), "status": status, "trace": trace, "log": report.as_dict()})
+        return
+    note(f"wrote {file}: {_in_words(trace, report)}")
+    if not report.sound:
+        note(f"{report.doubtful:,} calls on pipes could not be placed: coalloc trace info {file} --problems")
+    note(f"next: coalloc compare {file}")
+
+
+def _in_words(trace: dict[str, Any], report: ImportReport) -> str:
+    words = (
+        f"{report.lines:,} lines, {trace['pipes']:,} pipes, at most {trace['peak_live']:,} alive, "
+        f"{trace['bytes_written']:,} bytes written, {trace['bytes_read']:,} read"
+    )
+    if report.outside:
+        words += f"; {report.outside:,} pipes lead to processes that were not recorded, and are left out"
+    return words

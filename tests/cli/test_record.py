@@ -1,0 +1,164 @@
+"""Recording: the command does what it would do alone, and what its pipes did is in the recording."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coalloc.workload.recorders import RECORDERS
+from coalloc.workload.strace_story import FOLLOWED
+from tests import may_trace
+
+needs_strace = pytest.mark.skipif(not may_trace(), reason="strace is not installed, or may not trace")
+
+PIPELINE = """
+import os
+reading, writing = os.pipe()
+if not os.fork():
+    os.write(writing, b"x" * 70000)
+    os._exit(0)
+os.close(writing)
+read = 0
+while got := os.read(reading, 65536):
+    read += len(got)
+os.wait()
+print(read)
+os._exit(7)
+"""
+WAITS = """
+import os, signal
+done = []
+signal.signal(signal.{0}, lambda *_: done.append(1))
+os.kill({1}, signal.{0})
+while not done:
+    pass
+os._exit(5)
+"""
+TRACED = """
+import os
+while "TracerPid:\\t0\\n" in open("/proc/self/status").read():
+    pass
+reading, writing = os.pipe()
+os.write(writing, b"abc")
+os.read(reading, 3)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@needs_strace
+def test_a_command_is_recorded_and_keeps_its_output_and_its_status(coalloc: Any, here: Path) -> None:
+    """Standard output is the command's; the summary has what its pipes did, and the recording can be compared at once."""
+    result = coalloc("record", "-o", "a.strace", "--", sys.executable, "-c", PIPELINE)
+    assert (result.status, result.out) == (7, "70000\n")
+    wrote, following = result.err.splitlines()
+    assert wrote.startswith("coalloc: wrote a.strace: ")
+    assert "1 pipes, at most 1 alive, 70,000 bytes written, 70,000 read" in wrote
+    assert following == "coalloc: next: coalloc compare a.strace"
+    assert "70,000 bytes written" in coalloc("compare", "a.strace").out
+    assert (here / "a.strace").exists()
+
+
+@needs_strace
+def test_the_summary_is_plain_data_too(coalloc: Any, here: Path) -> None:
+    """With --json it has the figures of the program and the account of the log; the name comes from the command."""
+    told = json.loads(coalloc("record", "--json", "true").out)
+    assert (told["recording"], told["status"], told["trace"]["pipes"]) == ("true.strace", 0, 0)
+    assert told["log"]["sound"] is True
+    again = coalloc("record", "true")
+    assert again.status == 2
+    assert "is there already" in again.err
+    assert (here / "true.strace").exists()
+
+
+@needs_strace
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_signals_go_to_the_command(coalloc: Any, name: str) -> None:
+    """The command decides what a signal does, and its status is passed on."""
+    code = WAITS.format(name, os.getpid())
+    assert coalloc("record", "-o", "s.strace", "--", sys.executable, "-c", code).status == 5
+
+
+@needs_strace
+@pytest.mark.usefixtures("here")
+def test_a_command_that_a_signal_ends_has_the_status_that_shells_give(coalloc: Any) -> None:
+    """The status is 128 and the number of the signal."""
+    result = coalloc("record", "-o", "k.strace", "--", sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    assert result.status == 128 + 9
+
+
+@needs_strace
+@pytest.mark.usefixtures("here")
+def test_a_running_process_is_recorded_until_it_ends(coalloc: Any) -> None:
+    """What it does once it is traced is in the recording."""
+    with subprocess.Popen([sys.executable, "-c", TRACED]) as process:
+        result = coalloc("record", "-o", "p.strace", "--pid", str(process.pid))
+    assert result.status == 0
+    assert "1 pipes, at most 1 alive, 3 bytes written, 3 read" in result.err
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["record"], 2, "give either a command or --pid"),
+        (["record", "--pid", "1", "true"], 2, "give either a command or --pid"),
+        (["record", "no-such-command"], 2, "there is no such command"),
+        (["record", "--pid", "99999999"], 2, "there is no such process"),
+        (["record", "--with", "magic", "true"], 2, "is no recorder; there are strace"),
+    ],
+)
+def test_what_cannot_be_recorded_is_one_line(coalloc: Any, arguments: list[str], status: int, words: str) -> None:
+    """Nothing is run, and the line says why."""
+    result = coalloc(*arguments)
+    assert (result.status, result.out) == (status, "")
+    assert words in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_recorder_that_is_not_there_is_named_with_its_package(
+    coalloc: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line says what to install."""
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "strace" else name)
+    result = coalloc("record", "true")
+    assert (result.status, list(here.iterdir())) == (1, [])
+    assert "strace is not installed; on Debian: apt install strace" in result.err
+
+
+def test_a_recorder_that_records_nothing_leaves_no_file(
+    coalloc: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recorder may not be allowed to record; its own words and its status are shown."""
+    bin_folder = here / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "strace").write_text("#!/bin/sh\necho not permitted >&2\nexit 1\n")
+    (bin_folder / "strace").chmod(0o755)
+    monkeypatch.setenv("PATH", str(bin_folder), prepend=os.pathsep)
+    result = coalloc("record", "-o", "n.strace", "true")
+    assert result.status == 1
+    assert result.err.splitlines() == [
+        "not permitted", "coalloc: error: strace ended with status 1, and recorded nothing",
+    ]  # fmt: skip
+    assert not (here / "n.strace").exists()
+
+
+def test_exactly_the_calls_that_are_followed_are_recorded() -> None:
+    """No call that the importer follows is missing from a recording."""
+    arguments = RECORDERS["strace"].arguments("f", ["make", "-j2"], [])
+    calls = next(argument for argument in arguments if argument.startswith("trace=")).removeprefix("trace=").split(",")
+    assert {call.removeprefix("?") for call in calls} >= FOLLOWED
+    assert arguments[-3:] == ["--", "make", "-j2"]
+    assert RECORDERS["strace"].arguments("f", [], [7, 8])[-4:] == ["-p", "7", "-p", "8"]
