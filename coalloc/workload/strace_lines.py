@@ -59,6 +59,8 @@ _FD: Final = re.compile(rb"\s*(\d{1,9}|0x[0-9a-f]{1,7})(?![\dx])" + _DESCRIPTOR)
 _RESUMED: Final = re.compile(r"<\.\.\. (?P<name>\w+) resumed>\s?(?P<rest>.*)")
 _CALL: Final = re.compile(rb"(\w+)\((.*)\)\s+= (-?\d{1,18}|0x[0-9a-f]{1,16}|\?)(.*)", re.DOTALL)
 _NUMBER_HERE: Final = re.compile(rb" /\* (\d{1,10}) in strace's PID NS \*/")
+_VERBOSE: Final = re.compile(rb"\w{1,20} /\* ([A-Z][\w|]{1,200}) \*/")
+"""A number with its names behind it, as -X verbose prints flags."""
 _SUPERSEDED: Final = re.compile(r"superseded by execve in pid (\d+)")
 _SUMMARY: Final = "% time     seconds"
 _UNFINISHED: Final = "<unfinished ...>"
@@ -96,11 +98,15 @@ class Call:
 
 @attrs.frozen
 class Exit:
-    """The end of a process at a line; ``heir`` is the thread whose execve continues under its number."""
+    """The end of a process at a line; ``heir`` is the thread whose execve continues under its number.
+
+    ``threads`` says that its threads end with it, without lines of their own.
+    """
 
     pid: int
     at: int
     heir: int | None = None
+    threads: bool = False
 
 
 class Problems:
@@ -193,6 +199,7 @@ class Lines:
         self._n_general = 0
         self._alive: set[int] = set()
         self._pending: dict[int, tuple[bytes, int]] = {}
+        self._last_calls: dict[int, Exit] = {}
         self._split: tuple[int, str, int] | None = None
         self._time = 0
         self._in_summary = False
@@ -275,6 +282,8 @@ class Lines:
     ) -> None:
         kind = self._kinds.get(name)
         if returned == b"?":
+            if name in (b"exit", b"exit_group"):
+                self._last_calls[pid] = Exit(pid, ended, threads=name == b"exit_group")
             return
         if kind is None:
             self.ignored += 1
@@ -307,6 +316,8 @@ class Lines:
         self, pid: int, name: bytes, args: bytes, returned: bytes, rest: bytes, begun: int, ended: int
     ) -> None:
         """Keep any other call, unless it changes nothing."""
+        if b"/*" in args:
+            args = _VERBOSE.sub(rb"\1", args)
         result = _result(returned)
         if result < 0 or (name == b"fcntl" and b"<" not in args and _OF_FCNTL.search(args) is None):
             self.failed += 1
@@ -431,6 +442,7 @@ class Lines:
         if half is not None:
             self._cut(pid, half)
         self.exits.append(Exit(pid, at, int(by[1]) if by is not None else None))
+        self._last_calls.pop(pid, None)
         self.seen[pid].append(at)
         self._alive.discard(pid)
 
@@ -438,7 +450,8 @@ class Lines:
         self.cut.append((pid, half[0].decode("utf-8", "replace"), half[1]))
 
     def finish(self) -> None:
-        """Take what has not returned when the log ends for cut."""
+        """Take what has not returned for cut, and an exit without a +++ line (-qq) for the end of a process."""
+        self.exits += self._last_calls.values()
         for pid, half in self._pending.items():
             self._cut(pid, half)
         self._pending.clear()

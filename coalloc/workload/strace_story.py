@@ -44,7 +44,10 @@ _FD: Final = re.compile(
 )
 _MENTION: Final = re.compile(r"(\d{1,10})<pipe:\[(\d{1,20})\]>")
 _PAIR: Final = re.compile(r"\[(\d{1,10}(?:<[^<>]{0,256}>)?), (\d{1,10}(?:<[^<>]{0,256}>)?)\]")
-_RIGHTS: Final = re.compile(r"SCM_RIGHTS, cmsg_data=\[([^\]]{0,64}(?:\[\d{1,20}\][^\]]{0,64}){0,253})\]")
+_SHOWN: Final = r"\d{1,10}(?:<[^<>]{0,256}(?:->[^<>]{0,256})?>)?"
+_RIGHTS: Final = re.compile(
+    rf"(?:SCM_RIGHTS|cmsg_level=0x1, cmsg_type=0x1), cmsg_data=\[({_SHOWN}(?:, {_SHOWN}){{0,252}})\]"
+)
 _DUPFD: Final = re.compile(r"[^,]*, (F_DUPFD_CLOEXEC|F_DUPFD|0x406|0)(?:, |$)")
 _SETFD: Final = re.compile(r"[^,]*, (?:F_SETFD|0x2), (.*)")
 _SETSIZE: Final = re.compile(r"[^,]*, (?:F_SETPIPE_SZ|0x407), ")
@@ -56,6 +59,8 @@ _FORKS: Final = frozenset({"fork", "vfork", "clone", "clone2", "clone3"})
 _SPLICES: Final = frozenset({"splice", "tee", "vmsplice", "sendfile", "sendfile64"})
 _AT_BEGINNING: Final = _SPLICES | {"close_range", "sendmsg"}
 _O_CLOEXEC: Final = 0o2000000
+_O_ACCMODE: Final = 0o3
+_RAW_FLAGS: Final = re.compile(r'", (0x[0-9a-f]{1,8}|\d{1,8})(?:,|$)')
 _CLONE_FILES: Final = 0x400
 _IO_URING: Final = frozenset({"io_uring_setup", "io_uring_enter", "io_uring_register"})
 
@@ -102,6 +107,16 @@ class _Splice:
     done: bool = False
 
 
+@attrs.define(eq=False)
+class _Receiver:
+    """A message with descriptors that was received: in which table, under which numbers, and at which line."""
+
+    table: Table
+    fds: list[_Fd]
+    closes: bool
+    line: int
+
+
 _EXIT, _LOOK, _SHORT, _CALL, _LATE = range(5)
 _CLOSE: Final = 2
 _NUMBER: Final = (1 << 32) - 1
@@ -118,6 +133,8 @@ class Story:
         self._by_inode: dict[int, int] = {}
         self._operations: list[tuple[int, PipeOpKind, int, int, int]] = []
         self._sent: dict[int, deque[list[Descriptor | None]]] = {}
+        self._receivers: dict[int, deque[_Receiver]] = {}
+        self._left: Table | None = None
         self._fifos: set[str] = set()
         self._waiting: dict[int, deque[_Splice]] = {}
         self._late: dict[int, _Splice] = {}
@@ -181,12 +198,15 @@ class Story:
             elif what == _EXIT:
                 end = self._log.exits[number]
                 self._exit(end.pid, end.heir)
+                if end.threads:
+                    self._end_threads()
             elif what == _LOOK:
                 self._look_up(number)
             else:
                 self._move_late(number)
             while self._filled:
                 self._move_waiting(self._filled.pop())
+        self._note_what_was_never_sent()
 
     def _in_order(self) -> list[int]:
         """Return a number for each effect, sorted: its line, what it is, and which of these.
@@ -293,9 +313,15 @@ class Story:
         call.pid = self._who(call.pid)
         _HANDLERS[call.name](self, self._table(call.pid), call)
 
+    def _end_threads(self) -> None:
+        """End the threads of the process that has just ended: they share its table, and have no line of their own."""
+        if self._left is not None and self._left.shared_by > 0:
+            for thread in [thread for thread, table in self._tables.items() if table is self._left]:
+                self._exit(thread, None)
+
     def _exit(self, pid: int, heir: int | None) -> None:
         pid = self._who(pid)
-        table = self._tables.pop(pid, None)
+        table = self._left = self._tables.pop(pid, None)
         if table is not None:
             table.leave()
         if heir is not None and heir in self._tables:
@@ -451,7 +477,10 @@ class Story:
             return
         if call.result < 0:
             return
-        end = 1 if "O_WRONLY" in call.args or "O_RDWR" in call.args else 0
+        raw = _RAW_FLAGS.search(call.args)
+        bits = _int(raw[1]) if raw is not None else 0
+        end = 1 if "O_WRONLY" in call.args or "O_RDWR" in call.args or bits & _O_ACCMODE else 0
+        closes = "O_CLOEXEC" in call.args or bool(bits & _O_CLOEXEC)
         given = _fd(f"{call.result}{call.rest}")
         source: Descriptor | None = None
         named = _FD_PATH.search(call.args)
@@ -473,12 +502,12 @@ class Story:
             else:
                 table.drop(call.result)
         elif source is not None:
-            table.put(call.result, Descriptor(source.pipe, end, "O_CLOEXEC" in call.args))
+            table.put(call.result, Descriptor(source.pipe, end, closes))
         else:
             if named is not None:
                 self._doubt("reopened", "opens a descriptor that is not known by its name")
             table.drop(call.result)
-        if "O_CLOEXEC" in call.args:
+        if closes:
             table.mark(call.result, close_on_exec=True)
 
     def _made(self, table: Table, call: Call) -> None:
@@ -516,32 +545,45 @@ class Story:
                 if descriptor is not None:
                     self._hold(descriptor)
             message = [None if each is None else attrs.evolve(each, close_on_exec=False) for each in sent]
-            self._sent.setdefault(len(sent), deque()).append(message)
+            early = self._receivers.get(len(sent))
+            if early:
+                self._deliver(message, early.popleft())
+            else:
+                self._sent.setdefault(len(sent), deque()).append(message)
 
     def _recvmsg(self, table: Table, call: Call) -> None:
-        """Take the descriptors of the oldest message on its way that has as many."""
+        """Take the descriptors of the oldest message on its way that has as many, or of the next one.
+
+        The files of -ff have the times at which calls began, so that a message may seem to be received before it is sent.
+        """
         if call.result < 0:
             return
         for rights in _RIGHTS.findall(call.args):
             got = _fds(rights)
-            waiting = self._sent.get(len(got))
-            if waiting:
-                sent = waiting.popleft()
+            receiver = _Receiver(table, got, "MSG_CMSG_CLOEXEC" in call.args, self._line)
+            for fd in got:
+                table.drop(fd.number)
+            sent = self._sent.get(len(got))
+            if sent:
+                self._deliver(sent.popleft(), receiver)
             else:
-                if any(not fd.told for fd in got):
+                self._receivers.setdefault(len(got), deque()).append(receiver)
+
+    def _deliver(self, sent: list[Descriptor | None], receiver: _Receiver) -> None:
+        for fd, descriptor in zip(receiver.fds, sent, strict=True):
+            if fd.told:
+                self._find(receiver.table, fd, descriptor.end if descriptor is not None else None)
+            elif descriptor is not None:
+                receiver.table.put(fd.number, attrs.evolve(descriptor, close_on_exec=receiver.closes))
+            if descriptor is not None:
+                self._release(descriptor)
+
+    def _note_what_was_never_sent(self) -> None:
+        for receivers in self._receivers.values():
+            for receiver in receivers:
+                if any(not fd.told for fd in receiver.fds):
+                    self._line = receiver.line
                     self._doubt("passed", "the other side of this message with descriptors is not known")
-                sent = [None] * len(got)
-            closes = "MSG_CMSG_CLOEXEC" in call.args
-            for fd, descriptor in zip(got, sent, strict=True):
-                if fd.told:
-                    end = descriptor.end if descriptor is not None else None
-                    self._find(table, fd, end)
-                elif descriptor is None:
-                    table.drop(fd.number)
-                else:
-                    table.put(fd.number, attrs.evolve(descriptor, close_on_exec=closes))
-                if descriptor is not None:
-                    self._release(descriptor)
 
     # --- transfers ---
 
