@@ -28,8 +28,8 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import accumulate
-from typing import Final
+from itertools import accumulate, islice
+from typing import Final, TypeVar
 
 import attrs
 
@@ -109,14 +109,26 @@ class _Splice:
 
 @attrs.define(eq=False)
 class _Receiver:
-    """A message with descriptors that was received: in which table, under which numbers, and at which line."""
+    """A message with descriptors that was received: by whom, in which table, under which numbers, and at which line."""
 
+    pid: int
     table: Table
     fds: list[_Fd]
     closes: bool
     line: int
 
 
+@attrs.define(eq=False)
+class _Message:
+    """The descriptors of a message, and who sent it."""
+
+    pid: int
+    descriptors: list[Descriptor | None]
+
+
+_T = TypeVar("_T", _Message, _Receiver)
+_NEAR: Final = 64
+"""So many of those that wait are looked at."""
 _EXIT, _LOOK, _SHORT, _CALL, _LATE = range(5)
 _CLOSE: Final = 2
 _NUMBER: Final = (1 << 32) - 1
@@ -132,7 +144,8 @@ class Story:
         self._pipes: list[_Pipe] = []
         self._by_inode: dict[int, int] = {}
         self._operations: list[tuple[int, PipeOpKind, int, int, int]] = []
-        self._sent: dict[int, deque[list[Descriptor | None]]] = {}
+        self._sent: dict[int, deque[_Message]] = {}
+        self._parents: dict[int, int] = {}
         self._receivers: dict[int, deque[_Receiver]] = {}
         self._left: Table | None = None
         self._fifos: set[str] = set()
@@ -544,15 +557,17 @@ class Story:
             for descriptor in sent:
                 if descriptor is not None:
                     self._hold(descriptor)
-            message = [None if each is None else attrs.evolve(each, close_on_exec=False) for each in sent]
-            early = self._receivers.get(len(sent))
-            if early:
-                self._deliver(message, early.popleft())
+            message = _Message(
+                call.pid, [None if each is None else attrs.evolve(each, close_on_exec=False) for each in sent]
+            )
+            receiver = self._likeliest(self._receivers.get(len(sent)), call.pid)
+            if receiver is not None:
+                self._deliver(message, receiver)
             else:
                 self._sent.setdefault(len(sent), deque()).append(message)
 
     def _recvmsg(self, table: Table, call: Call) -> None:
-        """Take the descriptors of the oldest message on its way that has as many, or of the next one.
+        """Take the descriptors of a message on its way that has as many, or of the next one.
 
         The files of -ff have the times at which calls began, so that a message may seem to be received before it is sent.
         """
@@ -560,17 +575,27 @@ class Story:
             return
         for rights in _RIGHTS.findall(call.args):
             got = _fds(rights)
-            receiver = _Receiver(table, got, "MSG_CMSG_CLOEXEC" in call.args, self._line)
+            receiver = _Receiver(call.pid, table, got, "MSG_CMSG_CLOEXEC" in call.args, self._line)
             for fd in got:
                 table.drop(fd.number)
-            sent = self._sent.get(len(got))
-            if sent:
-                self._deliver(sent.popleft(), receiver)
+            message = self._likeliest(self._sent.get(len(got)), call.pid)
+            if message is not None:
+                self._deliver(message, receiver)
             else:
                 self._receivers.setdefault(len(got), deque()).append(receiver)
 
-    def _deliver(self, sent: list[Descriptor | None], receiver: _Receiver) -> None:
-        for fd, descriptor in zip(receiver.fds, sent, strict=True):
+    def _likeliest(self, waiting: deque[_T] | None, pid: int) -> _T | None:
+        """Take what waits for or from a parent or a child of a process, or else the oldest: the socket is not told."""
+        if not waiting:
+            return None
+        for item in islice(waiting, _NEAR):
+            if item.pid in (pid, self._parents.get(pid)) or self._parents.get(item.pid) == pid:
+                waiting.remove(item)
+                return item
+        return waiting.popleft()
+
+    def _deliver(self, message: _Message, receiver: _Receiver) -> None:
+        for fd, descriptor in zip(receiver.fds, message.descriptors, strict=True):
             if fd.told:
                 self._find(receiver.table, fd, descriptor.end if descriptor is not None else None)
             elif descriptor is not None:
@@ -660,6 +685,7 @@ class Story:
     def _fork(self, table: Table, call: Call) -> None:
         if call.result <= 0:
             return
+        self._parents[call.result] = call.pid
         stale = self._tables.pop(call.result, None)
         if stale is not None:  # the number is used again, and the log does not have the end of its last bearer
             stale.leave()
