@@ -27,11 +27,15 @@ _HELP: Final = (
 
 
 class Entry(NamedTuple):
-    """Where a command is defined, and its help in one line: the first line of the docstring, or the help of the group."""
+    """Where a command is defined, and its help in one line: the first line of the docstring, or the help of the group.
+
+    With ``runs_another`` the first word that is no option begins another command line, with options of its own.
+    """
 
     module: str
     name: str
     help: str
+    runs_another: bool = False
 
     def load(self) -> Callable[..., None] | typer.Typer:
         """Import the function, or the group."""
@@ -48,6 +52,7 @@ COMMANDS: Final = {
         "coalloc.cli.record",
         "record",
         "Run a command and record its pipes, or those of running processes; end with a summary of the recording.",
+        runs_another=True,
     ),
     "check": Entry(
         "coalloc.cli.kit",
@@ -76,10 +81,6 @@ COMMANDS: Final = {
         "Run the kernel around the pipe: the mail's stress run, FreeBSD's pipe tests, scalability, teardown, windows.",
     ),
 }
-
-
-_TAKES_A_COMMAND: Final = {"allow_interspersed_args": False, "ignore_unknown_options": False}
-"""What stands behind the first word that is no option is another command line, with options of its own."""
 
 
 def _version(wanted: bool) -> None:
@@ -117,7 +118,7 @@ def _app(named: str | None) -> typer.Typer:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            app.command(name, context_settings=_TAKES_A_COMMAND if name == "record" else None)(command)
+            app.command(name, context_settings={"allow_interspersed_args": not entry.runs_another})(command)
     return app
 
 

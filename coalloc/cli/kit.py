@@ -131,9 +131,8 @@ def check(
         _suggest(target, contract, timeout, _jobs(jobs), as_json=as_json)
         return
     promised = _promise(target, contract, timeout)
-    bound = (
-        seconds if seconds is not None else 0 if thorough else _SECONDS if program is None else _SECONDS_OF_A_PROGRAM
-    )
+    usual = _SECONDS if program is None else _SECONDS_OF_A_PROGRAM
+    bound = seconds if seconds is not None else 0 if thorough else usual
     if program is not None:
         _check_program(target, promised.given, program, timeout, bound, as_json=as_json)
         return
@@ -196,8 +195,9 @@ def _at_commas(text: str) -> str:
 
 
 _SECONDS = 10.0
+"""The bound on a check that is not thorough."""
 _SECONDS_OF_A_PROGRAM = 6.0
-"""The bound on a check that is not thorough; an allocator of ordinary size takes three or four."""
+"""The bound on the run of one program."""
 _INDENT = 21
 
 
@@ -451,7 +451,8 @@ def explore(
         print_json(told if seconds is None else told | {"levels": levels})
     elif found is None and seconds is not None:
         deepest = f"({pages}, {ops}), {states:,} states" if levels else "none"
-        print(f"\nthe deepest that about {seconds:g} s reach: {deepest}; counterexamples: none")
+        until = " until it was interrupted" if interrupted else ""
+        print(f"\nthe deepest that about {seconds:g} s reach: {deepest}; counterexamples: none{until}")
     elif found is None and interrupted:
         print(f"\n{states:,} states, {transitions:,} transitions; counterexamples: none until it was interrupted")
     elif found is None:

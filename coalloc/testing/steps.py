@@ -197,9 +197,9 @@ def _world(words: list[str]) -> World:
     for word in words:
         name, _, value = word.partition("=")
         if name in ("quantum", "quantum_cache", "arena_size"):
-            number = _number(value)
-            if number < (name != "quantum_cache") or number > _MOST:
-                raise ValueError(f"{name}={value} cannot be: it must be in {int(name != 'quantum_cache')} .. 2**63")
+            number, least = _number(value), 0 if name == "quantum_cache" else 1
+            if not least <= number <= _MOST:
+                raise ValueError(f"{name}={value} cannot be: it must be in {least} .. 2**63")
             options.append((name, number))
         elif name == "release":
             options.append((name, parse_release(value)))

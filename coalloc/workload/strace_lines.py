@@ -10,7 +10,7 @@ A line is a process number, a time, and what happened.  Each may be missing, and
 
 A call may be split: in ``<unfinished ...>`` and ``resumed``, or by a note of strace in the middle of its line.
 
-Most calls of a log are reads, writes and closes.  They are kept in columns: an object for each would take ten times the memory.
+Most calls of a log are reads, writes and closes.  They are kept in columns: an object took 300 bytes, a row takes 41.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PLAIN: Final = re.compile(
     rb"|<\.\.\. (\w+) resumed>\s?(.*)"
     rb"|(\+\+\+|---) .*)"
 )
-"""A line as strace -f -ttt prints it: most logs have no others, and one match is three times as fast as the general ones."""
+"""A line as strace -f -ttt prints it: most logs have no others, and one match takes the place of four."""
 _WHOLE, _HALF, _RESUMED_HALF = 7, 8, 10
 _DESCRIPTOR: Final = rb"(<(?:pipe:\[(\d{1,18})\]|[^<>]{0,4096}(?:->[^<>]{0,4096})?)>)?"
 _PLAIN_SHORT: Final = re.compile(
@@ -178,7 +178,6 @@ class Lines:
         cut: The calls that never returned: process, text, first line.
         exits: The ends of processes.
         seen: The first and the last line of each process that had a number, one after the other.
-        clocks: How many lines have times of each kind.
         met: How many calls of each other name returned.
         problems: The lines that were not understood.
     """
@@ -222,7 +221,7 @@ class Lines:
             lines: The lines.
             tell: Called with the number of lines so far, every 10,000 lines.
         """
-        # Names of this function and no calls of methods: the loop takes half of the time that it would take with them.
+        # Most lines end here, without a call of a method.
         short, kinds, times, alive = self.short, self._kinds, self.times, self._alive
         put_pid, put_what, put_n = short.pid.append, short.what.append, short.n.append
         put_at, put_fd, put_inode, put_time = short.at.append, short.fd.append, short.inode.append, times.append

@@ -10,7 +10,7 @@ What closes many numbers closes the lowest first, as kernels do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -149,9 +149,6 @@ class Table:
             sheets, self._sheets = self._sheets, {}
             for number in sorted(sheets):
                 self._give_up(sheets[number])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.between(0, None))
 
     # --- sheets ---
 

@@ -73,7 +73,7 @@ class Kernel:
     def check(self) -> None:
         """Compare all tables with their models, and what is held with what they refer to."""
         for table, model in self.tables:
-            assert {fd: table.get(fd) for fd in table} == model
+            assert {fd: table.get(fd) for fd in table.between(0, None)} == model
         used = {(known.pipe, known.end) for _, model in self.tables for known in model.values()}
         assert {end for end, count in self.held.items() if count} == used
 
