@@ -6,9 +6,9 @@ A child may run before the fork returns.  A read refers to whatever its descript
 between two pipes moves data as soon as its source has them, and at its end at the latest; one out of a pipe is a read.
 
 Descriptors.  A child's descriptors are a copy of its parent's at the fork, or with CLONE_FILES the same table.  execve leaves
-a shared table and closes the descriptors that are marked close-on-exec.  The end of a process (its ``+++`` line, or its exit
-where there is none) closes the descriptors of its table, unless another process shares the table.  An end of a pipe is closed when no descriptor in any table
-refers to it, and none is on its way in a message.
+a shared table and closes the descriptors that are marked close-on-exec.  The end of a process closes the descriptors of its
+table, unless another process shares the table; it is its ``+++`` line, or its exit where there is none.  An end of a pipe is
+closed when no descriptor in any table refers to it, and none is on its way in a message.
 
 Decorated descriptors (``strace -y``: ``3<pipe:[289554]>``) are the truth: what a number was thought to refer to gives way to
 the inode that is printed.  A pipe that is first seen alive was inherited: it is created when the program begins.  An end is
