@@ -29,7 +29,7 @@ from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import Bench
 from coalloc.report.plots import require_picture, save_comparison
-from coalloc.report.tables import comparison_rows, design_figures, differing_work, trace_figures
+from coalloc.report.tables import comparison_rows, design_figures, differing_work, trace_figures, trace_words
 from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
 from coalloc.vm.costs import COSTS
@@ -191,7 +191,7 @@ def compare(
             raise typer.Exit(1)
         return
     print(f"{program.title or 'untitled program'}")
-    print(_describe(trace))
+    print(trace_words(trace))
     print(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
     for design in chosen:
         if design.state is not None:
@@ -230,18 +230,6 @@ def _draw(outcomes: Sequence[Outcome], program: Program, era: str, limit: int, p
         sys.stdout.flush()
         save_comparison(outcomes, f"{program.title} — era {era}, limit {limit:,} bytes", plot)
         note(f"wrote {plot}")
-
-
-def _describe(trace: dict[str, Any]) -> str:
-    if "pipes" in trace:
-        return (
-            f"{trace['pipes']:,} pipes, at most {trace['peak_live']:,} alive, {trace['live_at_end']:,} at the end; "
-            f"{trace['bytes_written']:,} bytes written; {trace['operations']:,} operations in {trace['duration'] / 1e6:.1f} s"
-        )
-    return (
-        f"{trace['operations']:,} operations: {trace['allocs']:,} allocs, {trace['frees']:,} frees, "
-        f"{trace['resizes']:,} resizes; {trace['live_at_end']:,} buffers live at the end"
-    )
 
 
 def draw_map(
@@ -328,7 +316,7 @@ def trace_import(
     program, report = _read(log, Bar(), max_size, argument="STRACE_LOG", title=title)
     wrong = _doubts(report) and not lenient
     _deliver(program, output)
-    note(_describe(trace_figures(program)))
+    note(trace_words(trace_figures(program)))
     if report is not None:
         note(str(report))
     if wrong:
@@ -360,7 +348,7 @@ def trace_info(
         print_json(trace if account is None else trace | {"log": account})
     else:
         print(program.title or "untitled program")
-        print(_describe(trace))
+        print(trace_words(trace))
         if report is not None:
             print(f"log: {report}")
         for line, what in listed:

@@ -17,9 +17,9 @@ import typer
 
 from coalloc.cli.common import Bar, JsonOption, note, print_json
 from coalloc.errors import CoallocError, InvalidRequestError
-from coalloc.report.tables import trace_figures
+from coalloc.report.tables import trace_figures, trace_words
 from coalloc.workload.recorders import RECORDERS
-from coalloc.workload.strace import ImportReport, import_strace
+from coalloc.workload.strace import import_strace
 
 __all__ = ["record"]
 
@@ -126,17 +126,8 @@ def _summarise(file: Path, status: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"recording": str(file), "status": status, "trace": trace, "log": report.as_dict()})
         return
-    note(f"wrote {file}: {_in_words(trace, report)}")
+    note(f"wrote {file}: {trace_words(trace)}")
+    note(str(report))
     if not report.sound:
         note(f"{report.doubtful:,} calls on pipes could not be placed: coalloc trace info {file} --problems")
     note(f"next: coalloc compare {file}")
-
-
-def _in_words(trace: dict[str, Any], report: ImportReport) -> str:
-    words = (
-        f"{report.lines:,} lines, {trace['pipes']:,} pipes, at most {trace['peak_live']:,} alive, "
-        f"{trace['bytes_written']:,} bytes written, {trace['bytes_read']:,} read"
-    )
-    if report.outside:
-        words += f"; {report.outside:,} pipes lead to processes that were not recorded, and are left out"
-    return words

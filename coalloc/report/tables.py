@@ -24,6 +24,7 @@ __all__ = [
     "format_ratio",
     "states_table",
     "trace_figures",
+    "trace_words",
 ]
 
 
@@ -190,6 +191,19 @@ def trace_figures(program: Program) -> dict[str, Any]:
         "resizes": kinds.count(2),
         "live_at_end": kinds.count(0) - kinds.count(1),
     }
+
+
+def trace_words(trace: dict[str, Any]) -> str:
+    """Return the figures of a program, as :func:`trace_figures` gives them, in words."""
+    if "pipes" in trace:
+        return (
+            f"{trace['pipes']:,} pipes, at most {trace['peak_live']:,} alive, {trace['live_at_end']:,} at the end; "
+            f"{trace['bytes_written']:,} bytes written; {trace['operations']:,} operations in {trace['duration'] / 1e6:.1f} s"
+        )
+    return (
+        f"{trace['operations']:,} operations: {trace['allocs']:,} allocs, {trace['frees']:,} frees, "
+        f"{trace['resizes']:,} resizes; {trace['live_at_end']:,} buffers live at the end"
+    )
 
 
 # --- kernel states -------------------------------------------------------------------------------------------
