@@ -69,9 +69,10 @@ def _folder(at: Path, code: str, **profile: object) -> Path:
 
 
 def _type(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the page in a folder."""
+    """Run a command of the page in a folder, as on a reader's machine: where CI is set, Hypothesis keeps no database."""
+    environment = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
     words = [sys.executable, "-m", *shlex.split(command), "-p", "no:cacheprovider", "-p", "no:xdist"]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("command", some(COMMANDS, 2))
