@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from typing import Final, TypeVar
 
 import pytest
 
-__all__ = ["NIGHTLY", "long", "may_trace", "some"]
+__all__ = ["NIGHTLY", "long", "may_record", "may_trace", "some"]
 
 _T = TypeVar("_T")
 
@@ -28,3 +29,14 @@ def some(values: Iterable[_T], every: int = 3) -> list[_T]:
 def may_trace() -> bool:
     """Return whether strace is there, and may trace."""
     return shutil.which("strace") is not None and not subprocess.run(["strace", "-o", os.devnull, "true"]).returncode
+
+
+@cache
+def may_record(tool: str) -> bool:
+    """Return whether a recorder is there, and may record."""
+    from coalloc.workload.recorders import RECORDERS
+
+    if shutil.which(tool) is None or os.getuid():
+        return False
+    arguments = RECORDERS[tool].arguments(os.devnull, ["/bin/true"], [])
+    return subprocess.run(arguments, capture_output=True, check=False).returncode == 0

@@ -34,13 +34,12 @@ from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
 from coalloc.vm.costs import COSTS
 from coalloc.workload.bundled import bundled_build
-from coalloc.workload.files import MAX_BYTES, STANDARD_INPUT
-from coalloc.workload.formats import read
+from coalloc.workload.files import MAX_BYTES, STANDARD_INPUT, write_lines
+from coalloc.workload.formats import FORMATS, Account, read
 from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
-from coalloc.workload.program import PipeProgram, Program
+from coalloc.workload.program import PipeProgram, Program, SpaceProgram
 from coalloc.workload.replay import Outcome, replay
-from coalloc.workload.strace import ImportReport
 from coalloc.workload.strace_files import parts_of
 from coalloc.workload.textformat import dumps, save
 
@@ -98,19 +97,16 @@ LenientOption = Annotated[
 
 
 def _doubts(report: object) -> bool:
-    """Say it first where more than 1 % of a log's calls on pipes could not be placed; return whether that is so."""
-    if not isinstance(report, ImportReport) or report.sound:
+    """Say it first where more than 1 % of what a log has could not be placed; return whether that is so."""
+    if not isinstance(report, Account) or report.sound:
         return False
-    note(
-        f"{report.doubtful:,} of {report.transfers + report.doubtful:,} calls on pipes could not be placed, "
-        "so the figures are wrong; record with strace -y, see the line that begins with log:"
-    )
+    note(report.doubt)
     return True
 
 
 def _account(report: object) -> dict[str, Any] | None:
     """Return what is known of the reading of a log, as plain data."""
-    return report.as_dict() if isinstance(report, ImportReport) else None
+    return report.as_dict() if isinstance(report, Account) else None
 
 
 _BYTES_OF_AN_OPERATION = 150
@@ -323,6 +319,34 @@ def trace_import(
         raise typer.Exit(1)
 
 
+@trace_app.command("export")
+def trace_export(
+    source: Annotated[Path, typer.Argument(metavar="PROGRAM", help="A space program, or a trace of one.")],
+    format_name: Annotated[
+        str, typer.Option("--format", help="The format, such as minimalloc, rmm, wee-alloc, mtrace.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write it (.gz and .xz compress).")
+    ] = None,
+    max_size: MaxSizeOption = _MAX_SIZE,
+) -> None:
+    """Write a space program in the format of another tool, to standard output or a file."""
+    written = {name: known.write for name, known in FORMATS.items() if known.write is not None}
+    if format_name not in written:
+        raise InvalidRequestError("--format", format_name, f"must be one of {', '.join(written)}")
+    _require_output(output)
+    program, report = _read(source, Bar(), max_size)
+    _doubts(report)
+    if not isinstance(program, SpaceProgram):
+        raise InvalidRequestError("PROGRAM", str(source), "is a pipe program, and the format has buffers alone")
+    lines = written[format_name](program)
+    if output is None:
+        sys.stdout.writelines(lines)
+        return
+    write_lines(output, lines)
+    note(f"wrote {output}: {len(program):,} operations")
+
+
 @trace_app.command("info")
 def trace_info(
     source: Source = None,
@@ -341,7 +365,7 @@ def trace_info(
     wrong = _doubts(report) and not lenient
     trace = trace_figures(program)
     account = _account(report)
-    listed = report.problems if problems and isinstance(report, ImportReport) else ()
+    listed = report.problems if problems and isinstance(report, Account) else ()
     if as_json:
         if account is not None and problems:
             account["problems"] = [{"line": line, "what": what} for line, what in listed]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -18,8 +20,9 @@ import typer
 from coalloc.cli.common import Bar, JsonOption, note, print_json
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.report.tables import trace_figures, trace_words
-from coalloc.workload.recorders import RECORDERS
-from coalloc.workload.strace import import_strace
+from coalloc.workload.formats import read
+from coalloc.workload.recorders import INSTRUCTIONS, RECORDERS, Recorder
+from coalloc.workload.strace import ImportReport
 
 __all__ = ["record"]
 
@@ -33,18 +36,27 @@ def record(
         list[str] | None, typer.Argument(metavar="[--] [COMMAND]...", help="What to run and to record.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to write the recording; COMMAND.strace if not given.")
+        Path | None, typer.Option("-o", "--output", help="Where to write the recording; COMMAND.TOOL if not given.")
     ] = None,
     pids: Annotated[
         list[int] | None, typer.Option("--pid", help="Record a running process until Ctrl-C; may be given again.")
     ] = None,
     tool: Annotated[str, typer.Option("--with", help=f"The recorder: {', '.join(RECORDERS)}.")] = "strace",
+    instructions: Annotated[
+        str | None,
+        typer.Option("--print", help=f"Print what to run elsewhere, and run nothing: {', '.join(INSTRUCTIONS)}."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a command and record its pipes, or those of running processes; end with a summary of the recording.
 
     Signals go to the command, and the exit status is the command's (128 and the number of the signal that ended it).
     """
+    if instructions is not None:
+        if instructions not in INSTRUCTIONS:
+            raise InvalidRequestError("--print", instructions, f"must be one of {', '.join(INSTRUCTIONS)}")
+        print(INSTRUCTIONS[instructions](shlex.join(command or ["COMMAND"])), end="")
+        return
     if tool not in RECORDERS:
         raise InvalidRequestError("--with", tool, f"is no recorder; there are {', '.join(RECORDERS)}")
     if bool(command) == bool(pids):
@@ -62,7 +74,7 @@ def record(
         raise InvalidRequestError("--output", str(file), "is there already; name a file to be replaced with -o")
     with open(file, "wb"):
         pass  # if it cannot be written, nothing is run
-    status = _run(recorder.arguments(str(file), command or [], pids or []), file, attached=bool(pids))
+    status = _record(recorder, str(file), command or [], pids or [])
     if not file.stat().st_size:
         file.unlink()
         raise CoallocError(f"{recorder.name} ended with status {status}, and recorded nothing")
@@ -70,10 +82,34 @@ def record(
     raise typer.Exit(0 if pids and status in (0, 130) else status)
 
 
-def _run(arguments: list[str], file: Path, *, attached: bool) -> int:
-    """Run the recorder, pass signals on, and return its exit status as a shell would."""
+def _record(recorder: Recorder, file: str, command: list[str], pids: list[int]) -> int:
+    """Record, and return the exit status of the command as a shell would."""
+    if not command or recorder.tells_status:
+        return _run(recorder.arguments(file, command, pids), Path(file), attached=bool(pids))
+    with tempfile.TemporaryDirectory(prefix="coalloc-") as folder:
+        told = Path(folder, "status")
+        wrapper = ["/bin/sh", "-c", '"$@"; echo $? > "$0"', str(told), *command]
+        if recorder.name == "bpftrace":  # it splits the words of its command at blanks, and knows no quotes
+            run = Path(folder, "run")
+            run.write_text(f"{shlex.join(command)}\necho $? > {shlex.quote(str(told))}\n", encoding="utf-8")
+            wrapper = ["/bin/sh", str(run)]
+        status = _run(recorder.arguments(file, wrapper, []), Path(file), attached=False, depth=2)
+        with contextlib.suppress(OSError, ValueError):
+            status = int(told.read_text(encoding="utf-8"))
+    return status
+
+
+def _run(arguments: list[str], file: Path, *, attached: bool, depth: int = 1) -> int:
+    """Run the recorder, pass signals on, and return its exit status as a shell would.
+
+    Args:
+        arguments: The recorder's.
+        file: What it writes.
+        attached: Whether it records processes that run already.
+        depth: The command is so many generations below the recorder.
+    """
     terminal = sys.stderr.isatty()
-    with subprocess.Popen(arguments) as running, _passing_signals(running, attached=attached):
+    with subprocess.Popen(arguments) as running, _passing_signals(running, attached=attached, depth=depth):
         while True:
             try:
                 status = running.wait(_LOOK)
@@ -85,7 +121,7 @@ def _run(arguments: list[str], file: Path, *, attached: bool) -> int:
 
 
 @contextlib.contextmanager
-def _passing_signals(running: subprocess.Popen[bytes], *, attached: bool) -> Iterator[None]:
+def _passing_signals(running: subprocess.Popen[bytes], *, attached: bool, depth: int) -> Iterator[None]:
     """Pass signals on to the command, or to a recorder that is attached to processes.
 
     Ctrl-C goes to all processes of a terminal anyway.  A recorder that runs a command holds signals back, so that the command
@@ -93,7 +129,7 @@ def _passing_signals(running: subprocess.Popen[bytes], *, attached: bool) -> Ite
     """
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
-        for pid in [running.pid] if attached else _children(running.pid) or [running.pid]:
+        for pid in [running.pid] if attached else _descendants(running.pid, depth) or [running.pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -110,6 +146,14 @@ def _passing_signals(running: subprocess.Popen[bytes], *, attached: bool) -> Ite
             signal.signal(number, handler)
 
 
+def _descendants(pid: int, depth: int) -> list[int]:
+    """Return the children of a process, or those of its children, and so on."""
+    found = [pid]
+    for _ in range(depth):
+        found = [child for parent in found for child in _children(parent)]
+    return found
+
+
 def _children(pid: int) -> list[int]:
     """Return the children of a process, as Linux tells."""
     try:
@@ -121,8 +165,9 @@ def _children(pid: int) -> list[int]:
 def _summarise(file: Path, status: int, *, as_json: bool) -> None:
     """Say what was recorded: on standard error, since standard output is the command's."""
     with Bar().task(f"reading {file.name}", None) as advance:
-        imported = import_strace(file, progress=advance)
-    trace, report = trace_figures(imported.program), imported.report
+        program, report = read(file, progress=advance)
+    assert isinstance(report, ImportReport)  # every recorder's file is a log
+    trace = trace_figures(program)
     if as_json:
         print_json({"recording": str(file), "status": status, "trace": trace, "log": report.as_dict()})
         return

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
+import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from os import PathLike, fspath
+from pathlib import Path, PurePath
 from typing import IO, Final, cast
 
 from coalloc.errors import ProgramError
 from coalloc.workload.strace_files import merged_lines, parts_of
 
-__all__ = ["LONGEST_LINE", "MAX_BYTES", "STANDARD_INPUT", "raw_lines"]
+__all__ = ["LONGEST_LINE", "MAX_BYTES", "STANDARD_INPUT", "raw_lines", "title_of", "write_lines"]
 
 MAX_BYTES: Final = 256 << 20
 """The most bytes of a file that are read, decompressed, unless told otherwise."""
@@ -101,3 +106,47 @@ def _lines_in(file: IO[bytes], max_size: int) -> Iterator[bytes]:
             yield from lines
     if rest:
         yield rest.rstrip(b"\r")
+
+
+def title_of(name: str) -> str:
+    """Return the title of a program that was made from a file."""
+    file = "standard input" if name == STANDARD_INPUT else PurePath(name).name
+    return "imported from " + "".join(letter if letter.isprintable() else "?" for letter in file)
+
+
+def write_lines(path: str | PathLike[str], lines: Iterable[str]) -> None:
+    """Write lines, which have their ends, to a file, compressed as its name says; the file appears only when it is complete.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    target = Path(os.path.realpath(path))  # not resolve(), which raises RuntimeError for a loop of links
+    if target.exists() and not target.is_file():  # a device or a pipe is written to, not replaced
+        with open(target, "w", encoding="utf-8") as file:
+            file.writelines(lines)
+        return
+    partial = target.with_name(f".{target.name}.partial{target.suffix}")
+    try:
+        with _create(fspath(partial)) as file:
+            file.writelines(lines)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _create(name: str) -> Iterator[IO[str]]:
+    """Open a new file for writing, compressed as its name says; equal contents give equal files."""
+    if name.lower().endswith(".gz"):
+        with (
+            open(name, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+            io.TextIOWrapper(packed, encoding="utf-8") as text,
+        ):
+            yield text
+    elif name.lower().endswith(".xz"):
+        with lzma.open(name, "wt", encoding="utf-8") as text:
+            yield text
+    else:
+        with open(name, "w", encoding="utf-8") as text:
+            yield text

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain
 from os import PathLike, fspath
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
 
@@ -18,17 +18,37 @@ from coalloc._registry import Registry
 from coalloc.workload.files import MAX_BYTES, raw_lines
 from coalloc.workload.program import Program, checked_title
 
-__all__ = ["FORMATS", "GROUP", "Format", "Progress", "Read", "read", "register"]
+__all__ = ["FORMATS", "GROUP", "Account", "Format", "Progress", "Read", "read", "register"]
 
 Progress = Callable[[int], None] | None
 """Is told now and then how many lines have been read; None where nobody watches."""
+
+
+@runtime_checkable
+class Account(Protocol):
+    """What a format reports of its reading; its text is one line for people."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether the program is right but for at most 1 %."""
+
+    @property
+    def doubt(self) -> str:
+        """What to say where it is not, in a sentence."""
+
+    @property
+    def problems(self) -> tuple[tuple[int, str], ...]:
+        """What was not understood or followed: the numbers of lines, from 1, and what is wrong."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the counts as plain data, for JSON."""
 
 
 class Read(Protocol):
     """Reads a trace."""
 
     def __call__(self, lines: Iterator[bytes], name: str, progress: Progress) -> tuple[Program, object]:
-        """Return the program, and a report of what was met, to be shown as text; None where there is nothing to report.
+        """Return the program, and a report of what was met: an :class:`Account`, any other value with a text, or None.
 
         Args:
             lines: The lines of the file, decompressed, without their ends.
@@ -50,6 +70,7 @@ class Format:
         recognises: Tells by its first line whether a file is of this format.
         read: Reads the lines of one: ``read(lines, name, progress)``, see :class:`Read`.
         rank: When it is asked: lower ranks first, equal ranks in the order in which they were found.
+        write: Yields the lines of a space program in this format; None where it is read only.
     """
 
     name: str
@@ -57,6 +78,7 @@ class Format:
     recognises: Callable[[bytes], bool]
     read: Read
     rank: int = 100
+    write: Callable[[Any], Iterator[str]] | None = None
 
 
 GROUP: Final = "coalloc.formats"

@@ -4,6 +4,8 @@ A write of 2 GiB takes 131,072 rounds through a buffer of 16 KiB.  Where many ro
 changed all counters by the same amounts, those that follow are counted instead of run, as if each did the same again.  On
 FreeBSD's pipes this is exact, since a round touches nothing but the buffer.  On Linux's, each round takes pages from the space
 and gives them back; the count is exact where the space has settled, and an extrapolation where it has not.
+
+A later transfer whose first rounds are like those that were counted last is counted at once.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class Rounds:
 
     def __init__(self, look: Callable[[], Figures]) -> None:
         self._look = look
+        self._known: tuple[int, int, dict[tuple[type, str], int]] | None = None
         self._more: dict[tuple[type, str], int] = {}
         self.counted = 0
         self.begin()
@@ -60,7 +63,7 @@ class Rounds:
     def begin(self) -> None:
         """Begin with the first round of a transfer."""
         self._done = self._alike = 0
-        self._from = _RUN
+        self._from = 0 if self._known is not None else _RUN
         self._last: tuple[int, int, Figures] | None = None
         self._change: tuple[int, int, dict[tuple[type, str], int]] | None = None
 
@@ -82,14 +85,18 @@ class Rounds:
         self._alike = self._alike + 1 if change == self._change else 0
         self._change = change
         size = change[0]
+        if self._known is not None and change != self._known:
+            self._known = None
+            self._from = max(_RUN, self._done)
         levels = any(name in _LEVELS for _, name in change[2])
-        if self._alike < _ALIKE or levels or not 0 < size == change[1]:
+        if (self._alike < _ALIKE and self._known is None) or levels or not 0 < size == change[1]:
             if self._done > self._from + 2 * _ALIKE:  # looking takes time: look again after as many rounds
                 self._from, self._last = 2 * self._done, None
             return 0
         rounds = min(to_read, to_write) // size - 1
         if rounds <= 0:
             return 0
+        self._known = change
         for key, more in change[2].items():
             self._more[key] = self._more.get(key, 0) + rounds * more
         self.counted += rounds

@@ -9,19 +9,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from os import PathLike, fspath
-from pathlib import PurePath
 from typing import Final
 
 import attrs
 
 from coalloc.errors import ProgramError
-from coalloc.workload.files import STANDARD_INPUT, raw_lines
+from coalloc.workload.files import raw_lines, title_of
 from coalloc.workload.formats import Format, Progress
 from coalloc.workload.program import PipeProgram
 from coalloc.workload.strace_lines import Clock, Lines
 from coalloc.workload.strace_story import FOLLOWED, Story
 
-__all__ = ["OFFERED", "ImportReport", "Imported", "import_lines", "import_strace"]
+__all__ = ["OFFERED", "ImportReport", "Imported", "import_lines", "import_strace", "imported"]
 
 
 _MOST_FOREIGN: Final = 100_000
@@ -46,6 +45,11 @@ class ImportReport:
     ``hidden`` pipes whose descriptors the log does not print, ``fifos`` opens of named pipes, ``resized`` changes of a
     pipe's size, and ``uring`` calls of io_uring.
 
+    In recordings of other tools than strace, ``derived`` counts the pipes whose descriptors are not recorded and were derived:
+    a pipe gets the lowest numbers that are free.  ``misderived`` counts the descriptors of them that a later call contradicts.
+    ``nameless`` counts opens whose file is not recorded, so that it may be /dev/fd, and ``lost`` the events that
+    the tool lost.
+
     ``unseen`` counts the children of a log of one process: it was recorded without -f.  ``clock`` says which times the log has.
     ``problems`` has the first 10,000 lines that were not understood or followed: the number of each, from 1, and what is wrong.
     """
@@ -68,6 +72,10 @@ class ImportReport:
     fifos: int = 0
     resized: int = 0
     uring: int = 0
+    derived: int = 0
+    misderived: int = 0
+    nameless: int = 0
+    lost: int = 0
     unseen: int = 0
     clock: Clock = Clock.UNIX
     problems: tuple[tuple[int, str], ...] = attrs.field(default=(), repr=False)
@@ -75,12 +83,20 @@ class ImportReport:
     @property
     def doubtful(self) -> int:
         """How many calls on pipes could not be placed."""
-        return self.unplaced + self.reopened + self.passed + self.hidden
+        return self.unplaced + self.reopened + self.passed + self.hidden + self.misderived + self.lost
 
     @property
     def sound(self) -> bool:
         """Whether at most 1 % of the calls on pipes could not be placed."""
         return 100 * self.doubtful <= self.transfers + self.doubtful
+
+    @property
+    def doubt(self) -> str:
+        """What to say where it is not sound."""
+        return (
+            f"{self.doubtful:,} of {self.transfers + self.doubtful:,} calls on pipes could not be placed, so the figures are "
+            "wrong; record with strace -y, see the line that begins with log:"
+        )
 
     def as_dict(self) -> dict[str, object]:
         """Return the counts as plain data, for JSON; the problems are left out."""
@@ -105,6 +121,10 @@ class ImportReport:
                 (self.fifos, "opens of named pipes, which are not followed"),
                 (self.resized, "changes of a pipe's size, which are not followed"),
                 (self.uring, "calls of io_uring, which are not followed"),
+                (self.derived, "pipes whose descriptors were derived from the lowest free numbers"),
+                (self.misderived, "of them contradicted by a later call"),
+                (self.nameless, "opens whose file is not recorded"),
+                (self.lost, "events that the recorder lost"),
                 (self.unseen, "children whose calls are not in the log: record with strace -f"),
             )
             if number
@@ -173,11 +193,24 @@ def _import(lines: Iterator[bytes], name: str, title: str, progress: Callable[[i
         raise ProgramError("is neither a coalloc program nor an strace log (strace -f -ttt)", name)
     if log.only_summary:
         raise ProgramError("is a summary of strace -c, which has no calls; record without -c", name)
-    story = Story(log)
+    return imported(log, name, title)
+
+
+def imported(log: Lines, name: str, title: str, *, two_way: bool = False) -> Imported:
+    """Make a pipe program of calls that were put together from their lines.
+
+    Args:
+        log: The calls.
+        name: The name of the file.
+        title: Title of the program; if empty, it names the file.
+        two_way: Whether each end of a pipe can be read and written, as on FreeBSD.
+
+    Raises:
+        ProgramError: If the title is not one line of printable text.
+    """
+    story = Story(log, two_way=two_way)
     story.tell()
-    file = "standard input" if name == STANDARD_INPUT else PurePath(name).name
-    file = "".join(letter if letter.isprintable() else "?" for letter in file)
-    program = PipeProgram(story.numbered(), title=title or f"imported from {file}")
+    program = PipeProgram(story.numbered(), title=title or title_of(name))
     met = {"lines": log.lines, "ignored": log.ignored, "unknown": log.unknown, "truncated": log.truncated}
     return Imported(program, ImportReport(**met, **story.counts(), clock=log.clock, problems=log.problems.in_order()))
 

@@ -134,10 +134,16 @@ _NUMBER: Final = (1 << 32) - 1
 
 
 class Story:
-    """Follow descriptor tables, and record what happens to pipes."""
+    """Follow descriptor tables, and record what happens to pipes.
 
-    def __init__(self, log: Lines) -> None:
+    Args:
+        log: The calls.
+        two_way: Whether each end of a pipe can be read and written, as on FreeBSD.
+    """
+
+    def __init__(self, log: Lines, *, two_way: bool = False) -> None:
         self._log = log
+        self._two_way = two_way
         self._count = dict.fromkeys(_COUNTED, 0)
         self._tables: dict[int, Table] = {}
         self._pipes: list[_Pipe] = []
@@ -612,14 +618,14 @@ class Story:
     # --- transfers ---
 
     def _move(self, end: int, descriptor: Descriptor | None, n: int) -> bool:
-        """Move bytes out of the end 0 of a pipe, or into its end 1."""
+        """Move bytes out of a pipe (0) or into it (1): out of its end 0 and into its end 1, unless it goes two ways."""
         if not 0 < n <= MAX_TRANSFER:
             return False
         if descriptor is None or descriptor.process:
             self._count["elsewhere"] += 1
             return False
         pipe = self._pipes[descriptor.pipe]
-        if descriptor.end != end or not pipe.open[end]:
+        if (descriptor.end != end and not self._two_way) or not pipe.open[descriptor.end]:
             self._doubt("unplaced", "a transfer on an end of a pipe that is closed, or cannot do it")
             return False
         self._count["transfers"] += 1
@@ -630,7 +636,7 @@ class Story:
                 self._filled.append(descriptor.pipe)
         else:
             pipe.held -= n
-        self._emit(PipeOpKind.WRITE if end else PipeOpKind.READ, descriptor.pipe, end, n)
+        self._emit(PipeOpKind.WRITE if end else PipeOpKind.READ, descriptor.pipe, descriptor.end, n)
         return True
 
     def _splice(self, table: Table, call: Call) -> None:

@@ -18,19 +18,13 @@ ends in ``.gz`` or ``.xz`` is compressed.
 
 from __future__ import annotations
 
-import gzip
-import io
-import lzma
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike, fspath
-from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from coalloc.errors import ProgramError
 from coalloc.units import MAX_SIZE
-from coalloc.workload.files import raw_lines
+from coalloc.workload.files import raw_lines, write_lines
 from coalloc.workload.formats import Format, Progress
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram, checked_title
 
@@ -43,24 +37,6 @@ _PIPE_WORDS: Final = {kind.name.lower(): kind for kind in PipeOpKind}
 _SPACE_WORDS: Final = {kind.name.lower(): kind for kind in SpaceOpKind}
 _N_NUMBERS: Final = {"create": 2, "write": 4, "read": 4, "close": 3, "alloc": 2, "free": 1, "resize": 2}
 _ANY_HEADER: Final = (b"coalloc pipe-program ", b"coalloc space-program ")
-
-
-@contextmanager
-def _create(name: str) -> Iterator[IO[str]]:
-    """Open a new file for writing, compressed as its name says; equal contents give equal files."""
-    if name.lower().endswith(".gz"):
-        with (
-            open(name, "wb") as file,
-            gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
-            io.TextIOWrapper(packed, encoding="utf-8") as text,
-        ):
-            yield text
-    elif name.lower().endswith(".xz"):
-        with lzma.open(name, "wt", encoding="utf-8") as text:
-            yield text
-    else:
-        with open(name, "w", encoding="utf-8") as text:
-            yield text
 
 
 def is_program(first_line: bytes) -> bool:
@@ -102,18 +78,7 @@ def save(program: Program, path: str | PathLike[str]) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    target = Path(os.path.realpath(path))  # not resolve(), which raises RuntimeError for a loop of links
-    if target.exists() and not target.is_file():  # a device or a pipe is written to, not replaced
-        with open(target, "w", encoding="utf-8") as file:
-            file.writelines(_text(program))
-        return
-    partial = target.with_name(f".{target.name}.partial{target.suffix}")
-    try:
-        with _create(fspath(partial)) as file:
-            file.writelines(_text(program))
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_lines(path, _text(program))
 
 
 def _text(program: Program) -> Iterator[str]:

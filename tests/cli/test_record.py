@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from coalloc.workload.bpftrace_script import bpftrace_script
+from coalloc.workload.dtrace_script import dtrace_script
 from coalloc.workload.recorders import RECORDERS
 from coalloc.workload.strace_story import FOLLOWED
-from tests import may_trace
+from tests import may_record, may_trace
 
 needs_strace = pytest.mark.skipif(not may_trace(), reason="strace is not installed, or may not trace")
 
@@ -163,3 +166,98 @@ def test_exactly_the_calls_that_are_followed_are_recorded() -> None:
     assert {call.removeprefix("?") for call in calls} >= FOLLOWED
     assert arguments[-3:] == ["--", "make", "-j2"]
     assert RECORDERS["strace"].arguments("f", [], [7, 8])[-4:] == ["-p", "7", "-p", "8"]
+
+
+# --- other tools ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tool", ["bpftrace", "perf"])
+def test_other_tools_keep_output_and_status_too(tool: str, coalloc: Any, here: Path) -> None:
+    """The recording is read at once, and is named by the command and the tool."""
+    if not may_record(tool):
+        pytest.skip(f"{tool} is not installed, or may not record")
+    result = coalloc("record", "--with", tool, "--", sys.executable, "-c", PIPELINE)
+    assert result.status == 7
+    assert result.out.strip() == "70000"
+    assert "1 pipes, at most 1 alive, 0 at the end; 70,000 bytes written" in result.err
+    assert (here / f"{Path(sys.executable).name}.{tool}").exists()
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("tool", ["bpftrace", "perf"])
+def test_a_signal_reaches_the_command_of_other_tools(tool: str, coalloc: Any) -> None:
+    """The command decides what the signal does; the recorder and the shell in between do not end by it."""
+    if not may_record(tool):
+        pytest.skip(f"{tool} is not installed, or may not record")
+    code = WAITS.format("SIGTERM", "int(sys.argv[1])").replace("import os, signal", "import os, signal, sys")
+    assert coalloc("record", "--with", tool, "--", sys.executable, "-c", code, str(os.getpid())).status == 5
+
+
+FAKE = """#!/bin/sh
+# Stands for a recorder: it writes a recording, runs what is behind -c or --, and has a status of its own.
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -o) printf "coalloc calls 1\\n1 1 0 7 pipe 3 4 0\\n" > "$2"; shift 2 ;;
+        -c) sh -c "$2"; exit 0 ;;
+        --) shift; "$@"; exit 0 ;;
+        *) shift ;;
+    esac
+done
+exit 9
+"""
+
+
+@pytest.mark.parametrize("tool", ["bpftrace", "perf"])
+def test_the_status_is_the_commands_whatever_the_recorder_says(
+    tool: str, coalloc: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recorder that does not pass the status on runs the command through a shell that notes it."""
+    (here / "bin").mkdir()
+    fake = here / "bin" / tool
+    fake.write_text(FAKE, encoding="utf-8")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{here / 'bin'}:{os.environ['PATH']}")
+    result = coalloc("record", "--with", tool, "-o", "out", "--", "sh", "-c", "exit 6")
+    assert result.status == 6
+    assert "wrote out: 1 pipes" in result.err
+    assert coalloc("record", "--with", tool, "-o", "out", "--pid", str(os.getpid())).status == 9
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        ("bpftrace", ["// Run as root: bpftrace", "-c 'make -j2'", "sys_enter_pipe2", 'printf("coalloc calls 1\\n")']),
+        (
+            "dtrace",
+            ["/* Run as root on FreeBSD: dtrace", "-c 'make -j2'", "syscall::pipe2:entry", "coalloc calls 1 two-way"],
+        ),
+        ("ktrace", ["ktrace -i -t cn -f ktrace.out make -j2", "kdump -T -s -f ktrace.out > recording.kdump"]),
+        ("truss", ["truss -f -d -s 8 -o recording.truss make -j2"]),
+    ],
+)
+def test_what_to_run_elsewhere_is_printed(tool: str, words: list[str], coalloc: Any, here: Path) -> None:
+    """Nothing is run and nothing is written."""
+    result = coalloc("record", "--print", tool, "--", "make", "-j2")
+    assert (result.status, result.err) == (0, "")
+    for word in words:
+        assert word in result.out
+    assert not list(here.iterdir())
+    assert "COMMAND" in coalloc("record", "--print", tool).out
+
+
+def test_a_script_for_a_newer_machine_has_no_old_calls() -> None:
+    """Machines such as aarch64 never had pipe, dup2, open, fork and vfork, and bpftrace refuses what is not there."""
+    new, old = bpftrace_script(machine="aarch64"), bpftrace_script([7, 8], machine="x86_64")
+    for name in ("pipe", "dup2", "open", "fork", "vfork"):
+        assert re.search(rf"sys_(?:enter|exit)_{name} ", new) is None
+        assert re.search(rf"sys_(?:enter|exit)_{name} ", old) is not None
+    assert "@in[cpid] = 1;" in new
+    assert "@in[7] = 1; @in[8] = 1;" in old
+    assert new.count("{") == new.count("}")
+    assert dtrace_script().count("{") == dtrace_script().count("}")
+
+
+def test_an_unknown_tool_is_refused(coalloc: Any) -> None:
+    """The names that there are are told."""
+    assert "there are strace, bpftrace, perf" in coalloc("record", "--with", "gdb", "true").err
+    assert "must be one of bpftrace, dtrace, ktrace, truss" in coalloc("record", "--print", "gdb").err

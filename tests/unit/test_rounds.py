@@ -91,6 +91,37 @@ def test_levels_that_change_are_no_steady_state() -> None:
 def test_the_last_round_is_run() -> None:
     """Fewer than two rounds that are left are not counted."""
     watch = Rounds(lambda: Figures(PipeCounters(), MapCounters(), SpaceStats()))
-    leaps = [watch.leap(10 * left, 10 * left) for left in range(110, 0, -1)]
-    assert [number for number, leap in enumerate(leaps) if leap] == [96]
-    assert leaps[96] == (110 - 96 - 1) * 10
+    assert run_out(watch, 110) == [96]
+
+
+def run_out(watch: Rounds, left: int) -> list[int]:
+    """Run a transfer of so many rounds to its end, and return after which rounds others were counted."""
+    leaps, done = [], 0
+    while left > 0:
+        moved = watch.leap(10 * left, 10 * left)
+        if moved:
+            assert moved == (left - 1) * 10
+            leaps.append(done)
+        left -= 1 + moved // 10
+        done += 1
+    return leaps
+
+
+def test_a_later_transfer_of_the_same_rounds_is_counted_at_once() -> None:
+    """Its second round tells that it is like the first transfer; one that is not begins anew, and so does the next."""
+    total, change = 0, 1
+
+    def look() -> Figures:
+        nonlocal total
+        total += change
+        return Figures(PipeCounters(), MapCounters(map_ops=total), SpaceStats())
+
+    watch = Rounds(look)
+    assert run_out(watch, 200) == [96]
+    watch.begin()
+    assert run_out(watch, 200) == [1]
+    watch.begin()
+    change = 2
+    assert run_out(watch, 300) == [96]
+    watch.begin()
+    assert run_out(watch, 200) == [1]

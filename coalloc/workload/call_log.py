@@ -1,0 +1,245 @@
+"""`CallLog`: calls that another tool than strace recorded, imported as if strace had printed them.
+
+A reader adds each call with the times at which it began and ended, as far as its tool tells them; the log puts the calls in
+order.  A call is written as strace writes it, since that is what :mod:`~coalloc.workload.strace_story` follows.  Where a tool
+does not record the descriptors of a new pipe, they are derived (:mod:`~coalloc.workload.descriptors`).
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from array import array
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import attrs
+
+from coalloc.errors import ProgramError
+from coalloc.workload.descriptors import Numbers
+from coalloc.workload.formats import Progress
+from coalloc.workload.strace import Imported, imported
+from coalloc.workload.strace_lines import Lines, Problems
+from coalloc.workload.strace_story import FOLLOWED
+
+__all__ = ["UNKNOWN_PAIR", "CallLog"]
+
+UNKNOWN_PAIR: Final = "[?, ?]"
+"""What stands for the descriptors of a pipe that are not recorded."""
+_EPOCH: Final = 10**18
+"""Added to times, in ns, so that they are dates for :class:`~coalloc.workload.strace_lines.Lines`."""
+_LAST: Final = 10**18
+_MAKERS: Final = frozenset({"open", "openat", "socket", "dup"})
+_FORKS: Final = frozenset({"fork", "vfork", "clone", "clone3"})
+_FD: Final = re.compile(r"\d{1,9}")
+_END: Final = "+++ exited with 0 +++"
+_END_OF_ALL: Final = "exit_group(0) = ?"
+_PROGRESS: Final = 10_000
+
+
+class CallLog:
+    """Take calls in the order of a file's lines, and import them.
+
+    Args:
+        tool: The name of the tool, for errors.
+        name: The name of the file.
+        two_way: Whether each end of a pipe can be read and written, as on FreeBSD.
+        progress: Is told how many lines have been read.
+
+    Attributes:
+        problems: What was not understood, to which a reader may add.
+        nameless: How many opens had no file name.
+        lost: How many events the tool lost.
+    """
+
+    def __init__(self, tool: str, name: str, *, two_way: bool = False, progress: Progress = None) -> None:
+        self._tool = tool
+        self._name = name
+        self._two_way = two_way
+        self._progress = progress
+        self._pids, self._results, self._origins = array("q"), array("q"), array("q")
+        self._texts: list[str] = []
+        self._times, self._events = array("q"), array("q")
+        self._line = self._unknown = self._ignored = self._truncated = 0
+        self.problems = Problems()
+        self.nameless = self.lost = 0
+
+    def begin_at(self, line: int) -> None:
+        """Count so many lines that were read before: those of a header."""
+        self._line = self._ignored = line
+
+    def lines(self, lines: Iterator[bytes]) -> Iterator[str]:
+        """Yield lines as text, and count them.
+
+        Raises:
+            ProgramError: If most of many lines were not understood.
+        """
+        for raw in lines:
+            if not self._line % _PROGRESS:
+                if self._unknown > _PROGRESS and self._unknown > self._line // 2:
+                    raise ProgramError(f"is no recording of {self._tool}: most lines are not understood", self._name)
+                if self._progress is not None:
+                    self._progress(self._line)
+            self._line += 1
+            yield raw.decode("utf-8", "replace")
+
+    def call(self, pid: int, begun: int, ended: int, text: str, result: int, *, line: int | None = None) -> None:
+        """Add a call that returned.
+
+        Args:
+            pid: The process or thread.
+            begun: When it began, in ns; 0 or more.
+            ended: When it ended, in ns.
+            text: Its name and arguments, as strace writes them.
+            result: What it returned.
+            line: The number of the line at which it began, from 1; the current one if None.
+        """
+        number = len(self._texts)
+        self._pids.append(pid)
+        self._texts.append(text)
+        self._results.append(result)
+        self._origins.append(line or self._line)
+        ended = min(max(begun, ended), _LAST)
+        self._times.append(min(begun, _LAST))
+        self._events.append(2 * number)
+        self._times.append(ended)
+        self._events.append(2 * number + 1)
+
+    def end(self, pid: int, at: int, *, threads: bool = False) -> None:
+        """Note that a process or thread has ended, or a process with all its threads."""
+        self._pids.append(pid)
+        self._texts.append(_END_OF_ALL if threads else _END)
+        self._results.append(0)
+        self._origins.append(self._line)
+        self._times.append(min(at, _LAST))
+        self._events.append(2 * len(self._texts) - 1)
+
+    def ignore(self) -> None:
+        """Count the current line as one that has no call of interest."""
+        self._ignored += 1
+
+    def misses(self, what: str) -> None:
+        """Count a call whose other half is not recorded."""
+        self._truncated += 1
+        self.problems.add(self._line - 1, what)
+
+    def doubt(self) -> None:
+        """Count the current line as one that was not understood."""
+        self._unknown += 1
+        self.problems.add(self._line - 1, f"is not a line of {self._tool}")
+
+    def imported(self) -> Imported:
+        """Return the program, and the report.
+
+        Raises:
+            ProgramError: If no line was understood.
+        """
+        if self._unknown == self._line:
+            raise ProgramError(f"has no line of {self._tool}", self._name)
+        numbers = Numbers()
+        origins = array("q")
+        log = Lines(FOLLOWED)
+        collects = gc.isenabled()
+        gc.disable()  # as for logs of strace: no garbage is made
+        try:
+            log.take(self._as_strace(numbers, origins.append), lambda _: None)
+            log.finish()
+            made = imported(log, self._name, "", two_way=self._two_way)
+        finally:
+            if collects:
+                gc.enable()
+        report = made.report
+        problems = [(int(origins[line - 1]), what) for line, what in report.problems]
+        return Imported(
+            made.program,
+            attrs.evolve(
+                report,
+                lines=self._line,
+                ignored=self._ignored + report.ignored,
+                unknown=self._unknown,
+                truncated=self._truncated + report.truncated,
+                derived=numbers.derived,
+                misderived=numbers.misderived,
+                nameless=self.nameless,
+                lost=self.lost,
+                problems=tuple(sorted((*problems, *self.problems.in_order()))[: Problems.MOST]),
+            ),
+        )
+
+    def _as_strace(self, numbers: Numbers, put_origin: Callable[[int], None]) -> Iterator[bytes]:
+        """Yield the lines in the order of their times; a call in which nothing else happens is one line."""
+        times, events = self._times, self._events
+        order = sorted(range(len(times)), key=times.__getitem__)
+        following = iter([*order[1:], -1])
+        waits: dict[int, str] = {}  # the calls that have begun, by their numbers
+        for index in order:
+            then = next(following)
+            event = events[index]
+            number, ends = divmod(event, 2)
+            pid, text = self._pids[number], self._texts[number]
+            whole = not ends and then >= 0 and events[then] == event + 1
+            if whole:
+                waits[number] = ""
+                self._fork(numbers, number)
+                continue
+            seconds, rest = divmod(times[index] + _EPOCH, 10**9)
+            start = f"{pid} {seconds}.{rest // 1000:06} "
+            put_origin(self._origins[number])
+            if text in (_END, _END_OF_ALL):
+                numbers.exit(pid)
+                yield f"{start}{text}".encode()
+                continue
+            name, _, arguments = text.partition("(")
+            if not ends:
+                waits[number] = name
+                self._fork(numbers, number)
+                yield f"{start}{name}( <unfinished ...>".encode()
+                continue
+            arguments = self._follow(numbers, pid, name, arguments, self._results[number])
+            begun = f"<... {name} resumed> " if waits.pop(number) else f"{name}("
+            yield f"{start}{begun}{arguments}) = {self._results[number]}".encode()
+
+    def _fork(self, numbers: Numbers, number: int) -> None:
+        """Give a child its numbers when its fork begins: the child may run before the call returns."""
+        text, child = self._texts[number], self._results[number]
+        if child > 0 and text.partition("(")[0] in _FORKS:
+            numbers.fork(self._pids[number], child, shares="CLONE_FILES" in text)
+
+    def _follow(self, numbers: Numbers, pid: int, name: str, arguments: str, result: int) -> str:
+        """Follow the numbers in use, and return the arguments with those of a new pipe."""
+        if result < 0:
+            return arguments
+        if name in ("pipe", "pipe2", "socketpair"):
+            closes = "CLOEXEC" in arguments
+            if arguments.startswith(UNKNOWN_PAIR):
+                first, second = numbers.pipe(pid, closes=closes, counts=name != "socketpair")
+                return f"[{first}, {second}]{arguments.removeprefix(UNKNOWN_PAIR)}"
+            for fd in _FD.findall(arguments)[:1]:
+                numbers.made(pid, int(fd), closes=closes)
+            return arguments
+        if name in _MAKERS:
+            numbers.made(pid, result, closes="O_CLOEXEC" in arguments or "SOCK_CLOEXEC" in arguments)
+        elif name in ("dup2", "dup3"):
+            numbers.chosen(pid, result, closes="O_CLOEXEC" in arguments)
+        elif name == "execve":
+            numbers.exec(pid)
+        elif name in ("close", "close_range", "fcntl"):
+            self._follow_number(numbers, pid, name, arguments, result)
+        return arguments
+
+    def _follow_number(self, numbers: Numbers, pid: int, name: str, arguments: str, result: int) -> None:
+        parts = arguments.split(", ")
+        fd = _FD.match(parts[0])
+        if fd is None:
+            return
+        number = int(fd[0])
+        if name == "close":
+            numbers.close(pid, number)
+        elif name == "close_range":
+            last = _FD.fullmatch(parts[1]) if len(parts) > 1 else None
+            on_exec = "CLOSE_RANGE_CLOEXEC" in arguments
+            numbers.close_range(pid, number, int(last[0]) if last else None, on_exec=on_exec)
+        elif "F_DUPFD" in arguments:
+            numbers.chosen(pid, result, closes="F_DUPFD_CLOEXEC" in arguments)
+        elif "F_SETFD" in arguments:
+            numbers.mark(pid, number, closes="FD_CLOEXEC" in arguments)

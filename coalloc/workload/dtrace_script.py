@@ -1,0 +1,95 @@
+"""The script for DTrace on FreeBSD that prints ``coalloc calls 1``: see :mod:`~coalloc.workload.calls`.
+
+It uses the providers ``syscall`` and ``proc``.  A call does not tell which pipe a descriptor refers to, so the reader follows
+the descriptors.  The script was written by the
+manual of dtrace(1), and has not run on a machine yet.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from coalloc.workload.calls import HEADER
+
+__all__ = ["dtrace_script"]
+
+_HEAD: Final = f"""#pragma D option quiet
+#pragma D option bufsize=16m
+
+dtrace:::BEGIN
+{{
+    printf("{HEADER} two-way\\n");
+}}
+"""
+_PROCESSES: Final = """
+proc:::exec-success
+/progenyof($target)/
+{
+    printf("%d %d %d %d exec\\n", timestamp, timestamp, cpu, pid);
+}
+
+proc:::exit
+/progenyof($target)/
+{
+    printf("%d %d %d %d exit\\n", timestamp, timestamp, cpu, pid);
+}
+
+syscall::rfork:entry
+/progenyof($target)/
+{
+    self->shares = (arg0 & 0x1004) == 0;
+}
+
+syscall::fork:return, syscall::vfork:return, syscall::rfork:return
+/progenyof($target) && errno == 0 && arg1 > 0/
+{
+    printf("%d %d %d %d fork %d %d\\n", timestamp, timestamp, cpu, pid, arg1, self->shares);
+    self->shares = 0;
+}
+"""
+
+
+def _call(names: str, line: str, values: str, condition: str = "errno == 0") -> str:
+    entry, returns = (", ".join(f"syscall::{name}:{when}" for name in names.split()) for when in ("entry", "return"))
+    return f"""
+{entry}
+/progenyof($target)/
+{{
+    self->begun = timestamp;
+    self->a = arg0;
+    self->b = arg1;
+    self->c = arg2;
+}}
+
+{returns}
+/self->begun && {condition}/
+{{
+    printf("%d %d %d %d {line}\\n", self->begun, timestamp, cpu, pid, {values});
+}}
+
+{returns}
+/self->begun/
+{{
+    self->begun = 0;
+}}
+"""
+
+
+def dtrace_script() -> str:
+    """Return the script, for ``dtrace -c COMMAND`` or ``dtrace -p PID``."""
+    moved = "errno == 0 && (int)arg1 > 0"
+    pair = "((int *)copyin(self->a, 8))"
+    return "".join((
+        _HEAD,
+        _PROCESSES,
+        _call("pipe2", "pipe %d %d %d", f"{pair}[0], {pair}[1], (self->b & 0x100000) != 0"),
+        _call("read readv", "read %d %d", "(int)self->a, (int)arg1", moved),
+        _call("write writev", "write %d %d", "(int)self->a, (int)arg1", moved),
+        _call("close", "close %d", "(int)self->a"),
+        _call("closefrom", "close_range %d 4294967295 0", "(int)self->a"),
+        _call("close_range", "close_range %d %u %d", "(int)self->a, (uint32_t)self->b, (self->c & 0x10) != 0"),
+        _call("dup dup2", "dup %d %d 0", "(int)self->a, (int)arg1"),
+        _call("fcntl", "cloexec %d %d", "(int)self->a, (int)self->c & 1", "errno == 0 && self->b == 2"),
+        _call("fcntl", "dup %d %d %d", "(int)self->a, (int)arg1, self->b >= 17",
+              "errno == 0 && (self->b == 0 || self->b == 10 || self->b == 17 || self->b == 18)"),
+    ))  # fmt: skip
