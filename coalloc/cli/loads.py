@@ -53,8 +53,8 @@ _PIECE = 1 << 15
 Source = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[PROGRAM|STRACE LOG]",
-        help="A program or an strace log, - for standard input; the bundled build if none is given.",
+        metavar="[PROGRAM|LOG]",
+        help="A program, or a log of strace or another tool; - for standard input; the bundled build if none is given.",
     ),
 ]
 CopiesOption = Annotated[int, typer.Option("--copies", help="Run so many copies of a pipe program at once.")]
@@ -294,7 +294,8 @@ def trace_import(
     log: Annotated[
         Path,
         typer.Argument(
-            metavar="STRACE_LOG", help="Made with strace -f -y -ttt; may be compressed; - for standard input."
+            metavar="LOG",
+            help="Made by coalloc record, or by strace -f -y -ttt; - for standard input; may be compressed.",
         ),
     ],
     output: Annotated[
@@ -309,7 +310,7 @@ def trace_import(
     Exit status 1 if more than 1 % of a log's calls on pipes could not be placed.
     """
     _require_output(output)
-    program, report = _read(log, Bar(), max_size, argument="STRACE_LOG", title=title)
+    program, report = _read(log, Bar(), max_size, argument="LOG", title=title)
     wrong = _doubts(report) and not lenient
     _deliver(program, output)
     note(trace_words(trace_figures(program)))

@@ -69,6 +69,8 @@ def record(
     recorder = RECORDERS[tool]
     if shutil.which(recorder.name) is None:
         raise CoallocError(f"{recorder.name} is not installed; on Debian: apt install {recorder.package}")
+    if recorder.root and os.geteuid():
+        raise CoallocError(f"{recorder.name} may be used by root alone")
     file = output if output is not None else Path(f"{Path(command[0]).name if command else 'processes'}.{tool}")
     if output is None and file.exists():
         raise InvalidRequestError("--output", str(file), "is there already; name a file to be replaced with -o")
@@ -87,12 +89,10 @@ def _record(recorder: Recorder, file: str, command: list[str], pids: list[int]) 
     if not command or recorder.tells_status:
         return _run(recorder.arguments(file, command, pids), Path(file), attached=bool(pids))
     with tempfile.TemporaryDirectory(prefix="coalloc-") as folder:
-        told = Path(folder, "status")
-        wrapper = ["/bin/sh", "-c", '"$@"; echo $? > "$0"', str(told), *command]
-        if recorder.name == "bpftrace":  # it splits the words of its command at blanks, and knows no quotes
-            run = Path(folder, "run")
-            run.write_text(f"{shlex.join(command)}\necho $? > {shlex.quote(str(told))}\n", encoding="utf-8")
-            wrapper = ["/bin/sh", str(run)]
+        # A file, since bpftrace splits its command at blanks and knows no quotes.
+        run, told = Path(folder, "run"), Path(folder, "status")
+        run.write_text(f"{shlex.join(command)}\necho $? > {shlex.quote(str(told))}\n", encoding="utf-8")
+        wrapper = ["/bin/sh", str(run)]
         status = _run(recorder.arguments(file, wrapper, []), Path(file), attached=False, depth=2)
         with contextlib.suppress(OSError, ValueError):
             status = int(told.read_text(encoding="utf-8"))

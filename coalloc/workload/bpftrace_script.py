@@ -2,7 +2,9 @@
 
 It uses tracepoints alone, whose names and arguments are kept stable, and looks up in the kernel's own tables which pipe a
 descriptor refers to (``files->fdt->fd[n]->f_inode``).  So it prints no call that is not about a pipe.  A pipe is an inode of
-pipefs; named pipes are left out.  Needs bpftrace 0.17 or later, a kernel with BTF, and root.
+pipefs; named pipes are left out.  What is noted of a thread is deleted when it ends, since a map has 4,096 places.
+
+Needs bpftrace 0.17 or later, a kernel with BTF, and root.
 """
 
 from __future__ import annotations
@@ -39,6 +41,10 @@ tracepoint:sched:sched_process_exec /@in[pid]/
 tracepoint:sched:sched_process_exit /@in[pid]/
 {{
     printf("%%lld %%lld %%d %%d exit\\n", nsecs, nsecs, cpu, tid);
+    delete(@begun[tid]); delete(@first[tid]); delete(@second[tid]); delete(@flags[tid]);
+    delete(@address[tid]); delete(@here[tid]); delete(@there[tid]);
+    if (tid != pid) {{ delete(@in[tid]); }}
+    if (((struct task_struct *)curtask)->signal->live.counter == 0) {{ delete(@in[pid]); }}
 }}
 
 END
@@ -154,14 +160,20 @@ tracepoint:syscalls:sys_exit_fcntl /@begun[tid]/
 """
 
 
-def _open(name: str) -> str:
+def _open(name: str, flags: str) -> str:
     """Print opens of what is a pipe already: of /dev/fd and /proc/PID/fd."""
     return f"""
+tracepoint:syscalls:sys_enter_{name} /@in[pid]/
+{{
+    @second[tid] = (uint64){flags};
+}}
+
 tracepoint:syscalls:sys_exit_{name} /@in[pid] && args->ret >= 0/
 {{
     $f = *(((struct task_struct *)curtask)->files->fdt->fd + args->ret);
     if ($f->f_inode->i_sb->s_magic == {_PIPEFS_MAGIC}) {{
-        printf("%lld %lld %d %d open %d@%lld 0\\n", nsecs, nsecs, cpu, tid, args->ret, (uint64)$f->f_inode->i_ino);
+        printf("%lld %lld %d %d open %d@%lld %d\\n",
+            nsecs, nsecs, cpu, tid, args->ret, (uint64)$f->f_inode->i_ino, (@second[tid] >> 19) & 1);
     }}
 }}
 """
@@ -200,10 +212,15 @@ def bpftrace_script(pids: Sequence[int] = (), *, machine: str = "") -> str:
         _duplicate("dup", "fildes", ""),
         _duplicate("dup3", "oldfd", "flags"),
         _fcntl(),
-        _open("openat"), _open("openat2"),
+        _open("openat", "args->flags"), _open("openat2", "*(uint64 *)uptr((uint64)args->how)"),
         _clone("clone", "args->clone_flags"),
         _clone("clone3", "*(uint64 *)uptr((uint64)args->uargs)"),
     ]  # fmt: skip
     if old:
-        parts += [_duplicate("dup2", "oldfd", ""), _open("open"), _clone("fork", "0"), _clone("vfork", "0")]
+        parts += [
+            _duplicate("dup2", "oldfd", ""),
+            _open("open", "args->flags"),
+            _clone("fork", "0"),
+            _clone("vfork", "0"),
+        ]
     return "".join(parts)

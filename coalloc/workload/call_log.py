@@ -7,7 +7,6 @@ does not record the descriptors of a new pipe, they are derived (:mod:`~coalloc.
 
 from __future__ import annotations
 
-import gc
 import re
 from array import array
 from collections.abc import Callable, Iterator
@@ -17,10 +16,12 @@ import attrs
 
 from coalloc.errors import ProgramError
 from coalloc.workload.descriptors import Numbers
+from coalloc.workload.foreign_log import ForeignLog
 from coalloc.workload.formats import Progress
-from coalloc.workload.strace import Imported, imported
+from coalloc.workload.program import PipeProgram
+from coalloc.workload.strace import ImportReport, imported, without_collector
 from coalloc.workload.strace_lines import Lines, Problems
-from coalloc.workload.strace_story import FOLLOWED
+from coalloc.workload.strace_story import FOLLOWED, FORKS
 
 __all__ = ["UNKNOWN_PAIR", "CallLog"]
 
@@ -29,61 +30,42 @@ UNKNOWN_PAIR: Final = "[?, ?]"
 _EPOCH: Final = 10**18
 """Added to times, in ns, so that they are dates for :class:`~coalloc.workload.strace_lines.Lines`."""
 _LAST: Final = 10**18
-_MAKERS: Final = frozenset({"open", "openat", "socket", "dup"})
-_FORKS: Final = frozenset({"fork", "vfork", "clone", "clone3"})
+_MAKERS: Final = frozenset({"openat", "socket", "dup"})
 _FD: Final = re.compile(r"\d{1,9}")
 _END: Final = "+++ exited with 0 +++"
 _END_OF_ALL: Final = "exit_group(0) = ?"
-_PROGRESS: Final = 10_000
 
 
-class CallLog:
+class CallLog(ForeignLog):
     """Take calls in the order of a file's lines, and import them.
 
     Args:
         tool: The name of the tool, for errors.
         name: The name of the file.
-        two_way: Whether each end of a pipe can be read and written, as on FreeBSD.
         progress: Is told how many lines have been read.
+        header: How many lines were read before.
+        two_way: Whether each end of a pipe can be read and written, as on FreeBSD.
 
     Attributes:
-        problems: What was not understood, to which a reader may add.
         nameless: How many opens had no file name.
         lost: How many events the tool lost.
     """
 
-    def __init__(self, tool: str, name: str, *, two_way: bool = False, progress: Progress = None) -> None:
-        self._tool = tool
-        self._name = name
+    def __init__(
+        self, tool: str, name: str, progress: Progress = None, *, header: int = 0, two_way: bool = False
+    ) -> None:
+        super().__init__(tool, name, progress, header=header)
         self._two_way = two_way
-        self._progress = progress
         self._pids, self._results, self._origins = array("q"), array("q"), array("q")
         self._texts: list[str] = []
+        self._shown: dict[int, str] = {}
         self._times, self._events = array("q"), array("q")
-        self._line = self._unknown = self._ignored = self._truncated = 0
-        self.problems = Problems()
+        self._truncated = 0
         self.nameless = self.lost = 0
 
-    def begin_at(self, line: int) -> None:
-        """Count so many lines that were read before: those of a header."""
-        self._line = self._ignored = line
-
-    def lines(self, lines: Iterator[bytes]) -> Iterator[str]:
-        """Yield lines as text, and count them.
-
-        Raises:
-            ProgramError: If most of many lines were not understood.
-        """
-        for raw in lines:
-            if not self._line % _PROGRESS:
-                if self._unknown > _PROGRESS and self._unknown > self._line // 2:
-                    raise ProgramError(f"is no recording of {self._tool}: most lines are not understood", self._name)
-                if self._progress is not None:
-                    self._progress(self._line)
-            self._line += 1
-            yield raw.decode("utf-8", "replace")
-
-    def call(self, pid: int, begun: int, ended: int, text: str, result: int, *, line: int | None = None) -> None:
+    def call(
+        self, pid: int, begun: int, ended: int, text: str, result: int, *, line: int | None = None, shown: str = ""
+    ) -> None:
         """Add a call that returned.
 
         Args:
@@ -93,12 +75,15 @@ class CallLog:
             text: Its name and arguments, as strace writes them.
             result: What it returned.
             line: The number of the line at which it began, from 1; the current one if None.
+            shown: What is printed behind the result.
         """
         number = len(self._texts)
+        if shown:
+            self._shown[number] = shown
         self._pids.append(pid)
         self._texts.append(text)
         self._results.append(result)
-        self._origins.append(line or self._line)
+        self._origins.append(line or self.line)
         ended = min(max(begun, ended), _LAST)
         self._times.append(min(begun, _LAST))
         self._events.append(2 * number)
@@ -110,60 +95,43 @@ class CallLog:
         self._pids.append(pid)
         self._texts.append(_END_OF_ALL if threads else _END)
         self._results.append(0)
-        self._origins.append(self._line)
+        self._origins.append(self.line)
         self._times.append(min(at, _LAST))
         self._events.append(2 * len(self._texts) - 1)
-
-    def ignore(self) -> None:
-        """Count the current line as one that has no call of interest."""
-        self._ignored += 1
 
     def misses(self, what: str) -> None:
         """Count a call whose other half is not recorded."""
         self._truncated += 1
-        self.problems.add(self._line - 1, what)
+        self.note(what)
 
-    def doubt(self) -> None:
-        """Count the current line as one that was not understood."""
-        self._unknown += 1
-        self.problems.add(self._line - 1, f"is not a line of {self._tool}")
-
-    def imported(self) -> Imported:
+    def finish(self) -> tuple[PipeProgram, ImportReport]:
         """Return the program, and the report.
 
         Raises:
             ProgramError: If no line was understood.
         """
-        if self._unknown == self._line:
-            raise ProgramError(f"has no line of {self._tool}", self._name)
+        if self.unknown == self.line:
+            raise ProgramError(f"has no line of {self.tool}", self.name)
         numbers = Numbers()
         origins = array("q")
         log = Lines(FOLLOWED)
-        collects = gc.isenabled()
-        gc.disable()  # as for logs of strace: no garbage is made
-        try:
+        with without_collector():
             log.take(self._as_strace(numbers, origins.append), lambda _: None)
             log.finish()
-            made = imported(log, self._name, "", two_way=self._two_way)
-        finally:
-            if collects:
-                gc.enable()
+            made = imported(log, self.name, "", two_way=self._two_way)
         report = made.report
         problems = [(int(origins[line - 1]), what) for line, what in report.problems]
-        return Imported(
-            made.program,
-            attrs.evolve(
-                report,
-                lines=self._line,
-                ignored=self._ignored + report.ignored,
-                unknown=self._unknown,
-                truncated=self._truncated + report.truncated,
-                derived=numbers.derived,
-                misderived=numbers.misderived,
-                nameless=self.nameless,
-                lost=self.lost,
-                problems=tuple(sorted((*problems, *self.problems.in_order()))[: Problems.MOST]),
-            ),
+        return made.program, attrs.evolve(
+            report,
+            lines=self.line,
+            ignored=self.ignored + report.ignored,
+            unknown=self.unknown,
+            truncated=self._truncated + report.truncated,
+            derived=numbers.derived,
+            misderived=numbers.misderived,
+            nameless=self.nameless,
+            lost=self.lost,
+            problems=tuple(sorted((*problems, *self.problems.in_order()))[: Problems.MOST]),
         )
 
     def _as_strace(self, numbers: Numbers, put_origin: Callable[[int], None]) -> Iterator[bytes]:
@@ -197,12 +165,12 @@ class CallLog:
                 continue
             arguments = self._follow(numbers, pid, name, arguments, self._results[number])
             begun = f"<... {name} resumed> " if waits.pop(number) else f"{name}("
-            yield f"{start}{begun}{arguments}) = {self._results[number]}".encode()
+            yield f"{start}{begun}{arguments}) = {self._results[number]}{self._shown.get(number, '')}".encode()
 
     def _fork(self, numbers: Numbers, number: int) -> None:
         """Give a child its numbers when its fork begins: the child may run before the call returns."""
         text, child = self._texts[number], self._results[number]
-        if child > 0 and text.partition("(")[0] in _FORKS:
+        if child > 0 and text.partition("(")[0] in FORKS:
             numbers.fork(self._pids[number], child, shares="CLONE_FILES" in text)
 
     def _follow(self, numbers: Numbers, pid: int, name: str, arguments: str, result: int) -> str:
@@ -218,7 +186,7 @@ class CallLog:
                 numbers.made(pid, int(fd), closes=closes)
             return arguments
         if name in _MAKERS:
-            numbers.made(pid, result, closes="O_CLOEXEC" in arguments or "SOCK_CLOEXEC" in arguments)
+            numbers.made(pid, result, closes="O_CLOEXEC" in arguments)
         elif name in ("dup2", "dup3"):
             numbers.chosen(pid, result, closes="O_CLOEXEC" in arguments)
         elif name == "execve":

@@ -66,7 +66,11 @@ def _fd(word: str) -> str:
 
 
 def _text(name: str, words: list[str]) -> tuple[str, int]:
-    """Return a call as strace writes it, and what it returns."""
+    """Return a call as strace writes it, and what it returns.
+
+    What a descriptor that was opened by its name refers to is shown behind the result, as for any call that strace decorates;
+    of the calls that are followed, pidfd_getfd asks for nothing else.
+    """
     last = int(words[-1].partition("@")[0]) if words else 0
     flags = "O_CLOEXEC" if last else "0"
     match name:
@@ -89,7 +93,7 @@ def _text(name: str, words: list[str]) -> tuple[str, int]:
         case "resize":
             return f"fcntl({_fd(words[0])}, F_SETPIPE_SZ, {last}", last
         case "open" if "@" in words[0] and not words[0].endswith("@0"):
-            return f"pidfd_getfd({words[0].partition('@')[0]}, {_fd(words[0])}", int(words[0].partition("@")[0])
+            return "pidfd_getfd(0, 0, 0", int(words[0].partition("@")[0])
         case "open":
             return f"socket({flags}", int(words[0].partition("@")[0])
         case "fork":
@@ -109,13 +113,17 @@ def _take(log: CallLog, line: str) -> None:
     found = _LINE.fullmatch(line)
     words = found[6].split() if found is not None else []
     if found is None or _N_ARGUMENTS.get(found[5]) != len(words):
-        log.doubt()
+        log.misread()
         return
     begun, ended, pid = int(found[1]), int(found[2]), int(found[4])
     if found[5] == "exit":
         log.end(pid, begun)
-    else:
-        log.call(pid, begun, ended, *_text(found[5], words))
+        return
+    text, result = _text(found[5], words)
+    shown = _fd(words[0]).lstrip("0123456789") if found[5] == "open" else ""
+    log.call(pid, begun, ended, text, result, shown=shown)
+    if found[5] == "open" and shown and words[1] == "1":
+        log.call(pid, ended, ended, f"fcntl({_fd(words[0])}, F_SETFD, FD_CLOEXEC", 0)
 
 
 def _recognises(first_line: bytes) -> bool:
@@ -133,12 +141,10 @@ def _read(lines: Iterator[bytes], name: str, progress: Progress) -> tuple[PipePr
     header = first.decode("utf-8", "replace")
     if header not in (HEADER, _TWO_WAY):
         raise ProgramError(f"the first line must be {HEADER!r} or {_TWO_WAY!r}", name, skipped + 1)
-    log = CallLog("coalloc calls", name, two_way=header == _TWO_WAY, progress=progress)
-    log.begin_at(skipped + 1)
+    log = CallLog("coalloc calls", name, progress, header=skipped + 1, two_way=header == _TWO_WAY)
     for line in log.lines(lines):
         _take(log, line)
-    made = log.imported()
-    return made.program, made.report
+    return log.finish()
 
 
 OFFERED: Final = (Format("calls", "lines of the scripts for bpftrace and DTrace", _recognises, _read),)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain
 from os import PathLike, fspath
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 
 from coalloc._registry import Registry
 from coalloc.workload.files import MAX_BYTES, raw_lines
-from coalloc.workload.program import Program, checked_title
+from coalloc.workload.program import Program, SpaceProgram, checked_title
 
 __all__ = ["FORMATS", "GROUP", "Account", "Format", "Progress", "Read", "read", "register"]
 
@@ -78,7 +78,7 @@ class Format:
     recognises: Callable[[bytes], bool]
     read: Read
     rank: int = 100
-    write: Callable[[Any], Iterator[str]] | None = None
+    write: Callable[[SpaceProgram], Iterator[str]] | None = None
 
 
 GROUP: Final = "coalloc.formats"

@@ -51,17 +51,15 @@ class _Reader:
         self._log = log
         self._begun: dict[int, _Begun] = {}
         self._now = 0
-        self._line = 0
         self._in_data = False
 
     def take(self, line: str) -> None:
-        self._line += 1
         found = _LINE.fullmatch(line)
         if found is None:
             if self._in_data or not line.strip():  # of a GIO or a STRU
                 self._log.ignore()
             else:
-                self._log.doubt()
+                self._log.misread()
             return
         kind, event = found["kind"], found["event"]
         self._in_data = kind not in ("CALL", "RET")
@@ -77,7 +75,7 @@ class _Reader:
             else:
                 if thread in self._begun:
                     self._log.misses(f"the call before this one, {self._begun[thread].name}, never returned")
-                self._begun[thread] = _Begun(name, call["args"] or "", self._now, self._line)
+                self._begun[thread] = _Begun(name, call["args"] or "", self._now, self._log.line)
         elif kind == "RET" and (returned := _RETURN.fullmatch(event)):
             self._return(int(found["pid"]), thread, returned["name"], returned["result"])
         elif kind == "NAMI" and thread in self._begun:
@@ -85,7 +83,7 @@ class _Reader:
             begun.path = begun.path or event.strip().strip('"')
             self._log.ignore()
         elif kind in ("CALL", "RET"):
-            self._log.doubt()
+            self._log.misread()
         else:
             self._log.ignore()
 
@@ -115,13 +113,12 @@ def _recognises(first_line: bytes) -> bool:
 
 
 def _read(lines: Iterator[bytes], name: str, progress: Progress) -> tuple[PipeProgram, ImportReport]:
-    log = CallLog("kdump", name, two_way=True, progress=progress)
+    log = CallLog("kdump", name, progress, two_way=True)
     reader = _Reader(log)
     for line in log.lines(lines):
         reader.take(line)
     reader.finish()
-    made = log.imported()
-    return made.program, made.report
+    return log.finish()
 
 
 OFFERED: Final = (Format("kdump", "output of FreeBSD's kdump -T", _recognises, _read),)

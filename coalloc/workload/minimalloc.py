@@ -53,11 +53,11 @@ def _read(lines: Iterator[bytes], name: str, progress: Progress) -> tuple[SpaceP
         if not "".join(row).strip():
             log.ignore()
         elif not all(_NUMBER.fullmatch(text) for text in given):
-            log.unknown()
+            log.misread()
         else:
             begin, end, size = map(int, given)
             if end + is_live <= begin or size < 0:
-                log.unknown("a lifetime or a size of less than nothing")
+                log.misread("a lifetime or a size of less than nothing")
             else:
                 events += [(begin, 1, number, size), (end + is_live, 0, number, size)]
     for _, is_alloc, number, size in sorted(events):

@@ -27,11 +27,11 @@ def _take(log: SpaceLog, line: str, moved: str | None) -> str | None:
         if line.startswith("= ") or not line.strip():
             log.ignore()
         else:
-            log.unknown()
+            log.misread()
         return moved
     what, address, size = found.groups()
     if (size is None) == (what in "+>!"):
-        log.unknown()
+        log.misread()
     elif what == "-":
         log.free(address)
     elif what == "<":
@@ -41,7 +41,7 @@ def _take(log: SpaceLog, line: str, moved: str | None) -> str | None:
     elif what == ">" and moved is not None:
         log.resize(moved, address, int(size, 16))
     elif what == ">":
-        log.unknown("the first half of this realloc is missing")
+        log.misread("the first half of this realloc is missing")
     else:
         log.alloc(address, int(size, 16))
     return None

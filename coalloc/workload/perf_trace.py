@@ -70,10 +70,8 @@ class _Reader:
         self._now = 0
         self._executed: set[int] = set()
         self._clones: list[tuple[int, int, int, int, int]] = []
-        self._line = 0
 
     def take(self, line: str) -> None:
-        self._line += 1
         log = self._log
         lost = _LOST.match(line)
         if lost is not None:
@@ -81,7 +79,7 @@ class _Reader:
             return
         found = _LINE.fullmatch(line)
         if found is None:
-            log.doubt()
+            log.misread()
             return
         pid = int(found["tid"] or 1)
         begun = self._now if found["time"] == "?" else _ns(found["time"])
@@ -99,24 +97,26 @@ class _Reader:
             return
         if whole := _WHOLE.fullmatch(event):
             self._now = max(self._now, ended)
-            self._call(pid, whole["name"], whole["args"], whole["result"], begun, ended, self._line)
+            self._call(pid, whole["name"], whole["args"], whole["result"], begun, ended, self._log.line)
         elif continued := _CONTINUED.fullmatch(event):
             self._now = max(self._now, ended)
-            name, args, since, line_number = self._pending.pop(pid, ("", "", 0, 0))
-            if name == continued["name"]:
+            if pid in self._pending and self._pending[pid][0] == continued["name"]:
+                name, args, since, line_number = self._pending.pop(pid)
                 self._call(pid, name, args, continued["result"], since, max(since, ended), line_number)
             elif continued["name"] in _FORKS:  # in the child
                 log.ignore()
             elif continued["name"] == "execve" and found["time"] == "?":
-                self._early[pid] = self._line
+                self._early[pid] = self._log.line
             else:
                 log.misses(f"the first half of this {continued['name']} is missing")
         elif half is not None and half["name"] not in ("exit", "exit_group"):
-            self._pending[pid] = half["name"], half["args"].removesuffix(")"), begun, self._line
+            if pid in self._pending:
+                log.misses(f"the call before this one, {self._pending[pid][0]}, never returned")
+            self._pending[pid] = half["name"], half["args"].removesuffix(")"), begun, self._log.line
         elif last := _LAST.fullmatch(event):
             log.end(pid, begun, threads=last["name"] == "exit_group")
         else:
-            log.doubt()
+            log.misread()
 
     def finish(self) -> None:
         """Take what never returned for cut, and tell threads from processes: what execs is no thread."""
@@ -191,13 +191,12 @@ def _recognises(first_line: bytes) -> bool:
 
 
 def _read(lines: Iterator[bytes], name: str, progress: Progress) -> tuple[PipeProgram, ImportReport]:
-    log = CallLog("perf trace", name, progress=progress)
+    log = CallLog("perf trace", name, progress)
     reader = _Reader(log)
     for line in log.lines(lines):
         reader.take(line)
     reader.finish()
-    made = log.imported()
-    return made.program, made.report
+    return log.finish()
 
 
 OFFERED: Final = (Format("perf", "output of perf trace", _recognises, _read),)

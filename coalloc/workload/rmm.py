@@ -23,7 +23,7 @@ def _take(log: SpaceLog, row: list[str], places: dict[str, int]) -> None:
         log.ignore()
         return
     if len(row) <= max(places.values()):
-        log.unknown()
+        log.misread()
         return
     action, pointer, size = (row[places[name]].strip() for name in ("Action", "Pointer", "Size"))
     if action == "allocate failure":
@@ -33,7 +33,7 @@ def _take(log: SpaceLog, row: list[str], places: dict[str, int]) -> None:
     elif action == "allocate" and size.isascii() and size.isdecimal() and len(size) < 20:
         log.alloc(pointer, int(size))
     else:
-        log.unknown()
+        log.misread()
 
 
 def _recognises(first_line: bytes) -> bool:

@@ -15,13 +15,12 @@ import attrs
 from coalloc.errors import ProgramError
 from coalloc.units import MAX_SIZE
 from coalloc.workload.files import title_of
+from coalloc.workload.foreign_log import ForeignLog
 from coalloc.workload.formats import Progress
 from coalloc.workload.program import SpaceOpKind, SpaceProgram
-from coalloc.workload.strace_lines import Problems
 
 __all__ = ["SpaceLog", "SpaceReport"]
 
-_PROGRESS: Final = 10_000
 _ALLOC: Final = int(SpaceOpKind.ALLOC)
 _FREE: Final = int(SpaceOpKind.FREE)
 _RESIZE: Final = int(SpaceOpKind.RESIZE)
@@ -84,7 +83,7 @@ class SpaceReport:
         return "; ".join([text, *others])
 
 
-class SpaceLog:
+class SpaceLog(ForeignLog):
     """Take allocations and frees in order.
 
     Args:
@@ -94,30 +93,11 @@ class SpaceLog:
     """
 
     def __init__(self, tool: str, name: str, progress: Progress = None) -> None:
-        self._tool = tool
-        self._name = name
-        self._progress = progress
+        super().__init__(tool, name, progress)
         self._rows: list[tuple[int, int, int]] = []
         self._buffers: dict[int | str, int] = {}
         self._made = 0
-        self._count = dict.fromkeys(("lines", "ignored", "unknown", "refused", "empty", "strays", "reused"), 0)
-        self._problems = Problems()
-
-    def lines(self, lines: Iterator[bytes]) -> Iterator[str]:
-        """Yield lines as text, and count them.
-
-        Raises:
-            ProgramError: If most of many lines were not understood.
-        """
-        count = self._count
-        for raw in lines:
-            if not count["lines"] % _PROGRESS:
-                if count["unknown"] > _PROGRESS and count["unknown"] > count["lines"] // 2:
-                    raise ProgramError(f"is no log of {self._tool}: most lines are not understood", self._name)
-                if self._progress is not None:
-                    self._progress(count["lines"])
-            count["lines"] += 1
-            yield raw.decode("utf-8", "replace")
+        self._count = dict.fromkeys(("refused", "empty", "strays", "reused"), 0)
 
     def rows(self, texts: Iterator[str]) -> Iterator[list[str]]:
         """Yield the fields of lines of CSV; a line that is none is counted, and has no fields."""
@@ -125,7 +105,7 @@ class SpaceLog:
             try:
                 yield next(csv.reader([line.replace("\0", "?")]), [])
             except csv.Error:
-                self.unknown("is not a line of CSV")
+                self.misread("is not a line of CSV")
                 yield []
 
     def alloc(self, address: int | str, size: int) -> None:
@@ -164,25 +144,17 @@ class SpaceLog:
         """Count a request that the allocator refused."""
         self._count["refused"] += 1
 
-    def ignore(self) -> None:
-        """Count the current line as one without an operation."""
-        self._count["ignored"] += 1
-
-    def unknown(self, what: str = "") -> None:
-        """Count the current line as one that was not understood."""
-        self._doubt("unknown", what or f"is not a line of {self._tool}")
-
     def _size(self, size: int) -> int:
         """Return a size that a program may have; 0 where there is none."""
         if size >= MAX_SIZE:
-            self.unknown("a size of 2**63 bytes or more")
+            self.misread("a size of 2**63 bytes or more")
             return 0
         self._count["empty"] += not size
         return size or 1
 
     def _doubt(self, kind: str, what: str) -> None:
         self._count[kind] += 1
-        self._problems.add(self._count["lines"] - 1, what)
+        self.note(what)
 
     def finish(self) -> tuple[SpaceProgram, SpaceReport]:
         """Return the program, and the report.
@@ -191,7 +163,13 @@ class SpaceLog:
             ProgramError: If there is no operation.
         """
         if not self._rows:
-            raise ProgramError(f"has no operation of {self._tool}", self._name)
-        program = SpaceProgram(self._rows, title=title_of(self._name))
-        report = SpaceReport(**self._count, operations=len(self._rows), problems=self._problems.in_order())
-        return program, report
+            raise ProgramError(f"has no operation of {self.tool}", self.name)
+        program = SpaceProgram(self._rows, title=title_of(self.name))
+        return program, SpaceReport(
+            lines=self.line,
+            operations=len(self._rows),
+            ignored=self.ignored,
+            unknown=self.unknown,
+            problems=self.problems.in_order(),
+            **self._count,
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import Final
 
@@ -20,7 +21,7 @@ from coalloc.workload.program import PipeProgram
 from coalloc.workload.strace_lines import Clock, Lines
 from coalloc.workload.strace_story import FOLLOWED, Story
 
-__all__ = ["OFFERED", "ImportReport", "Imported", "import_lines", "import_strace", "imported"]
+__all__ = ["OFFERED", "ImportReport", "Imported", "import_lines", "import_strace", "imported", "without_collector"]
 
 
 _MOST_FOREIGN: Final = 100_000
@@ -95,7 +96,7 @@ class ImportReport:
         """What to say where it is not sound."""
         return (
             f"{self.doubtful:,} of {self.transfers + self.doubtful:,} calls on pipes could not be placed, so the figures are "
-            "wrong; record with strace -y, see the line that begins with log:"
+            "wrong; record with strace -y or bpftrace, see the line that begins with log:"
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -170,10 +171,17 @@ def import_lines(
     Raises:
         ProgramError: If no line is one of an strace log, or the title is not one line of printable text.
     """
-    collects = gc.isenabled()
-    gc.disable()  # hundreds of thousands of small objects are made, and none is garbage: collecting takes half of the time
-    try:
+    with without_collector():
         return _import(lines, name, title, progress)
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Switch the collector off: hundreds of thousands of objects are made, none is garbage, and it takes half of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collects:
             gc.enable()

@@ -37,7 +37,7 @@ from coalloc.workload.program import MAX_TRANSFER, PipeOp, PipeOpKind
 from coalloc.workload.strace_lines import READS, SILENT, WRITES, Call, Lines
 from coalloc.workload.strace_tables import Descriptor, Table
 
-__all__ = ["FOLLOWED", "Story"]
+__all__ = ["FOLLOWED", "FORKS", "Story"]
 
 _FD: Final = re.compile(
     r"\s*(\d{1,10}|0x[0-9a-f]{1,8})(?![\dx])(?:<(?:pipe:\[(\d{1,20})\]|[^<>]{0,4096}(?:->[^<>]{0,4096})?)>)?"
@@ -54,7 +54,8 @@ _SETSIZE: Final = re.compile(r"[^,]*, (?:F_SETPIPE_SZ|0x407), ")
 _FD_PATH: Final = re.compile(r'"/(?:dev/fd|proc/(self|thread-self|\d{1,10})(?:/task/\d{1,10})?/fd)/(\d{1,10})"')
 _STANDARD: Final = re.compile(r'"/dev/std(in|out|err)"')
 _PIDFD: Final = re.compile(r"pidfd=\[(\d{1,10})")
-_FORKS: Final = frozenset({"fork", "vfork", "clone", "clone2", "clone3"})
+FORKS: Final = frozenset({"fork", "vfork", "clone", "clone2", "clone3"})
+"""The names of the calls that make a process or a thread."""
 _SPLICES: Final = frozenset({"splice", "tee", "vmsplice", "sendfile", "sendfile64"})
 _AT_BEGINNING: Final = _SPLICES | {"close_range", "sendmsg"}
 _O_CLOEXEC: Final = 0o2000000
@@ -184,7 +185,7 @@ class Story:
 
     def _find_root(self) -> int:
         """Return the process of lines without a number: the one that nobody forked, if there is exactly one."""
-        forked = {call.result for call in self._log.calls if call.name in _FORKS}
+        forked = {call.result for call in self._log.calls if call.name in FORKS}
         unforked = [pid for pid in self._log.seen if pid and pid not in forked]
         return unforked[0] if 0 in self._log.seen and len(unforked) == 1 else 0
 
@@ -242,7 +243,7 @@ class Story:
             at = call.ended
             if call.name in _AT_BEGINNING:
                 at = call.begun
-            elif call.name in _FORKS:
+            elif call.name in FORKS:
                 at = self._born(call, ends)
             keys.append(at << 35 | _CALL << 32 | number)
             if call.name in _SPLICES and call.begun != call.ended:
@@ -260,13 +261,13 @@ class Story:
     def _adopt(self) -> None:
         """Assign the processes that nobody forked to the forks whose child is not in the log, in order."""
         log = self._log
-        forks = [call for call in log.calls if call.name in _FORKS and call.result > 0]
+        forks = [call for call in log.calls if call.name in FORKS and call.result > 0]
         forked = {call.result for call in forks}
         orphans = deque(sorted((lines[0], pid) for pid, lines in log.seen.items() if pid and pid not in forked))
         childless = [(call.begun, call) for call in forks if call.result not in log.seen]
         for parent, text, begun in log.cut:
             name, _, arguments = text.partition("(")
-            if name in _FORKS:
+            if name in FORKS:
                 childless.append((begun, Call(parent, name, arguments, 0, begun, begun)))
         for begun, fork in sorted(childless, key=lambda item: item[0]):
             while orphans and orphans[0][0] <= begun:
@@ -735,7 +736,7 @@ class Story:
         """Return how much of each kind was met; the keys are fields of the report."""
         inherited = [pipe for pipe in self._pipes if pipe.inherited]
         log = self._log
-        children = {call.result for call in log.calls if call.name in _FORKS and call.result > 0}
+        children = {call.result for call in log.calls if call.name in FORKS and call.result > 0}
         return self._count | {
             "unseen": len(children - log.seen.keys()) if len(log.seen) == 1 else 0,
             "inherited": sum(pipe.whole for pipe in inherited),
@@ -787,7 +788,7 @@ _HANDLERS: Final[dict[str, Callable[[Story, Table, Call], None]]] = {
     **dict.fromkeys(("dup", "dup2", "dup3"), Story._dup),
     **dict.fromkeys(("fcntl", "fcntl64"), Story._fcntl),
     **dict.fromkeys(_SPLICES, Story._splice),
-    **dict.fromkeys(_FORKS, Story._fork),
+    **dict.fromkeys(FORKS, Story._fork),
     **dict.fromkeys(("open", "openat", "openat2", "mkfifo", "mknod", "mknodat"), Story._open),
     **dict.fromkeys(("socket", "accept", "accept4", "epoll_create1", "eventfd2", "pidfd_open"), Story._made),
     "pidfd_getfd": Story._pidfd_getfd,

@@ -23,9 +23,10 @@ _LINE: Final = re.compile(
     r"(?:\d{1,10}\.\d{9} )?(?P<event>\S.*)"
 )
 _CALL: Final = re.compile(
-    r"(?P<name>\w{1,40}|compat11\.\w{1,32})\((?P<args>.*)\)\s+(?:= (?P<result>-?\d{1,18}|0x[0-9a-f]{1,16})(?: .*)?|ERR#\d.*)"
+    r"(?P<name>\w{1,40}|compat11\.\w{1,32})\((?P<args>.*)\)\s+"
+    r"(?:= (?P<result>-?\d{1,18}|0x[0-9a-f]{1,16})(?: .*)?|(?P<replaced>EJUSTRETURN)|ERR#\d.*)"
 )
-_BEGUN: Final = re.compile(r"(?:execve|exit|_exit|thr_exit|sigreturn|thr_new)\(.*")
+_BEGUN: Final = re.compile(r"(?:exit|_exit|thr_exit|thr_new)\(.*")
 _OTHER: Final = re.compile(r"SIGNAL \d.*|<new (?:process|thread).*>|<thread \d+ exited>|.*\( ?\.\.\. \)?.*")
 _EXIT: Final = re.compile(r"process (?:exit, rval = \d+|killed, signal = \d+.*)")
 
@@ -34,7 +35,7 @@ def _take(log: CallLog, line: str, now: int) -> int:
     """Take a line, and return its time, in ns."""
     found = _LINE.fullmatch(line)
     if found is None:
-        log.doubt()
+        log.misread()
         return now
     pid = int(found["pid"] or 1)
     if found["time"]:
@@ -46,16 +47,17 @@ def _take(log: CallLog, line: str, now: int) -> int:
     call = _CALL.fullmatch(event)
     if call is not None:
         text = as_strace(call["name"], call["args"])
-        if text is None or call["result"] is None:
+        result = "0" if call["replaced"] else call["result"]
+        if text is None or result is None:
             log.ignore()
         else:
-            log.call(pid, now, now, text, number(call["result"]))
+            log.call(pid, now, now, text, number(result))
     elif _EXIT.fullmatch(event):
         log.end(pid, now)
     elif _OTHER.fullmatch(event) or _BEGUN.fullmatch(event):
         log.ignore()
     else:
-        log.doubt()
+        log.misread()
     return now
 
 
@@ -70,11 +72,10 @@ def _recognises(first_line: bytes) -> bool:
 
 
 def _read(lines: Iterator[bytes], name: str, progress: Progress) -> tuple[PipeProgram, ImportReport]:
-    log, now = CallLog("truss", name, two_way=True, progress=progress), 0
+    log, now = CallLog("truss", name, progress, two_way=True), 0
     for line in log.lines(lines):
         now = _take(log, line, now)
-    made = log.imported()
-    return made.program, made.report
+    return log.finish()
 
 
 OFFERED: Final = (Format("truss", "output of FreeBSD's truss -f -d", _recognises, _read),)

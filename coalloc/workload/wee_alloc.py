@@ -31,7 +31,7 @@ def _read(lines: Iterator[bytes], name: str, progress: Progress) -> tuple[SpaceP
             if _OTHER.fullmatch(line):
                 log.ignore()
             else:
-                log.unknown()
+                log.misread()
         elif found[1] == "Alloc":
             log.alloc(number, int(found[2]))
             number += 1

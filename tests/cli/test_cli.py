@@ -204,7 +204,7 @@ def test_map_draws_arenas_with_a_legend(coalloc: Any) -> None:
         (["map", "--design", "per-pipe,coalescing"], "one design is drawn"),
         (["trace", "info", "no-such-file"], "there is no such file"),
         (["trace", "import", "no-such-file"], "there is no such file"),
-        (["trace", "import"], "STRACE_LOG"),
+        (["trace", "import"], "LOG"),
         (["trace", "generate", "noise"], "is no generator; there are exhaustion"),
         (["trace", "generate", "churn", "size=3"], "churn takes live=1000, operations=100000"),
         (["trace", "generate", "churn", "live"], "write a number or size"),

@@ -216,6 +216,7 @@ def test_the_status_is_the_commands_whatever_the_recorder_says(
     fake = here / "bin" / tool
     fake.write_text(FAKE, encoding="utf-8")
     fake.chmod(0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", f"{here / 'bin'}:{os.environ['PATH']}")
     result = coalloc("record", "--with", tool, "-o", "out", "--", "sh", "-c", "exit 6")
     assert result.status == 6
@@ -255,6 +256,35 @@ def test_a_script_for_a_newer_machine_has_no_old_calls() -> None:
     assert "@in[7] = 1; @in[8] = 1;" in old
     assert new.count("{") == new.count("}")
     assert dtrace_script().count("{") == dtrace_script().count("}")
+
+
+def test_only_root_may_use_bpftrace(coalloc: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said before anything runs, in a line."""
+    (here / "bpftrace").write_text(FAKE, encoding="utf-8")
+    (here / "bpftrace").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{here}:{os.environ['PATH']}")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    result = coalloc("record", "--with", "bpftrace", "-o", "out", "true")
+    assert (result.status, result.err) == (1, "coalloc: error: bpftrace may be used by root alone\n")
+    assert not (here / "out").exists()
+
+
+def test_both_lines_of_fcntl_come_before_it_is_forgotten() -> None:
+    """The clauses of DTrace run in the order of the script: what is noted is cleared behind the last that prints."""
+    script = dtrace_script()
+    assert script.index("cloexec %d") < script.index("self->b >= 17") < script.rindex("self->begun = 0")
+    assert script.count("syscall::fcntl:entry") == 1
+
+
+def test_what_is_noted_of_a_thread_is_deleted_when_it_ends() -> None:
+    """A map of bpftrace has 4,096 places, and what does not fit is lost without a word."""
+    script = bpftrace_script()
+    exits = script[script.index("sched_process_exit") : script.index("END")]
+    noted = set(re.findall(r"@(\w+)\[tid\] = ", script))
+    assert noted == {"begun", "first", "second", "flags", "address", "here", "there"}
+    for name in noted:
+        assert f"delete(@{name}[tid]);" in exits
+    assert "delete(@in[pid]);" in exits
 
 
 def test_an_unknown_tool_is_refused(coalloc: Any) -> None:

@@ -166,6 +166,19 @@ def test_a_descriptor_that_names_its_pipe_is_the_truth(tmp_path: Path) -> None:
     assert (report.inherited, report.unknown, report.elsewhere) == (1, 0, 1)
 
 
+def test_a_descriptor_that_was_opened_by_its_name_holds_its_end(tmp_path: Path) -> None:
+    """The end is open until that descriptor is closed, or by exec where it is marked."""
+    head = "coalloc calls 1\n1000 1000 0 7 pipe 3@5 4@5 0\n2000 2000 0 7 write 4@5 6\n"
+    opened = "3000 3000 0 7 open 9@5 {}\n4000 4000 0 7 read 9@5 6\n5000 5000 0 7 close 3@5\n6000 6000 0 7 exec\n"
+    end = "7000 7000 0 7 close 9@5\n"
+    for marked, closed_at in ((0, 6), (1, 5)):
+        file = tmp_path / "recording"
+        file.write_text(head + opened.format(marked) + end, encoding="utf-8")
+        program, _ = read(file)
+        assert isinstance(program, PipeProgram)
+        assert [time for time, kind, _, end, _ in program.rows() if (kind, end) == (3, 0)] == [closed_at]
+
+
 def test_every_call_of_the_format_is_taken(tmp_path: Path) -> None:
     """All fourteen, of a process that execs: what is marked is closed by it."""
     operations, report = imported(
@@ -250,7 +263,7 @@ def test_truss_without_pids_and_times(tmp_path: Path) -> None:
         "fcntl(5,F_DUP2FD_CLOEXEC,0x9)\t = 9 (0x9)\n"
         "fcntl(5,F_DUPFD,0xa)\t = 10 (0xa)\n"
         'read(9,"a, b\\"",5)\t = 5 (0x5)\n'
-        "fcntl(5,F_SETFD,FD_CLOEXEC)\t = 0 (0x0)\n"
+        "fcntl(10,F_SETFD,FD_CLOEXEC)\t = 0 (0x0)\n"
         'execve("/bin/cat",0x0,0x0)\t EJUSTRETURN\n'
         "closefrom(6)\t = 0 (0x0)\n"
         "kqueue()\t = 6 (0x6)\n"
@@ -263,6 +276,14 @@ def test_truss_without_pids_and_times(tmp_path: Path) -> None:
     operations, report = imported(text, tmp_path)
     assert operations == [(0, 0, 0, 0), (1, 0, 1, 5), (2, 0, 0, 5), (3, 0, 1, 0), (3, 0, 0, 0)]
     assert (report.unknown, report.derived, report.doubtful) == (1, 0, 0)
+
+
+def test_an_exec_that_truss_prints_closes_what_is_marked(tmp_path: Path) -> None:
+    """It has no result, but says EJUSTRETURN; one that failed has an error and closes nothing."""
+    made = "    7: 0.001000000 pipe2(0x7ff,O_CLOEXEC)\t = 0 (0x0)\n"
+    execs = '    7: 0.002000000 execve("/bin/cat",0x0,0x0)\t '
+    assert len(imported(f"{made}{execs}EJUSTRETURN\n", tmp_path)[0]) == 3
+    assert len(imported(f"{made}{execs}ERR#2 'No such file or directory'\n", tmp_path)[0]) == 1
 
 
 @pytest.mark.parametrize(
@@ -314,7 +335,7 @@ def test_a_file_of_which_most_is_foreign_is_refused_before_its_end(tmp_path: Pat
     told: list[int] = []
     file = tmp_path / "recording"
     file.write_text("coalloc calls 1\n" + "x\n" * 50_000, encoding="utf-8")
-    with pytest.raises(ProgramError, match="is no recording of coalloc calls: most lines are not understood"):
+    with pytest.raises(ProgramError, match="is no log of coalloc calls: most lines are not understood"):
         read(file, progress=told.append)
     assert told == [10_000]
 
@@ -323,6 +344,6 @@ def test_a_file_without_one_right_line_is_refused() -> None:
     """A log of which no line is understood is none."""
     log = CallLog("truss", "a.txt")
     for _ in log.lines(iter([b"x", b"y"])):
-        log.doubt()
+        log.misread()
     with pytest.raises(ProgramError, match=r"a\.txt: has no line of truss"):
-        log.imported()
+        log.finish()
