@@ -108,9 +108,9 @@ class CallLog(ForeignLog):
         """Return the program, and the report.
 
         Raises:
-            ProgramError: If no line was understood.
+            ProgramError: If lines were not understood, and no call was.
         """
-        if self.unknown == self.line:
+        if self.unknown and not self._texts:
             raise ProgramError(f"has no line of {self.tool}", self.name)
         numbers = Numbers()
         origins = array("q")
@@ -163,7 +163,11 @@ class CallLog(ForeignLog):
                 self._fork(numbers, number)
                 yield f"{start}{name}( <unfinished ...>".encode()
                 continue
+            contradicted = numbers.misderived
             arguments = self._follow(numbers, pid, name, arguments, self._results[number])
+            if numbers.misderived > contradicted:
+                what = f"this {name} got a number that should be that of a pipe"
+                self.problems.add(self._origins[number] - 1, what)
             begun = f"<... {name} resumed> " if waits.pop(number) else f"{name}("
             yield f"{start}{begun}{arguments}) = {self._results[number]}{self._shown.get(number, '')}".encode()
 

@@ -44,8 +44,10 @@ CALLS: Final = tuple(sorted(
 """The calls to record."""
 
 _O_CLOEXEC: Final = 0o2000000
+_NEGATIVE: Final = 1 << 63
+"""Durations of this many ns and more were negative, and perf prints them without a sign."""
 _LINE: Final = re.compile(
-    r" {0,20}(?P<time>\?|\d{1,12}\.\d{3}) \( {0,12}(?:(?P<took>\d{1,12}\.\d{3}) ms)? {0,12}\): "
+    r" {0,20}(?P<time>\?|\d{1,12}\.\d{3}) \( {0,12}(?:(?P<took>\d{1,17}\.\d{3}) ms)? {0,12}\): "
     r"(?:[^/()]{1,32}(?:/[^/()]{1,32}){0,3}/(?P<tid>\d{1,10}) )?(?P<event>.*)"
 )
 _WHOLE: Final = re.compile(r"(?P<name>\w{1,32})\((?P<args>.*)\)\s+= (?P<result>\S{0,64})(?: .*)?")
@@ -83,7 +85,8 @@ class _Reader:
             return
         pid = int(found["tid"] or 1)
         begun = self._now if found["time"] == "?" else _ns(found["time"])
-        ended = begun + _ns(found["took"] or "0.000")
+        took = _ns(found["took"] or "0.000")
+        ended = begun + (took if took < _NEGATIVE else 0)
         event = found["event"]
         half = _BEGUN.fullmatch(event)
         begins = half is not None and half["name"] == "execve"
@@ -175,9 +178,10 @@ class _Reader:
         if name == "execve":
             return "execve("
         if name == "fcntl":
-            value = given.get("arg", "0")
-            mark = "FD_" if value == "CLOEXEC" else ""
-            return f"fcntl({given.get('fd', '0')}, F_{given.get('cmd', 'DUPFD')}, {mark}{value}"
+            command, value = given.get("cmd", "DUPFD"), given.get("arg", "0")
+            if command == "SETFD" and "arg" in given:  # perf 6.1 prints FD_CLOEXEC as 0, and no argument where it is 0
+                value = "FD_CLOEXEC"
+            return f"fcntl({given.get('fd', '0')}, F_{command}, {value}"
         return None
 
 

@@ -198,7 +198,10 @@ def _import(lines: Iterator[bytes], name: str, title: str, progress: Callable[[i
     log.take(lines, tell)
     log.finish()
     if log.lines == log.unknown:
-        raise ProgramError("is neither a coalloc program nor an strace log (strace -f -ttt)", name)
+        raise ProgramError(
+            "is neither a coalloc program nor an strace log (strace -f -ttt), and its first line is of no other format",
+            name,
+        )
     if log.only_summary:
         raise ProgramError("is a summary of strace -c, which has no calls; record without -c", name)
     return imported(log, name, title)

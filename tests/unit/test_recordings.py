@@ -79,6 +79,33 @@ def test_perf_leaves_out_arguments_that_are_zero(tmp_path: Path) -> None:
     assert (report.unknown, report.elsewhere, report.ignored) == (0, 0, 1)
 
 
+def test_a_duration_of_perf_may_be_negative(tmp_path: Path) -> None:
+    """It is printed as a number near 2**64 ns; the call then takes no time."""
+    text = (
+        "     1.000 ( 0.010 ms): a/7 pipe2(fildes: 0x7ffe)  = 0\n"
+        "     2.000 (18446744073708.812 ms): a/7 write(fd: 4, buf: 0x5, count: 9)  = 9\n"
+        "     3.000 ( 0.010 ms): a/7 read(fd: 3, buf: 0x5, count: 9)  = 9\n"
+    )
+    operations, report = imported(text, tmp_path)
+    assert (operations, report.unknown) == ([(0, 0, 0, 0), (1, 0, 1, 9), (2, 0, 0, 9)], 0)
+
+
+def test_perf_prints_close_on_exec_as_zero(tmp_path: Path) -> None:
+    """An argument that is 0 is left out, so one that is printed as 0 is FD_CLOEXEC; newer versions print its name."""
+    for argument, closed in (("", []), (", arg: 0", [(3, 0, 0, 0)]), (", arg: CLOEXEC", [(3, 0, 0, 0)])):
+        text = perf(
+            "7 pipe2(fildes: 0x7ffe)  = 0", f"7 fcntl(fd: 3, cmd: SETFD{argument})  = 0", "7 execve(filename: 0x5)  = 0"
+        )
+        assert imported(text, tmp_path)[0] == [(0, 0, 0, 0), *closed]
+
+
+def test_a_contradicted_pipe_is_told_with_its_line(tmp_path: Path) -> None:
+    """An open gets the number that was derived for a pipe: the open's line is listed, and the log is not sound."""
+    _, report = imported(perf("7 pipe2(fildes: 0x7ffe)  = 0", "7 open(filename: 0x5)  = 4"), tmp_path)
+    assert (report.misderived, report.sound) == (1, False)
+    assert report.problems == ((2, "this openat got a number that should be that of a pipe"),)
+
+
 def test_perf_prints_a_long_call_in_two_lines(tmp_path: Path) -> None:
     """The second line has the time at which the call began, and how long it took."""
     text = (
@@ -231,12 +258,13 @@ def test_pipes_of_freebsd_go_two_ways(tmp_path: Path) -> None:
     [
         ("coalloc calls 2\n1 1 0 7 exec\n", "the first line must be"),
         ("Attaching 3 probes...\n", "the first line must be"),
-        ("coalloc calls 1\nnothing\n1 1 0 7 read 3\n1 1 0 7 read 3 4 5\n", "2 lines"),
+        ("coalloc calls 1\nnothing\n", "has no line of coalloc calls"),
+        ("coalloc calls 1\nnothing\n1 1 0 7 read 3\n1 1 0 7 read 3 4 5\n1 1 0 7 exec\n", "3 lines"),
     ],
 )
 def test_what_is_no_recording_is_refused_or_counted(text: str, words: str, tmp_path: Path) -> None:
     """Another version is refused, and a bad line counted with its number."""
-    if words == "2 lines":
+    if words == "3 lines":
         operations, report = imported(text, tmp_path)
         assert (operations, report.unknown) == ([], 3)
         assert [number for number, _ in report.problems] == [2, 3, 4]
