@@ -290,7 +290,7 @@ class Resize(enum.Enum):
     IN_PLACE = "in place"
     """In place where the space behind allows it, else moving."""
     SLIDING = "sliding"
-    """In place where the space behind allows it; else in the joined free space around it, if that suffices; else moving."""
+    """Anywhere in the buffer and the free space around it, if they suffice together; else moving."""
 
 
 class Capability(enum.Enum):

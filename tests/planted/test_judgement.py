@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
+from benchmarks.strangers import FOLDER
 from coalloc import NEVER, RETAIN, CoalescingSpace, Contract, Fit, Work
 from coalloc.errors import ProgramError
 from coalloc.testing import (
@@ -25,7 +26,9 @@ from coalloc.testing import (
     loads,
     run_program,
 )
+from coalloc.testing.contracts import parse_contract
 from coalloc.testing.directed import CHECKS
+from coalloc.testing.targets import find_target
 from coalloc.testing.worlds import WORLDS
 from tests import long
 
@@ -215,6 +218,20 @@ def test_an_address_that_a_resize_moved_a_buffer_from_was_freed() -> None:
     """The reference says that such an address was freed already, and is right: only bases never handed out are strange."""
     steps = (Step(Action.ALLOC, 0, PAGE), Step(Action.RESIZE, 0, 2 * PAGE), Step(Action.FREE_WILD, at=0))
     assert run_program(Subject(CoalescingSpace), CheckProgram(World(3, 3, arena=1), steps)) is None
+
+
+def test_a_sliding_resize_may_leave_its_old_range_entirely() -> None:
+    """A buffer that slides to the far end of the hole below it has not moved by the fit; who declares no slide is blamed."""
+    file = FOLDER / "correct" / "resize_in_place.py"
+    sizes = (2, 1, 3, 1, 2)
+    buffers = tuple(Step(Action.ALLOC, number, n * PAGE) for number, n in enumerate(sizes))
+    steps = (*buffers, Step(Action.FREE, 0), Step(Action.FREE, 2), Step(Action.RESIZE, 3, 2 * PAGE))
+    program = CheckProgram(World(9, 9, arena=9), (*steps, Step(Action.FINISH)))
+    make_space = find_target(f"{file}:ResizingHeap")
+    assert run_program(Subject(make_space, parse_contract("fit=first,resize=sliding")), program) is None
+    breach = run_program(Subject(make_space, parse_contract("fit=first,resize=in-place")), program)
+    assert breach is not None
+    assert breach.property is Property.P8
 
 
 def test_who_keeps_the_limit_may_declare_that_it_does_not() -> None:

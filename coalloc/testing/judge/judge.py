@@ -351,7 +351,7 @@ class Judge:
             return "refused"
         base = granted - self._header
         size = self._shown_size(granted, size)
-        if slides and base != old_base and base < old_base + old and old_base < base + size:
+        if slides and base != old_base and self._has_slid(old_base, old, base, size):
             return self._slide(step.buffer, words, base, size)
         if base == old_base:
             self._follow()
@@ -375,8 +375,15 @@ class Judge:
         self._follow_free()
         return f"{granted:#x}"
 
+    def _has_slid(self, old_base: int, old: int, base: int, size: int) -> bool:
+        """Return whether a buffer slid: its new range overlaps the old one, or lies in the free space around it."""
+        if base < old_base + old and old_base < base + size:
+            return True
+        around, length = room_around(self.books, old_base, old)
+        return around <= base and base + size <= around + length
+
     def _slide(self, buffer: int, words: str, base: int, size: int) -> str:
-        """Judge a resize whose new range overlaps the old one, and tell the books."""
+        """Judge a resize that slid its buffer, and tell the books."""
         old_base, old = self.live[buffer]
         self._follow()
         around, length = room_around(self.books, old_base, old)
