@@ -9,11 +9,12 @@ True
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from coalloc.errors import InvalidRequestError
 
 __all__ = [
+    "Extremes",
     "GiB",
     "KiB",
     "MAX_ADDRESS",
@@ -37,6 +38,14 @@ MAX_SIZE: Final = 2**63
 """The largest size that is accepted."""
 MAX_ADDRESS: Final = 2**64 - 1
 """The highest address (vmem's VMEM_ADDR_MAX)."""
+
+
+class Extremes(NamedTuple):
+    """The least and the most of a figure in some time; bytes."""
+
+    least: int
+    most: int
+
 
 _UNITS: Final = {"": 1, "k": KiB, "m": MiB, "g": GiB, "t": 1 << 40}
 _SIZE: Final = re.compile(r"(\d{1,19})\s*([kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,6 +122,14 @@ def note(text: str) -> None:
     print(f"coalloc: {message(text, 1000)}", file=sys.stderr)
 
 
+def print_words(text: str) -> None:
+    """Print a sentence in lines as wide as the terminal or ``COLUMNS`` says; in one line where neither does."""
+    console = Console()
+    if console.is_terminal or "COLUMNS" in os.environ:
+        text = textwrap.fill(text, max(console.width, 20), break_long_words=False, break_on_hyphens=False)
+    print(text)
+
+
 def new_table() -> Table:
     """Return an empty table as all commands show them."""
     return Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
@@ -180,7 +189,9 @@ def _part(table: Table, columns: list[int]) -> Table:
     part = new_table()
     for number in columns:
         column = table.columns[number]
-        part.add_column(column.header, justify=column.justify, style=column.style, no_wrap=column.no_wrap)
+        part.add_column(
+            column.header, justify=column.justify, style=column.style, no_wrap=column.no_wrap, overflow="fold"
+        )
     for cells in zip(*(list(table.columns[number].cells) for number in columns), strict=True):
         part.add_row(*cells)
     return part

@@ -22,6 +22,7 @@ from coalloc.cli.common import (
     note,
     print_json,
     print_table,
+    print_words,
     size_given,
 )
 from coalloc.cli.jobs import cores, replay_each
@@ -29,10 +30,11 @@ from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import Bench
 from coalloc.report.plots import require_picture, save_comparison
+from coalloc.report.ranking import label_of, price_moves, price_rows, sentence, unmoved_by
 from coalloc.report.tables import comparison_rows, design_figures, differing_work, trace_figures, trace_words
 from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
-from coalloc.vm.costs import COSTS
+from coalloc.vm.costs import COSTS, CostModel
 from coalloc.workload.bundled import bundled_build
 from coalloc.workload.files import MAX_BYTES, STANDARD_INPUT, write_lines
 from coalloc.workload.formats import FORMATS, Account, read
@@ -140,6 +142,9 @@ def compare(
         str, typer.Option("--designs", help=f"Comma-separated; there are {', '.join(DESIGNS)}.")
     ] = "per-pipe,coalescing,coalescing+cache",
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a picture: FILE.svg or FILE.png.")] = None,
+    prices: Annotated[
+        bool, typer.Option("--prices", help="Show how far each price must move before the order of designs changes.")
+    ] = False,
     as_json: JsonOption = False,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Replay against so many designs at once; as many as there are cores.")
@@ -180,6 +185,8 @@ def compare(
                 "copies": copies,
                 "seed": seed,
                 "costs": {"name": costs.name, "measured_on": costs.measured_on},
+                "sentence": sentence(outcomes, costs) or None,
+                "price_moves": [move.as_dict() for move in price_moves(outcomes, costs)],
             }
         )
         _draw(outcomes, program, policy.name, size, plot)
@@ -210,6 +217,11 @@ def compare(
     if not trace.get("pipes", 1):
         note("there are no pipes in it")
     print(f"\nestimated with prices measured on {costs.measured_on}")
+    if prices:
+        _print_prices(outcomes, costs)
+    if said := sentence(outcomes, costs):
+        print()
+        print_words(said)
     for outcome in outcomes:
         for line in outcome.console[:3]:
             print(f"{outcome.design} at {line.time / 1e9:.6f} s: {line.text}")
@@ -218,6 +230,22 @@ def compare(
     _draw(outcomes, program, policy.name, size, plot)
     if wrong:
         raise typer.Exit(1)
+
+
+def _print_prices(outcomes: Sequence[Outcome], costs: CostModel) -> None:
+    """Print the prices that the designs do not all pay alike, and how far each must move to change the order."""
+    ranked = sorted(outcomes, key=lambda outcome: outcome.estimate(costs).ns)
+    print(f"\norder by estimated cost: {', '.join(outcome.design for outcome in ranked)}")
+    table = new_table()
+    for title in ("price, in ns", "today", "the order changes below", "ratio", "the order changes above", "ratio"):
+        table.add_column(title, justify="left" if title.startswith("price") else "right")
+    for row in price_rows(price_moves(outcomes, costs)):
+        today, *moved = row.values
+        cells = [cell for pair in zip(moved, row.ratios[1:], strict=True) for cell in pair]
+        table.add_row(row.label, today, *cells)
+    print_table(table)
+    if held := [label_of(event) for event in unmoved_by(outcomes, costs)]:
+        print_words(f"No price of {', '.join(held)} changes the order.")
 
 
 def _draw(outcomes: Sequence[Outcome], program: Program, era: str, limit: int, plot: Path | None) -> None:

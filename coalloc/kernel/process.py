@@ -232,7 +232,7 @@ class Kernel:
     def _in_zone(self, call: Callable[[], R]) -> Call[R]:
         yield Acquire(self._zone_lock, *_ZONE)
         result = call()
-        yield Spend(self._items_each * self._price("space_ops"))
+        yield Spend(self._items_each * self._price("cache_hits"))
         yield Unlock(self._zone_lock)
         return result
 
@@ -252,14 +252,14 @@ class Kernel:
 
     def malloc(self, n: int) -> Call[None]:
         """Allocate ``n`` bytes."""
-        yield Spend(self._price("map_ops" if n > _LARGE else "space_ops"))
+        yield Spend(self._price("map_ops" if n > _LARGE else "cache_hits"))
 
     def free(self, n: int) -> Call[None]:
         """Free ``n`` bytes: an item of a zone, or pages of their own."""
         if n > _LARGE:
             yield from self.uma_large_free()
         else:
-            yield Spend(self._price("space_ops"))
+            yield Spend(self._price("cache_hits"))
 
     def uma_large_free(self) -> Call[None]:
         """Unmap pages, under Giant where the kernel needs it."""
@@ -333,7 +333,7 @@ class Kernel:
     def _pay(self, did: _Did[Any]) -> Call[None]:
         """Let the time pass that a call took under the locks, and release them."""
         if self._one_by_one:
-            yield Spend(did.map_ns or self._price("space_ops"))
+            yield Spend(did.map_ns or self._price("carves"))
             yield Unlock(self._map_lock)
         else:
             if did.map_ns:
@@ -341,7 +341,7 @@ class Kernel:
                 yield Spend(did.map_ns)
                 yield Unlock(self._map_lock)
             else:
-                yield Spend(self._price("space_ops"))
+                yield Spend(self._price("carves"))
             yield Unlock(self._space_lock)
         if self.around.giant_pipespace:
             yield Unlock(GIANT)

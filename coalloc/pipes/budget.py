@@ -9,7 +9,7 @@ import attrs
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.eras import Era
 from coalloc.sched.clock import SimClock
-from coalloc.units import MAX_SIZE, require_size
+from coalloc.units import MAX_SIZE, Extremes, require_size
 
 __all__ = ["ROOT", "Budget", "Console", "ConsoleLine", "Owner"]
 
@@ -90,10 +90,12 @@ class Budget:
         "_ceiling",
         "_era",
         "_half",
+        "_past_peak",
         "_three_quarters",
         "kva_used",
+        "least",
         "maxpipekva",
-        "peak",
+        "most",
         "rations",
         "small_mark",
         "users",
@@ -112,7 +114,9 @@ class Budget:
         """Whether it matters who owns a buffer; where it does not, nobody need be charged or refunded."""
         self.kva_used = 0
         """kern.ipc.pipekva."""
-        self.peak = 0
+        self.least = self.most = 0
+        """The least and the most of it since the last call of :meth:`extremes`."""
+        self._past_peak = 0
         self.users: dict[int, int] = {}
         """Bytes charged, by uid; empty in eras without a limit per user."""
 
@@ -162,5 +166,19 @@ class Budget:
     def add(self, size: int) -> None:
         """Count a buffer in (a negative size: out)."""
         self.kva_used += size
-        if self.kva_used > self.peak:
-            self.peak = self.kva_used
+        if self.kva_used > self.most:
+            self.most = self.kva_used
+        elif self.kva_used < self.least:
+            self.least = self.kva_used
+
+    @property
+    def peak(self) -> int:
+        """The most bytes at any time."""
+        return max(self.most, self._past_peak)
+
+    def extremes(self) -> Extremes:
+        """Return the least and the most of ``kva_used`` since the last call; what is used now begins the next."""
+        self._past_peak = self.peak
+        found = Extremes(self.least, self.most)
+        self.least = self.most = self.kva_used
+        return found

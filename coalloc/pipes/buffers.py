@@ -240,6 +240,8 @@ class Buffers:
             self.space.free(half.base)
             budget = self.budget
             budget.kva_used -= size
+            if budget.kva_used < budget.least:
+                budget.least = budget.kva_used
             if budget.rations:
                 budget.refund_user(size, half.owner)
             if size == BIG_PIPE_SIZE:

@@ -26,7 +26,7 @@ from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.protocol import PipeCounters
 from coalloc.sched.clock import SimClock
 from coalloc.space.protocol import FullSpace
-from coalloc.units import PAGE_SIZE
+from coalloc.units import PAGE_SIZE, Extremes
 
 __all__ = [
     "PIPE_DEF_BUFFERS",
@@ -318,7 +318,8 @@ class LinuxPipes(Checked):
         self.pages_hard = pages_hard
         self._pipes: dict[int, LinuxPipe] = {}
         self._slots: dict[int, int] = {}  # by uid
-        self._pages = self._peak_pages = 0
+        self._pages = self._past_peak = 0
+        self._least = self._most = 0  # pages since the last call of extremes
         self._created = self._refused = self._peak_pipes = 0
         self.writes = self.bytes_written = self.reads = self.bytes_read = 0
 
@@ -330,7 +331,14 @@ class LinuxPipes(Checked):
     @property
     def peak_kva_used(self) -> int:
         """Most bytes of pages held at any time."""
-        return self._peak_pages * PAGE_SIZE
+        return max(self._most, self._past_peak) * PAGE_SIZE
+
+    def extremes(self) -> Extremes:
+        """Return the least and the most bytes of pages since the last call; those that are there begin the next."""
+        self._past_peak = max(self._past_peak, self._most)
+        found = Extremes(self._least * PAGE_SIZE, self._most * PAGE_SIZE)
+        self._least = self._most = self._pages
+        return found
 
     @property
     def console_lines(self) -> Sequence[ConsoleLine]:
@@ -399,7 +407,7 @@ class LinuxPipes(Checked):
             return -1
         self.space.touch(page, PAGE_SIZE)
         self._pages += 1
-        self._peak_pages = max(self._peak_pages, self._pages)
+        self._most = max(self._most, self._pages)
         return page
 
     def free_page(self, page: int) -> None:
@@ -407,6 +415,7 @@ class LinuxPipes(Checked):
         self.space.discard(page, self.space.size_of(page))
         self.space.free(page)
         self._pages -= 1
+        self._least = min(self._least, self._pages)
 
     def take_back(self, pipe: LinuxPipe) -> None:
         """Take back a pipe of which both ends are closed."""

@@ -10,6 +10,7 @@ import attrs
 from coalloc.errors import Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.sched.clock import SimClock
+from coalloc.units import Extremes
 
 __all__ = ["Pipe", "PipeCounters", "Pipes"]
 
@@ -83,6 +84,9 @@ class Pipes(Protocol):
     @property
     def peak_kva_used(self) -> int:
         """Most bytes of all buffers at any time."""
+
+    def extremes(self) -> Extremes:
+        """Return the least and the most bytes of all buffers since the last call; those that are there begin the next."""
 
     @property
     def console_lines(self) -> Sequence[ConsoleLine]:

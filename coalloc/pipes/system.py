@@ -16,6 +16,7 @@ from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import PipeCounters
 from coalloc.sched.clock import SimClock
 from coalloc.space.protocol import FullSpace
+from coalloc.units import Extremes
 
 __all__ = ["PipeCounters", "PipeSystem"]
 
@@ -125,6 +126,10 @@ class PipeSystem(Buffers, Checked):
     def peak_kva_used(self) -> int:
         """Most bytes of all buffers at any time."""
         return self.budget.peak
+
+    def extremes(self) -> Extremes:
+        """Return the least and the most bytes of all buffers since the last call; those that are there begin the next."""
+        return self.budget.extremes()
 
     @property
     def console_lines(self) -> Sequence[ConsoleLine]:

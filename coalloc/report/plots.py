@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from coalloc._imports import needs_extra
 from coalloc.errors import InvalidRequestError
-from coalloc.units import PAGE_SIZE, format_size
+from coalloc.units import PAGE_SIZE, Extremes, format_size
 from coalloc.workload.replay import Outcome
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ FORMATS: Final = (".svg", ".png")
 # Colours told apart with any kind of colour vision (Okabe and Ito 2008).
 _LINES: Final = (("mapped", "#0072B2", 2.6), ("resident", "#D55E00", 1.3), ("live", "#009E73", 1.1))
 _CURVES: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
-_DESIGNS: Final = ("#000000", "#CC79A7", "#E69F00", "#56B4E9", "#777777")  # none of those above: other things
+_DESIGNS: Final = ("#000000", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#7A3E00", "#4B0082", "#B2DF8A")
+"""Colours of designs: none of those of the figures."""
+_COLUMNS: Final = 4
+"""Designs side by side."""
 
 
 def require_picture(path: str | PathLike[str]) -> None:
@@ -52,26 +56,34 @@ def require_picture(path: str | PathLike[str]) -> None:
 def draw_comparison(outcomes: Sequence[Outcome], title: str) -> Figure:
     """Draw bytes over time for each design, side by side on one scale, and below them map operations over time.
 
+    A line is drawn through the most since the sample before, so that the picture shows the peaks of the table, and what lies
+    between the least and the most is shaded.  Designs with equal map operations share a line.
+
     Raises:
         MissingExtraError: If matplotlib is not installed.
     """
     with needs_extra("plot"):
         from matplotlib.figure import Figure
-    figure = Figure(figsize=(max(4.2 * len(outcomes), 7), 7.5), layout="constrained")
+    columns = min(len(outcomes), _COLUMNS)
+    rows = -(-len(outcomes) // columns)
+    figure = Figure(figsize=(max(4.2 * columns, 7), 4.1 * rows + 3.4), layout="constrained")
     figure.suptitle(title, fontsize=12, parse_math=False)
-    grid = figure.add_gridspec(2, len(outcomes), height_ratios=(1.2, 1))
-    most = max((sample.mapped for outcome in outcomes for sample in outcome.series), default=PAGE_SIZE)
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=(*[1.2] * rows, 1))
+    most = max((sample.mapped_range.most for outcome in outcomes for sample in outcome.series), default=PAGE_SIZE)
     top: list[Axes] = []
-    for column, outcome in enumerate(outcomes):
-        axes = figure.add_subplot(grid[0, column], sharey=top[0] if top else None)
+    for number, outcome in enumerate(outcomes):
+        axes = figure.add_subplot(grid[divmod(number, columns)], sharey=top[0] if top else None)
         top.append(axes)
         for name, colour, width in _LINES:
-            values = [getattr(sample, name) for sample in outcome.series]
-            axes.step(_times(outcome), values, where="post", color=colour, label=name, linewidth=width)
+            ranges: list[Extremes] = [getattr(sample, f"{name}_range") for sample in outcome.series]
+            times, highest = _times(outcome), [extremes.most for extremes in ranges]
+            lowest = [extremes.least for extremes in ranges]
+            axes.fill_between(times, lowest, highest, step="pre", color=colour, alpha=0.2, linewidth=0)
+            axes.step(times, highest, where="pre", color=colour, label=name, linewidth=width)
         axes.set_title(outcome.design, fontsize=11)
         axes.set_xlabel(_unit(outcome))
         axes.grid(alpha=0.3)
-        if column:
+        if number % columns:
             axes.tick_params(labelleft=False)
     # Mapped and live differ by orders of magnitude where an arena is nearly empty: a logarithmic scale, but with a zero.
     ticks = [0, *(PAGE_SIZE * 4**power for power in range(20) if PAGE_SIZE * 4**power <= 4 * most)]
@@ -80,19 +92,21 @@ def draw_comparison(outcomes: Sequence[Outcome], title: str) -> Figure:
     top[0].set_yticks([], minor=True)
     top[0].set_ylim(0, 1.6 * most)
     top[0].legend(loc="lower center", ncols=3, fontsize=8)
-    below = figure.add_subplot(grid[1, :])
-    for number, (outcome, colour) in enumerate(zip(outcomes, _DESIGNS * len(outcomes), strict=False)):
-        counts = [sample.map_ops for sample in outcome.series]
-        label = f"{outcome.design}: {outcome.map.map_ops:,}"
-        style = (0, (4, number)) if number else "-"  # so that equal lines show through each other
-        below.step(_times(outcome), counts, where="post", color=colour, label=label, linewidth=1.8, linestyle=style)
+    below = figure.add_subplot(grid[rows, :])
+    shared: dict[tuple[int, ...], list[Outcome]] = {}
+    for outcome in outcomes:
+        shared.setdefault(tuple(sample.map_ops for sample in outcome.series), []).append(outcome)
+    for number, (counts, alike) in enumerate(shared.items()):
+        label = f"{', '.join(outcome.design for outcome in alike)}: {alike[0].map.map_ops:,}"
+        colour = _DESIGNS[number % len(_DESIGNS)]
+        below.step(_times(alike[0]), counts, where="post", color=colour, label=textwrap.fill(label, 36), linewidth=1.8)
     below.set_yscale("symlog", linthresh=1)
     below.set_ylim(0, 4 * max((outcome.map.map_ops for outcome in outcomes), default=1) + 1)
     below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     below.set_ylabel("map operations so far")
     below.set_xlabel(_unit(outcomes[0]))
     below.grid(alpha=0.3)
-    below.legend(loc="best", fontsize=9)
+    below.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
     return figure
 
 

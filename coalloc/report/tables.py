@@ -17,6 +17,7 @@ from coalloc.workload.program import PipeProgram, Program
 from coalloc.workload.replay import Outcome
 
 __all__ = [
+    "LABELS",
     "Row",
     "comparison_rows",
     "design_figures",
@@ -54,7 +55,9 @@ def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float 
         "ipis": outcome.map.ipis,
         "faults": outcome.map.faults,
         "peak_entries": outcome.map.peak_entries,
-        "space_ops": outcome.carves,
+        "cache_hits": outcome.work.cache_hits,
+        "carves": outcome.work.carves,
+        "coalesces": outcome.work.coalesces if outcome.space.knows_holes else None,
         "peak_live": outcome.peak_live,
         "peak_mapped": outcome.map.peak_mapped,
         "peak_resident": outcome.map.peak_resident,
@@ -74,7 +77,7 @@ def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float 
     }
 
 
-_LABELS: Final = {
+LABELS: Final = {
     "pipes_created": "pipes created",
     "pipes_refused": "pipes refused",
     "allocs_refused": "requests refused",
@@ -86,7 +89,9 @@ _LABELS: Final = {
     "ipis": "inter-processor interrupts",
     "faults": "page faults",
     "peak_entries": "peak map entries",
-    "space_ops": "allocs and frees in arenas",
+    "cache_hits": "allocs served by a cache",
+    "carves": "allocs carved from holes",
+    "coalesces": "free neighbours joined",
     "peak_live": "peak live bytes",
     "peak_mapped": "peak mapped bytes",
     "peak_resident": "peak resident bytes",
@@ -104,6 +109,7 @@ _LABELS: Final = {
     "rounds_counted": "rounds counted, not run",
     "estimated_cost_ns": "estimated cost, ms",
 }
+"""The label of each figure."""
 
 
 def _whole(value: float) -> str:
@@ -144,7 +150,7 @@ def comparison_rows(program: Program, outcomes: Sequence[Outcome], costs: CostMo
     figures = [design_figures(outcome, costs) for outcome in outcomes]
     left_out = _SPACES_ONLY if isinstance(program, PipeProgram) else _PIPES_ONLY
     rows = []
-    for name, label in _LABELS.items():
+    for name, label in LABELS.items():
         if name in left_out:
             continue
         values = [design[name] for design in figures]

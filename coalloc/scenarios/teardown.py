@@ -28,7 +28,7 @@ from coalloc.scenarios.options import CPUS, ERA, Int, Option, designs_option
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table
 from coalloc.scenarios.scenario import Scenario
-from coalloc.vm.costs import COSTS, CostModel
+from coalloc.vm.costs import COSTS, CostModel, SpaceWork
 from coalloc.vm.kernelmap import MapCounters
 
 __all__ = ["OFFERED", "TEARDOWN_DESIGNS", "Teardown", "TeardownResult", "run_teardown"]
@@ -100,7 +100,7 @@ def run_teardown(
         bases = [space.alloc(size) for size in sizes]
         space.touch(bases[0], 1)
         buffers.append(bases)
-    made = bench.kernel.counters()
+    made, joined = bench.kernel.counters(), space.stats().coalesces
     for number, bases in enumerate(buffers):
         for base in bases:
             space.free(base)
@@ -109,9 +109,9 @@ def run_teardown(
     ended = bench.kernel.counters()
     names = [field.name for field in attrs.fields(MapCounters)]
     closed = MapCounters(**{name: getattr(ended, name) - getattr(made, name) for name in names})
-    space_ops = 0 if design.one_by_one else 2 * pipes
-    estimate = costs.estimate(closed, space_ops=space_ops)
-    return Teardown(design.name, policy, pipes, made, closed, ended.mapped, estimate.ns)
+    freed = sum(map(len, buffers))
+    work = SpaceWork(carves=max(freed - closed.unmap_ops, 0), coalesces=space.stats().coalesces - joined)
+    return Teardown(design.name, policy, pipes, made, closed, ended.mapped, costs.estimate(closed, work).ns)
 
 
 def _one_pipe(design: Design, era: KernelState) -> tuple[str, list[int]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from coalloc._imports import lazy_names
 
 if TYPE_CHECKING:
-    from coalloc.vm.costs import COSTS, CostModel, Estimate, Price, measure
+    from coalloc.vm.costs import COSTS, CostModel, Estimate, Price, SpaceWork, measure
     from coalloc.vm.kernelmap import Findspace, KernelMap, MapCounters, MapEntry
     from coalloc.vm.limit import Limit
     from coalloc.vm.source import Source
@@ -13,7 +13,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "coalloc.vm.costs": "COSTS CostModel Estimate Price measure",
+            "coalloc.vm.costs": "COSTS CostModel Estimate Price SpaceWork measure",
             "coalloc.vm.kernelmap": "Findspace KernelMap MapCounters MapEntry",
             "coalloc.vm.limit": "Limit",
             "coalloc.vm.source": "Source",
@@ -31,5 +31,6 @@ __all__ = [
     "MapEntry",
     "Price",
     "Source",
+    "SpaceWork",
     "measure",
 ]

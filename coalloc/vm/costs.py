@@ -15,6 +15,7 @@ import platform
 import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -22,16 +23,50 @@ from typing import Final
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.units import PAGE_SIZE, KiB
+from coalloc.units import PAGE_SIZE, KiB, MiB
 from coalloc.vm.kernelmap import COUNTED, MapCounters
 
-__all__ = ["COSTS", "EVENTS", "CostModel", "Estimate", "Price", "describe_machine", "measure"]
+__all__ = ["COSTS", "EVENTS", "CostModel", "Estimate", "Price", "SpaceWork", "describe_machine", "measure"]
 
-EVENTS: Final = (*COUNTED, "ipis", "space_ops")
-"""What has a price: counters of the map, and ``space_ops``, calls that a space served from memory it had mapped."""
+EVENTS: Final = (*COUNTED, "ipis", "cache_hits", "carves", "coalesces")
+"""What has a price: the counters of the map, of which ``map_ops`` counts imports, and those of :class:`SpaceWork`."""
 
 _BUFFER: Final = 16 * KiB
 _PAGES: Final = _BUFFER // PAGE_SIZE
+_ARENA: Final = 4 * MiB
+_SMALL: Final = 1000
+"""Bytes of a block that malloc(3) keeps in the cache of its thread when it is freed."""
+_HITS: Final = 1000
+"""Pairs of malloc and free in a row that such blocks are measured by."""
+_PAIRS: Final = 32
+"""Pairs of blocks, of which one is freed before the other."""
+
+
+@attrs.frozen
+class SpaceWork:
+    """What a space did itself, without the map; every design is counted alike, whatever it declares.
+
+    Args:
+        cache_hits: Allocs that a cache served.
+        carves: Allocs that neither a cache nor a map operation served, so that a hole was carved.
+        coalesces: How often two free neighbours were joined; 0 where a space does not show it.
+    """
+
+    cache_hits: int = 0
+    carves: int = 0
+    coalesces: int = 0
+
+    @classmethod
+    def of(cls, allocs: int, cache_hits: int, coalesces: int, map_ops: int) -> SpaceWork:
+        """Count the carves: the allocs that no cache served, and for which the map was not asked.
+
+        >>> SpaceWork.of(allocs=10, cache_hits=6, coalesces=3, map_ops=1)
+        SpaceWork(cache_hits=6, carves=3, coalesces=3)
+        """
+        return cls(cache_hits, max(allocs - cache_hits - map_ops, 0), coalesces)
+
+
+_NO_WORK: Final = SpaceWork()
 
 
 @attrs.frozen
@@ -75,7 +110,7 @@ class CostModel:
     Raises:
         InvalidRequestError: If an event has no price, or a price no event.
 
-    >>> COSTS["unit"].estimate(MapCounters(map_ops=3, faults=2), space_ops=4).ns
+    >>> COSTS["unit"].estimate(MapCounters(map_ops=3, faults=2), SpaceWork(carves=4)).ns
     9.0
     """
 
@@ -89,26 +124,33 @@ class CostModel:
             odd = sorted(set(value) ^ set(EVENTS))
             raise InvalidRequestError("prices", odd, "every event needs a price, and only events have one")
 
-    def estimate(self, counters: MapCounters, *, space_ops: int = 0) -> Estimate:
+    def estimate(self, counters: MapCounters, work: SpaceWork = _NO_WORK) -> Estimate:
         """Estimate what was counted.
 
         Args:
             counters: What a kernel map did.
-            space_ops: Calls that a space served from memory it had mapped, >= 0.
+            work: What the space over it did.
         """
-        ns = self.prices["space_ops"].ns * space_ops
-        ns += sum(self.prices[name].ns * getattr(counters, name) for name in EVENTS if name != "space_ops")
+        ns = sum(price.ns * count_of(event, counters, work) for event, price in self.prices.items())
         return Estimate(float(ns), self.name, self.measured_on)
 
 
+def count_of(event: str, counters: MapCounters, work: SpaceWork) -> int:
+    """Return how often an event of ``EVENTS`` happened."""
+    count: int = getattr(work if hasattr(work, event) else counters, event)
+    return count
+
+
 _SOURCES: Final = {
-    "map_ops": "mmap(2) of 16 KiB of anonymous memory",
+    "map_ops": "mmap(2) of 4 MiB of anonymous memory: an import",
     "unmap_ops": "munmap(2) of 16 KiB that were never touched",
     "discard_ops": "madvise(MADV_DONTNEED) of 4 resident pages, less freeing the pages",
     "faults": "first write to a page of an anonymous mapping",
     "pages_freed": "munmap(2) of 4 resident pages, less that of untouched ones, by page",
     "ipis": "what munmap(2) of resident pages costs more beside a thread on another CPU",
-    "space_ops": "half a malloc(3) and free(3) of 16 KiB between live blocks: stands in for an arena's carving",
+    "cache_hits": "malloc(3) and free(3) of 1,000 bytes in the cache of a thread",
+    "carves": "malloc(3) of 16 KiB out of a larger hole, and a free(3) of it between live blocks",
+    "coalesces": "half of what a free(3) of 16 KiB between two holes costs more than one between live blocks",
     "findspace_probes": "counted, not priced: no call from user space isolates one step of the search",
     "entries_allocated": "part of map_ops",
     "entry_merges": "part of map_ops",
@@ -146,8 +188,8 @@ def measure(*, calls: int = 2000, rounds: int = 9) -> CostModel:
     """Measure mmap, first touch, munmap, madvise, and malloc with free, on this host, and return the prices.
 
     Each price is the median over ``rounds`` of the mean over ``calls``, less the cost of a foreign call that does
-    nothing.  The price of an inter-processor interrupt is what munmap of touched pages costs more while another thread of
-    the process runs on another CPU.
+    nothing.  An import, and any other map operation, has the price of mapping 4 MiB.  The price of an inter-processor
+    interrupt is what munmap of touched pages costs more while another thread of the process runs on another CPU.
 
     Args:
         calls: Calls of each kind per round, >= 1.
@@ -161,13 +203,11 @@ def measure(*, calls: int = 2000, rounds: int = 9) -> CostModel:
         if type(value) is not int or value < 1:
             raise InvalidRequestError(what, value, "must be an int >= 1")
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = libc.malloc.restype = ctypes.c_void_p
+    libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
     libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     libc.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
-    libc.malloc.argtypes = (ctypes.c_size_t,)
-    libc.free.argtypes = (ctypes.c_void_p,)
     libc.labs.argtypes = (ctypes.c_long,)
     libc.labs.restype = ctypes.c_long
     protection, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
@@ -179,8 +219,8 @@ def measure(*, calls: int = 2000, rounds: int = 9) -> CostModel:
         samples.setdefault(name, []).append((time.perf_counter_ns() - start) / len(arguments))
         return results
 
-    def map_all(name: str) -> list[int]:
-        bases = timed(name, libc.mmap, [(None, _BUFFER, protection, flags, -1, 0)] * calls)
+    def map_all(name: str, size: int = _BUFFER) -> list[int]:
+        bases = timed(name, libc.mmap, [(None, size, protection, flags, -1, 0)] * calls)
         good = [base for base in bases if isinstance(base, int) and base != 2**64 - 1]
         if len(good) < calls:  # pragma: no cover (a host out of address space)
             raise OSError(ctypes.get_errno(), "mmap failed")
@@ -191,17 +231,14 @@ def measure(*, calls: int = 2000, rounds: int = 9) -> CostModel:
 
     def one_round(suffix: str) -> None:
         timed("empty" + suffix, libc.labs, [(1,)] * calls)
+        for base in map_all("import" + suffix, _ARENA):
+            libc.munmap(base, _ARENA)
         timed("unmap untouched" + suffix, libc.munmap, [(base, _BUFFER) for base in map_all("map" + suffix)])
         bases = map_all("map" + suffix)
         touch_all("touch" + suffix, bases)
         timed("discard" + suffix, libc.madvise, [(base, _BUFFER, mmap.MADV_DONTNEED) for base in bases])
         touch_all("touch" + suffix, bases)
         timed("unmap touched" + suffix, libc.munmap, [(base, _BUFFER) for base in bases])
-        blocks = timed("first malloc", libc.malloc, [(_BUFFER,)] * (2 * calls))
-        timed("free of every other", libc.free, [(block,) for block in blocks[::2]])
-        blocks[::2] = timed("malloc" + suffix, libc.malloc, [(_BUFFER,)] * calls)
-        timed("free" + suffix, libc.free, [(block,) for block in blocks[::2]])
-        timed("free of the rest", libc.free, [(block,) for block in blocks[1::2]])
 
     for _ in range(rounds):
         one_round("")
@@ -227,16 +264,58 @@ def measure(*, calls: int = 2000, rounds: int = 9) -> CostModel:
     freeing = cost("unmap touched") - cost("unmap untouched")
     extra = (cost("unmap touched", beside) - cost("unmap untouched", beside)) - freeing
     measured = {
-        "map_ops": cost("map"),
+        "map_ops": cost("import"),
         "unmap_ops": cost("unmap untouched"),
         "discard_ops": cost("discard") - freeing,
         "faults": cost("touch"),
         "pages_freed": freeing / _PAGES,
         "ipis": extra,
-        "space_ops": (cost("malloc") + cost("free")) / 2,
+        **_measure_space_work(max(calls * rounds // _PAIRS, 1)),
     }
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     return _model("measured", measured, f"{describe_machine()}, {today}")
+
+
+def _measure_space_work(rounds: int) -> dict[str, float]:
+    """Measure malloc and free by what they do: a hit in the cache of the thread, a carve, a coalescence.
+
+    The blocks are few, so that they stay in the processor's cache, and a block that stays allocated keeps the holes from the
+    end of the heap.  Each price is a median over the rounds, less that of a foreign call with the same arguments and result.
+    """
+    libc = ctypes.CDLL(None)
+    takes = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)
+    gives = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    malloc, like_malloc = takes(("malloc", libc)), takes(("labs", libc))
+    free, like_free = gives(("free", libc)), gives(("labs", libc))
+
+    def timed(call: Callable[[int], int | None], values: list[int]) -> tuple[float, list[int]]:
+        start = time.perf_counter_ns()
+        results = list(map(call, values))
+        return (time.perf_counter_ns() - start) / len(values), [result or 0 for result in results]
+
+    def at_once(take: Callable[[int], int], give: Callable[[int], None], value: int) -> float:
+        start = time.perf_counter_ns()
+        deque(map(give, map(take, [value] * _HITS)), maxlen=0)
+        return (time.perf_counter_ns() - start) / _HITS
+
+    _, blocks = timed(malloc, [_BUFFER] * 2 * _PAIRS)
+    _, wall = timed(malloc, [_BUFFER])
+    timed(free, blocks)
+    hits, carves, coalesces = [], [], []
+    for _ in range(rounds):
+        no_malloc, _ = timed(like_malloc, blocks)
+        carve, blocks = timed(malloc, [_BUFFER] * 2 * _PAIRS)
+        no_free, _ = timed(like_free, blocks[::2])
+        alone, _ = timed(free, blocks[::2])
+        no_join, _ = timed(like_free, blocks[1::2])
+        between_holes, _ = timed(free, blocks[1::2])
+        carves.append(carve - no_malloc + alone - no_free)
+        coalesces.append((between_holes - no_join - alone + no_free) / 2)
+        hits.append(at_once(malloc, free, _SMALL) - at_once(like_malloc, like_free, wall[0]))
+    timed(free, wall)
+    return {
+        name: statistics.median(of) for name, of in (("cache_hits", hits), ("carves", carves), ("coalesces", coalesces))
+    }
 
 
 # --- presets -------------------------------------------------------------------------------------
@@ -249,15 +328,17 @@ COSTS: Final[Mapping[str, CostModel]] = MappingProxyType(
         "measured": _model(
             "measured",
             {
-                "map_ops": 2463,
-                "unmap_ops": 2376,
-                "discard_ops": 0,
-                "faults": 2841,
-                "pages_freed": 1375,
-                "ipis": 34610,
-                "space_ops": 161,
+                "map_ops": 3246,
+                "unmap_ops": 2803,
+                "discard_ops": 563,
+                "faults": 2920,
+                "pages_freed": 1102,
+                "ipis": 6778,
+                "cache_hits": 31,
+                "carves": 120,
+                "coalesces": 11,
             },
-            "Intel(R) Xeon(R) Processor, 2 virtual CPUs, Linux 6.18.44, Python 3.11.7, 2026-11-23",
+            "AMD EPYC, 2 virtual CPUs, Linux 6.18.44, Python 3.11.7, 2026-11-27",
         ),
     }
 )

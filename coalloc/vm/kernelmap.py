@@ -46,7 +46,7 @@ from coalloc.errors import (
     Rule,
     Violation,
 )
-from coalloc.units import MAX_ADDRESS, MAX_SIZE, PAGE_SIZE, GiB, is_power_of_two, require_size, round_up
+from coalloc.units import MAX_ADDRESS, MAX_SIZE, PAGE_SIZE, Extremes, GiB, is_power_of_two, require_size, round_up
 from coalloc.vm.fittree import Node, NodeTree
 
 __all__ = ["COUNTED", "Findspace", "KernelMap", "MapCounters", "MapEntry"]
@@ -188,6 +188,8 @@ class KernelMap(Checked):
         "_first_free",
         "_gaps",
         "_head",
+        "_least_mapped",
+        "_least_resident",
         "_lock_acquisitions",
         "_map_failures",
         "_map_ops",
@@ -195,6 +197,7 @@ class KernelMap(Checked):
         "_next_object",
         "_page_shift",
         "_pages_freed",
+        "_past_peaks",
         "_peak_entries",
         "_peak_mapped",
         "_peak_resident",
@@ -253,6 +256,8 @@ class KernelMap(Checked):
         self._resident: set[int] = set()
         self._next_object = 0
         self._mapped = self._peak_mapped = self._peak_entries = self._peak_resident = 0
+        self._least_mapped = self._least_resident = 0  # these and the peaks of bytes since the last call of extremes
+        self._past_peaks = (0, 0)  # and the peaks before that
         self._map_ops = self._map_failures = self._unmap_ops = self._discard_ops = self._findspace_probes = 0
         self._entries_allocated = self._entries_freed = self._entry_merges = self._lock_acquisitions = 0
         self._faults = self._pages_freed = self._tlb_shootdowns = 0
@@ -334,6 +339,8 @@ class KernelMap(Checked):
             entry, at = behind, behind.key
         self._cut(entry, at, end)
         self._mapped -= size
+        if self._mapped < self._least_mapped:
+            self._least_mapped = self._mapped
         if self._resident:
             self._free_pages(base, size)
 
@@ -405,6 +412,7 @@ class KernelMap(Checked):
 
     def counters(self) -> MapCounters:
         """Return the counters as a frozen value."""
+        past_mapped, past_resident = self._past_peaks
         return MapCounters(
             map_ops=self._map_ops,
             map_failures=self._map_failures,
@@ -422,10 +430,23 @@ class KernelMap(Checked):
             entries=len(self._by_start) - 1,
             peak_entries=self._peak_entries,
             mapped=self._mapped,
-            peak_mapped=self._peak_mapped,
+            peak_mapped=max(self._peak_mapped, past_mapped),
             resident=len(self._resident) << self._page_shift,
-            peak_resident=self._peak_resident << self._page_shift,
+            peak_resident=max(self._peak_resident, past_resident) << self._page_shift,
         )
+
+    def extremes(self) -> tuple[Extremes, Extremes]:
+        """Return the least and the most bytes mapped, and resident, since the last call; what is there now begins the next.
+
+        Whoever samples a map now and then misses no peak this way.
+        """
+        past_mapped, past_resident = self._past_peaks
+        self._past_peaks = max(past_mapped, self._peak_mapped), max(past_resident, self._peak_resident)
+        mapped = Extremes(self._least_mapped, self._peak_mapped)
+        resident = Extremes(self._least_resident << self._page_shift, self._peak_resident << self._page_shift)
+        self._least_mapped = self._peak_mapped = self._mapped
+        self._least_resident = self._peak_resident = len(self._resident)
+        return mapped, resident
 
     # --- entries -----------------------------------------------------------------------------------
 
@@ -588,6 +609,8 @@ class KernelMap(Checked):
         freed = before - len(resident)
         if freed:
             self._pages_freed += freed
+            if len(resident) < self._least_resident:
+                self._least_resident = len(resident)
             self._tlb_shootdowns += not self._direct
 
     def _refusal(self, size: int) -> NoSpaceError:

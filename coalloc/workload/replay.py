@@ -35,7 +35,8 @@ from coalloc.pipes.half import Half
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import Pipe, PipeCounters, Pipes
 from coalloc.space.protocol import FullSpace, PerCpu, SpaceStats
-from coalloc.vm.costs import CostModel, Estimate
+from coalloc.units import Extremes
+from coalloc.vm.costs import CostModel, Estimate, SpaceWork
 from coalloc.vm.kernelmap import MapCounters
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
 from coalloc.workload.rounds import Figures, Rounds
@@ -62,7 +63,19 @@ _CLOSED: Final = _Rest(0, 0)
 
 @attrs.frozen
 class Sample:
-    """The state after an operation, with sizes in bytes; the time is in us, or for space programs the operation's number."""
+    """The state after an operation, and the extremes since the sample before.
+
+    Args:
+        time: In microseconds; for space programs the operation's number.
+        live: Bytes of all buffers now,
+        mapped: bytes mapped, and
+        resident: bytes with a physical page.
+        map_ops: Map operations so far.
+        external_fragmentation: The share of free bytes outside the largest hole; None if it is not known.
+        live_range: The least and the most bytes of all buffers since the sample before; likewise
+        mapped_range: of bytes mapped, and
+        resident_range: of bytes with a page.  The most of all samples is the peak of the replay.
+    """
 
     time: int
     live: int
@@ -70,6 +83,9 @@ class Sample:
     resident: int
     map_ops: int
     external_fragmentation: float | None
+    live_range: Extremes
+    mapped_range: Extremes
+    resident_range: Extremes
 
 
 @attrs.frozen
@@ -99,7 +115,7 @@ class Outcome:
         waits: The operations that waited or were skipped.
         peak_live: The most bytes handed out at any time.
         allocs_refused: Requests of a space program that were refused.
-        carves: Calls that the space served from arenas; 0 where every buffer is a mapping.
+        work: What the space did itself: hits in its cache, carves, coalescences.
         series: Samples in order, evenly spread over the operations; the last is the final state.
         console: The lines that were printed on the console.
         rounds_counted: Rounds of long transfers that were counted instead of run; see :mod:`~coalloc.workload.rounds`.
@@ -114,7 +130,7 @@ class Outcome:
     waits: Waits
     peak_live: int
     allocs_refused: int
-    carves: int
+    work: SpaceWork
     series: tuple[Sample, ...]
     console: tuple[ConsoleLine, ...]
     rounds_counted: int = 0
@@ -132,7 +148,7 @@ class Outcome:
 
     def estimate(self, costs: CostModel) -> Estimate:
         """Estimate the cost from the counts and these prices."""
-        return costs.estimate(self.map, space_ops=self.carves)
+        return costs.estimate(self.map, self.work)
 
 
 Watch = Callable[[int, int, Bench], None]
@@ -196,19 +212,19 @@ def replay(
         series.append(_sample(runner, bench, one_by_one=design.one_by_one))
         if progress is not None:
             progress(done)
-    stats = runner.rounds.total(bench.space.stats())
+    stats, counters = runner.rounds.total(bench.space.stats()), runner.rounds.total(bench.kernel.counters())
     return Outcome(
         design=design.name,
         era=design.policy(era).name,
         limit=limit,
         pipes=runner.rounds.total(runner.pipes),
-        map=runner.rounds.total(bench.kernel.counters()),
+        map=counters,
         space=stats,
         waits=runner.waits,
         rounds_counted=runner.rounds.counted,
         peak_live=runner.peak_live,
         allocs_refused=runner.allocs_refused,
-        carves=0 if design.one_by_one else stats.allocs + stats.frees,
+        work=SpaceWork.of(stats.allocs, stats.cache_hits, stats.coalesces, counters.map_ops),
         series=tuple(series),
         console=runner.console,
     )
@@ -261,7 +277,8 @@ def _sample(runner: _PipeRunner | _SpaceRunner, bench: Bench, *, one_by_one: boo
         fragmentation = 1 - kernel.available() / free if free else 0.0
     else:
         fragmentation = space.stats().external_fragmentation
-    return Sample(runner.time, runner.live, counters.mapped, counters.resident, counters.map_ops, fragmentation)
+    now = (runner.time, runner.live, counters.mapped, counters.resident, counters.map_ops, fragmentation)
+    return Sample(*now, runner.extremes(), *kernel.extremes())
 
 
 def _told_cpus(space: FullSpace, cpus: int) -> PerCpu | None:
@@ -484,6 +501,10 @@ class _PipeRunner:
         """Most bytes of all buffers at any time."""
         return self._machine.peak_kva_used
 
+    def extremes(self) -> Extremes:
+        """Return the least and the most bytes of all buffers since the last call."""
+        return self._machine.extremes()
+
     @property
     def pipes(self) -> PipeCounters:
         """What the pipe system did."""
@@ -531,6 +552,13 @@ class _SpaceRunner:
         self.live = 0
         self.peak_live = 0
         self.allocs_refused = 0
+        self._least = self._most = 0
+
+    def extremes(self) -> Extremes:
+        """Return the least and the most bytes of all buffers since the last call."""
+        found = Extremes(self._least, self._most)
+        self._least = self._most = self.live
+        return found
 
     def run(self, n: int) -> None:
         """Run the next ``n`` operations, or those that are left."""
@@ -545,6 +573,7 @@ class _SpaceRunner:
             if kind == _FREE:
                 space.free(bases.pop(buffer))
                 self.live -= self._sizes.pop(buffer)
+                self._least = min(self._least, self.live)
                 continue
             try:
                 base = space.alloc(size) if kind == _ALLOC else space.resize(bases[buffer], size)
@@ -556,6 +585,7 @@ class _SpaceRunner:
             space.touch(base, rounded)
             self.live += rounded - self._sizes.get(buffer, 0)
             self._sizes[buffer] = rounded
+            self._least, self._most = min(self._least, self.live), max(self._most, self.live)
             self.peak_live = max(self.peak_live, self.live)
 
     @property

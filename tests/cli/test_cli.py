@@ -44,6 +44,23 @@ def test_compare_without_arguments_shows_the_bundled_build(coalloc: Any) -> None
     assert row.split() == ["map", "operations", "4,300", "1", "1/4300", "1", "1/4300"]
 
 
+def test_compare_ends_with_a_sentence_and_shows_how_far_prices_may_move(coalloc: Any) -> None:
+    """The sentence names the winner; with --prices there is a row for each price that can change the order."""
+    plain, result = coalloc("compare"), coalloc("compare", "--prices")
+    assert (result.status, result.err) == (0, "")
+    last = plain.out.splitlines()[-1]
+    assert last.startswith("coalescing+cache has the lowest estimated cost, ")
+    assert "at the price of 23.27 times the peak mapped bytes of per-pipe and 3.33 times the peak resident" in last
+    assert result.out.splitlines()[-1] == last
+    assert "order by estimated cost: coalescing+cache, coalescing, per-pipe\n" in result.out
+    assert "\nNo price of map operations, unmap operations, pages freed, inter-processor" in result.out
+    row = next(line for line in result.out.splitlines() if line.startswith("allocs carved from holes    120"))
+    assert "coalescing before coalescing+cache" in row
+    answer = json.loads(coalloc("compare", "--json").out)
+    assert answer["sentence"] == last
+    assert {move["event"] for move in answer["price_moves"]} == {"faults", "cache_hits", "carves", "coalesces"}
+
+
 def test_compare_as_json_prints_nothing_else(coalloc: Any) -> None:
     """With --json compare prints only JSON with the keys that scripts rely on, the same text at each run."""
     result = coalloc(

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from coalloc import COSTS, CostModel, InvalidRequestError, MapCounters
-from coalloc.vm.costs import EVENTS, Price, measure
+from coalloc.vm.costs import EVENTS, Price, SpaceWork, measure
 
 
 def test_every_price_has_a_source_and_the_presets_say_where_they_are_from() -> None:
@@ -20,13 +20,13 @@ def test_every_price_has_a_source_and_the_presets_say_where_they_are_from() -> N
 def test_an_estimate_is_the_sum_of_counts_times_prices() -> None:
     """An estimate is the sum of counts times prices, and its text says that it is an estimate."""
     model = COSTS["measured"]
-    expected = 3 * model.prices["map_ops"].ns + 2 * model.prices["faults"].ns + 5 * model.prices["space_ops"].ns
-    estimate = model.estimate(MapCounters(map_ops=3, faults=2), space_ops=5)
+    expected = 3 * model.prices["map_ops"].ns + 2 * model.prices["faults"].ns + 5 * model.prices["carves"].ns
+    estimate = model.estimate(MapCounters(map_ops=3, faults=2), SpaceWork(carves=5))
     assert estimate.ns == expected
-    assert str(estimate).startswith(f"estimated {expected / 1e6:,.3f} ms (prices 'measured': Intel")
+    assert str(estimate).startswith(f"estimated {expected / 1e6:,.3f} ms (prices 'measured': AMD")
     assert model.estimate(MapCounters()).ns == 0
-    everything = MapCounters(**dict.fromkeys(EVENTS[:-1], 1))
-    assert COSTS["unit"].estimate(everything, space_ops=1).ns == len(EVENTS)
+    everything = MapCounters(**dict.fromkeys(EVENTS[:-3], 1))
+    assert COSTS["unit"].estimate(everything, SpaceWork(1, 1, 1)).ns == len(EVENTS)
 
 
 def test_incomplete_models_are_refused_and_complete_ones_stay_as_they_are() -> None:

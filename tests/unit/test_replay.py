@@ -30,7 +30,7 @@ from coalloc.pipes.eras import KernelState
 from coalloc.pipes.protocol import Pipes
 from coalloc.sched.clock import SimClock
 from coalloc.space.protocol import FullSpace
-from coalloc.vm.costs import EVENTS
+from coalloc.vm.costs import EVENTS, SpaceWork
 from coalloc.workload.generators import churn, exhaustion, hackbench
 from coalloc.workload.overlay import overlay
 from coalloc.workload.program import Program
@@ -201,11 +201,18 @@ def test_space_programs_count_refusals_and_pass_over_what_was_refused() -> None:
 
 
 def test_costs_are_estimated_from_counts() -> None:
-    """An estimate is computed from the counts, and the baseline counts no work in arenas."""
-    for name, carves in (("per-pipe", 0), ("coalescing", 2)):
-        outcome = run((C, 0), (X, 0, 0), (X, 0, 1), era="2006", design=name)
-        assert outcome.carves == carves
-        assert outcome.estimate(COSTS["unit"]).ns == sum(getattr(outcome.map, name) for name in EVENTS[:-1]) + carves
+    """An estimate is computed from the counts, and every design's calls count alike, whatever it declares."""
+    pipes = ((C, 0), (X, 0, 0), (X, 0, 1), (C, 1), (X, 1, 0), (X, 1, 1))
+    for name, work in (
+        ("per-pipe", SpaceWork()),
+        ("coalescing", SpaceWork(carves=1, coalesces=2)),
+        ("coalescing+cache", SpaceWork(cache_hits=1)),
+        ("dragonfly", SpaceWork(cache_hits=2)),
+    ):
+        outcome = run(*pipes, era="2006", design=name)
+        assert outcome.work == work, name
+        counted = [*attrs.astuple(work), *(getattr(outcome.map, event) for event in EVENTS[:-3])]
+        assert outcome.estimate(COSTS["unit"]).ns == sum(counted)
 
 
 def test_bad_arguments_are_refused() -> None:
