@@ -40,7 +40,7 @@ from coalloc.workload.files import MAX_BYTES, STANDARD_INPUT, write_lines
 from coalloc.workload.formats import FORMATS, Account, read
 from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
-from coalloc.workload.program import PipeProgram, Program, SpaceProgram
+from coalloc.workload.program import MAX_UID, PipeProgram, Program, SpaceProgram
 from coalloc.workload.replay import Outcome, replay
 from coalloc.workload.strace_files import parts_of
 from coalloc.workload.textformat import dumps, save
@@ -70,6 +70,10 @@ SpreadOption = Annotated[
 ]
 
 
+UidOption = Annotated[
+    int | None,
+    typer.Option("--uid", help="The user who owns the pipes of a program that names no owner; root if not given."),
+]
 MaxSizeOption = Annotated[
     str, typer.Option("--max-size", help="Refuse a file of more bytes, decompressed, such as 2G.")
 ]
@@ -115,9 +119,18 @@ _BYTES_OF_AN_OPERATION = 150
 """What an operation of an overlay takes while it is made, measured."""
 
 
-def _copy(program: Program, copies: int, spread: float | None, seed: int, most: int) -> Program:
+def _copy(
+    program: Program, copies: int, spread: float | None, seed: int, most: int, *, uid: int | None = None
+) -> Program:
+    """Return the program in so many copies, owned by a user."""
     if spread is not None and not 0 <= spread < 1e9:
         raise InvalidRequestError("--spread", spread, "must be a number of seconds, 0 or more")
+    if uid is not None:
+        if not isinstance(program, PipeProgram):
+            raise InvalidRequestError("--uid", uid, "only pipes have an owner")
+        if not 0 <= uid <= MAX_UID:
+            raise InvalidRequestError("--uid", uid, "must be in 0 .. 2**32 - 1")
+        program = program.owned_by(uid)
     if copies == 1:
         return program
     if not isinstance(program, PipeProgram):
@@ -150,6 +163,7 @@ def compare(
         int | None, typer.Option("--jobs", help="Replay against so many designs at once; as many as there are cores.")
     ] = None,
     seed: SeedOption = 0,
+    uid: UidOption = None,
     lenient: LenientOption = False,
     max_size: MaxSizeOption = _MAX_SIZE,
     max_operations: MaxOperationsOption = _MOST_OPERATIONS,
@@ -165,7 +179,7 @@ def compare(
     bar = Bar()
     program, report = _read(source, bar, max_size)
     wrong = _doubts(report) and not lenient
-    program = _copy(program, copies, spread, seed, max_operations)
+    program = _copy(program, copies, spread, seed, max_operations, uid=uid)
     jobs = cores() if jobs is None else jobs
     with bar.task(", ".join(design.name for design in chosen), len(program) * len(chosen)) as advance:
         outcomes = replay_each(program, chosen, era=policy, limit=size, jobs=jobs, progress=advance)
@@ -268,6 +282,7 @@ def draw_map(
     ] = "peak",
     width: Annotated[int, typer.Option("--width", min=8, max=1000, help="Characters for each arena.")] = 64,
     seed: SeedOption = 0,
+    uid: UidOption = None,
     max_size: MaxSizeOption = _MAX_SIZE,
     max_operations: MaxOperationsOption = _MOST_OPERATIONS,
 ) -> None:
@@ -278,7 +293,7 @@ def draw_map(
     bar = Bar()
     program, report = _read(source, bar, max_size)
     _doubts(report)
-    program = _copy(program, copies, spread, seed, max_operations)
+    program = _copy(program, copies, spread, seed, max_operations, uid=uid)
     moment = _moment(at, program)
     if at == "peak":
         most = 0

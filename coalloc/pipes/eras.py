@@ -132,6 +132,7 @@ class Era(KernelState):
         polls_unbacked: Whether a half without a buffer counts as writable.
         numbers_ends: Whether fstat(2) gives each end a number (st_ino) and both a device (st_dev); 0 otherwise.
         forward: How the half that fildes[0] reads from is backed.
+        direct_writes: Whether a large blocking write goes directly from the writer's pages, without the buffer.
     """
 
     reverse: Backing
@@ -149,6 +150,7 @@ class Era(KernelState):
     polls_unbacked: bool = False
     numbers_ends: bool = False
     forward: Backing = Backing.RULE
+    direct_writes: bool = True
 
 
 @attrs.frozen(kw_only=True)

@@ -210,6 +210,15 @@ class LinuxPipe:
         """Return the bytes that ``end`` can read."""
         return self.halves[end].ring.cnt
 
+    def readable(self, end: int) -> int:
+        """Return the bytes that ``end`` can read."""
+        return self.halves[end].ring.cnt
+
+    def writes_directly(self, end: int) -> bool:
+        """Tell whether a direct write is in progress: never."""
+        del end
+        return False
+
     def wakes_writer(self, end: int) -> bool:
         """Tell whether a writer that blocked would be woken: there is a free slot."""
         return end == 1 and len(self.halves[0].ring.slots) < self.max_slots
@@ -320,7 +329,7 @@ class LinuxPipes(Checked):
         self._slots: dict[int, int] = {}  # by uid
         self._pages = self._past_peak = 0
         self._least = self._most = 0  # pages since the last call of extremes
-        self._created = self._refused = self._peak_pipes = 0
+        self._created = self._refused = self._small = self._peak_pipes = 0
         self.writes = self.bytes_written = self.reads = self.bytes_read = 0
 
     @property
@@ -361,6 +370,7 @@ class LinuxPipes(Checked):
             self._refused += 1
             raise PipeError(errno.ENFILE, "pipe")
         self._created += 1
+        self._small += slots < PIPE_DEF_BUFFERS
         pipe = LinuxPipe(self, self._created + self._refused - 1, owner, slots)
         self._pipes[pipe.number] = pipe
         self._peak_pipes = max(self._peak_pipes, len(self._pipes))
@@ -375,6 +385,7 @@ class LinuxPipes(Checked):
         return PipeCounters(
             pipes_created=self._created,
             pipes_refused=self._refused,
+            pipes_small=self._small,
             pipes=len(self._pipes),
             peak_pipes=self._peak_pipes,
             writes=self.writes,

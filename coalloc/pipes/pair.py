@@ -135,8 +135,8 @@ class PipePair:
         Args:
             end: The end that writes; the data go to the other end's buffer (B20).
             data: The bytes, or how many (>= 0).
-            direct: Let the data go directly from the writer's pages if the rules allow it: at least PIPE_MINDIRECT bytes into
-                an empty buffer that is no smaller.
+            direct: Whether this is a blocking write from user space.  If at least PIPE_MINDIRECT bytes are to go and the
+                buffer is no smaller, they go directly from the writer's pages, once the buffer is empty, in eras that do so.
             rest_of: Bytes of the write that blocked and that this is the rest of: the buffer's size is not chosen anew, and
                 the rest is atomic only if the whole was.  0 for a new write.
 
@@ -163,7 +163,9 @@ class PipePair:
                 raise PipeError(errno.ENOMEM, "write")
         if half.direct is not None:
             raise PipeError(errno.EAGAIN, "write")
-        if direct and n >= PIPE_MINDIRECT and half.size >= PIPE_MINDIRECT and not half.cnt:
+        if direct and n >= PIPE_MINDIRECT and half.size >= PIPE_MINDIRECT and buffers.era.direct_writes:
+            if half.cnt:  # the kernel sleeps on "pipdwc" until it is drained, and stores nothing
+                raise PipeError(errno.EAGAIN, "write")
             taken = min(n, half.size)
             half.direct = bytes(taken) if content is None else content[:taken]
         else:
@@ -227,6 +229,23 @@ class PipePair:
         if half.present is not _ACTIVE or half.direct is not None:
             return 0
         return half.space if half.size or not half.lazy else self._buffers.rule_size
+
+    def readable(self, end: int) -> int:
+        """Return the bytes that ``end`` can read now: those buffered, or those of a direct write."""
+        return self.halves[end].readable
+
+    def writes_directly(self, end: int) -> bool:
+        """Tell whether a direct write from ``end`` is in progress: its writer sleeps until the last byte is read."""
+        return self.halves[1 - end].direct is not None
+
+    def set_size(self, size: int) -> int:
+        """Refuse to change the size: only Linux has F_SETPIPE_SZ.
+
+        Raises:
+            PipeError: EINVAL, always.
+        """
+        del size
+        raise PipeError(errno.EINVAL, "fcntl")
 
     def wakes_writer(self, end: int) -> bool:
         """Tell whether a writer at ``end`` that blocked would be woken: the buffer holds less than MINPIPESIZE."""

@@ -19,11 +19,14 @@ __all__ = ["Pipe", "PipeCounters", "Pipes"]
 class PipeCounters:
     """What a pipe system has done, and what it holds; all exact, sizes in bytes.
 
+    ``pipes_small`` counts pipes that were created with less than an ordinary buffer, or fewer slots.
+
     ``resizes_in_place`` and ``resizes_moved`` count changes of a buffer that existed, not the first backing of a half.
     """
 
     pipes_created: int = 0
     pipes_refused: int = 0
+    pipes_small: int = 0
     pipes: int = 0
     peak_pipes: int = 0
     writes: int = 0
@@ -48,6 +51,19 @@ class Pipe(Protocol):
 
     def buffered(self, end: int) -> int:
         """Return the bytes in the buffer that ``end`` reads from."""
+
+    def readable(self, end: int) -> int:
+        """Return the bytes that ``end`` can read now, those of a direct write in progress included."""
+
+    def writes_directly(self, end: int) -> bool:
+        """Tell whether a direct write from ``end`` is in progress, so that its writer sleeps."""
+
+    def set_size(self, size: int) -> int:
+        """Change the size (fcntl F_SETPIPE_SZ), and return it in bytes.
+
+        Raises:
+            PipeError: If the kernel does not allow it, or has no such call.
+        """
 
     def write(self, end: int, data: int | bytes, *, direct: bool = False, rest_of: int = 0) -> int:
         """Write bytes, or a number of bytes that stand for any, and return how many were taken.

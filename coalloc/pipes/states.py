@@ -135,6 +135,7 @@ _DRAGONFLY: Final = attrs.evolve(
     _JULY_2003,
     name="dragonfly-2004",
     title="DragonFly of February 2004: both halves backed, 32 big pipes, KVA cached on each CPU",
+    direct_writes=True,  # not seen in its source; FreeBSD's of 2003, from which it comes, has them
     small_above=NO_MARK,
     message="",
     sysctls=(),
@@ -147,6 +148,7 @@ _NETBSD: Final = attrs.evolve(
     title="NetBSD of 2009: one direction, 32 big pipes, KVA kept with the cached object",
     reverse=Backing.NONE,
     one_way=True,  # so the write side never has a buffer
+    direct_writes=True,  # as loans of the writer's pages; its limit on them is not modelled
     findspace="tree",
     kernel="NetBSD",
 )
@@ -154,6 +156,7 @@ _OPENBSD: Final = attrs.evolve(
     _DRAGONFLY,
     name="openbsd",
     title="OpenBSD: both halves backed, 32 big pipes, no limit on KVA",
+    direct_writes=False,  # not seen in its source
     create_errno=errno.ENOMEM,
     findspace="tree",
     kernel="OpenBSD",

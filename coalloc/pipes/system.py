@@ -10,7 +10,7 @@ from coalloc.checked import Checked
 from coalloc.errors import BadFreeError, InvalidRequestError, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.buffers import Buffers
-from coalloc.pipes.eras import SMALL_PIPE_SIZE, Backing, Era
+from coalloc.pipes.eras import PIPE_SIZE, SMALL_PIPE_SIZE, Backing, Era
 from coalloc.pipes.half import Half
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import PipeCounters
@@ -56,7 +56,7 @@ class PipeSystem(Buffers, Checked):
     (True, 0)
     """
 
-    __slots__ = ("_created", "_pairs", "_peak_pipes", "_refused", "maxpipes")
+    __slots__ = ("_created", "_pairs", "_peak_pipes", "_refused", "_small", "maxpipes")
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class PipeSystem(Buffers, Checked):
             raise InvalidRequestError("maxpipes", maxpipes, "must be an int >= 2, or None")
         self.maxpipes = maxpipes if "maxpipes" in era.sysctls else None
         self._pairs: dict[int, PipePair] = {}
-        self._created = self._refused = self._peak_pipes = 0
+        self._created = self._refused = self._small = self._peak_pipes = 0
 
     # --- pipe(2) -----------------------------------------------------------------------------------
 
@@ -101,6 +101,7 @@ class PipeSystem(Buffers, Checked):
                 self.free_buffer(forward)
                 self._refuse()
         self._created += 1
+        self._small += 0 < forward.size < PIPE_SIZE
         self._pairs[pair.number] = pair
         if len(self._pairs) > self._peak_pipes:
             self._peak_pipes = len(self._pairs)
@@ -141,6 +142,7 @@ class PipeSystem(Buffers, Checked):
         return PipeCounters(
             pipes_created=self._created,
             pipes_refused=self._refused,
+            pipes_small=self._small,
             pipes=len(self._pairs),
             peak_pipes=self._peak_pipes,
             writes=self.writes,

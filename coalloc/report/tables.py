@@ -46,6 +46,7 @@ def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float 
     return {
         "pipes_created": outcome.pipes.pipes_created,
         "pipes_refused": outcome.pipes.pipes_refused,
+        "pipes_small": outcome.pipes.pipes_small,
         "allocs_refused": outcome.allocs_refused,
         "map_ops": outcome.map.map_ops,
         "unmap_ops": outcome.map.unmap_ops,
@@ -71,6 +72,8 @@ def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float 
         "writes_without_reader": outcome.waits.broken,
         "writes_unfinished": outcome.waits.stranded,
         "reads_at_eof": outcome.waits.at_eof,
+        "empty_reads": outcome.waits.empty,
+        "sizes_refused": outcome.waits.unsized,
         "operations_skipped": outcome.waits.skipped,
         "rounds_counted": outcome.rounds_counted,
         "estimated_cost_ns": outcome.estimate(costs).ns,
@@ -80,6 +83,7 @@ def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float 
 LABELS: Final = {
     "pipes_created": "pipes created",
     "pipes_refused": "pipes refused",
+    "pipes_small": "pipes created small",
     "allocs_refused": "requests refused",
     "map_ops": "map operations",
     "unmap_ops": "unmap operations",
@@ -105,6 +109,8 @@ LABELS: Final = {
     "writes_without_reader": "writes failed: no reader",
     "writes_unfinished": "writes unfinished at the end",
     "reads_at_eof": "reads at end of file",
+    "empty_reads": "tries to read with nothing there",
+    "sizes_refused": "changes of size refused",
     "operations_skipped": "operations on what was refused",
     "rounds_counted": "rounds counted, not run",
     "estimated_cost_ns": "estimated cost, ms",
@@ -119,8 +125,8 @@ def _whole(value: float) -> str:
 _WORK: Final = ("bytes_written", "bytes_read")
 """What every design should have done; shown where they differ."""
 _SELDOM: Final = (
-    "writes_without_buffer", "writes_without_reader", "writes_unfinished", "reads_at_eof", "operations_skipped",
-    "rounds_counted",
+    "pipes_small", "writes_without_buffer", "writes_without_reader", "writes_unfinished", "reads_at_eof", "empty_reads",
+    "sizes_refused", "operations_skipped", "rounds_counted",
 )  # fmt: skip
 """What is shown where it is not 0 for all designs."""
 _PIPES_ONLY: Final = frozenset({"pipes_created", "pipes_refused", "blocked_writes"})
@@ -202,9 +208,19 @@ def trace_figures(program: Program) -> dict[str, Any]:
 def trace_words(trace: dict[str, Any]) -> str:
     """Return the figures of a program, as :func:`trace_figures` gives them, in words."""
     if "pipes" in trace:
-        return (
-            f"{trace['pipes']:,} pipes, at most {trace['peak_live']:,} alive, {trace['live_at_end']:,} at the end; "
-            f"{trace['bytes_written']:,} bytes written; {trace['operations']:,} operations in {trace['duration'] / 1e6:.1f} s"
+        seldom = {
+            "owners": f"owned by {trace['owners']:,} users" if trace["owners"] > 1 else "",
+            "set_sizes": f"{trace['set_sizes']:,} changes of size",
+            "try_writes": f"{trace['try_writes']:,} tries to write",
+            "try_reads": f"{trace['try_reads']:,} tries to read",
+        }
+        return "; ".join(
+            (
+                f"{trace['pipes']:,} pipes, at most {trace['peak_live']:,} alive, {trace['live_at_end']:,} at the end",
+                f"{trace['bytes_written']:,} bytes written",
+                *(words for name, words in seldom.items() if trace[name] and words),
+                f"{trace['operations']:,} operations in {trace['duration'] / 1e6:.1f} s",
+            )
         )
     return (
         f"{trace['operations']:,} operations: {trace['allocs']:,} allocs, {trace['frees']:,} frees, "

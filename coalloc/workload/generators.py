@@ -34,7 +34,7 @@ __all__ = [
     "shell_pipeline",
 ]
 
-_CREATE, _WRITE, _READ, _CLOSE = PipeOpKind
+_CREATE, _WRITE, _READ, _CLOSE = PipeOpKind.CREATE, PipeOpKind.WRITE, PipeOpKind.READ, PipeOpKind.CLOSE
 
 
 def _require(**least: tuple[int, int]) -> None:

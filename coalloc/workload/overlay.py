@@ -74,5 +74,6 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
         new_pipes,
         new_ends,
         new_sizes,
+        owners=program.owners,
         title=f"{copies} copies of {program.title}, begun within {spread / 1e6:.1f} s",
     )

@@ -1,8 +1,9 @@
 """Programs: operations as plain data, checked when they are made, so that a program only refers to what exists.
 
-A *pipe program* is a sequence of timed operations on pipes: create, write n, read n, close an end.  Pipes are numbered from
-0 in the order of their creation; times are microseconds from the start and never decrease.  A *space program* is a sequence
-of alloc, free and resize on buffers, numbered likewise, without times.
+A *pipe program* is a sequence of timed operations on pipes: create, write n, read n, close an end, change the size; writes and
+reads block, or are tries of a non-blocking descriptor.  Pipes are numbered from 0 in the order of their creation, and each has
+an owner; times are microseconds from the start and never decrease.  A *space program* is a sequence of alloc, free and resize
+on buffers, numbered likewise, without times.
 
 Operations are kept in columns of machine integers, since an overlay of many builds has millions of them; iteration yields
 them as named tuples.
@@ -17,11 +18,14 @@ from typing import Final, NamedTuple
 
 import attrs
 
-from coalloc.errors import ProgramError
+from coalloc.errors import InvalidRequestError, ProgramError
+from coalloc.pipes.budget import ROOT, Owner
 from coalloc.units import MAX_SIZE
 
 __all__ = [
+    "MAX_PIPE_SIZE",
     "MAX_TRANSFER",
+    "MAX_UID",
     "PipeOp",
     "PipeOpKind",
     "PipeProgram",
@@ -36,6 +40,10 @@ __all__ = [
 
 MAX_TRANSFER: Final = 2**31 - 1
 """The most bytes that one read or write moves: the kernels' limit (INT_MAX)."""
+MAX_PIPE_SIZE: Final = 2**32 - 1
+"""The largest size that F_SETPIPE_SZ can ask for: an unsigned int."""
+MAX_UID: Final = 2**32 - 1
+"""The largest user id."""
 
 
 def checked_title(title: str) -> str:
@@ -50,22 +58,38 @@ def checked_title(title: str) -> str:
 
 
 class PipeOpKind(enum.IntEnum):
-    """The kind of a pipe operation; the lower-case name is its word in the text format."""
+    """The kind of a pipe operation; the lower-case name, with a hyphen, is its word in the text format."""
 
     CREATE = 0
     WRITE = 1
+    """A blocking write: a large one may go directly from the writer's pages, where the kernel does that."""
     READ = 2
+    """A blocking read of so many bytes in all."""
     CLOSE = 3
+    SET_SIZE = 4
+    """A change of the pipe's size, as F_SETPIPE_SZ makes it on Linux; other kernels refuse it."""
+    TRY_WRITE = 5
+    """A write to a non-blocking descriptor, never direct: what there is no room for is tried again once there is."""
+    TRY_READ = 6
+    """A read of a non-blocking descriptor: up to so many bytes, or none if there are none."""
+
+    @property
+    def word(self) -> str:
+        """The word of the text format."""
+        return self.name.lower().replace("_", "-")
 
 
 _CREATE: Final = int(PipeOpKind.CREATE)  # looking up a member of an Enum takes 15 times as long as a name
 _WRITE: Final = int(PipeOpKind.WRITE)
 _READ: Final = int(PipeOpKind.READ)
 _CLOSE: Final = int(PipeOpKind.CLOSE)
+_SET_SIZE: Final = int(PipeOpKind.SET_SIZE)
+_TRY_WRITE: Final = int(PipeOpKind.TRY_WRITE)
+_TRY_READ: Final = int(PipeOpKind.TRY_READ)
 
 
 class PipeOp(NamedTuple):
-    """One operation on a pipe; ``end`` is 0 for CREATE, ``n`` 0 for CREATE and CLOSE."""
+    """One operation on a pipe; ``n`` is the owner's user id for CREATE, 0 for CLOSE, else bytes; ``end`` is 0 for CREATE."""
 
     time: int
     kind: PipeOpKind
@@ -76,7 +100,11 @@ class PipeOp(NamedTuple):
 
 @attrs.frozen
 class TraceFacts:
-    """Totals of a pipe program; ``peak_live`` and ``live_at_end`` count pipes with an open end, times are microseconds."""
+    """Totals of a pipe program; ``peak_live`` and ``live_at_end`` count pipes with an open end, times are microseconds.
+
+    ``writes`` and ``bytes_written`` include tries.  ``reads`` and ``bytes_read`` do not, since nobody knows what a try gets.
+    ``owners`` counts the users who own pipes.
+    """
 
     pipes: int
     peak_live: int
@@ -87,6 +115,10 @@ class TraceFacts:
     reads: int
     operations: int
     duration: int
+    owners: int = 0
+    set_sizes: int = 0
+    try_writes: int = 0
+    try_reads: int = 0
 
 
 class PipeProgram:
@@ -95,20 +127,34 @@ class PipeProgram:
     Args:
         operations: The operations in order.
         title: What the program is, in one line.
+        owners: What is to be known of users beside their ids.  Of users who are not here, 0 is privileged, and others not.
 
     Raises:
         ProgramError: For the first operation that is not valid: a time that decreases or is negative, a pipe out of order or
-            unknown, an end other than 0 and 1 or closed, bytes outside 1 .. 2**31 - 1.  ``line`` is its position, from 1.
+            unknown, an end other than 0 and 1 or closed, bytes outside 1 .. 2**31 - 1, a size or a user id outside
+            0 .. 2**32 - 1.  ``line`` is its position, from 1.
+        InvalidRequestError: If a user is among the owners twice.
 
     >>> program = PipeProgram([PipeOp(0, PipeOpKind.CREATE, 0), PipeOp(5, PipeOpKind.WRITE, 0, 1, 100)], title="one pipe")
     >>> program.facts().bytes_written, len(program)
     (100, 2)
     """
 
-    __slots__ = ("_ends", "_kinds", "_pipes", "_sizes", "_times", "title")
+    __slots__ = ("_ends", "_kinds", "_owners", "_pipes", "_sizes", "_times", "title")
 
-    def __init__(self, operations: Iterable[PipeOp | tuple[int, int, int, int, int]], *, title: str = "") -> None:
+    def __init__(
+        self,
+        operations: Iterable[PipeOp | tuple[int, int, int, int, int]],
+        *,
+        title: str = "",
+        owners: Iterable[Owner] = (),
+    ) -> None:
         self.title = checked_title(title)
+        self._owners: dict[int, Owner] = {}
+        for owner in owners:
+            if owner.uid in self._owners:
+                raise InvalidRequestError("owners", owner.uid, "this user is there twice")
+            self._owners[owner.uid] = owner
         self._times, self._pipes, self._sizes = array("q"), array("q"), array("q")
         self._kinds, self._ends = array("b"), array("b")
         open_ends: list[int] = []  # by pipe: bit 0 for end 0, bit 1 for end 1
@@ -138,9 +184,10 @@ class PipeProgram:
         sizes: array[int],
         *,
         title: str,
+        owners: Iterable[Owner] = (),
     ) -> PipeProgram:
         """Make a program from valid columns without checking or copying them."""
-        program = cls((), title=title)
+        program = cls((), title=title, owners=owners)
         program._times, program._kinds, program._pipes, program._ends, program._sizes = times, kinds, pipes, ends, sizes
         return program
 
@@ -154,12 +201,35 @@ class PipeProgram:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PipeProgram):
             return NotImplemented
-        return all(mine == theirs for mine, theirs in zip(self.columns(), other.columns(), strict=True))
+        return self._owners == other._owners and all(
+            mine == theirs for mine, theirs in zip(self.columns(), other.columns(), strict=True)
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"<PipeProgram {self.title!r}: {len(self)} operations>"
+
+    @property
+    def owners(self) -> tuple[Owner, ...]:
+        """The users of whom more is said than their ids."""
+        return tuple(self._owners.values())
+
+    def owner(self, uid: int) -> Owner:
+        """Return the owner with a user id: one that the program describes, root, or somebody unprivileged."""
+        return self._owners.get(uid) or (Owner(uid, privileged=False) if uid else ROOT)
+
+    def owned_by(self, uid: int) -> PipeProgram:
+        """Return the program with a user, in place of root, as the owner of root's pipes.
+
+        Raises:
+            InvalidRequestError: If the user id is not an int in 0 .. 2**32 - 1.
+        """
+        if type(uid) is not int or not 0 <= uid <= MAX_UID:
+            raise InvalidRequestError("uid", uid, "must be an int in 0 .. 2**32 - 1")
+        times, kinds, pipes, ends, sizes = self.columns()
+        owned = array("q", (n or uid if kind == _CREATE else n for kind, n in zip(kinds, sizes, strict=True)))
+        return self.of_valid_columns(times, kinds, pipes, ends, owned, title=self.title, owners=self.owners)
 
     def columns(self) -> tuple[array[int], array[int], array[int], array[int], array[int]]:
         """Return times, kinds, pipes, ends and sizes; the caller may not change them."""
@@ -176,19 +246,21 @@ class PipeProgram:
         """
         open_ends: list[int] = []
         live = peak = writes = reads = written = read = 0
+        owners: set[int] = set()
         for _, kind, pipe, end, n in self.rows():
-            if kind == _WRITE:
+            if kind in (_WRITE, _TRY_WRITE):
                 writes += 1
                 written += n
             elif kind == _READ:
                 reads += 1
                 read += n
             elif kind == _CREATE:
+                owners.add(n)
                 open_ends.append(3)
                 live += 1
                 if live > peak:
                     peak = live
-            else:
+            elif kind == _CLOSE:
                 open_ends[pipe] &= ~(1 << end)
                 live -= not open_ends[pipe]
         return TraceFacts(
@@ -201,6 +273,10 @@ class PipeProgram:
             reads=reads,
             operations=len(self),
             duration=self._times[-1] - self._times[0] if self._times else 0,
+            owners=len(owners),
+            set_sizes=self._kinds.count(_SET_SIZE),
+            try_writes=self._kinds.count(_TRY_WRITE),
+            try_reads=self._kinds.count(_TRY_READ),
         )
 
 
@@ -213,7 +289,9 @@ def _fault(last: int, open_ends: list[int], time: int, kind: int, pipe: int, end
     if kind == _CREATE:
         if pipe != len(open_ends):
             return f"creates pipe {pipe}, the next one is {len(open_ends)}"
-        return "create takes no end and no bytes" if end or n else None
+        if not 0 <= n <= MAX_UID:
+            return f"user id {n} is not in 0 .. 2**32 - 1"
+        return "create takes no end" if end else None
     if not 0 <= pipe < len(open_ends):
         return f"pipe {pipe} was not created"
     if end not in (0, 1):
@@ -222,7 +300,9 @@ def _fault(last: int, open_ends: list[int], time: int, kind: int, pipe: int, end
         return f"end {end} of pipe {pipe} is closed"
     if kind == _CLOSE:
         return "close takes no bytes" if n else None
-    if kind not in (_WRITE, _READ):
+    if kind == _SET_SIZE:
+        return None if 0 <= n <= MAX_PIPE_SIZE else f"a size of {n} bytes is not in 0 .. 2**32 - 1"
+    if kind not in (_WRITE, _READ, _TRY_WRITE, _TRY_READ):
         return f"unknown operation {kind}"
     return None if 0 < n <= MAX_TRANSFER else f"{n} bytes are not in 1 .. 2**31 - 1"
 

@@ -1,12 +1,15 @@
 """Replay: run a program against a design and report everything that was counted, as one frozen :class:`Outcome`.
 
 Pipe programs.  A write that does not fit waits for reads to make room, as a blocked writer does.  The rest is stored when a
-read has left less than MINPIPESIZE bytes.  Later calls of the writer on that buffer, its close included, wait behind it
-(``waits`` counts such writes).  A read that comes before its data takes them as they arrive (``early_reads``), since in a
-recording a reader may be seen before the writer of its data.  Operations on a refused pipe are skipped (``skipped``).  A write
-into a pipe whose reader is gone is ``broken``, and so is a write that waits when the reader goes.  A write that waits when the
-program ends is ``stranded``.  A write for which there was no buffer fails (``no_buffer``).  A read that still waits when its
-writer or its own end is closed, or when the program ends, has met the end of the file (``at_eof``).
+read has left less than MINPIPESIZE bytes.  A large write goes directly from the writer's pages in kernels that do so: it waits
+until the buffer is empty, and then until its last byte is read.  Later calls of the writer on that buffer, its close included,
+wait behind it (``waits`` counts such writes).  A try to write never goes directly, and its rest waits in the same way, since
+an event loop tries again.  A try to read takes what there is, and counts as ``empty`` if there is nothing.  A change of size
+that a kernel does not allow is ``unsized``.  A read that comes before its data takes them as they arrive (``early_reads``),
+since in a recording a reader may be seen before the writer of its data.  Operations on a refused pipe are skipped
+(``skipped``).  A write into a pipe whose reader is gone is ``broken``, and so is a write that waits when the reader goes.  A
+write that waits when the program ends is ``stranded``.  A write for which there was no buffer fails (``no_buffer``).  A read
+that still waits when its writer or its own end is closed, or when the program ends, has met the end of the file (``at_eof``).
 
 CPUs.  A space with per-CPU parts (:class:`~coalloc.space.protocol.PerCpu`) is told on which CPU an operation runs.  Programs
 do not say this, so with ``cpus`` CPUs it is the number of the pipe, or of the buffer, modulo ``cpus``.
@@ -30,12 +33,12 @@ from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError
 from coalloc.pipes.budget import ConsoleLine
 from coalloc.pipes.buffers import Buffers
 from coalloc.pipes.design import Bench, Design
-from coalloc.pipes.eras import KernelState
+from coalloc.pipes.eras import PIPE_MINDIRECT, KernelState
 from coalloc.pipes.half import Half
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import Pipe, PipeCounters, Pipes
 from coalloc.space.protocol import FullSpace, PerCpu, SpaceStats
-from coalloc.units import Extremes
+from coalloc.units import MAX_SIZE, Extremes
 from coalloc.vm.costs import CostModel, Estimate, SpaceWork
 from coalloc.vm.kernelmap import MapCounters
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
@@ -46,18 +49,25 @@ __all__ = ["Outcome", "Sample", "Waits", "replay", "replay_all"]
 _CREATE: Final = int(PipeOpKind.CREATE)
 _WRITE: Final = int(PipeOpKind.WRITE)
 _READ: Final = int(PipeOpKind.READ)
+_SET_SIZE: Final = int(PipeOpKind.SET_SIZE)
+_TRY_WRITE: Final = int(PipeOpKind.TRY_WRITE)
+_TRY_READ: Final = int(PipeOpKind.TRY_READ)
 _ALLOC: Final = int(SpaceOpKind.ALLOC)
 _FREE: Final = int(SpaceOpKind.FREE)
 
 
 class _Rest(NamedTuple):
-    """The rest of a waiting write, and the size of the whole write."""
+    """The rest of a waiting write, the size of the whole write, and whether it blocks, so that it may go directly.
+
+    A rest of no bytes is that of a direct write which is not yet read.
+    """
 
     size: int
     whole: int
+    blocks: bool
 
 
-_CLOSED: Final = _Rest(0, 0)
+_CLOSED: Final = _Rest(0, 0, blocks=False)
 """An entry in the queue of a waiting writer: its end is closed when everything before it has been written."""
 
 
@@ -99,6 +109,8 @@ class Waits:
     stranded: int = 0
     no_buffer: int = 0
     at_eof: int = 0
+    empty: int = 0
+    unsized: int = 0
 
 
 @attrs.frozen
@@ -299,6 +311,7 @@ class _PipeRunner:
     allocs_refused = 0
 
     def __init__(self, program: PipeProgram, machine: Pipes, bench: Bench, cpus: int) -> None:
+        self._owner = program.owner
         self._rows = program.rows()
         kernel, space = bench.kernel, bench.space
         self.rounds = Rounds(lambda: Figures(machine.counters(), kernel.counters(), space.stats()))
@@ -314,13 +327,16 @@ class _PipeRunner:
         self._early: dict[int, int] = {}  # bytes still to read of what that end writes
         self._readers: dict[int, int] = {}  # and by how many reads
         self._at_eof = 0
-        self._waits = self._early_reads = self._skipped = self._broken = self._no_buffer = 0
+        self._waits = self._early_reads = self._skipped = self._broken = self._no_buffer = self._empty = (
+            self._unsized
+        ) = 0
         self.time = 0
 
     def run(self, n: int) -> None:
         """Run the next ``n`` operations, or those that are left."""
         told, cpus, clock, buffers = self._told, self._cpus, self._machine.clock, self._buffers
         shrinks = buffers is not None and buffers.era.shrinks
+        direct = PIPE_MINDIRECT if buffers is not None and buffers.era.direct_writes else MAX_SIZE
         nothing: dict[int, Half] = {}
         unblocked = nothing if buffers is None or buffers.lean else self._unblocked
         writes = written = reads = read = 0
@@ -328,7 +344,7 @@ class _PipeRunner:
         for time, kind, pipe, end, size in islice(self._rows, n):
             if kind == _WRITE:
                 half = unblocked.get(2 * pipe + end)
-                if half is not None and half.cnt + size <= half.size:
+                if half is not None and half.cnt + size <= half.size and size < direct:
                     half.put(size)
                     if half.high > half.touched and buffers is not None:
                         if told is not None:
@@ -348,7 +364,7 @@ class _PipeRunner:
             if told is not None:
                 told.cpu = pipe % cpus
             if kind == _CREATE:
-                self._create(pipe)
+                self._create(pipe, size)
             else:
                 self._call(kind, pipe, end, size)
             if shrinks and buffers is not None:
@@ -361,10 +377,10 @@ class _PipeRunner:
             buffers.reads += reads
             buffers.bytes_read += read
 
-    def _create(self, pipe: int) -> None:
+    def _create(self, pipe: int, uid: int) -> None:
         """Create a pipe; what is done to one that is refused will be passed over."""
         try:
-            made = self._machine.pipe()
+            made = self._machine.pipe(self._owner(uid))
         except PipeError:
             return
         self._pipes[pipe] = made
@@ -378,31 +394,64 @@ class _PipeRunner:
         it, number = self._pipes.get(pipe), 2 * pipe + end
         if it is None:
             self._skipped += 1
-        elif kind == _WRITE:
+        elif kind in (_WRITE, _TRY_WRITE):
             if number in self._waiting:
-                self._waiting[number].append(_Rest(size, size))
+                self._waiting[number].append(_Rest(size, size, blocks=kind == _WRITE))
                 self._waits += 1
                 return
-            self._write(it, number, size)
+            self._write(it, number, size, blocks=kind == _WRITE)
             if number in self._early:
                 self._go_on(it, number)
             self._note_who_waits(number)
+        elif kind == _SET_SIZE:
+            self._set_size(it, pipe, size)
         elif kind == _READ:
-            writer = number ^ 1
-            if it.buffered(end) >= size:
-                it.read(end, size)
-                if writer not in self._waiting:
-                    return
-            else:
-                self._early_reads += 1
-                self._early[writer] = self._early.get(writer, 0) + size
-                self._readers[writer] = self._readers.get(writer, 0) + 1
-            self._go_on(it, writer)
-            self._note_who_waits(writer)
+            self._read(it, number, size)
+        elif kind == _TRY_READ:
+            self._try_read(it, number, size)
         elif number in self._waiting:
             self._waiting[number].append(_CLOSED)
         else:
             self._close(it, number)
+
+    def _read(self, pipe: Pipe, number: int, size: int) -> None:
+        """Read at an end, and let what is missing wait for its writer."""
+        end, writer = number & 1, number ^ 1
+        if pipe.readable(end) >= size:
+            pipe.read(end, size)
+            if writer not in self._waiting:
+                return
+        else:
+            self._early_reads += 1
+            self._early[writer] = self._early.get(writer, 0) + size
+            self._readers[writer] = self._readers.get(writer, 0) + 1
+        self._go_on(pipe, writer)
+        self._note_who_waits(writer)
+
+    def _try_read(self, pipe: Pipe, number: int, size: int) -> None:
+        """Read what there is at an end, up to so many bytes."""
+        writer = number ^ 1
+        try:
+            got = pipe.read(number & 1, size)
+        except PipeError:
+            self._empty += 1
+            return
+        self._at_eof += not got
+        if writer in self._waiting:
+            self._go_on(pipe, writer)
+            self._note_who_waits(writer)
+
+    def _set_size(self, pipe: Pipe, number: int, size: int) -> None:
+        """Change the size of a pipe; who waits to write may go on then."""
+        try:
+            pipe.set_size(size)
+        except PipeError:
+            self._unsized += 1
+            return
+        writer = 2 * number + 1
+        if writer in self._waiting:
+            self._go_on(pipe, writer)
+            self._note_who_waits(writer)
 
     def _note_who_waits(self, number: int) -> None:
         """Note whether anybody waits to write at an end, or to read what is written there."""
@@ -414,10 +463,10 @@ class _PipeRunner:
         else:
             self._unblocked[number] = half
 
-    def _write(self, pipe: Pipe, number: int, size: int) -> None:
+    def _write(self, pipe: Pipe, number: int, size: int, *, blocks: bool) -> None:
         """Write, and let the rest wait."""
         try:
-            taken = pipe.write(number & 1, size)
+            taken = pipe.write(number & 1, size, direct=blocks)
         except PipeError as error:
             if error.errno == errno.ENOMEM:
                 self._no_buffer += 1
@@ -426,9 +475,9 @@ class _PipeRunner:
                 self._broken += 1
                 return
             taken = 0
-        if taken < size:
+        if taken < size or pipe.writes_directly(number & 1):
             self._waits += 1
-            self._waiting[number] = deque([_Rest(size - taken, size)])
+            self._waiting[number] = deque([_Rest(size - taken, size, blocks)])
 
     def _go_on(self, pipe: Pipe, number: int) -> None:
         """Let early reads have what was written at an end, and waiting writes store what there is room for, in turn."""
@@ -436,7 +485,7 @@ class _PipeRunner:
         self.rounds.begin()
         while True:
             wanted = self._early.get(number, 0)
-            ready = min(wanted, pipe.buffered(1 - end))
+            ready = min(wanted, pipe.readable(1 - end))
             if ready:
                 pipe.read(1 - end, ready)
                 if ready == wanted:
@@ -451,7 +500,7 @@ class _PipeRunner:
                 moved = self.rounds.leap(self._early[number], first.size)
                 if moved:
                     self._early[number] -= moved
-                    self._waiting[number][0] = _Rest(first.size - moved, first.whole)
+                    self._waiting[number][0] = first._replace(size=first.size - moved)
 
     def _resume(self, pipe: Pipe, number: int) -> bool:
         """Store what waits first, and all that fits behind it; return whether anything was stored or closed."""
@@ -463,13 +512,19 @@ class _PipeRunner:
                 del self._waiting[number]
                 self._close(pipe, number)
                 return True
+            if not rest.size:
+                if pipe.writes_directly(number & 1):
+                    return stored
+                queue.popleft()
+                stored = True
+                continue
             try:
-                taken = pipe.write(number & 1, rest.size, rest_of=rest.whole)
+                taken = pipe.write(number & 1, rest.size, direct=rest.blocks, rest_of=rest.whole)
             except PipeError:
                 return stored
             stored = True
-            if taken < rest.size:
-                queue[0] = _Rest(rest.size - taken, rest.whole)
+            if taken < rest.size or pipe.writes_directly(number & 1):
+                queue[0] = rest._replace(size=rest.size - taken)
                 return True
             queue.popleft()
         del self._waiting[number]
@@ -526,6 +581,8 @@ class _PipeRunner:
             stranded=sum(1 for queue in self._waiting.values() for rest in queue if rest is not _CLOSED),
             no_buffer=self._no_buffer,
             at_eof=self._at_eof + sum(self._readers.values()),
+            empty=self._empty,
+            unsized=self._unsized,
         )
 
 

@@ -160,7 +160,7 @@ class Short:
 
 _SHORT: Final = {**dict.fromkeys(READS, 0), **dict.fromkeys(WRITES, 1), "close": 2}
 _LONG: Final = 3
-_OF_FCNTL: Final = re.compile(rb"F_DUPFD|F_SETFD|F_SETPIPE_SZ|, (?:0x)?\d")
+_OF_FCNTL: Final = re.compile(rb"F_DUPFD|F_SETF[DL]|F_SETPIPE_SZ|, (?:0x)?\d")
 """What has to be in the arguments of fcntl to be of interest."""
 
 

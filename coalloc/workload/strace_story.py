@@ -33,7 +33,7 @@ from typing import Final, TypeVar
 
 import attrs
 
-from coalloc.workload.program import MAX_TRANSFER, PipeOp, PipeOpKind
+from coalloc.workload.program import MAX_PIPE_SIZE, MAX_TRANSFER, PipeOp, PipeOpKind
 from coalloc.workload.strace_lines import READS, SILENT, WRITES, Call, Lines
 from coalloc.workload.strace_tables import Descriptor, Table
 
@@ -50,7 +50,8 @@ _RIGHTS: Final = re.compile(
 )
 _DUPFD: Final = re.compile(r"[^,]*, (F_DUPFD_CLOEXEC|F_DUPFD|0x406|0)(?:, |$)")
 _SETFD: Final = re.compile(r"[^,]*, (?:F_SETFD|0x2), (.*)")
-_SETSIZE: Final = re.compile(r"[^,]*, (?:F_SETPIPE_SZ|0x407), ")
+_SETFL: Final = re.compile(r"[^,]*, (?:F_SETFL|0x4), (.*)")
+_SETSIZE: Final = re.compile(r"[^,]*, (?:F_SETPIPE_SZ|0x407), (0x[0-9a-f]{1,16}|\d{1,20})?")
 _FD_PATH: Final = re.compile(r'"/(?:dev/fd|proc/(self|thread-self|\d{1,10})(?:/task/\d{1,10})?/fd)/(\d{1,10})"')
 _STANDARD: Final = re.compile(r'"/dev/std(in|out|err)"')
 _PIDFD: Final = re.compile(r"pidfd=\[(\d{1,10})")
@@ -59,6 +60,7 @@ FORKS: Final = frozenset({"fork", "vfork", "clone", "clone2", "clone3"})
 _SPLICES: Final = frozenset({"splice", "tee", "vmsplice", "sendfile", "sendfile64"})
 _AT_BEGINNING: Final = _SPLICES | {"close_range", "sendmsg"}
 _O_CLOEXEC: Final = 0o2000000
+_O_NONBLOCK: Final = 0o4000
 _O_ACCMODE: Final = 0o3
 _RAW_FLAGS: Final = re.compile(r'", (0x[0-9a-f]{1,8}|\d{1,8})(?:,|$)')
 _CLONE_FILES: Final = 0x400
@@ -82,7 +84,7 @@ class _Fd:
 
 @attrs.define
 class _Pipe:
-    """A pipe: how many descriptors each end has, and how many bytes are in it."""
+    """A pipe: how many descriptors each end has, whether it is non-blocking, and how many bytes are in the pipe."""
 
     inode: int | None
     inherited: bool
@@ -90,6 +92,7 @@ class _Pipe:
     open: list[bool] = attrs.Factory(lambda: [True, True])
     held: int = 0
     moved: list[bool] = attrs.Factory(lambda: [False, False])
+    nonblocking: list[bool] = attrs.Factory(lambda: [False, False])
 
     @property
     def whole(self) -> bool:
@@ -432,6 +435,7 @@ class Story:
         made = [_fd(match[1]), _fd(match[2])]
         inode = made[0].inode if made[0] is not None else None
         pipe = self._new(inode, inherited=False)
+        self._pipes[pipe].nonblocking = [_is_nonblocking(flags)] * 2
         for end, fd in enumerate(made):
             assert fd is not None  # the pattern has a number
             table.put(fd.number, Descriptor(pipe, end, closes))
@@ -484,8 +488,17 @@ class Story:
         elif flags := _SETFD.match(call.args):
             closes = "FD_CLOEXEC" in flags[1] or bool(_last_number(flags[1]) & 1)
             table.mark(fd.number, close_on_exec=closes)
-        elif _SETSIZE.match(call.args):
-            self._doubt("resized", "a change of a pipe's size is not followed")
+        elif flags := _SETFL.match(call.args):
+            self._pipes[source.pipe].nonblocking[source.end] = _is_nonblocking(flags[1])
+        elif size := _SETSIZE.match(call.args):
+            self._set_size(source, _int(size[1]) if size[1] else call.result)
+
+    def _set_size(self, descriptor: Descriptor, size: int) -> None:
+        if not self._pipes[descriptor.pipe].open[descriptor.end]:
+            self._doubt("unplaced", "a change of size on an end of a pipe that is closed")
+            return
+        self._count["resized"] += 1
+        self._emit(PipeOpKind.SET_SIZE, descriptor.pipe, descriptor.end, size & MAX_PIPE_SIZE)
 
     def _open(self, table: Table, call: Call) -> None:
         """Follow opens of /dev/fd/N, /dev/stdin and /proc/PID/fd/N; another file takes a number from a pipe."""
@@ -637,7 +650,8 @@ class Story:
                 self._filled.append(descriptor.pipe)
         else:
             pipe.held -= n
-        self._emit(PipeOpKind.WRITE if end else PipeOpKind.READ, descriptor.pipe, descriptor.end, n)
+        write = PipeOpKind.TRY_WRITE if pipe.nonblocking[descriptor.end] else PipeOpKind.WRITE
+        self._emit(write if end else PipeOpKind.READ, descriptor.pipe, descriptor.end, n)
         return True
 
     def _splice(self, table: Table, call: Call) -> None:
@@ -774,6 +788,11 @@ def _fd(text: str) -> _Fd | None:
 def _fds(text: str) -> list[_Fd]:
     """Read the descriptors of a message."""
     return [fd for part in text.split(", ") if (fd := _fd(part)) is not None]
+
+
+def _is_nonblocking(flags: str) -> bool:
+    """Tell whether flags have O_NONBLOCK, by name or as a number."""
+    return "O_NONBLOCK" in flags or bool(_last_number(flags) & _O_NONBLOCK)
 
 
 def _last_number(text: str) -> int:

@@ -1,8 +1,8 @@
-"""The text format of programs, version 1: one operation a line, read strictly; a program is loaded as a whole or refused.
+"""The text format of programs, version 2: one operation a line, read strictly; a program is loaded as a whole or refused.
 
 ::
 
-    coalloc pipe-program 1          coalloc space-program 1
+    coalloc pipe-program 2          coalloc space-program 1
     title one pipe, used once       title two buffers
     # time in us, then what         alloc 0 16384
     0 create 0                      alloc 1 4096
@@ -14,28 +14,52 @@
 The first line names the kind and the version; a ``title`` line may follow.  Empty lines and lines that start with ``#`` are
 skipped.  ``write`` and ``read`` name pipe, end and bytes, ``close`` pipe and end.  Numbers are decimal.  A file whose name
 ends in ``.gz`` or ``.xz`` is compressed.
+
+Version 2 has more words for pipes.  ``create`` may name the owner's user id behind the pipe; without it root owns the pipe.
+``owner UID privileged|unprivileged PIPEBUF`` lines, before the first operation, say of a user what is not so by itself: root
+is privileged, others are not, and RLIMIT_PIPEBUF is PIPEBUF bytes, or 0 for no limit.  ``set-size`` names pipe, end and
+bytes; ``try-write`` and ``try-read`` are those of non-blocking descriptors.  Version 1 is still read, and space programs,
+which are as they were, are still written so.
+
+::
+
+    coalloc pipe-program 2
+    owner 1000 unprivileged 1048576
+    0 create 0 1000
+    3 set-size 0 1 65536
+    5 try-read 0 0 4096
+    9 try-write 0 1 70000
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, islice
 from os import PathLike, fspath
 from typing import Final
 
 from coalloc.errors import ProgramError
+from coalloc.pipes.budget import Owner
 from coalloc.units import MAX_SIZE
 from coalloc.workload.files import raw_lines, write_lines
 from coalloc.workload.formats import Format, Progress
-from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram, checked_title
+from coalloc.workload.program import MAX_UID, PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram, checked_title
 
 __all__ = ["OFFERED", "VERSION", "dumps", "is_program", "load", "loads", "parse", "save"]
 
-VERSION: Final = 1
-_PIPE: Final = f"coalloc pipe-program {VERSION}"
-_SPACE: Final = f"coalloc space-program {VERSION}"
-_PIPE_WORDS: Final = {kind.name.lower(): kind for kind in PipeOpKind}
+VERSION: Final = 2
+"""The version of the format; space programs are as they were in version 1, and are written so."""
+_PIPE: Final = "coalloc pipe-program "
+_SPACE: Final = "coalloc space-program "
+_VERSIONS: Final = ("1", "2")
+_PIPE_WORDS: Final = {kind.word: kind for kind in PipeOpKind}
+_PIPE_WORDS_1: Final = {kind.word: kind for kind in list(PipeOpKind)[:4]}
 _SPACE_WORDS: Final = {kind.name.lower(): kind for kind in SpaceOpKind}
-_N_NUMBERS: Final = {"create": 2, "write": 4, "read": 4, "close": 3, "alloc": 2, "free": 1, "resize": 2}
+_N_NUMBERS: Final = {
+    "create": 2, "write": 4, "read": 4, "close": 3, "set-size": 4, "try-write": 4, "try-read": 4,
+    "alloc": 2, "free": 1, "resize": 2,
+}  # fmt: skip
+_PRIVILEGE: Final = {"privileged": True, "unprivileged": False}
 _ANY_HEADER: Final = (b"coalloc pipe-program ", b"coalloc space-program ")
 
 
@@ -82,14 +106,17 @@ def save(program: Program, path: str | PathLike[str]) -> None:
 
 
 def _text(program: Program) -> Iterator[str]:
-    yield (_PIPE if isinstance(program, PipeProgram) else _SPACE) + "\n"
+    yield f"{_PIPE}{VERSION}\n" if isinstance(program, PipeProgram) else f"{_SPACE}1\n"
     if program.title:
         yield f"title {program.title}\n"
     if isinstance(program, PipeProgram):
-        words = [kind.name.lower() for kind in PipeOpKind]
+        for owner in program.owners:
+            privilege = "privileged" if owner.privileged else "unprivileged"
+            yield f"owner {owner.uid} {privilege} {owner.pipebuf_limit}\n"
+        words = [kind.word for kind in PipeOpKind]
         for time, kind, pipe, end, n in program.rows():
             if kind == PipeOpKind.CREATE:
-                yield f"{time} create {pipe}\n"
+                yield f"{time} create {pipe} {n}\n" if n else f"{time} create {pipe}\n"
             elif kind == PipeOpKind.CLOSE:
                 yield f"{time} close {pipe} {end}\n"
             else:
@@ -110,16 +137,20 @@ def parse(lines: Iterator[bytes], name: str | None) -> Program:
         ProgramError: If they are not a valid program; the error has ``name``, line number and reason.
     """
     header = next(lines, b"").decode("utf-8", "replace")
-    if header not in (_PIPE, _SPACE):
-        if header.startswith(("coalloc pipe-program ", "coalloc space-program ")):
-            reason = f"version {header.rpartition(' ')[2]!r} is not known, this coalloc reads version {VERSION}"
-        else:
-            reason = f"is no program: the first line must be {_PIPE!r} or {_SPACE!r}"
-        raise ProgramError(reason, name, 1)
+    kind = next((kind for kind in (_PIPE, _SPACE) if header.startswith(kind)), None)
+    if kind is None:
+        raise ProgramError(f"is no program: the first line must be '{_PIPE}{VERSION}' or '{_SPACE}1'", name, 1)
+    version = header.removeprefix(kind)
+    if version not in _VERSIONS:
+        raise ProgramError(
+            f"version {version!r} is not known, this coalloc reads versions {' and '.join(_VERSIONS)}", name, 1
+        )
     rows = _Rows(lines)
     try:
-        if header == _PIPE:
-            program: Program = PipeProgram(rows.pipe_rows())
+        if kind is _PIPE:
+            operations = rows.pipe_rows(_PIPE_WORDS if version == "2" else _PIPE_WORDS_1)
+            first = list(islice(operations, 1))  # the owners are known when there is an operation
+            program: Program = PipeProgram(chain(first, operations), owners=rows.owners.values())
         else:
             program = SpaceProgram(rows.space_rows())
     except ProgramError as error:
@@ -137,14 +168,35 @@ class _Rows:
         self._lines = lines
         self.number = 1
         self.title = ""
+        self.owners: dict[int, Owner] = {}
 
-    def pipe_rows(self) -> Iterator[tuple[int, int, int, int, int]]:
+    def pipe_rows(self, known: dict[str, PipeOpKind]) -> Iterator[tuple[int, int, int, int, int]]:
+        begun = False
         for words in self._words():
-            if len(words) < 2 or words[1] not in _PIPE_WORDS:
-                raise ProgramError(f"expected a time and one of {', '.join(_PIPE_WORDS)}")
-            time, *numbers = self._numbers(words[1], [words[0], *words[2:]])
+            if words[0] == "owner" and not begun and known is _PIPE_WORDS:
+                self._owner(words[1:])
+                continue
+            begun = True
+            if len(words) < 2 or words[1] not in known:
+                raise ProgramError(f"expected a time and one of {', '.join(known)}")
+            kind, texts = known[words[1]], [words[0], *words[2:]]
+            if kind is PipeOpKind.CREATE and len(texts) == 3 and known is _PIPE_WORDS:
+                time, pipe, uid = self._integers(texts)
+                yield time, kind, pipe, 0, uid
+                continue
+            time, *numbers = self._numbers(words[1], texts)
             pipe, end, n = (*numbers, 0, 0)[:3]
-            yield time, _PIPE_WORDS[words[1]], pipe, end, n
+            yield time, kind, pipe, end, n
+
+    def _owner(self, words: list[str]) -> None:
+        if len(words) != 3 or words[1] not in _PRIVILEGE:
+            raise ProgramError("expected owner, a user id, privileged or unprivileged, and RLIMIT_PIPEBUF in bytes")
+        uid, limit = self._integers([words[0], words[2]])
+        if uid > MAX_UID:
+            raise ProgramError(f"user id {uid} is not in 0 .. 2**32 - 1")
+        if uid in self.owners:
+            raise ProgramError(f"user {uid} is described twice")
+        self.owners[uid] = Owner(uid, privileged=_PRIVILEGE[words[1]], pipebuf_limit=limit)
 
     def space_rows(self) -> Iterator[tuple[int, int, int]]:
         for words in self._words():
@@ -171,6 +223,10 @@ class _Rows:
         expected = _N_NUMBERS[word]
         if len(texts) != expected:
             raise ProgramError(f"{word} takes {expected} numbers in all, here are {len(texts)}")
+        return self._integers(texts)
+
+    @staticmethod
+    def _integers(texts: list[str]) -> list[int]:
         for text in texts:
             if not (text.isascii() and text.isdecimal()) or len(text) > 19 or int(text) >= MAX_SIZE:
                 raise ProgramError(f"{text!r} is not a decimal number below 2**63")

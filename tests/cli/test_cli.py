@@ -61,6 +61,34 @@ def test_compare_ends_with_a_sentence_and_shows_how_far_prices_may_move(coalloc:
     assert {move["event"] for move in answer["price_moves"]} == {"faults", "cache_hits", "carves", "coalesces"}
 
 
+def test_pipes_may_be_given_to_a_user(coalloc: Any, tmp_path: Path) -> None:
+    """With --uid a user's limits are met; a user id that cannot be, or a program without pipes, is refused."""
+    file = str(tmp_path / "many.pipes")
+    assert coalloc("trace", "generate", "exhaustion", "pipes=1100", "-o", file).status == 0
+    root, user = (coalloc("compare", file, "--designs", "linux", *more) for more in ((), ("--uid", "1000")))
+    assert "pipes created small" not in root.out
+    row = next(line for line in user.out.splitlines() if line.startswith("pipes created small"))
+    assert row.split()[-1] == "76"
+    assert coalloc("map", file, "--design", "linux", "--uid", "1000").status == 0
+    assert coalloc("compare", file, "--uid", "-1").status == 2
+    space = str(tmp_path / "some.space")
+    assert coalloc("trace", "generate", "churn", "live=4", "operations=9", "-o", space).status == 0
+    result = coalloc("compare", space, "--uid", "5")
+    assert (result.status, result.out) == (2, "")
+    assert "only pipes have an owner" in result.err
+
+
+def test_info_tells_of_sizes_tries_and_owners(coalloc: Any, tmp_path: Path) -> None:
+    """What version 2 of the format added is in the words of a program, where it is there."""
+    file = tmp_path / "all.pipes"
+    file.write_text(
+        "coalloc pipe-program 2\n0 create 0 7\n1 create 1\n2 set-size 0 1 9\n3 try-write 0 1 9\n4 try-read 0 0 9\n"
+    )
+    shown = coalloc("trace", "info", str(file))
+    assert "; owned by 2 users; 1 changes of size; 1 tries to write; 1 tries to read; " in shown.out
+    assert json.loads(coalloc("trace", "info", str(file), "--json").out)["owners"] == 2
+
+
 def test_compare_as_json_prints_nothing_else(coalloc: Any) -> None:
     """With --json compare prints only JSON with the keys that scripts rely on, the same text at each run."""
     result = coalloc(

@@ -7,6 +7,8 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coalloc import (
     COSTS,
@@ -25,6 +27,7 @@ from coalloc import (
     replay,
 )
 from coalloc.designs import find_designs
+from coalloc.pipes.budget import Owner
 from coalloc.pipes.design import Bench
 from coalloc.pipes.eras import KernelState
 from coalloc.pipes.protocol import Pipes
@@ -36,7 +39,7 @@ from coalloc.workload.overlay import overlay
 from coalloc.workload.program import Program
 from coalloc.workload.replay import Outcome, Waits, replay_all
 
-C, W, R, X = PipeOpKind
+C, W, R, X, S, TW, TR = PipeOpKind
 LIMIT = 1 << 20
 BUILD = bundled_build()
 
@@ -50,7 +53,7 @@ def run(*rows: tuple[int, ...], era: str = "2004-01", design: str = "coalescing"
 def test_a_write_that_does_not_fit_waits_for_reads() -> None:
     """A write that does not fit waits for reads, and the writer's next calls wait behind it."""
     outcome = run(
-        (C, 0), (W, 0, 1, 16384), (W, 0, 1, 5000), (W, 0, 1, 10), (X, 0, 1),
+        (C, 0), (TW, 0, 1, 16384), (W, 0, 1, 5000), (W, 0, 1, 10), (X, 0, 1),
         (R, 0, 0, 10000), (R, 0, 0, 6384), (R, 0, 0, 5010), (X, 0, 0),
     )  # fmt: skip
     assert outcome.waits == Waits(waits=2)
@@ -59,9 +62,9 @@ def test_a_write_that_does_not_fit_waits_for_reads() -> None:
 
 def test_a_writer_is_not_woken_while_much_is_left() -> None:
     """A writer is woken when less than MINPIPESIZE, 5461 bytes, is left in the buffer."""
-    outcome = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 600), (R, 0, 0, 16384 - 5461), (X, 0, 0), (X, 0, 1))
+    outcome = run((C, 0), (TW, 0, 1, 16384), (W, 0, 1, 600), (R, 0, 0, 16384 - 5461), (X, 0, 0), (X, 0, 1))
     assert outcome.waits == Waits(waits=1, broken=1)
-    woken = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 600), (R, 0, 0, 16384 - 5460), (X, 0, 0), (X, 0, 1))
+    woken = run((C, 0), (TW, 0, 1, 16384), (W, 0, 1, 600), (R, 0, 0, 16384 - 5460), (X, 0, 0), (X, 0, 1))
     assert woken.waits == Waits(waits=1)
     assert woken.pipes.bytes_written == 16984
 
@@ -122,11 +125,105 @@ def test_a_crowded_machine_loses_nothing_and_comes_to_an_end(era: str, refuses: 
 
 def test_what_nobody_will_read_is_broken_and_what_still_waits_is_stranded() -> None:
     """A closed reader breaks a waiting write, and a write that waits at the end is stranded."""
-    outcome = run((C, 0), (W, 0, 1, 16384), (W, 0, 1, 1), (X, 0, 1), (X, 0, 0))
+    outcome = run((C, 0), (TW, 0, 1, 16384), (W, 0, 1, 1), (X, 0, 1), (X, 0, 0))
     assert outcome.waits == Waits(waits=1, broken=1)
     assert outcome.pipes.pipes == 0
     assert run((C, 0), (X, 0, 0), (W, 0, 1, 5)).waits == Waits(broken=1)
     assert run((C, 0), (W, 0, 1, 70000), (W, 0, 1, 9), (X, 0, 1)).waits == Waits(waits=2, stranded=2)
+
+
+def test_a_large_blocking_write_waits_for_an_empty_buffer_and_goes_around_it() -> None:
+    """It stores nothing while there is data, touches no page of the buffer, and holds its end open until it is read."""
+    rows = ((C, 0), (W, 0, 1, 100), (W, 0, 1, 9000), (X, 0, 1), (R, 0, 0, 60), (R, 0, 0, 40))
+    waiting = run(*rows)
+    assert (waiting.waits, waiting.map.faults, waiting.pipes.bytes_written) == (Waits(waits=1, stranded=1), 1, 9100)
+    unread = run(*rows[:5])
+    assert (unread.waits, unread.pipes.bytes_written) == (Waits(waits=1, stranded=1), 100)
+    done = run(*rows, (R, 0, 0, 9000), (X, 0, 0))
+    assert (done.waits, done.pipes.bytes_read, done.pipes.pipes, done.map.faults) == (Waits(waits=1), 9100, 0, 1)
+    left = run(*rows, (R, 0, 0, 8999), (X, 0, 0))
+    assert (left.waits, left.pipes.pipes) == (Waits(waits=1, broken=1), 0)
+
+
+def test_what_goes_directly_goes_in_pieces_of_the_buffer_and_its_end_through_it() -> None:
+    """40,000 bytes through 16 KiB: two pieces directly, and the last 7,232 bytes, fewer than PIPE_MINDIRECT, buffered."""
+    rows = [(C, n) for n in range(33)]
+    rows += [(W, n, 1, 17000) for n in range(32)]  # all the big buffers there may be
+    outcome = run(*rows, (W, 32, 1, 40000), *[(R, 32, 0, 10000)] * 4, limit=1 << 23)
+    assert outcome.pipes.bytes_read == 40000
+    assert outcome.map.faults == 2
+    assert outcome.waits == Waits(waits=33, early_reads=2, stranded=32)
+
+
+@pytest.mark.parametrize(
+    ("design", "direct"), [("per-pipe", True), ("dragonfly", True), ("netbsd", True), ("openbsd", False)]
+)
+def test_a_try_never_goes_directly_and_openbsd_knows_no_direct_writes(design: str, direct: bool) -> None:
+    """A try to write fills the buffer, as a small write does; what does not fit waits for room."""
+    blocking = run((C, 0), (W, 0, 1, 16384), design=design)
+    assert (blocking.map.faults, blocking.waits) == ((0, Waits(waits=1, stranded=1)) if direct else (4, Waits()))
+    tried = run((C, 0), (TW, 0, 1, 16384), (TW, 0, 1, 5), (R, 0, 0, 16384), (R, 0, 0, 5), design=design)
+    assert (tried.map.faults, tried.waits, tried.pipes.bytes_read) == (4, Waits(waits=1), 16389)
+    linux = run((C, 0), (W, 0, 1, 16384), (TW, 0, 1, 16384), design="linux")
+    assert (linux.pipes.bytes_written, linux.waits) == (32768, Waits())
+
+
+@pytest.mark.parametrize("design", ["coalescing", "linux"])
+def test_a_try_to_read_takes_what_there_is_and_waits_for_nothing(design: str) -> None:
+    """It is counted if there is nothing, and at the end of the file; a writer that waits goes on behind it."""
+    rows = ((C, 0), (TR, 0, 0, 10), (W, 0, 1, 6), (TR, 0, 0, 10), (X, 0, 1), (TR, 0, 0, 10))
+    outcome = run(*rows, design=design)
+    assert (outcome.waits, outcome.pipes.bytes_read) == (Waits(empty=1, at_eof=1), 6)
+    woken = run((C, 0), (TW, 0, 1, 70000), (TR, 0, 0, 70000), (TR, 0, 0, 70000), design=design)
+    assert (woken.waits, woken.pipes.bytes_read) == (Waits(waits=1), 70000)
+
+
+def test_a_change_of_size_lets_a_writer_go_on_and_is_counted_where_it_is_refused() -> None:
+    """Linux changes the ring and wakes the writer; users get a megabyte at most, and FreeBSD has no such call."""
+    rows = ((C, 0, 0, 0), (W, 0, 1, 70000), (S, 0, 1, 1 << 17), (S, 0, 0, 1 << 21))
+    assert run(*rows[:2], design="linux").waits == Waits(waits=1, stranded=1)
+    assert run(*rows, design="linux").waits == Waits(waits=1)
+    user = run((C, 0, 0, 1000), *rows[1:], design="linux")
+    assert user.waits == Waits(waits=1, unsized=1)
+    assert user.pipes.bytes_written == 70000
+    assert run((C, 0), (S, 0, 1, 1 << 17)).waits == Waits(unsized=1)
+    refused = run((C, 0), (W, 0, 1, 70000), (S, 0, 1, 4096), design="linux")
+    assert refused.waits == Waits(waits=1, stranded=1, unsized=1)
+
+
+def test_the_owner_of_a_pipe_meets_the_limits_of_a_user() -> None:
+    """Linux makes the 1,025th pipe of a user small; FreeBSD refuses what RLIMIT_PIPEBUF does not allow."""
+    program = exhaustion(pipes=1100)
+    for owned, small in ((program, 0), (program.owned_by(1000), 76)):
+        outcome = replay(owned, DESIGNS["linux"], era=ERAS["current"], limit=1 << 26)
+        assert (outcome.pipes.pipes_small, outcome.pipes.pipes_refused) == (small, 0)
+    rows = [PipeOp(0, C, n, 0, 7 if n % 2 else 8) for n in range(10)]
+    owners = [Owner(7, privileged=False, pipebuf_limit=50_000)]
+    outcome = replay(PipeProgram(rows, owners=owners), DESIGNS["per-pipe"], era=ERAS["current"], limit=1 << 26)
+    # User 7 has two pipes of 16 and 4 KiB and one of 4 and 4 KiB; there is no room for another.
+    assert (outcome.pipes.pipes_created, outcome.pipes.pipes_refused, outcome.pipes.pipes_small) == (8, 2, 1)
+
+
+KINDS = st.sampled_from([W, TW, R, TR, S])
+
+
+@given(st.lists(st.tuples(KINDS, st.integers(1, 90_000)), max_size=25), st.booleans())
+def test_every_byte_that_is_written_is_read_whatever_waits(steps: list[tuple[PipeOpKind, int]], late: bool) -> None:
+    """Where somebody reads as much as is written, nothing is lost, stranded or broken, on every kernel state."""
+    written = sum(n for kind, n in steps if kind in (W, TW))
+    rows: list[tuple[int, ...]] = [(kind, 0, int(kind in (W, TW)), n) for kind, n in steps]
+    final = (R, 0, 0, written + 1)
+    rows = [(C, 0), *([*rows, final] if late else [final, *rows]), (X, 0, 1), (X, 0, 0)]
+    ops = [PipeOp(time, *row) for time, row in enumerate(rows)]  # type: ignore[arg-type]
+    for design, era in [
+        *(("coalescing", era) for era in ERAS),
+        ("linux", "2006"),
+        ("netbsd", "2006"),
+        ("openbsd", "2006"),
+    ]:
+        outcome = replay(PipeProgram(ops), DESIGNS[design], era=ERAS[era], limit=1 << 24)
+        assert (outcome.pipes.bytes_written, outcome.pipes.bytes_read) == (written, written), (design, era)
+        assert (outcome.waits.stranded, outcome.waits.broken, outcome.pipes.pipes) == (0, 0, 0), (design, era)
 
 
 def test_operations_on_a_refused_pipe_are_passed_over() -> None:

@@ -251,6 +251,45 @@ def test_a_child_of_a_pid_namespace_is_the_next_process(lines: Callable[..., Imp
     assert translated.program.facts().live_at_end == 1
 
 
+@pytest.mark.parametrize(
+    ("made", "blocking", "tried"),
+    [
+        (
+            "pipe2([3, 4], O_NONBLOCK|O_CLOEXEC) = 0",
+            "fcntl(4, F_SETFL, O_WRONLY) = 0",
+            "fcntl(4, F_SETFL, O_WRONLY|O_NONBLOCK) = 0",
+        ),
+        ("pipe2([3, 4], 0x800) = 0", "fcntl(4, 0x4, 0x1) = 0", "fcntl(4, 0x4, 0x801) = 0"),
+        (
+            "pipe2([3<pipe:[9]>, 4<pipe:[9]>], O_NONBLOCK) = 0",
+            "fcntl(4<pipe:[9]>, F_SETFL, O_WRONLY) = 0",
+            "fcntl64(4<pipe:[9]>, F_SETFL, O_WRONLY|O_NONBLOCK) = 0",
+        ),
+    ],
+    ids=["names", "numbers", "decorated"],
+)
+def test_writes_to_non_blocking_descriptors_are_tries(
+    lines: Callable[..., Imported], made: str, blocking: str, tried: str
+) -> None:
+    """O_NONBLOCK is followed from pipe2 and fcntl, for each end, and a dup shares it."""
+    calls = (f"1 0 {made}", '1 1 write(4, "x", 9) = 9', f"1 2 {blocking}", '1 3 write(4, "x", 8) = 8', "1 4 dup(4) = 6",
+             f"1 5 {tried}", '1 6 write(6, "x", 7) = 7', '1 7 read(3, "x", 24) = 24')  # fmt: skip
+    told = ["create 0 0 0", "try_write 0 1 9", "write 0 1 8", "try_write 0 1 7", "read 0 0 24"]
+    assert words(lines(*calls)) == told
+
+
+@pytest.mark.parametrize(
+    ("call", "end"),
+    [("fcntl(4, F_SETPIPE_SZ, 70000)", 1), ("fcntl(4, 0x407, 0x11170)", 1), ("fcntl64(3, F_SETPIPE_SZ, 70000)", 0)],
+)
+def test_a_change_of_size_is_an_operation_of_the_program(lines: Callable[..., Imported], call: str, end: int) -> None:
+    """It has the size that was asked for; what failed changed nothing."""
+    failed = "1 2 fcntl(3, F_SETPIPE_SZ, 9999999) = -1 EPERM (Operation not permitted)"
+    result = lines("1 0 pipe([3, 4]) = 0", f"1 1 {call} = 131072", failed)
+    assert words(result) == ["create 0 0 0", f"set_size 0 {end} 70000"]
+    assert (result.report.resized, result.report.doubtful) == (1, 0)
+
+
 def test_what_is_not_followed_is_counted_by_kind(lines: Callable[..., Imported]) -> None:
     """Named pipes, changes of size, io_uring and pipes whose descriptors are not printed are counted."""
     report = lines(

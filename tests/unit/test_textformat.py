@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coalloc import PipeProgram, ProgramError, SpaceProgram, bundled_build, load, save
+from coalloc.pipes.budget import Owner
 from coalloc.workload.files import raw_lines
 from coalloc.workload.formats import read
 from coalloc.workload.program import Program
 from coalloc.workload.textformat import dumps, is_program, loads
 
 PIPE = "coalloc pipe-program 1\n"
+PIPE_2 = "coalloc pipe-program 2\n"
 SPACE = "coalloc space-program 1\n"
 
 
@@ -42,10 +44,10 @@ def programs(draw: st.DrawFn) -> Program:
     rows: list[tuple[int, int, int, int, int]] = []
     open_ends: list[tuple[int, int]] = []
     time = pipes = 0
-    for kind in draw(st.lists(st.integers(0, 3), max_size=30)):
+    for kind in draw(st.lists(st.integers(0, 6), max_size=30)):
         time += draw(st.integers(0, 1000))
         if kind == 0 or not open_ends:
-            rows.append((time, 0, pipes, 0, 0))
+            rows.append((time, 0, pipes, 0, draw(st.sampled_from([0, 0, 1000, 2**32 - 1]))))
             open_ends += [(pipes, 0), (pipes, 1)]
             pipes += 1
         else:
@@ -53,7 +55,9 @@ def programs(draw: st.DrawFn) -> Program:
             rows.append((time, kind, pipe, end, 0 if kind == 3 else draw(st.integers(1, 99999))))
             if kind == 3:
                 open_ends.remove((pipe, end))
-    return PipeProgram(rows, title=title)
+    uids = draw(st.lists(st.sampled_from([0, 7, 1000]), unique=True))
+    owners = [Owner(uid, privileged=draw(st.booleans()), pipebuf_limit=draw(st.integers(0, 2**62))) for uid in uids]
+    return PipeProgram(rows, title=title, owners=owners)
 
 
 @given(programs())
@@ -78,6 +82,23 @@ def test_files_may_be_compressed(tmp_path: Path, suffix: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [file.name for file in files]
 
 
+def test_version_1_is_read_and_version_2_is_written() -> None:
+    """A program of version 1 is the same in version 2, in which pipes have owners, sizes and non-blocking descriptors."""
+    body = "0 create 0\n3 write 0 1 5\n4 read 0 0 5\n5 close 0 1\n"
+    assert dumps(loads(PIPE + body)) == PIPE_2 + body == dumps(loads(PIPE_2 + body))
+    assert (
+        dumps(loads(SPACE + "alloc 0 5\n"))
+        == SPACE + "alloc 0 5\n"
+        == dumps(loads(SPACE.replace("1", "2") + "alloc 0 5\n"))
+    )
+    more = "owner 1000 unprivileged 1048576\n0 create 0 1000\n3 set-size 0 1 65536\n5 try-read 0 0 4096\n9 try-write 0 1 7\n"
+    program = loads(PIPE_2 + "title t\n" + more)
+    assert dumps(program) == PIPE_2 + "title t\n" + more
+    assert isinstance(program, PipeProgram)
+    assert program.owner(1000) == Owner(1000, privileged=False, pipebuf_limit=1 << 20)
+    assert loads(PIPE_2 + "owner 5 privileged 0\n") == PipeProgram([], owners=[Owner(5)])
+
+
 def test_comments_and_empty_lines_are_passed_over() -> None:
     """Comments and empty lines are skipped but counted in line numbers."""
     text = PIPE + "# a comment\n\n   \n0 create 0\n  # another\n3 write 0 1 5\n"
@@ -92,7 +113,20 @@ def test_comments_and_empty_lines_are_passed_over() -> None:
     [
         ("", 1, "is no program"),
         ("hello\n", 1, "is no program"),
-        ("coalloc pipe-program 2\n", 1, "version '2' is not known"),
+        ("coalloc pipe-program 3\n", 1, "version '3' is not known"),
+        (PIPE + "0 create 0\n1 set-size 0 0 9\n", 3, "expected a time and one of create, write, read, close$"),
+        (PIPE + "owner 5 unprivileged 0\n", 2, "expected a time and one of"),
+        (PIPE_2 + "owner 5 unprivileged\n", 2, "expected owner, a user id"),
+        (PIPE_2 + "owner 5 mighty 0\n", 2, "expected owner, a user id"),
+        (PIPE_2 + "owner x privileged 0\n", 2, "not a decimal number"),
+        (PIPE_2 + "owner 4294967296 privileged 0\n", 2, "user id"),
+        (PIPE_2 + "owner 5 privileged 0\nowner 5 privileged 0\n", 3, "described twice"),
+        (PIPE_2 + "0 create 0\nowner 5 privileged 0\n", 3, "expected a time"),
+        (PIPE_2 + "0 create 0 4294967296\n", 2, "user id"),
+        (PIPE_2 + "0 create 0 1 1\n", 2, "takes 2 numbers"),
+        (PIPE_2 + "0 create 0\n1 set-size 0 0 4294967296\n", 3, "size of 4294967296"),
+        (PIPE_2 + "0 create 0\n1 try-read 0 0 0\n", 3, "0 bytes"),
+        (PIPE_2 + "0 create 0\n1 try-write 0 1\n", 3, "takes 4 numbers"),
         ("coalloc pipe-program 1 \n", 1, "version"),
         (PIPE + "0 create\n", 2, "takes 2 numbers"),
         (PIPE + "0 create 0 0\n", 2, "takes 2 numbers"),
