@@ -210,9 +210,9 @@ def trace_words(trace: dict[str, Any]) -> str:
     if "pipes" in trace:
         seldom = {
             "owners": f"owned by {trace['owners']:,} users" if trace["owners"] > 1 else "",
-            "set_sizes": f"{trace['set_sizes']:,} changes of size",
-            "try_writes": f"{trace['try_writes']:,} tries to write",
-            "try_reads": f"{trace['try_reads']:,} tries to read",
+            "set_sizes": f"changes of size: {trace['set_sizes']:,}",
+            "try_writes": f"tries to write: {trace['try_writes']:,}",
+            "try_reads": f"tries to read: {trace['try_reads']:,}",
         }
         return "; ".join(
             (

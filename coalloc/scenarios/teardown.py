@@ -13,6 +13,7 @@ Source: the DragonFly commits of 2017-August/763894; B30, B50.
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -184,25 +185,31 @@ def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Des
             with progress.task(f"closing, {design.name}", pipes) as advance:
                 runs.append(run_teardown(pipes, design, era=era, cpus=cpus, progress=advance))
         return TeardownResult(tuple(runs), designs, pipes, cpus)
-    import multiprocessing  # imported here because both are slow and only very many pipes need them
-    from concurrent.futures import ProcessPoolExecutor
+    import multiprocessing  # imported here because it is slow and only very many pipes need it
 
     context = multiprocessing.get_context("fork")  # so that they know what this program has registered
     with (
-        ProcessPoolExecutor(2, context, initializer=gc.disable) as pool,
+        context.Pool(2, initializer=_begin) as pool,  # which ends its processes at once when this one is interrupted
         progress.task("designs", len(designs)) as advance,
     ):
         longest_first = sorted(designs, key=lambda design: (not design.one_by_one, design.state is None))
-        jobs = {design.name: pool.submit(_job, design.name, pipes, era.name, cpus) for design in longest_first}
+        jobs = {design.name: pool.apply_async(_job, (design.name, pipes, era.name, cpus)) for design in longest_first}
         for design in designs:
-            runs.append(jobs[design.name].result())
+            runs.append(jobs[design.name].get())
             if advance is not None:
                 advance(len(runs))
     return TeardownResult(tuple(runs), designs, pipes, cpus)
 
 
+def _begin() -> None:
+    """Begin a process: the interrupted parent ends it, and the garbage collector would find nothing to free."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.disable()
+
+
 def _job(design: str, pipes: int, era: str, cpus: int) -> Teardown:
-    """Run one design in a process of its own, without the garbage collector, which would find nothing to free."""
+    """Run one design in a process of its own."""
     return run_teardown(pipes, DESIGNS[design], era=STATES[era], cpus=cpus)
 
 

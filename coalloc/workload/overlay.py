@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from array import array
+from bisect import bisect_left
 from typing import Final
 
 from coalloc.errors import InvalidRequestError
@@ -13,6 +14,10 @@ from coalloc.workload.program import PipeOpKind, PipeProgram
 __all__ = ["overlay"]
 
 _CREATE: Final = int(PipeOpKind.CREATE)
+_PIECE: Final = 200_000
+"""About so many operations are put in order at once."""
+_SAMPLES: Final = 1_000_000
+"""The most times by which the pieces are cut."""
 
 
 def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipeProgram:
@@ -31,7 +36,7 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
         The order within each copy is kept; operations of equal time come copy by copy.
 
     Complexity:
-        O(n log copies) for n operations in all; 26 bytes per operation, and during the call some Python integers for each.
+        O(n log copies) for n operations in all; 26 bytes per operation.  It is made in pieces, so that it can be interrupted.
 
     >>> from coalloc.workload.program import PipeOp
     >>> one = PipeProgram([PipeOp(0, PipeOpKind.CREATE, 0), PipeOp(9, PipeOpKind.CLOSE, 0, 0)])
@@ -50,24 +55,35 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
     starts = sorted(generator.randint(0, spread) for _ in range(copies))
     starts = [start - starts[0] for start in starts]
     times, kinds, pipes, ends, sizes = program.columns()
-    # A place is an operation of a copy, copies one behind the other; sorting by time keeps equal times in that order.
-    # Columns are made whole, by functions that loop in C.
-    all_times, all_pipes = array("q"), array("q")
     n_pipes = program.facts().pipes
-    for copy, start in enumerate(starts):
-        all_times.extend([time + start for time in times])
-        all_pipes.extend([pipe + copy * n_pipes for pipe in pipes])
-    places = sorted(range(len(all_times)), key=all_times.__getitem__)  # merges the copies, each a run in order
-    new_times = array("q", map(all_times.__getitem__, places))
-    new_kinds = array("b", map((kinds * copies).__getitem__, places))
-    new_ends = array("b", map((ends * copies).__getitem__, places))
-    new_sizes = array("q", map((sizes * copies).__getitem__, places))
-    old_pipes = array("q", map(all_pipes.__getitem__, places))
     numbers = array("q", bytes(8 * n_pipes * copies))  # by old number: the new one, in order of creation
-    created = [pipe for pipe, kind in zip(old_pipes, new_kinds, strict=True) if kind == _CREATE]
-    for number, pipe in enumerate(created):
-        numbers[pipe] = number
-    new_pipes = array("q", map(numbers.__getitem__, old_pipes))
+    created = 0
+    new_times, new_pipes, new_sizes = array("q"), array("q"), array("q")
+    new_kinds, new_ends = array("b"), array("b")
+    done = [0] * copies
+    for bound in _bounds(times, starts):
+        # The operations before a time, copy by copy; sorting by time keeps equal times in that order.  A piece is made whole,
+        # by functions that loop in C.
+        some_times, some_pipes, some_sizes = array("q"), array("q"), array("q")
+        some_kinds, some_ends = array("b"), array("b")
+        for copy, start in enumerate(starts):
+            first, last = done[copy], bisect_left(times, bound - start, done[copy]) if bound >= 0 else len(times)
+            done[copy] = last
+            some_times.extend([time + start for time in times[first:last]])
+            some_pipes.extend([pipe + copy * n_pipes for pipe in pipes[first:last]])
+            some_kinds.extend(kinds[first:last])
+            some_ends.extend(ends[first:last])
+            some_sizes.extend(sizes[first:last])
+        places = sorted(range(len(some_times)), key=some_times.__getitem__)  # merges the copies, each a run in order
+        for place in places:
+            if some_kinds[place] == _CREATE:
+                numbers[some_pipes[place]] = created
+                created += 1
+        new_times.extend(map(some_times.__getitem__, places))
+        new_kinds.extend(map(some_kinds.__getitem__, places))
+        new_ends.extend(map(some_ends.__getitem__, places))
+        new_sizes.extend(map(some_sizes.__getitem__, places))
+        new_pipes.extend([numbers[some_pipes[place]] for place in places])
     return PipeProgram.of_valid_columns(
         new_times,
         new_kinds,
@@ -77,3 +93,11 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
         owners=program.owners,
         title=f"{copies} copies of {program.title}, begun within {spread / 1e6:.1f} s",
     )
+
+
+def _bounds(times: array[int], starts: list[int]) -> list[int]:
+    """Return times that cut all operations into pieces of some hundred thousand; the last is -1, for all that are left."""
+    every = max(_PIECE // len(starts), len(times) * len(starts) // _SAMPLES, 1)
+    sampled = sorted(time + start for start in starts for time in times[::every])
+    step = max(_PIECE // every, 1)
+    return [*dict.fromkeys(sampled[step::step]), -1]

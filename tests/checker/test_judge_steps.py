@@ -347,6 +347,14 @@ def test_a_buffer_slides_where_it_fits_and_is_not_refused_there() -> None:
     assert caught.value.message == "resize(0x1000, 8192) was refused, and could be done in place"
 
 
+def test_a_buffer_may_slide_clear_of_its_old_range_but_not_out_of_the_free_space_around_it() -> None:
+    """A page at 0 is a slide of the two pages behind it; one beyond the next buffer is a move, and could have stayed."""
+    judge = slid(0, PAGE)
+    assert (judge.live[1], judge.books.state.holes) == ((0, PAGE), ((PAGE, 2 * PAGE),))
+    with pytest.raises(Breach, match="moved the buffer to 0x4000, and it could have stayed"):
+        slid(4 * PAGE, PAGE, arena=6)
+
+
 def test_a_buffer_that_moves_leaves_its_old_place_when_it_has_the_new_one() -> None:
     """Its arena goes back with the last buffer, and the figures count an alloc, a free and a move."""
     judge = run(Runs, "alloc 0 2p; resize 0 5p", "setting limit=16 room=16 arena=4")

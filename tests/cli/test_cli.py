@@ -85,7 +85,7 @@ def test_info_tells_of_sizes_tries_and_owners(coalloc: Any, tmp_path: Path) -> N
         "coalloc pipe-program 2\n0 create 0 7\n1 create 1\n2 set-size 0 1 9\n3 try-write 0 1 9\n4 try-read 0 0 9\n"
     )
     shown = coalloc("trace", "info", str(file))
-    assert "; owned by 2 users; 1 changes of size; 1 tries to write; 1 tries to read; " in shown.out
+    assert "; owned by 2 users; changes of size: 1; tries to write: 1; tries to read: 1; " in shown.out
     assert json.loads(coalloc("trace", "info", str(file), "--json").out)["owners"] == 2
 
 

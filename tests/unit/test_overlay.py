@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coalloc import InvalidRequestError, PipeProgram, bundled_build, overlay
+from coalloc.pipes.budget import Owner
 from coalloc.workload.generators import shell_pipeline
 
 
@@ -34,6 +36,25 @@ def test_every_copy_is_there_shifted_and_in_order(copies: int, spread: int, seed
         originals.setdefault(op.pipe, []).append((op.time, op.kind, op.end, op.n))
     expected = [[(time - story[0][0], *rest) for time, *rest in story] for story in originals.values()]
     assert sorted(story for _, story in shifted) == sorted(expected * copies)
+
+
+@given(st.integers(2, 6), st.integers(0, 5000), st.integers(1, 40))
+def test_pieces_of_any_size_make_the_same_overlay(copies: int, spread: int, piece: int) -> None:
+    """Operations are put in order in pieces, and the result does not show where they were cut."""
+    program = shell_pipeline(pipelines=2, max_bytes=9000, seed=3)
+    whole = overlay(program, copies, spread, 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("coalloc.workload.overlay"), "_PIECE", piece)
+        assert overlay(program, copies, spread, 5) == whole
+
+
+def test_an_overlay_keeps_the_owners() -> None:
+    """Each copy's pipes belong to whom they belonged."""
+    owner = Owner(7, privileged=True)
+    program = PipeProgram([(0, 0, 0, 0, 7), (5, 3, 0, 0, 0)], owners=[owner])
+    merged = overlay(program, 3, 2, 0)
+    assert merged.owners == (owner,)
+    assert [op.n for op in merged] == [7, 7, 7, 0, 0, 0]
 
 
 def test_equal_seeds_give_equal_overlays() -> None:

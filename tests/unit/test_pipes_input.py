@@ -7,9 +7,20 @@ from typing import Any
 import pytest
 
 from coalloc import ERAS, InvalidRequestError, KernelMap, PerPipeSpace, PipeError, PipeSystem, SimClock
-from coalloc.pipes.budget import Console
+from coalloc.pipes.budget import Budget, Console
 from coalloc.pipes.ring import Ring
 from tests.behaviours.designs import make
+
+
+def test_a_budget_tells_the_extremes_since_it_was_last_asked() -> None:
+    """The least and the most of what was used, from what was used then."""
+    budget = Budget(ERAS["2006"], 1 << 20)
+    for change in (100, -30, 50, -90):
+        budget.add(change)
+    assert (budget.extremes(), budget.peak) == ((0, 120), 120)
+    budget.add(-10)
+    budget.add(40)
+    assert (budget.extremes(), budget.extremes(), budget.peak) == ((20, 60), (60, 60), 120)
 
 
 def test_bad_arguments_of_a_system_are_refused() -> None:

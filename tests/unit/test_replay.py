@@ -147,7 +147,7 @@ def test_a_large_blocking_write_waits_for_an_empty_buffer_and_goes_around_it() -
 
 def test_what_goes_directly_goes_in_pieces_of_the_buffer_and_its_end_through_it() -> None:
     """40,000 bytes through 16 KiB: two pieces directly, and the last 7,232 bytes, fewer than PIPE_MINDIRECT, buffered."""
-    rows = [(C, n) for n in range(33)]
+    rows: list[tuple[int, ...]] = [(C, n) for n in range(33)]
     rows += [(W, n, 1, 17000) for n in range(32)]  # all the big buffers there may be
     outcome = run(*rows, (W, 32, 1, 40000), *[(R, 32, 0, 10000)] * 4, limit=1 << 23)
     assert outcome.pipes.bytes_read == 40000
