@@ -18,6 +18,7 @@ from coalloc.workload.calls import HEADER
 __all__ = ["bpftrace_script"]
 
 _PIPEFS_MAGIC: Final = "0x50495045"
+_FIONBIO: Final = 0x5421
 _OLD_CALLS: Final = frozenset({"x86_64", "i686", "i386"})
 """Machines that still have pipe, dup2, open, fork and vfork; newer ones have pipe2, dup3, openat and clone alone."""
 
@@ -104,6 +105,10 @@ tracepoint:syscalls:sys_exit_{name} /@begun[tid]/
         $i = (uint64)$f->f_inode->i_ino;
         printf("%lld %lld %d %d pipe %d@%lld %d@%lld %d\\n",
             @begun[tid], nsecs, cpu, tid, $r, $i, $both >> 32, $i, (@second[tid] >> 19) & 1);
+        if ((@second[tid] >> 11) & 1) {{
+            printf("%lld %lld %d %d nonblock %d@%lld 1\\n", @begun[tid], nsecs, cpu, tid, $r, $i);
+            printf("%lld %lld %d %d nonblock %d@%lld 1\\n", @begun[tid], nsecs, cpu, tid, $both >> 32, $i);
+        }}
     }}
     delete(@begun[tid]);
 }}
@@ -132,7 +137,8 @@ def _duplicate(name: str, old: str, flags: str) -> str:
 
 def _fcntl() -> str:
     return f"""
-tracepoint:syscalls:sys_enter_fcntl /@in[pid] && (args->cmd == 0 || args->cmd == 2 || args->cmd == 1030 || args->cmd == 1031)/
+tracepoint:syscalls:sys_enter_fcntl
+    /@in[pid] && (args->cmd == 0 || args->cmd == 2 || args->cmd == 4 || args->cmd == 1030 || args->cmd == 1031)/
 {{
     @begun[tid] = nsecs;
     @second[tid] = (uint64)args->cmd;
@@ -146,6 +152,10 @@ tracepoint:syscalls:sys_exit_fcntl /@begun[tid]/
             printf("%lld %lld %d %d cloexec %d@%lld %d\\n",
                 @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], @address[tid] & 1);
         }}
+        if (@second[tid] == 4) {{
+            printf("%lld %lld %d %d nonblock %d@%lld %d\\n",
+                @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], (@address[tid] >> 11) & 1);
+        }}
         if (@second[tid] == 1031) {{
             printf("%lld %lld %d %d resize %d@%lld %lld\\n",
                 @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], args->ret);
@@ -154,6 +164,25 @@ tracepoint:syscalls:sys_exit_fcntl /@begun[tid]/
             printf("%lld %lld %d %d dup %d@%lld %d %d\\n",
                 @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], args->ret, @second[tid] == 1030);
         }}
+    }}
+    delete(@begun[tid]);
+}}
+"""
+
+
+def _ioctl() -> str:
+    return f"""
+tracepoint:syscalls:sys_enter_ioctl /@in[pid] && args->cmd == {_FIONBIO:#x}/
+{{
+    @begun[tid] = nsecs;
+    @second[tid] = (uint64)*(uint32 *)uptr((uint64)args->arg);
+{_noted("fd")}{_look("args->fd", "here")}}}
+
+tracepoint:syscalls:sys_exit_ioctl /@begun[tid]/
+{{
+    if (args->ret == 0 && @here[tid]) {{
+        printf("%lld %lld %d %d nonblock %d@%lld %d\\n",
+            @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], @second[tid] != 0);
     }}
     delete(@begun[tid]);
 }}
@@ -212,6 +241,7 @@ def bpftrace_script(pids: Sequence[int] = (), *, machine: str = "") -> str:
         _duplicate("dup", "fildes", ""),
         _duplicate("dup3", "oldfd", "flags"),
         _fcntl(),
+        _ioctl(),
         _open("openat", "args->flags"), _open("openat2", "*(uint64 *)uptr((uint64)args->how)"),
         _clone("clone", "args->clone_flags"),
         _clone("clone3", "*(uint64 *)uptr((uint64)args->uargs)"),

@@ -21,6 +21,7 @@ Only calls that succeeded are printed, in any order.  A descriptor may name the 
 ``close FD``            a descriptor was closed; ``close_range FIRST LAST C`` those of a range, now, or at exec where C is 1
 ``dup OLD NEW C``       a descriptor was copied (dup, dup2, F_DUPFD)
 ``cloexec FD C``        a descriptor was marked
+``nonblock FD B``       the end was made non-blocking (O_NONBLOCK) where B is 1, or blocking; new pipes are blocking
 ``resize FD BYTES``     the size of a pipe was set
 ``open FD C``           a descriptor was made by its name, or is none of a pipe
 ``fork PROCESS S``      a process or thread was made; S is 1 where it shares the descriptors
@@ -54,8 +55,8 @@ _LINE: Final = re.compile(
 _LOST: Final = re.compile(r"Lost (\d{1,12}) events")
 _ATTACHING: Final = b"Attaching "
 _N_ARGUMENTS: Final = {
-    "pipe": 3, "read": 2, "write": 2, "splice": 3, "tee": 3, "close": 1, "close_range": 3, "dup": 3, "cloexec": 2, "resize": 2,
-    "open": 2, "fork": 2, "exec": 0, "exit": 0,
+    "pipe": 3, "read": 2, "write": 2, "splice": 3, "tee": 3, "close": 1, "close_range": 3, "dup": 3, "cloexec": 2,
+    "nonblock": 2, "resize": 2, "open": 2, "fork": 2, "exec": 0, "exit": 0,
 }  # fmt: skip
 
 
@@ -90,6 +91,8 @@ def _text(name: str, words: list[str]) -> tuple[str, int]:
             return f"dup3({_fd(words[0])}, {words[1]}, {flags}", int(words[1].partition("@")[0])
         case "cloexec":
             return f"fcntl({_fd(words[0])}, F_SETFD, {'FD_CLOEXEC' if last else '0'}", 0
+        case "nonblock":
+            return f"fcntl({_fd(words[0])}, F_SETFL, {'O_NONBLOCK' if last else '0'}", 0
         case "resize":
             return f"fcntl({_fd(words[0])}, F_SETPIPE_SZ, {last}", last
         case "open" if "@" in words[0] and not words[0].endswith("@0"):
@@ -119,6 +122,8 @@ def _take(log: CallLog, line: str) -> None:
     if found[5] == "exit":
         log.end(pid, begun)
         return
+    if found[5] == "nonblock":
+        begun = ended  # the call that made a pipe may have begun when this says so, too
     text, result = _text(found[5], words)
     shown = _fd(words[0]).lstrip("0123456789") if found[5] == "open" else ""
     log.call(pid, begun, ended, text, result, shown=shown)

@@ -20,6 +20,7 @@ dtrace:::BEGIN
     printf("{HEADER} two-way\\n");
 }}
 """
+_FIONBIO: Final = 0x8004667E
 _PROCESSES: Final = """
 proc:::exec-success
 /progenyof($target)/
@@ -90,7 +91,9 @@ def dtrace_script() -> str:
     return "".join((
         _HEAD,
         _PROCESSES,
-        _call("pipe2", ("pipe %d %d %d", f"{pair}[0], {pair}[1], (self->b & 0x100000) != 0")),
+        _call("pipe2", ("pipe %d %d %d", f"{pair}[0], {pair}[1], (self->b & 0x100000) != 0"),
+              ("nonblock %d 1", f"{pair}[0]", "(self->b & 4) != 0"),
+              ("nonblock %d 1", f"{pair}[1]", "(self->b & 4) != 0")),
         _call("read readv", ("read %d %d", "(int)self->a, (int)arg1", moved)),
         _call("write writev", ("write %d %d", "(int)self->a, (int)arg1", moved)),
         _call("close", ("close %d", "(int)self->a")),
@@ -99,5 +102,8 @@ def dtrace_script() -> str:
         _call("dup dup2", ("dup %d %d 0", "(int)self->a, (int)arg1")),
         _call("fcntl",
               ("cloexec %d %d", "(int)self->a, (int)self->c & 1", "self->b == 2"),
+              ("nonblock %d %d", "(int)self->a, (self->c & 4) != 0", "self->b == 4"),
               ("dup %d %d %d", "(int)self->a, (int)arg1, self->b >= 17", duplicates)),
+        _call("ioctl",
+              ("nonblock %d %d", "(int)self->a, *(int *)copyin(self->c, 4) != 0", f"self->b == {_FIONBIO:#x}")),
     ))  # fmt: skip

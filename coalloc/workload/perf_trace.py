@@ -163,7 +163,7 @@ class _Reader:
             }
             return f"{name}({', '.join(arguments.get(name, [first, *others]))}"
         if name in ("pipe", "pipe2", "socketpair"):
-            return f"{name}({UNKNOWN_PAIR}, {closes}"
+            return f"{name}({UNKNOWN_PAIR}, {closes}{'|O_NONBLOCK' if 'NONBLOCK' in flags else ''}"
         if name in ("open", "openat"):
             path = given.get("filename", "")
             if not path.startswith('"'):
@@ -181,6 +181,8 @@ class _Reader:
             command, value = given.get("cmd", "DUPFD"), given.get("arg", "0")
             if command == "SETFD" and "arg" in given:  # perf 6.1 prints FD_CLOEXEC as 0, and no argument where it is 0
                 value = "FD_CLOEXEC"
+            elif command == "SETFL":
+                value = "O_NONBLOCK" if "NONBLOCK" in value else "0"
             return f"fcntl({given.get('fd', '0')}, F_{command}, {value}"
         return None
 

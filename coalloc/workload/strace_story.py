@@ -51,6 +51,7 @@ _RIGHTS: Final = re.compile(
 _DUPFD: Final = re.compile(r"[^,]*, (F_DUPFD_CLOEXEC|F_DUPFD|0x406|0)(?:, |$)")
 _SETFD: Final = re.compile(r"[^,]*, (?:F_SETFD|0x2), (.*)")
 _SETFL: Final = re.compile(r"[^,]*, (?:F_SETFL|0x4), (.*)")
+_FIONBIO: Final = re.compile(r"[^,]*, (?:FIONBIO|0x5421), \[(\d{1,10})\]")
 _SETSIZE: Final = re.compile(r"[^,]*, (?:F_SETPIPE_SZ|0x407), (0x[0-9a-f]{1,16}|\d{1,20})?")
 _FD_PATH: Final = re.compile(r'"/(?:dev/fd|proc/(self|thread-self|\d{1,10})(?:/task/\d{1,10})?/fd)/(\d{1,10})"')
 _STANDARD: Final = re.compile(r'"/dev/std(in|out|err)"')
@@ -493,6 +494,13 @@ class Story:
         elif size := _SETSIZE.match(call.args):
             self._set_size(source, _int(size[1]) if size[1] else call.result)
 
+    def _ioctl(self, table: Table, call: Call) -> None:
+        """Follow FIONBIO, which is another way to set O_NONBLOCK."""
+        asked = _FIONBIO.match(call.args)
+        source = self._find(table, _fd(call.args), None) if asked is not None else None
+        if asked is not None and source is not None:
+            self._pipes[source.pipe].nonblocking[source.end] = asked[1] != "0"
+
     def _set_size(self, descriptor: Descriptor, size: int) -> None:
         if not self._pipes[descriptor.pipe].open[descriptor.end]:
             self._doubt("unplaced", "a change of size on an end of a pipe that is closed")
@@ -806,6 +814,7 @@ _HANDLERS: Final[dict[str, Callable[[Story, Table, Call], None]]] = {
     "close_range": Story._close_range,
     **dict.fromkeys(("dup", "dup2", "dup3"), Story._dup),
     **dict.fromkeys(("fcntl", "fcntl64"), Story._fcntl),
+    "ioctl": Story._ioctl,
     **dict.fromkeys(_SPLICES, Story._splice),
     **dict.fromkeys(FORKS, Story._fork),
     **dict.fromkeys(("open", "openat", "openat2", "mkfifo", "mknod", "mknodat"), Story._open),

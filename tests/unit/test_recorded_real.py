@@ -23,7 +23,9 @@ from tests.unit.test_strace_real import RUNNER, Tree
 
 
 class PlainTree(Tree):
-    """A tree without opens of /dev/fd and without messages."""
+    """A tree without opens of /dev/fd, without messages, and without FIONBIO, whose argument perf does not print."""
+
+    ioctl = False
 
     def step(self, fds: dict[str, tuple[int, int]], depth: int) -> list[Any] | None:
         """Return one step, or None for one that perf could not tell."""
@@ -65,4 +67,5 @@ def test_what_a_tool_prints_of_a_tree_of_processes_is_what_they_did(tool: str, s
     facts, truth = program.facts(), tree.truth
     assert (facts.pipes, facts.live_at_end) == (truth.pipes, 0), report
     assert (facts.bytes_written, facts.bytes_read) == (truth.written, truth.read), report
+    assert (facts.set_sizes, facts.try_writes) == (truth.sizes, truth.tries)
     assert report.doubtful == report.unknown == 0

@@ -61,6 +61,11 @@ def perf(*events: str) -> str:
     return "".join(f"{number:10}.000 ( 0.010 ms): a/{event}\n" for number, event in enumerate(events))
 
 
+def truss(*events: str) -> str:
+    """Return lines of truss -f -d, a millisecond after one another."""
+    return "".join(f"    7: 0.{number:03}000000 {event}\n" for number, event in enumerate(events))
+
+
 def test_perf_leaves_out_arguments_that_are_zero(tmp_path: Path) -> None:
     """A descriptor that is not printed is 0, and so is the command of an fcntl."""
     text = perf(
@@ -207,7 +212,7 @@ def test_a_descriptor_that_was_opened_by_its_name_holds_its_end(tmp_path: Path) 
 
 
 def test_every_call_of_the_format_is_taken(tmp_path: Path) -> None:
-    """All fourteen, of a process that execs: what is marked is closed by it."""
+    """All fifteen, of a process that execs: what is marked is closed by it."""
     operations, report = imported(
         "coalloc calls 1\n"
         "1000 1000 0 7 pipe 3@5 4@5 0\n"
@@ -218,6 +223,10 @@ def test_every_call_of_the_format_is_taken(tmp_path: Path) -> None:
         "6000 6000 0 7 tee 3@5 6@6 8\n"
         "7000 7000 0 7 splice 3@5 6@6 8\n"
         "8000 8000 0 7 resize 4@5 65536\n"
+        "8100 8100 0 7 nonblock 4@5 1\n"
+        "8200 8200 0 7 write 4@5 3\n"
+        "8300 8300 0 7 nonblock 4@5 0\n"
+        "8400 8400 0 7 write 4@5 4\n"
         "9000 9000 0 7 fork 8 0\n"
         "10000 10000 0 8 close_range 3 100 0\n"
         "11000 11000 0 8 exit\n"
@@ -228,11 +237,38 @@ def test_every_call_of_the_format_is_taken(tmp_path: Path) -> None:
         "16000 16000 0 7 exit\n",
         tmp_path,
     )
-    assert [operation for operation in operations if operation[0] != 4] == [
-        *[(0, 0, 0, 0), (0, 1, 0, 0), (1, 0, 1, 8), (1, 1, 1, 8), (2, 0, 0, 8), (1, 1, 1, 8)],
+    assert operations == [
+        *[(0, 0, 0, 0), (0, 1, 0, 0), (1, 0, 1, 8), (1, 1, 1, 8), (2, 0, 0, 8), (1, 1, 1, 8), (4, 0, 1, 65536)],
+        *[(5, 0, 1, 3), (1, 0, 1, 4)],
         *[(3, 1, 0, 0), (3, 1, 1, 0), (3, 0, 0, 0), (3, 0, 1, 0)],
     ]
     assert (report.unknown, report.doubtful) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "coalloc calls 1\n1 3 0 7 pipe 3 4 0\n1 4 0 7 nonblock 3 1\n1 5 0 7 nonblock 4 1\n9 9 0 7 write 4 6\n",
+        perf("7 pipe2(fildes: 0x7ffe, flags: CLOEXEC|NONBLOCK)  = 0", "7 write(fd: 4, buf: 0x5, count: 6)  = 6"),
+        perf(
+            "7 pipe2(fildes: 0x7ffe)  = 0",
+            "7 fcntl(fd: 4, cmd: SETFL, arg: RDONLY|NONBLOCK)  = 0",
+            "7 write(fd: 4, buf: 0x5, count: 6)  = 6",
+        ),
+        truss("pipe2(0x7ff,O_NONBLOCK)\t = 0 (0x0)", 'write(4,"a",6)\t = 6 (0x6)'),
+        truss(
+            "pipe2(0x7ff,0)\t = 0 (0x0)",
+            "fcntl(4,F_SETFL,O_RDONLY|O_NONBLOCK)\t = 0 (0x0)",
+            'write(4,"a",6)\t = 6 (0x6)',
+        ),
+    ],
+    ids=["calls", "perf pipe2", "perf fcntl", "truss pipe2", "truss fcntl"],
+)
+def test_every_tool_tells_of_non_blocking_descriptors(text: str, tmp_path: Path) -> None:
+    """A write to such a descriptor is a try."""
+    operations, report = imported(text, tmp_path)
+    assert operations == [(0, 0, 0, 0), (5, 0, 1, 6)]
+    assert (report.unknown, report.truncated, report.doubtful) == (0, 0, 0)
 
 
 def test_lines_may_come_in_any_order_and_go_by_their_times(tmp_path: Path) -> None:

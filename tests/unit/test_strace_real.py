@@ -23,13 +23,13 @@ from tests import NIGHTLY, may_trace
 pytestmark = pytest.mark.skipif(not may_trace(), reason="strace is not installed, or may not trace")
 
 RUNNER: Final = """
-import json, os, socket, sys
+import fcntl, json, os, socket, sys
 
 def run(steps, fds, back):
     for step in steps:
         do, *names = step
         if do == "pipe":
-            fds[names[0]], fds[names[1]] = os.pipe()
+            fds[names[0]], fds[names[1]] = os.pipe2(os.O_NONBLOCK) if names[2] else os.pipe()
         elif do == "write":
             os.write(fds[names[0]], b"x" * names[1])
         elif do == "read":
@@ -41,6 +41,12 @@ def run(steps, fds, back):
         elif do == "reopen":
             flags = os.O_WRONLY if names[2] else os.O_RDONLY
             fds[names[1]] = os.open(names[3] % fds[names[0]], flags)
+        elif do == "block" and names[2]:
+            os.set_blocking(fds[names[0]], not names[1])  # by ioctl
+        elif do == "block":
+            fcntl.fcntl(fds[names[0]], fcntl.F_SETFL, os.O_NONBLOCK if names[1] else 0)
+        elif do == "resize":
+            fcntl.fcntl(fds[names[0]], 1031, names[1])  # F_SETPIPE_SZ
         elif do == "close":
             os.close(fds.pop(names[0]))
         elif do == "spawn":
@@ -98,16 +104,25 @@ class Truth:
     peak: int = 0
     written: int = 0
     read: int = 0
+    tries: int = 0
+    sizes: int = 0
 
 
 class Tree:
-    """Draw a tree of processes."""
+    """Draw a tree of processes.
+
+    An end is either opened again by its name or made non-blocking, since what is opened again has flags of its own.
+    """
+
+    ioctl = True
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
         self.truth = Truth()
         self.held: list[int] = []
         self.refs: dict[tuple[int, int], int] = {}
+        self.nonblocking: dict[tuple[int, int], bool] = {}
+        self.reopened: set[tuple[int, int]] = set()
         self.names = 0
         self.steps = self.process({}, 0)
 
@@ -134,16 +149,33 @@ class Tree:
     def step(self, fds: dict[str, tuple[int, int]], depth: int) -> list[Any] | None:
         """Return one step, or None if the one that was drawn cannot be done now."""
         do = self.draw.choice(
-            ("pipe", "write", "write", "read", "dup", "dup2", "reopen", "close", "spawn", "fork", "fork")
+            (
+                "pipe",
+                "write",
+                "write",
+                "read",
+                "dup",
+                "dup2",
+                "reopen",
+                "close",
+                "spawn",
+                "fork",
+                "fork",
+                "block",
+                "resize",
+            )
         )
         if do == "pipe":
             pipe, names = self.truth.pipes, [self.name(), self.name()]
             self.truth.pipes += 1
             self.held.append(0)
+            nonblocking = self.draw.random() < 0.2
             for end in (0, 1):
                 fds[names[end]] = pipe, end
                 self.hold((pipe, end), 1)
-            return ["pipe", *names]
+                if nonblocking:
+                    self.nonblocking[pipe, end] = True
+            return ["pipe", *names, nonblocking]
         if do == "fork":
             return self.fork(fds, depth) if depth < 3 else None
         if do == "spawn":
@@ -156,9 +188,19 @@ class Tree:
             del fds[name]
             self.hold((pipe, end), -1)
             return ["close", name]
+        if do == "block":
+            if (pipe, end) in self.reopened:
+                return None
+            self.nonblocking[pipe, end] = self.draw.random() < 0.5
+            return ["block", name, self.nonblocking[pipe, end], self.ioctl and self.draw.random() < 0.5]
+        if do == "resize":
+            self.truth.sizes += 1
+            return ["resize", name, self.draw.choice((65536, 100_000))]
         if do in ("dup", "reopen"):
-            if do == "reopen" and not self.refs[pipe, 1 - end]:
+            if do == "reopen" and (not self.refs[pipe, 1 - end] or (pipe, end) in self.nonblocking):
                 return None  # a reader may not wait for a writer that never comes
+            if do == "reopen":
+                self.reopened.add((pipe, end))
             new = self.name()
             fds[new] = pipe, end
             self.hold((pipe, end), 1)
@@ -176,6 +218,7 @@ class Tree:
         if do == "write" and end and self.refs.get((pipe, 0)) and self.held[pipe] + n <= 60_000:
             self.held[pipe] += n
             self.truth.written += n
+            self.truth.tries += self.nonblocking.get((pipe, 1), False)
             return ["write", name, n]
         if do == "read" and not end and self.held[pipe]:
             n = min(n, self.held[pipe])
@@ -219,6 +262,9 @@ def test_what_strace_prints_of_a_tree_of_processes_is_what_they_did(seed: int, t
         return
     assert facts.pipes == truth.pipes, imported.report
     assert (facts.bytes_written, facts.bytes_read) == (truth.written, truth.read), imported.report
+    assert facts.set_sizes == truth.sizes
     assert imported.report.doubtful == 0
+    if "raw" not in flags:  # which prints the argument of FIONBIO as an address
+        assert facts.try_writes == truth.tries
     if "-ff" not in flags:  # its files have the times at which calls began, so that what overlaps has no known order
         assert (facts.peak_live, facts.live_at_end) == (truth.peak, 0)
