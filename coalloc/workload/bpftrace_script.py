@@ -53,6 +53,8 @@ END
     clear(@in); clear(@begun); clear(@first); clear(@second); clear(@flags); clear(@address); clear(@here); clear(@there);
 }}
 """
+_WHICH_END: Final = "    @there[tid] = (uint64)(($f->f_mode >> 1) & 1);\n"
+"""Notes whether the descriptor that was just looked up can write (FMODE_WRITE)."""
 _LOOK: Final = """    $f = *(((struct task_struct *)curtask)->files->fdt->fd + {fd});
     @{where}[tid] = (uint64)0;
     if ($f->f_inode->i_sb->s_magic == {magic}) {{ @{where}[tid] = (uint64)$f->f_inode->i_ino; }}
@@ -106,8 +108,8 @@ tracepoint:syscalls:sys_exit_{name} /@begun[tid]/
         printf("%lld %lld %d %d pipe %d@%lld %d@%lld %d\\n",
             @begun[tid], nsecs, cpu, tid, $r, $i, $both >> 32, $i, (@second[tid] >> 19) & 1);
         if ((@second[tid] >> 11) & 1) {{
-            printf("%lld %lld %d %d nonblock %d@%lld 1\\n", @begun[tid], nsecs, cpu, tid, $r, $i);
-            printf("%lld %lld %d %d nonblock %d@%lld 1\\n", @begun[tid], nsecs, cpu, tid, $both >> 32, $i);
+            printf("%lld %lld %d %d nonblock %d@%lld 1 0\\n", @begun[tid], nsecs, cpu, tid, $r, $i);
+            printf("%lld %lld %d %d nonblock %d@%lld 1 1\\n", @begun[tid], nsecs, cpu, tid, $both >> 32, $i);
         }}
     }}
     delete(@begun[tid]);
@@ -143,7 +145,7 @@ tracepoint:syscalls:sys_enter_fcntl
     @begun[tid] = nsecs;
     @second[tid] = (uint64)args->cmd;
     @address[tid] = (uint64)args->arg;
-{_noted("fd")}{_look("args->fd", "here")}}}
+{_noted("fd")}{_look("args->fd", "here")}{_WHICH_END}}}
 
 tracepoint:syscalls:sys_exit_fcntl /@begun[tid]/
 {{
@@ -153,12 +155,12 @@ tracepoint:syscalls:sys_exit_fcntl /@begun[tid]/
                 @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], @address[tid] & 1);
         }}
         if (@second[tid] == 4) {{
-            printf("%lld %lld %d %d nonblock %d@%lld %d\\n",
-                @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], (@address[tid] >> 11) & 1);
+            printf("%lld %lld %d %d nonblock %d@%lld %d %d\\n",
+                @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], (@address[tid] >> 11) & 1, @there[tid]);
         }}
         if (@second[tid] == 1031) {{
-            printf("%lld %lld %d %d resize %d@%lld %lld\\n",
-                @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], args->ret);
+            printf("%lld %lld %d %d resize %d@%lld %lld %d\\n",
+                @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], args->ret, @there[tid]);
         }}
         if (@second[tid] == 0 || @second[tid] == 1030) {{
             printf("%lld %lld %d %d dup %d@%lld %d %d\\n",
@@ -176,13 +178,13 @@ tracepoint:syscalls:sys_enter_ioctl /@in[pid] && args->cmd == {_FIONBIO:#x}/
 {{
     @begun[tid] = nsecs;
     @second[tid] = (uint64)*(uint32 *)uptr((uint64)args->arg);
-{_noted("fd")}{_look("args->fd", "here")}}}
+{_noted("fd")}{_look("args->fd", "here")}{_WHICH_END}}}
 
 tracepoint:syscalls:sys_exit_ioctl /@begun[tid]/
 {{
     if (args->ret == 0 && @here[tid]) {{
-        printf("%lld %lld %d %d nonblock %d@%lld %d\\n",
-            @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], @second[tid] != 0);
+        printf("%lld %lld %d %d nonblock %d@%lld %d %d\\n",
+            @begun[tid], nsecs, cpu, tid, @first[tid], @here[tid], @second[tid] != 0, @there[tid]);
     }}
     delete(@begun[tid]);
 }}

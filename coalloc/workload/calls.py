@@ -21,8 +21,8 @@ Only calls that succeeded are printed, in any order.  A descriptor may name the 
 ``close FD``            a descriptor was closed; ``close_range FIRST LAST C`` those of a range, now, or at exec where C is 1
 ``dup OLD NEW C``       a descriptor was copied (dup, dup2, F_DUPFD)
 ``cloexec FD C``        a descriptor was marked
-``nonblock FD B``       the end was made non-blocking (O_NONBLOCK) where B is 1, or blocking; new pipes are blocking
-``resize FD BYTES``     the size of a pipe was set
+``nonblock FD B END``   the end was made non-blocking (O_NONBLOCK) where B is 1, or blocking; new pipes are blocking
+``resize FD BYTES END`` the size of a pipe was set; END may be left out here and above: 0 is the end that reads, 1 the other
 ``open FD C``           a descriptor was made by its name, or is none of a pipe
 ``fork PROCESS S``      a process or thread was made; S is 1 where it shares the descriptors
 ``exec``, ``exit``      of the process
@@ -115,6 +115,9 @@ def _take(log: CallLog, line: str) -> None:
         return
     found = _LINE.fullmatch(line)
     words = found[6].split() if found is not None else []
+    shown = ""
+    if found is not None and found[5] in ("nonblock", "resize") and len(words) == 3:
+        shown = f"<end {words.pop()}>"
     if found is None or _N_ARGUMENTS.get(found[5]) != len(words):
         log.misread()
         return
@@ -125,7 +128,8 @@ def _take(log: CallLog, line: str) -> None:
     if found[5] == "nonblock":
         begun = ended  # the call that made a pipe may have begun when this says so, too
     text, result = _text(found[5], words)
-    shown = _fd(words[0]).lstrip("0123456789") if found[5] == "open" else ""
+    if found[5] == "open":
+        shown = _fd(words[0]).lstrip("0123456789")
     log.call(pid, begun, ended, text, result, shown=shown)
     if found[5] == "open" and shown and words[1] == "1":
         log.call(pid, ended, ended, f"fcntl({_fd(words[0])}, F_SETFD, FD_CLOEXEC", 0)

@@ -495,8 +495,8 @@ class _PipeRunner:
             stored = number in self._waiting and pipe.wakes_writer(end) and self._resume(pipe, number)
             if not stored and not ready:
                 return
-            if number in self._waiting and number in self._early:
-                first = self._waiting[number][0]
+            first = self._waiting[number][0] if number in self._waiting and number in self._early else _CLOSED
+            if first.size:
                 moved = self.rounds.leap(self._early[number], first.size)
                 if moved:
                     self._early[number] -= moved

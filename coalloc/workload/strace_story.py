@@ -51,6 +51,8 @@ _RIGHTS: Final = re.compile(
 _DUPFD: Final = re.compile(r"[^,]*, (F_DUPFD_CLOEXEC|F_DUPFD|0x406|0)(?:, |$)")
 _SETFD: Final = re.compile(r"[^,]*, (?:F_SETFD|0x2), (.*)")
 _SETFL: Final = re.compile(r"[^,]*, (?:F_SETFL|0x4), (.*)")
+_TOLD_END: Final = re.compile(r"<end ([01])>")
+"""Which end a descriptor is, as recorders other than strace may tell."""
 _FIONBIO: Final = re.compile(r"[^,]*, (?:FIONBIO|0x5421), \[(\d{1,10})\]")
 _SETSIZE: Final = re.compile(r"[^,]*, (?:F_SETPIPE_SZ|0x407), (0x[0-9a-f]{1,16}|\d{1,20})?")
 _FD_PATH: Final = re.compile(r'"/(?:dev/fd|proc/(self|thread-self|\d{1,10})(?:/task/\d{1,10})?/fd)/(\d{1,10})"')
@@ -179,13 +181,15 @@ class Story:
                 line = short.begun.get(number, short.at[number])
                 self._uses.setdefault((inode, end), []).append(line)
                 self._ends[inode, short.fd[number]] = end
-        for uses in self._uses.values():
-            uses.sort()
         for call in self._log.calls:
             if call.name in ("pipe", "pipe2") and "<pipe:[" in call.args:
                 for end, (fd, told) in enumerate(_MENTION.findall(call.args)):
                     self._creations.setdefault(int(told), []).append(call.begun)
                     self._ends[int(told), int(fd)] = end
+            elif (told_end := _TOLD_END.search(call.rest)) and (mention := _MENTION.search(call.args)):
+                self._uses.setdefault((int(mention[2]), int(told_end[1])), []).append(call.begun)
+        for uses in self._uses.values():
+            uses.sort()
 
     def _find_root(self) -> int:
         """Return the process of lines without a number: the one that nobody forked, if there is exactly one."""
@@ -479,8 +483,8 @@ class Story:
     def _fcntl(self, table: Table, call: Call) -> None:
         if call.result < 0:
             return
-        fd = _fd(call.args)
-        source = self._find(table, fd, None)
+        fd, told_end = _fd(call.args), _TOLD_END.search(call.rest)
+        source = self._find(table, fd, int(told_end[1]) if told_end is not None else None)
         if source is None or fd is None:
             return
         if duplicate := _DUPFD.match(call.args):

@@ -125,3 +125,15 @@ def test_a_later_transfer_of_the_same_rounds_is_counted_at_once() -> None:
     assert run_out(watch, 300) == [96]
     watch.begin()
     assert run_out(watch, 200) == [1]
+
+
+@pytest.mark.parametrize("design", ["per-pipe", "openbsd", "linux"])
+def test_a_transfer_like_the_last_one_is_counted_at_once(design: str) -> None:
+    """Of 20 transfers of 2 GiB only the first runs its 97 rounds, whether they go directly or through a buffer."""
+    n, times = 2**31 - 1, 20
+    ops = [PipeOp(0, PipeOpKind.CREATE, 0)]
+    for time in range(times):
+        ops += [PipeOp(time, PipeOpKind.WRITE, 0, 1, n), PipeOp(time, PipeOpKind.READ, 0, 0, n)]
+    outcome = replay(PipeProgram(ops), DESIGNS[design], era=ERAS["2006"], limit=1 << 24)
+    assert outcome.pipes.bytes_read == outcome.pipes.bytes_written == times * n
+    assert times * (n // 65536) - 97 - 6 * times < outcome.rounds_counted < times * (n // 65536)
