@@ -201,7 +201,7 @@ def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Des
     return TeardownResult(tuple(runs), designs, pipes, cpus)
 
 
-def _begin() -> None:
+def _begin() -> None:  # pragma: no cover - it changes the whole process, which therefore has to be another one
     """Begin a process: the interrupted parent ends it, and the garbage collector would find nothing to free."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

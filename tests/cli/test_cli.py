@@ -50,7 +50,7 @@ def test_compare_ends_with_a_sentence_and_shows_how_far_prices_may_move(coalloc:
     assert (result.status, result.err) == (0, "")
     last = plain.out.splitlines()[-1]
     assert last.startswith("coalescing+cache has the lowest estimated cost, ")
-    assert "at the price of 23.27 times the peak mapped bytes of per-pipe and 3.33 times the peak resident" in last
+    assert "at the price of 23.27 times the peak mapped bytes of per-pipe and 2.92 times the peak resident" in last
     assert result.out.splitlines()[-1] == last
     assert "order by estimated cost: coalescing+cache, coalescing, per-pipe\n" in result.out
     assert "\nNo price of map operations, unmap operations, pages freed, inter-processor" in result.out

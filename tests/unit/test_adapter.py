@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from coalloc import (
+    COSTS,
     ERAS,
     CachedSpace,
     CoalescingSpace,
@@ -27,7 +28,7 @@ from coalloc.designs import of_factory
 from coalloc.errors import BadFreeError, ExhaustionError, FreeFault
 from coalloc.space.adapter import NEEDED, Adapted, AdaptedPerCpu, adapted
 from coalloc.space.protocol import PerCpu
-from coalloc.workload.generators import churn
+from coalloc.workload.generators import churn, exhaustion
 
 PAGE = 4096
 
@@ -163,6 +164,27 @@ def test_fragmentation_is_not_known_where_nobody_tells_of_holes() -> None:
         outcome = replay(load, of_factory("x", kind), era=ERAS["2006"], limit=1 << 24)
         assert (outcome.mean_external_fragmentation, outcome.work.carves) == (fragmentation, carves)
         assert outcome.allocs_refused == 0
+
+
+def test_what_a_design_declares_changes_nothing_of_its_estimate() -> None:
+    """Every design pays for its calls alike, whether it declares a fit or none, and is the reference under any name."""
+    load = exhaustion(pipes=200)
+    reference = CoalescingSpace
+
+    class Undeclared(CoalescingSpace):
+        contract = Contract(fit=None)
+
+    costs = {
+        replay(load, of_factory("x", kind), era=ERAS["2006"], limit=1 << 24).estimate(COSTS["measured"]).ns
+        for kind in (reference, Undeclared)
+    }
+    assert len(costs) == 1
+    declared = attrs.evolve(Contract(fit=None), fit=Fit.FIRST)
+    one_by_one = {
+        replay(load, of_factory("x", kind), era=ERAS["2006"], limit=1 << 24).estimate(COSTS["measured"]).ns
+        for kind in (Least, type("Declared", (Least,), {"contract": declared}))
+    }
+    assert len(one_by_one) == 1
 
 
 # --- forwarding ----------------------------------------------------------------------------------------------

@@ -101,6 +101,12 @@ def test_a_direct_write_holds_the_bytes_until_they_are_read() -> None:
     assert pair.halves[0].direct is None
 
 
+def test_only_linux_changes_the_size_of_a_pipe() -> None:
+    """F_SETPIPE_SZ is no call of FreeBSD's."""
+    with pytest.raises(PipeError, match="EINVAL"):
+        make("2006").pipe().set_size(65536)
+
+
 def test_an_empty_pipe_has_nothing_to_read_yet() -> None:
     """Reading an empty pipe fails with EAGAIN."""
     with pytest.raises(PipeError, match="EAGAIN"):
