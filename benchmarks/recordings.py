@@ -39,6 +39,7 @@ def run(tree: Path, *arguments: str) -> tuple[float, int, int]:
     child = subprocess.Popen(
         [sys.executable, "-m", "coalloc", *arguments],
         env=environment,
+        cwd=tree,  # python -m takes the package of the folder in which it runs
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -33,7 +33,7 @@ from typing import Final, TypeVar
 
 import attrs
 
-from coalloc.workload.program import MAX_PIPE_SIZE, MAX_TRANSFER, PipeOp, PipeOpKind
+from coalloc.workload.program import MAX_PIPE_SIZE, MAX_TRANSFER, PipeOpKind
 from coalloc.workload.strace_lines import READS, SILENT, WRITES, Call, Lines
 from coalloc.workload.strace_tables import Descriptor, Table
 
@@ -155,7 +155,8 @@ class Story:
         self._tables: dict[int, Table] = {}
         self._pipes: list[_Pipe] = []
         self._by_inode: dict[int, int] = {}
-        self._operations: list[tuple[int, PipeOpKind, int, int, int]] = []
+        self._times, self._kinds, self._numbers = array("q"), array("b"), array("q")  # columns take less than tuples
+        self._sides, self._sizes = array("b"), array("q")
         self._sent: dict[int, deque[_Message]] = {}
         self._parents: dict[int, int] = {}
         self._receivers: dict[int, deque[_Receiver]] = {}
@@ -166,7 +167,7 @@ class Story:
         self._filled: list[int] = []
         self._reading: dict[int, Descriptor] = {}
         self._now = self._line = 0
-        self._uses: dict[tuple[int, int], list[int]] = {}
+        self._uses: dict[tuple[int, int], array[int]] = {}
         self._creations: dict[int, list[int]] = {}
         self._ends: dict[tuple[int, int], int] = {}
         self._find_mentions()
@@ -179,7 +180,7 @@ class Story:
             end = short.what[number]
             if inode >= 0 and end != _CLOSE:
                 line = short.begun.get(number, short.at[number])
-                self._uses.setdefault((inode, end), []).append(line)
+                self._uses.setdefault((inode, end), array("q")).append(line)
                 self._ends[inode, short.fd[number]] = end
         for call in self._log.calls:
             if call.name in ("pipe", "pipe2") and "<pipe:[" in call.args:
@@ -187,9 +188,9 @@ class Story:
                     self._creations.setdefault(int(told), []).append(call.begun)
                     self._ends[int(told), int(fd)] = end
             elif (told_end := _TOLD_END.search(call.rest)) and (mention := _MENTION.search(call.args)):
-                self._uses.setdefault((int(mention[2]), int(told_end[1])), []).append(call.begun)
-        for uses in self._uses.values():
-            uses.sort()
+                self._uses.setdefault((int(mention[2]), int(told_end[1])), array("q")).append(call.begun)
+        for key, uses in self._uses.items():
+            self._uses[key] = array("q", sorted(uses))
 
     def _find_root(self) -> int:
         """Return the process of lines without a number: the one that nobody forked, if there is exactly one."""
@@ -361,7 +362,11 @@ class Story:
     # --- descriptors ---
 
     def _emit(self, kind: PipeOpKind, pipe: int, end: int = 0, n: int = 0) -> None:
-        self._operations.append((self._now, kind, pipe, end, n))
+        self._times.append(self._now)
+        self._kinds.append(kind)
+        self._numbers.append(pipe)
+        self._sides.append(end)
+        self._sizes.append(n)
 
     def _new(self, inode: int | None, *, inherited: bool) -> int:
         """Begin a pipe; one that is inherited is created when the program begins."""
@@ -415,7 +420,7 @@ class Story:
         """Tell whether an inode is used at an end before a pipe of the same number is made."""
         if inode is None:
             return False
-        uses, creations = self._uses.get((inode, end), []), self._creations.get(inode, [])
+        uses, creations = self._uses.get((inode, end), array("q")), self._creations.get(inode, [])
         following = bisect_right(uses, self._line)
         if following == len(uses):
             return False
@@ -747,16 +752,17 @@ class Story:
 
     # --- the result ---
 
-    def numbered(self) -> Iterator[PipeOp]:
+    def numbered(self) -> Iterator[tuple[int, int, int, int, int]]:
         """Yield the operations with the pipes numbered as a program needs it: those that were inherited come first."""
         inherited = [number for number, pipe in enumerate(self._pipes) if pipe.inherited and pipe.whole]
         others = [number for number, pipe in enumerate(self._pipes) if not pipe.inherited]
         new = {old: number for number, old in enumerate(inherited + others)}
         for old in inherited:
-            yield PipeOp(0, PipeOpKind.CREATE, new[old])
-        for time, kind, pipe, end, n in self._operations:
+            yield 0, PipeOpKind.CREATE, new[old], 0, 0
+        columns = self._times, self._kinds, self._numbers, self._sides, self._sizes
+        for time, kind, pipe, end, n in zip(*columns, strict=True):
             if pipe in new:
-                yield PipeOp(time, kind, new[pipe], end, n)
+                yield time, kind, new[pipe], end, n
 
     def counts(self) -> dict[str, int]:
         """Return how much of each kind was met; the keys are fields of the report."""
