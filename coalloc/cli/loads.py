@@ -30,7 +30,7 @@ from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import Bench
 from coalloc.report.plots import require_picture, save_comparison
-from coalloc.report.ranking import label_of, price_moves, price_rows, sentence, unmoved_by
+from coalloc.report.ranking import label_of, order, price_moves, price_rows, sentence, unmoved_by
 from coalloc.report.tables import comparison_rows, design_figures, differing_work, trace_figures, trace_words
 from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
@@ -208,13 +208,13 @@ def compare(
             raise typer.Exit(1)
         return
     print(f"{program.title or 'untitled program'}")
-    print(trace_words(trace))
-    print(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
+    print_words(trace_words(trace))
+    print_words(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
     for design in chosen:
         if design.state is not None:
-            print(f"{design.name}: {design.title}")
+            print_words(f"{design.name}: {design.title}")
     if report is not None:
-        print(f"log: {report}")
+        print_words(f"log: {report}")
     table = new_table()
     table.add_column("")
     for number, outcome in enumerate(outcomes):
@@ -230,7 +230,8 @@ def compare(
     print_table(table)
     if not trace.get("pipes", 1):
         note("there are no pipes in it")
-    print(f"\nestimated with prices measured on {costs.measured_on}")
+    print()
+    print_words(f"estimated with prices measured on {costs.measured_on}")
     if prices:
         _print_prices(outcomes, costs)
     if said := sentence(outcomes, costs):
@@ -248,12 +249,16 @@ def compare(
 
 def _print_prices(outcomes: Sequence[Outcome], costs: CostModel) -> None:
     """Print the prices that the designs do not all pay alike, and how far each must move to change the order."""
-    ranked = sorted(outcomes, key=lambda outcome: outcome.estimate(costs).ns)
-    print(f"\norder by estimated cost: {', '.join(outcome.design for outcome in ranked)}")
+    print()
+    print_words(f"order by estimated cost: {order(outcomes, costs)}")
+    rows = price_rows(price_moves(outcomes, costs))
+    if not rows:
+        print_words("No price changes the order.")
+        return
     table = new_table()
     for title in ("price, in ns", "today", "the order changes below", "ratio", "the order changes above", "ratio"):
         table.add_column(title, justify="left" if title.startswith("price") else "right")
-    for row in price_rows(price_moves(outcomes, costs)):
+    for row in rows:
         today, *moved = row.values
         cells = [cell for pair in zip(moved, row.ratios[1:], strict=True) for cell in pair]
         table.add_row(row.label, today, *cells)
@@ -266,7 +271,7 @@ def _draw(outcomes: Sequence[Outcome], program: Program, era: str, limit: int, p
     """Write the picture, after the table: what is known is shown even if the picture cannot be written."""
     if plot is not None:
         sys.stdout.flush()
-        save_comparison(outcomes, f"{program.title} — era {era}, limit {limit:,} bytes", plot)
+        save_comparison(outcomes, f"{program.title or 'untitled program'} — era {era}, limit {limit:,} bytes", plot)
         note(f"wrote {plot}")
 
 
@@ -342,7 +347,10 @@ def trace_import(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to write the program (.gz and .xz compress).")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Where to write the program (.gz and .xz compress); - for standard output."
+        ),
     ] = None,
     title: Annotated[str, typer.Option("--title", help="Title of the program.")] = "",
     lenient: LenientOption = False,
@@ -370,7 +378,8 @@ def trace_export(
         str, typer.Option("--format", help="The format, such as minimalloc, rmm, wee-alloc, mtrace.")
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to write it (.gz and .xz compress).")
+        Path | None,
+        typer.Option("-o", "--output", help="Where to write it (.gz and .xz compress); - for standard output."),
     ] = None,
     max_size: MaxSizeOption = _MAX_SIZE,
 ) -> None:
@@ -384,7 +393,7 @@ def trace_export(
     if not isinstance(program, SpaceProgram):
         raise InvalidRequestError("PROGRAM", str(source), "is a pipe program, and the format has buffers alone")
     lines = written[format_name](program)
-    if output is None:
+    if output is None or _is_stdout(output):
         sys.stdout.writelines(lines)
         return
     write_lines(output, lines)
@@ -437,7 +446,10 @@ def trace_generate(
         list[str] | None, typer.Argument(metavar="[NAME=NUMBER]...", help="Parameters, such as live=100 or size=16K.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to write the program (.gz and .xz compress).")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Where to write the program (.gz and .xz compress); - for standard output."
+        ),
     ] = None,
     seed: SeedOption = 0,
 ) -> None:
@@ -464,16 +476,21 @@ def trace_generate(
     _deliver(make(seed=seed, **values), output)
 
 
+def _is_stdout(output: Path | None) -> bool:
+    """Tell whether -o names standard output."""
+    return output is not None and str(output) == STANDARD_INPUT
+
+
 def _require_output(output: Path | None) -> None:
     """Refuse a name under which nothing can be written, before the work."""
-    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+    if not _is_stdout(output) and output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise InvalidRequestError(
             "--output", str(output), "is a folder" if output.is_dir() else "its folder does not exist"
         )
 
 
 def _deliver(program: Program, output: Path | None) -> None:
-    if output is None:
+    if output is None or _is_stdout(output):
         text = dumps(program)
         for at in range(0, len(text), _PIECE):  # an unbuffered stdout reports a closed pipe at the next write only
             sys.stdout.write(text[at : at + _PIECE])

@@ -77,7 +77,8 @@ class KernelState:
         maxpipekva_is_hard: Whether maxpipekva is the size of the map (pipe_map), rather than a mark for small buffers.
         own_object: Whether every buffer that is mapped on its own has a VM object of its own, so that map entries never merge.
         findspace: How the kernel map is searched for free space.
-        direct: Whether pages come from a direct map, so that taking one is no fault and giving it back no shoot-down.
+        direct: Whether pages come from a direct map, so that taking one is no fault, and giving it back frees no page of a
+            mapping and is no shoot-down.
         around: What surrounds the pipe; None where that is not known.
     """
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import Any, Final
 
 import attrs
 
-from coalloc.report.tables import LABELS, Row, differing_work, format_ratio
+from coalloc.report.tables import LABELS, Row, differing_work, format_ratio, milliseconds
 from coalloc.vm.costs import CostModel, count_of
 from coalloc.workload.replay import Outcome
 
-__all__ = ["PriceMove", "Swap", "label_of", "price_moves", "price_rows", "sentence", "unmoved_by"]
+__all__ = ["PriceMove", "Swap", "label_of", "order", "price_moves", "price_rows", "sentence", "unmoved_by"]
 
 
 @attrs.frozen
@@ -58,6 +58,8 @@ class PriceMove:
 def price_moves(outcomes: Sequence[Outcome], costs: CostModel) -> tuple[PriceMove, ...]:
     """Return how far the price of each event may move, for those that can change the order of the designs.
 
+    Events that are part of others, and not shown in tables, are left out.
+
     Args:
         outcomes: What the designs did with one program.
         costs: The prices.
@@ -68,7 +70,7 @@ def price_moves(outcomes: Sequence[Outcome], costs: CostModel) -> tuple[PriceMov
     moves = []
     for event, price in costs.prices.items():
         swaps = list(_swaps(outcomes, costs, event, outcomes))
-        if swaps:
+        if swaps and event in LABELS:
             falls = [swap for swap in swaps if swap.ns <= price.ns]
             rises = [swap for swap in swaps if swap.ns > price.ns]
             below, above = max(falls, key=_at, default=None), min(rises, key=_at, default=None)
@@ -100,6 +102,16 @@ def unmoved_by(outcomes: Sequence[Outcome], costs: CostModel) -> tuple[str, ...]
         and event not in moved
         and len({count_of(event, outcome.map, outcome.work) for outcome in outcomes}) > 1
     )
+
+
+def order(outcomes: Sequence[Outcome], costs: CostModel) -> str:
+    """Return the designs by their estimated cost, the lowest first; those that cost the same have an equals sign."""
+    ranked = sorted(outcomes, key=lambda outcome: outcome.estimate(costs).ns)
+    text = ranked[0].design if ranked else ""
+    for before, outcome in pairwise(ranked):
+        equal = outcome.estimate(costs).ns == before.estimate(costs).ns
+        text += f"{' =' if equal else ','} {outcome.design}"
+    return text
 
 
 def label_of(event: str) -> str:
@@ -151,13 +163,14 @@ def sentence(outcomes: Sequence[Outcome], costs: CostModel) -> str:
     least = min(ns.values())
     best = [outcome for outcome in outcomes if ns[outcome.design] == least]
     if len(best) == len(outcomes):
-        return f"All designs have the same estimated cost, {least / 1e6:,.3f} ms."
+        return f"All designs have the same estimated cost, {milliseconds(least)} ms."
     if len(best) > 1:
-        return f"The lowest estimated cost is that of {_listed(o.design for o in best)}: {least / 1e6:,.3f} ms each."
+        return f"The lowest estimated cost is that of {_listed(o.design for o in best)}: {milliseconds(least)} ms each."
     [winner] = best
-    next_ns, next_name = min((cost, name) for name, cost in ns.items() if name != winner.design)
-    parts = [f"{winner.design} has the lowest estimated cost, {least / 1e6:,.3f} ms"]
-    parts.append(f"before {next_name} with {next_ns / 1e6:,.3f} ms")
+    next_ns = min(cost for name, cost in ns.items() if name != winner.design)
+    following = _listed(name for name, cost in ns.items() if cost == next_ns)
+    parts = [f"{winner.design} has the lowest estimated cost, {milliseconds(least)} ms"]
+    parts.append(f"before {following} with {milliseconds(next_ns)} ms")
     parts.append(f"{_price_of(winner, outcomes)}; {_how_sure(winner, outcomes, costs)}")
     return ", ".join(parts) + "."
 

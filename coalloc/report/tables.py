@@ -23,6 +23,7 @@ __all__ = [
     "design_figures",
     "differing_work",
     "format_ratio",
+    "milliseconds",
     "states_table",
     "trace_figures",
     "trace_words",
@@ -55,6 +56,8 @@ def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float 
         "tlb_shootdowns": outcome.map.tlb_shootdowns,
         "ipis": outcome.map.ipis,
         "faults": outcome.map.faults,
+        "pages_freed": outcome.map.pages_freed,
+        "discard_ops": outcome.map.discard_ops,
         "peak_entries": outcome.map.peak_entries,
         "cache_hits": outcome.work.cache_hits,
         "carves": outcome.work.carves,
@@ -72,6 +75,7 @@ def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float 
         "writes_without_reader": outcome.waits.broken,
         "writes_unfinished": outcome.waits.stranded,
         "reads_at_eof": outcome.waits.at_eof,
+        "reads_unfinished": outcome.waits.unread,
         "empty_reads": outcome.waits.empty,
         "sizes_refused": outcome.waits.unsized,
         "operations_skipped": outcome.waits.skipped,
@@ -92,6 +96,8 @@ LABELS: Final = {
     "tlb_shootdowns": "TLB shoot-downs",
     "ipis": "inter-processor interrupts",
     "faults": "page faults",
+    "pages_freed": "pages freed",
+    "discard_ops": "discard operations",
     "peak_entries": "peak map entries",
     "cache_hits": "allocs served by a cache",
     "carves": "allocs carved from holes",
@@ -109,6 +115,7 @@ LABELS: Final = {
     "writes_without_reader": "writes failed: no reader",
     "writes_unfinished": "writes unfinished at the end",
     "reads_at_eof": "reads at end of file",
+    "reads_unfinished": "reads unfinished at the end",
     "empty_reads": "tries to read with nothing there",
     "sizes_refused": "changes of size refused",
     "operations_skipped": "operations on what was refused",
@@ -125,7 +132,8 @@ def _whole(value: float) -> str:
 _WORK: Final = ("bytes_written", "bytes_read")
 """What every design should have done; shown where they differ."""
 _SELDOM: Final = (
-    "pipes_small", "writes_without_buffer", "writes_without_reader", "writes_unfinished", "reads_at_eof", "empty_reads",
+    "pipes_small", "discard_ops", "writes_without_buffer", "writes_without_reader", "writes_unfinished", "reads_at_eof",
+    "reads_unfinished", "empty_reads",
     "sizes_refused", "operations_skipped", "rounds_counted",
 )  # fmt: skip
 """What is shown where it is not 0 for all designs."""
@@ -133,7 +141,7 @@ _PIPES_ONLY: Final = frozenset({"pipes_created", "pipes_refused", "blocked_write
 _SPACES_ONLY: Final = frozenset({"allocs_refused"})
 _FORMATS: Final[dict[str, Callable[[float], str]]] = {
     "external_fragmentation": lambda value: f"{value:.3f}",
-    "estimated_cost_ns": lambda value: f"{value / 1e6:,.3f}",
+    "estimated_cost_ns": lambda value: milliseconds(value),
 }
 
 
@@ -219,13 +227,23 @@ def trace_words(trace: dict[str, Any]) -> str:
                 f"{trace['pipes']:,} pipes, at most {trace['peak_live']:,} alive, {trace['live_at_end']:,} at the end",
                 f"{trace['bytes_written']:,} bytes written",
                 *(words for name, words in seldom.items() if trace[name] and words),
-                f"{trace['operations']:,} operations in {trace['duration'] / 1e6:.1f} s",
+                f"{trace['operations']:,} operations in {_duration(trace['duration'])}",
             )
         )
     return (
         f"{trace['operations']:,} operations: {trace['allocs']:,} allocs, {trace['frees']:,} frees, "
         f"{trace['resizes']:,} resizes; {trace['live_at_end']:,} buffers live at the end"
     )
+
+
+def _duration(microseconds: int) -> str:
+    """Write a time for people: in seconds, or in milliseconds below one."""
+    return f"{microseconds / 1e6:.1f} s" if microseconds >= 1_000_000 else f"{microseconds / 1e3:.3f} ms"
+
+
+def milliseconds(ns: float) -> str:
+    """Write a cost in milliseconds: three decimals, or six where it is below a microsecond."""
+    return f"{ns / 1e6:,.3f}" if ns >= 1000 or not ns else f"{ns / 1e6:.6f}"
 
 
 # --- kernel states -------------------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ class KernelMap(Checked):
             visits; ``"linear"`` counts the entries that the list walk of 2004 visits (from the first gap up to the one
             taken).  Both find the same address.
         direct: Whether it is a direct map, as Linux has one: its pages are there for whoever is given one, so taking one is no
-            fault, and giving it back no shoot-down.
+            fault, and giving it back neither a shoot-down nor a page that is freed from a mapping.
         own_objects: Whether every mapping has a VM object of its own, as FreeBSD's pipe buffers had until 2003, so that its
             entry never merges.
 
@@ -608,10 +608,11 @@ class KernelMap(Checked):
         resident.difference_update(range(base >> self._page_shift, (base + size) >> self._page_shift))
         freed = before - len(resident)
         if freed:
-            self._pages_freed += freed
+            if not self._direct:
+                self._pages_freed += freed
+                self._tlb_shootdowns += 1
             if len(resident) < self._least_resident:
                 self._least_resident = len(resident)
-            self._tlb_shootdowns += not self._direct
 
     def _refusal(self, size: int) -> NoSpaceError:
         gaps = [(entry.end, entry.length) for entry in (self._head, *self._entries()) if entry.length]

@@ -69,6 +69,8 @@ def as_strace(name: str, arguments: str, *, path: str | None = None) -> str | No
         return f"close_range({', '.join(given)}"
     if name in ("execve", "fexecve"):
         return "execve("
+    if name == "ioctl":
+        return f"ioctl({given[0]}, FIONBIO, ?" if len(given) > 1 and given[1] == "FIONBIO" else None
     return _fcntl(given) if name == "fcntl" and len(given) > 1 else None
 
 

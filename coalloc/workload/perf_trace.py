@@ -38,7 +38,7 @@ _DESCRIPTORS: Final = {
 _FORKS: Final = frozenset({"fork", "vfork", "clone", "clone3"})
 CALLS: Final = tuple(sorted(
     _DESCRIPTORS.keys() | _MAKERS | _FORKS | {
-        "pipe", "pipe2", "open", "openat", "fcntl", "socketpair", "execve", "exit", "exit_group",
+        "pipe", "pipe2", "open", "openat", "fcntl", "ioctl", "socketpair", "execve", "exit", "exit_group",
     }
 ))  # fmt: skip
 """The calls to record."""
@@ -177,6 +177,8 @@ class _Reader:
             return f"clone(flags={'CLONE_FILES' if 'FILES' in given.get('clone_flags', '') else '0'}"
         if name == "execve":
             return "execve("
+        if name == "ioctl":
+            return f"ioctl({given.get('fd', '0')}, FIONBIO, ?" if given.get("cmd") == "FIONBIO" else None
         if name == "fcntl":
             command, value = given.get("cmd", "DUPFD"), given.get("arg", "0")
             if command == "SETFD" and "arg" in given:  # perf 6.1 prints FD_CLOEXEC as 0, and no argument where it is 0

@@ -9,7 +9,8 @@ that a kernel does not allow is ``unsized``.  A read that comes before its data 
 since in a recording a reader may be seen before the writer of its data.  Operations on a refused pipe are skipped
 (``skipped``).  A write into a pipe whose reader is gone is ``broken``, and so is a write that waits when the reader goes.  A
 write that waits when the program ends is ``stranded``.  A write for which there was no buffer fails (``no_buffer``).  A read
-that still waits when its writer or its own end is closed, or when the program ends, has met the end of the file (``at_eof``).
+that still waits when its writer or its own end is closed has met the end of the file (``at_eof``), and one that waits when the
+program ends is ``unread``.
 
 CPUs.  A space with per-CPU parts (:class:`~coalloc.space.protocol.PerCpu`) is told on which CPU an operation runs.  Programs
 do not say this, so with ``cpus`` CPUs it is the number of the pipe, or of the buffer, modulo ``cpus``.
@@ -109,6 +110,7 @@ class Waits:
     stranded: int = 0
     no_buffer: int = 0
     at_eof: int = 0
+    unread: int = 0
     empty: int = 0
     unsized: int = 0
 
@@ -324,6 +326,7 @@ class _PipeRunner:
         self._halves: dict[int, Half] = {}  # of FreeBSD's pipes, by the end that writes into them
         self._unblocked: dict[int, Half] = {}  # those of them where nobody waits
         self._waiting: dict[int, deque[_Rest]] = {}
+        self._ended: set[int] = set()  # closed ends of pipes that are still there
         self._early: dict[int, int] = {}  # bytes still to read of what that end writes
         self._readers: dict[int, int] = {}  # and by how many reads
         self._at_eof = 0
@@ -426,6 +429,8 @@ class _PipeRunner:
             self._early[writer] = self._early.get(writer, 0) + size
             self._readers[writer] = self._readers.get(writer, 0) + 1
         self._go_on(pipe, writer)
+        if writer in self._ended:
+            self._meet_end_of_file(writer)
         self._note_who_waits(writer)
 
     def _try_read(self, pipe: Pipe, number: int, size: int) -> None:
@@ -532,19 +537,26 @@ class _PipeRunner:
 
     def _close(self, pipe: Pipe, number: int) -> None:
         pipe.close(number & 1)
+        self._ended.add(number)
         writer = number ^ 1
         if self._halves.pop(writer, None) is not None:
             self._unblocked.pop(writer, None)
         if pipe.finished:
             del self._pipes[number >> 1]
-        if writer in self._early:
-            del self._early[writer]
-            self._at_eof += self._readers.pop(writer)
+            self._ended -= {number, writer}
+        for end in (number, writer):  # nothing comes any more, or nobody reads any more
+            self._meet_end_of_file(end)
         if writer in self._waiting:  # whoever waits to write here never can
             waiting = self._waiting.pop(writer)
             self._broken += sum(1 for rest in waiting if rest is not _CLOSED)
             if _CLOSED in waiting:
                 self._close(pipe, writer)
+
+    def _meet_end_of_file(self, writer: int) -> None:
+        """Count the reads that still wait for what an end writes as reads at the end of the file."""
+        if writer in self._early:
+            del self._early[writer]
+            self._at_eof += self._readers.pop(writer)
 
     @property
     def live(self) -> int:
@@ -580,7 +592,8 @@ class _PipeRunner:
             broken=self._broken,
             stranded=sum(1 for queue in self._waiting.values() for rest in queue if rest is not _CLOSED),
             no_buffer=self._no_buffer,
-            at_eof=self._at_eof + sum(self._readers.values()),
+            at_eof=self._at_eof,
+            unread=sum(self._readers.values()),
             empty=self._empty,
             unsized=self._unsized,
         )

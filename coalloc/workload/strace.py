@@ -44,7 +44,8 @@ class ImportReport:
     What could not be followed: ``unplaced`` transfers on a pipe whose end was closed by then, ``reopened`` opens of /dev/fd and
     /proc/PID/fd of a descriptor that is not known, ``passed`` messages with descriptors whose other side is not in the log,
     ``hidden`` pipes whose descriptors the log does not print, ``fifos`` opens of named pipes, and ``uring`` calls of io_uring.
-    ``resized`` counts the changes of a pipe's size, which the program has.
+    ``resized`` counts the changes of a pipe's size, which the program has, and ``toggled`` the calls of FIONBIO whose value is
+    not recorded: they are taken to make an end non-blocking.
 
     In recordings of other tools than strace, ``derived`` counts the pipes whose descriptors are not recorded and were derived:
     a pipe gets the lowest numbers that are free.  ``misderived`` counts the descriptors of them that a later call contradicts.
@@ -72,6 +73,7 @@ class ImportReport:
     hidden: int = 0
     fifos: int = 0
     resized: int = 0
+    toggled: int = 0
     uring: int = 0
     derived: int = 0
     misderived: int = 0
@@ -121,6 +123,7 @@ class ImportReport:
                 (self.hidden, "pipes whose descriptors are not printed"),
                 (self.fifos, "opens of named pipes, which are not followed"),
                 (self.resized, "changes of a pipe's size"),
+                (self.toggled, "calls of FIONBIO without their value, taken for non-blocking"),
                 (self.uring, "calls of io_uring, which are not followed"),
                 (self.derived, "pipes whose descriptors were derived from the lowest free numbers"),
                 (self.misderived, "of them contradicted by a later call"),

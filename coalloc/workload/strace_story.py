@@ -53,7 +53,7 @@ _SETFD: Final = re.compile(r"[^,]*, (?:F_SETFD|0x2), (.*)")
 _SETFL: Final = re.compile(r"[^,]*, (?:F_SETFL|0x4), (.*)")
 _TOLD_END: Final = re.compile(r"<end ([01])>")
 """Which end a descriptor is, as recorders other than strace may tell."""
-_FIONBIO: Final = re.compile(r"[^,]*, (?:FIONBIO|0x5421), \[(\d{1,10})\]")
+_FIONBIO: Final = re.compile(r"[^,]*, (?:FIONBIO|0x5421), (?:\[(\d{1,10})\])?")
 _SETSIZE: Final = re.compile(r"[^,]*, (?:F_SETPIPE_SZ|0x407), (0x[0-9a-f]{1,16}|\d{1,20})?")
 _FD_PATH: Final = re.compile(r'"/(?:dev/fd|proc/(self|thread-self|\d{1,10})(?:/task/\d{1,10})?/fd)/(\d{1,10})"')
 _STANDARD: Final = re.compile(r'"/dev/std(in|out|err)"')
@@ -72,7 +72,7 @@ _IO_URING: Final = frozenset({"io_uring_setup", "io_uring_enter", "io_uring_regi
 
 _COUNTED: Final = (
     "calls", "orphans", "spliced", "transfers", "elsewhere", "unplaced", "reopened", "passed", "hidden", "fifos",
-    "resized", "uring",
+    "resized", "toggled", "uring",
 )  # fmt: skip
 
 
@@ -504,11 +504,12 @@ class Story:
             self._set_size(source, _int(size[1]) if size[1] else call.result)
 
     def _ioctl(self, table: Table, call: Call) -> None:
-        """Follow FIONBIO, which is another way to set O_NONBLOCK."""
+        """Follow FIONBIO, which is another way to set O_NONBLOCK, and is taken to set it where its value is not printed."""
         asked = _FIONBIO.match(call.args)
         source = self._find(table, _fd(call.args), None) if asked is not None else None
         if asked is not None and source is not None:
             self._pipes[source.pipe].nonblocking[source.end] = asked[1] != "0"
+            self._count["toggled"] += asked[1] is None
 
     def _set_size(self, descriptor: Descriptor, size: int) -> None:
         if not self._pipes[descriptor.pipe].open[descriptor.end]:

@@ -33,6 +33,7 @@ which are as they were, are still written so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain, islice
 from os import PathLike, fspath
@@ -60,12 +61,12 @@ _N_NUMBERS: Final = {
     "alloc": 2, "free": 1, "resize": 2,
 }  # fmt: skip
 _PRIVILEGE: Final = {"privileged": True, "unprivileged": False}
-_ANY_HEADER: Final = (b"coalloc pipe-program ", b"coalloc space-program ")
+_ANY_HEADER: Final = re.compile(rb"\s*coalloc\s+(?:pipe|space)-program\b")
 
 
 def is_program(first_line: bytes) -> bool:
     """Tell whether a file that begins with this line is a program, of whatever version."""
-    return first_line.startswith(_ANY_HEADER)
+    return _ANY_HEADER.match(first_line) is not None
 
 
 def load(path: str | PathLike[str]) -> Program:
@@ -177,6 +178,9 @@ class _Rows:
                 self._owner(words[1:])
                 continue
             begun = True
+            if words[0] == "title" or (words[0] == "owner" and known is _PIPE_WORDS):
+                where = "is the second line" if words[0] == "title" else "comes before the first operation"
+                raise ProgramError(f"{words[0]} {where}, and nowhere else")
             if len(words) < 2 or words[1] not in known:
                 raise ProgramError(f"expected a time and one of {', '.join(known)}")
             kind, texts = known[words[1]], [words[0], *words[2:]]

@@ -78,6 +78,23 @@ def test_pipes_may_be_given_to_a_user(coalloc: Any, tmp_path: Path) -> None:
     assert "only pipes have an owner" in result.err
 
 
+def test_a_hyphen_is_standard_output(coalloc: Any) -> None:
+    """-o - prints a program as no -o does, for each command that writes one."""
+    for arguments in (
+        ("trace", "generate", "exhaustion", "pipes=3"),
+        ("trace", "generate", "churn", "live=4", "operations=9"),
+    ):
+        plain, hyphen = coalloc(*arguments), coalloc(*arguments, "-o", "-")
+        assert (hyphen.status, hyphen.out) == (0, plain.out)
+        assert plain.out.startswith("coalloc ")
+
+
+def test_one_design_has_no_order_that_a_price_could_change(coalloc: Any) -> None:
+    """--prices says so, and prints no empty table."""
+    result = coalloc("compare", "--designs", "linux", "--prices")
+    assert result.out.endswith("order by estimated cost: linux\nNo price changes the order.\n")
+
+
 def test_info_tells_of_sizes_tries_and_owners(coalloc: Any, tmp_path: Path) -> None:
     """What version 2 of the format added is in the words of a program, where it is there."""
     file = tmp_path / "all.pipes"
@@ -468,7 +485,7 @@ def test_designs_that_did_different_work_are_told_first(coalloc: Any, tmp_path: 
     assert "writes that found no buffer: per-pipe 1, linux 0" in result.err
     rows = {line[:30].strip(): line.split()[-3:] for line in result.out.splitlines()}
     assert rows["writes failed: no buffer"] == ["1", "0", "0"]
-    assert rows["reads at end of file"][0] == "1"
+    assert rows["reads unfinished at the end"][0] == "1"
     told = json.loads(coalloc("compare", *options, "--json").out)
     assert told["different_work"].startswith("writes that found no buffer")
     assert told["designs"]["per-pipe"]["writes_without_buffer"] == 1

@@ -143,7 +143,7 @@ class Model:
     def free_pages(self, base: int, size: int) -> None:
         gone = self.pages & set(range(base // PAGE, (base + size) // PAGE))
         self.pages -= gone
-        self.counts["pages_freed"] += len(gone)
+        self.counts["pages_freed"] += 0 if self.direct else len(gone)
         self.counts["tlb_shootdowns"] += bool(gone) and not self.direct
 
     def discard(self, base: int, size: int) -> None:

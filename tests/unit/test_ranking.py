@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from coalloc import DESIGNS, ERAS, bundled_build
 from coalloc.pipes.protocol import PipeCounters
 from coalloc.report.plots import draw_comparison
+from coalloc.report.ranking import order as order_of
 from coalloc.report.ranking import price_moves, price_rows, sentence, unmoved_by
+from coalloc.report.tables import milliseconds
 from coalloc.space.protocol import SpaceStats
 from coalloc.vm.costs import COSTS, EVENTS, CostModel, Price, SpaceWork
 from coalloc.vm.kernelmap import MapCounters
@@ -120,6 +122,22 @@ def test_the_sentence_says_who_wins_and_at_what_price() -> None:
     none = attrs.evolve(mine, map=attrs.evolve(mine.map, map_ops=0), work=SpaceWork(cache_hits=400), design="none")
     assert "none would win if allocs served by a cache cost 1/1.91 of their price" in sentence([mine, none], MEASURED)
     assert "2 map operations where none has none" in sentence([mine, none], MEASURED)
+
+
+def test_designs_that_cost_the_same_are_named_together() -> None:
+    """The order has an equals sign between them, and the sentence names all that come second."""
+    low, one, two = outcome_of("low"), outcome_of("one", map_ops=1), outcome_of("two", map_ops=1)
+    assert order_of([two, one, low], MEASURED) == "low, two = one"
+    assert ", before one and two with 0.003 ms, " in sentence([low, one, two], MEASURED)
+    assert order_of([], MEASURED) == ""
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"), [(0, "0.000"), (31, "0.000031"), (999, "0.000999"), (1000, "0.001"), (4e9, "4,000.000")]
+)
+def test_small_costs_keep_their_digits(ns: float, text: str) -> None:
+    """Below a microsecond there are six decimals."""
+    assert milliseconds(ns) == text
 
 
 def test_the_sentence_names_no_winner_where_there_is_none() -> None:

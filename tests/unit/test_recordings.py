@@ -271,6 +271,28 @@ def test_every_tool_tells_of_non_blocking_descriptors(text: str, tmp_path: Path)
     assert (report.unknown, report.truncated, report.doubtful) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        perf(
+            "7 pipe2(fildes: 0x7ffe)  = 0",
+            "7 ioctl(fd: 4<pipe:[9]>, cmd: FIONBIO, arg: 0x7ffe)  = 0",
+            "7 ioctl(fd: 4, cmd: TCGETS, arg: 0x7ffe)  = -1 ENOTTY (Inappropriate ioctl for device)",
+            "7 write(fd: 4, buf: 0x5, count: 6)  = 6",
+        ),
+        truss("pipe2(0x7ff,0)\t = 0 (0x0)", "ioctl(4,FIONBIO,0x7fff)\t = 0 (0x0)", 'write(4,"a",6)\t = 6 (0x6)'),
+        "7 1.0 pipe([3, 4]) = 0\n7 1.1 ioctl(4, FIONBIO, 0x7ffe) = 0\n7 1.2 write(4, 0x7ffe, 6) = 6\n",
+    ],
+    ids=["perf", "truss", "strace without values"],
+)
+def test_a_change_whose_value_is_not_recorded_is_counted(text: str, tmp_path: Path) -> None:
+    """FIONBIO has its value behind a pointer: where that is not printed, the end is taken for non-blocking."""
+    operations, report = imported(text, tmp_path)
+    assert operations == [(0, 0, 0, 0), (5, 0, 1, 6)]
+    assert report.toggled == 1
+    assert "1 calls of FIONBIO without their value" in str(report)
+
+
 def test_lines_may_come_in_any_order_and_go_by_their_times(tmp_path: Path) -> None:
     """A write takes effect when it begins and a read when it ends; the lines are printed when calls end."""
     operations, _ = imported(

@@ -77,11 +77,16 @@ def test_a_read_that_comes_early_has_its_data_when_they_come() -> None:
 
 
 def test_a_read_that_never_gets_its_data_has_met_the_end_of_the_file() -> None:
-    """It is counted when its writer closes, and when the program ends; each read counts once."""
+    """It is counted when its writer closes, or as unread when the program ends; each read counts once."""
     closed = run((C, 0), (R, 0, 0, 100), (R, 0, 0, 10), (X, 0, 1))
     assert closed.waits == Waits(early_reads=2, at_eof=2)
+    for closes in ((X, 0, 1), (X, 0, 0)):
+        read = run((C, 0), (W, 0, 1, 5), (R, 0, 0, 9), closes)
+        assert (read.waits, read.pipes.bytes_read) == (Waits(early_reads=1, at_eof=1), 5)
+    late = run((C, 0), (W, 0, 1, 5), (X, 0, 1), (R, 0, 0, 9), (R, 0, 0, 1))
+    assert (late.waits, late.pipes.bytes_read) == (Waits(early_reads=2, at_eof=2), 5)
     waiting = run((C, 0), (R, 0, 0, 100), (R, 0, 0, 10))
-    assert waiting.waits == Waits(early_reads=2, at_eof=2)
+    assert waiting.waits == Waits(early_reads=2, unread=2)
 
 
 def test_a_large_write_and_its_early_read_alternate() -> None:
