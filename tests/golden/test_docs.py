@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from coalloc import cli
-from tests import may_trace, some
+from tests import NIGHTLY, may_trace, some
 
 ROOT = Path(__file__).parents[2]
 PROTOTYPES = sorted((ROOT / "docs" / "examples" / "prototypes").glob("*.py"))
@@ -61,8 +61,11 @@ def sequences() -> dict[str, list[tuple[str, ...]]]:
 
 SEQUENCES = sequences()
 CHECKS = [name for name in SEQUENCES if name.startswith("check ")]
-QUICK = [name for name in SEQUENCES if name not in CHECKS or name in some(CHECKS, 5)]
-"""A check takes seconds, so that a quick run has one of five."""
+TIMED = [name for name in SEQUENCES if name.startswith("explore ") and "--seconds" in name]
+QUICK = [
+    name for name in SEQUENCES if (name not in CHECKS or name in some(CHECKS, 5)) and (name not in TIMED or NIGHTLY)
+]
+"""A check takes seconds, so that a quick run has one of five; what is told to take a minute runs nightly."""
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

@@ -50,7 +50,7 @@ class PlainTree(Tree):
         return ["fork", steps, []]
 
 
-@pytest.mark.parametrize("seed", range(60 if NIGHTLY else 3))
+@pytest.mark.parametrize("seed", range(60 if NIGHTLY else 1))
 @pytest.mark.parametrize("tool", ["bpftrace", "perf"])
 def test_what_a_tool_prints_of_a_tree_of_processes_is_what_they_did(tool: str, seed: int, tmp_path: Path) -> None:
     """Pipes, how many are alive at the end, and bytes are exact."""
