@@ -13,20 +13,20 @@
 Only calls that succeeded are printed, in any order.  A descriptor may name the pipe that it refers to, as a number behind an
 ``@`` that is the pipe's own while it exists; 0 says that it is no pipe.  Where nothing is named, descriptors are followed.
 
-======================  =======================================================================================================
-``pipe READ WRITE C``   a pipe was made; C is 1 where exec closes its descriptors, here and below, and otherwise 0
-``read FD N``           N bytes were read; likewise ``write FD N``
-``splice IN OUT N``     N bytes went from a pipe into a pipe, or between one and a file
-``tee IN OUT N``        N bytes were copied from a pipe into a pipe
-``close FD``            a descriptor was closed; ``close_range FIRST LAST C`` those of a range, now, or at exec where C is 1
-``dup OLD NEW C``       a descriptor was copied (dup, dup2, F_DUPFD)
-``cloexec FD C``        a descriptor was marked
-``nonblock FD B END``   the end was made non-blocking (O_NONBLOCK) where B is 1, or blocking; new pipes are blocking
-``resize FD BYTES END`` the size of a pipe was set; END may be left out here and above: 0 is the end that reads, 1 the other
-``open FD C``           a descriptor was made by its name, or is none of a pipe
-``fork PROCESS S``      a process or thread was made; S is 1 where it shares the descriptors
-``exec``, ``exit``      of the process
-======================  =======================================================================================================
+========================  =====================================================================================================
+``pipe READ WRITE C``     a pipe was made; C is 1 where exec closes its descriptors, here and below, and otherwise 0
+``read FD N``             N bytes were read; likewise ``write FD N``
+``splice IN OUT N``       N bytes went from a pipe into a pipe, or between one and a file
+``tee IN OUT N``          N bytes were copied from a pipe into a pipe
+``close FD``              a descriptor was closed; ``close_range FIRST LAST C`` those of a range, now, or at exec where C is 1
+``dup OLD NEW C``         a descriptor was copied (dup, dup2, F_DUPFD)
+``cloexec FD C``          a descriptor was marked
+``nonblock FD B END``     the end was made non-blocking (O_NONBLOCK) where B is 1, or blocking; new pipes are blocking
+``resize FD BYTES END``   the size of a pipe was set; END may be left out here and above: 0 is the end that reads, 1 the other
+``open FD C``             a descriptor was made by its name, or is none of a pipe
+``fork PROCESS S``        a process or thread was made; S is 1 where it shares the descriptors
+``exec``, ``exit``        of the process
+========================  =====================================================================================================
 
 Empty lines and lines that start with ``#`` are skipped, and so is what bpftrace prints before the first line.
 """
