@@ -40,7 +40,7 @@ from coalloc.workload.files import MAX_BYTES, STANDARD_INPUT, write_lines
 from coalloc.workload.formats import FORMATS, Account, read
 from coalloc.workload.generators import GENERATORS
 from coalloc.workload.overlay import overlay
-from coalloc.workload.program import MAX_UID, PipeProgram, Program, SpaceProgram
+from coalloc.workload.program import PipeProgram, Program, SpaceProgram
 from coalloc.workload.replay import Outcome, replay
 from coalloc.workload.strace_files import parts_of
 from coalloc.workload.textformat import dumps, save
@@ -73,6 +73,15 @@ SpreadOption = Annotated[
 UidOption = Annotated[
     int | None,
     typer.Option("--uid", help="The user who owns the pipes of a program that names no owner; root if not given."),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="Where to write it (.gz and .xz compress); - for standard output, like none.",
+        callback=lambda path: None if path == Path("-") else path,
+    ),
 ]
 MaxSizeOption = Annotated[
     str, typer.Option("--max-size", help="Refuse a file of more bytes, decompressed, such as 2G.")
@@ -119,18 +128,18 @@ _BYTES_OF_AN_OPERATION = 150
 """What an operation of an overlay takes while it is made, measured."""
 
 
-def _copy(
-    program: Program, copies: int, spread: float | None, seed: int, most: int, *, uid: int | None = None
-) -> Program:
-    """Return the program in so many copies, owned by a user."""
+def _owned(program: Program, uid: int | None) -> Program:
+    """Return the program with its pipes owned by a user; None leaves them as they are."""
+    if uid is None:
+        return program
+    if not isinstance(program, PipeProgram):
+        raise InvalidRequestError("--uid", uid, "only pipes have an owner")
+    return program.owned_by(uid)
+
+
+def _copy(program: Program, copies: int, spread: float | None, seed: int, most: int) -> Program:
     if spread is not None and not 0 <= spread < 1e9:
         raise InvalidRequestError("--spread", spread, "must be a number of seconds, 0 or more")
-    if uid is not None:
-        if not isinstance(program, PipeProgram):
-            raise InvalidRequestError("--uid", uid, "only pipes have an owner")
-        if not 0 <= uid <= MAX_UID:
-            raise InvalidRequestError("--uid", uid, "must be in 0 .. 2**32 - 1")
-        program = program.owned_by(uid)
     if copies == 1:
         return program
     if not isinstance(program, PipeProgram):
@@ -179,7 +188,7 @@ def compare(
     bar = Bar()
     program, report = _read(source, bar, max_size)
     wrong = _doubts(report) and not lenient
-    program = _copy(program, copies, spread, seed, max_operations, uid=uid)
+    program = _copy(_owned(program, uid), copies, spread, seed, max_operations)
     jobs = cores() if jobs is None else jobs
     with bar.task(", ".join(design.name for design in chosen), len(program) * len(chosen)) as advance:
         outcomes = replay_each(program, chosen, era=policy, limit=size, jobs=jobs, progress=advance)
@@ -298,7 +307,7 @@ def draw_map(
     bar = Bar()
     program, report = _read(source, bar, max_size)
     _doubts(report)
-    program = _copy(program, copies, spread, seed, max_operations, uid=uid)
+    program = _copy(_owned(program, uid), copies, spread, seed, max_operations)
     moment = _moment(at, program)
     if at == "peak":
         most = 0
@@ -346,12 +355,7 @@ def trace_import(
             help="Made by coalloc record, or by strace -f -y -ttt; - for standard input; may be compressed.",
         ),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="Where to write the program (.gz and .xz compress); - for standard output."
-        ),
-    ] = None,
+    output: OutputOption = None,
     title: Annotated[str, typer.Option("--title", help="Title of the program.")] = "",
     lenient: LenientOption = False,
     max_size: MaxSizeOption = _MAX_SIZE,
@@ -377,10 +381,7 @@ def trace_export(
     format_name: Annotated[
         str, typer.Option("--format", help="The format, such as minimalloc, rmm, wee-alloc, mtrace.")
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Where to write it (.gz and .xz compress); - for standard output."),
-    ] = None,
+    output: OutputOption = None,
     max_size: MaxSizeOption = _MAX_SIZE,
 ) -> None:
     """Write a space program in the format of another tool, to standard output or a file."""
@@ -393,7 +394,7 @@ def trace_export(
     if not isinstance(program, SpaceProgram):
         raise InvalidRequestError("PROGRAM", str(source), "is a pipe program, and the format has buffers alone")
     lines = written[format_name](program)
-    if output is None or _is_stdout(output):
+    if output is None:
         sys.stdout.writelines(lines)
         return
     write_lines(output, lines)
@@ -445,12 +446,7 @@ def trace_generate(
     parameters: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME=NUMBER]...", help="Parameters, such as live=100 or size=16K.")
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="Where to write the program (.gz and .xz compress); - for standard output."
-        ),
-    ] = None,
+    output: OutputOption = None,
     seed: SeedOption = 0,
 ) -> None:
     """Generate a program."""
@@ -476,21 +472,16 @@ def trace_generate(
     _deliver(make(seed=seed, **values), output)
 
 
-def _is_stdout(output: Path | None) -> bool:
-    """Tell whether -o names standard output."""
-    return output is not None and str(output) == STANDARD_INPUT
-
-
 def _require_output(output: Path | None) -> None:
     """Refuse a name under which nothing can be written, before the work."""
-    if not _is_stdout(output) and output is not None and (output.is_dir() or not output.parent.is_dir()):
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise InvalidRequestError(
             "--output", str(output), "is a folder" if output.is_dir() else "its folder does not exist"
         )
 
 
 def _deliver(program: Program, output: Path | None) -> None:
-    if output is None or _is_stdout(output):
+    if output is None:
         text = dumps(program)
         for at in range(0, len(text), _PIECE):  # an unbuffered stdout reports a closed pipe at the next write only
             sys.stdout.write(text[at : at + _PIECE])

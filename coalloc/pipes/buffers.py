@@ -239,9 +239,7 @@ class Buffers:
         if size:
             self.space.free(half.base)
             budget = self.budget
-            budget.kva_used -= size
-            if budget.kva_used < budget.least:
-                budget.least = budget.kva_used
+            budget.add(-size)
             if budget.rations:
                 budget.refund_user(size, half.owner)
             if size == BIG_PIPE_SIZE:

@@ -211,8 +211,8 @@ class LinuxPipe:
         return self.halves[end].ring.cnt
 
     def readable(self, end: int) -> int:
-        """Return the bytes that ``end`` can read."""
-        return self.halves[end].ring.cnt
+        """Return the bytes that ``end`` can read: those that are buffered, since there are no direct writes."""
+        return self.buffered(end)
 
     def writes_directly(self, end: int) -> bool:
         """Tell whether a direct write is in progress: never."""

@@ -19,9 +19,8 @@ __all__ = ["Pipe", "PipeCounters", "Pipes"]
 class PipeCounters:
     """What a pipe system has done, and what it holds; all exact, sizes in bytes.
 
-    ``pipes_small`` counts pipes that were created with less than an ordinary buffer, or fewer slots.
-
-    ``resizes_in_place`` and ``resizes_moved`` count changes of a buffer that existed, not the first backing of a half.
+    ``pipes_small`` counts pipes that were created with less than an ordinary buffer, or fewer slots.  ``resizes_in_place`` and
+    ``resizes_moved`` count changes of a buffer that existed, not the first backing of a half.
     """
 
     pipes_created: int = 0

@@ -129,6 +129,11 @@ def _whole(value: float) -> str:
     return f"{value:,}"
 
 
+def milliseconds(ns: float) -> str:
+    """Write a cost in milliseconds: three decimals, or six where it is below a microsecond."""
+    return f"{ns / 1e6:,.3f}" if ns >= 1000 or not ns else f"{ns / 1e6:.6f}"
+
+
 _WORK: Final = ("bytes_written", "bytes_read")
 """What every design should have done; shown where they differ."""
 _SELDOM: Final = (
@@ -141,7 +146,7 @@ _PIPES_ONLY: Final = frozenset({"pipes_created", "pipes_refused", "blocked_write
 _SPACES_ONLY: Final = frozenset({"allocs_refused"})
 _FORMATS: Final[dict[str, Callable[[float], str]]] = {
     "external_fragmentation": lambda value: f"{value:.3f}",
-    "estimated_cost_ns": lambda value: milliseconds(value),
+    "estimated_cost_ns": milliseconds,
 }
 
 
@@ -239,11 +244,6 @@ def trace_words(trace: dict[str, Any]) -> str:
 def _duration(microseconds: int) -> str:
     """Write a time for people: in seconds, or in milliseconds below one."""
     return f"{microseconds / 1e6:.1f} s" if microseconds >= 1_000_000 else f"{microseconds / 1e3:.3f} ms"
-
-
-def milliseconds(ns: float) -> str:
-    """Write a cost in milliseconds: three decimals, or six where it is below a microsecond."""
-    return f"{ns / 1e6:,.3f}" if ns >= 1000 or not ns else f"{ns / 1e6:.6f}"
 
 
 # --- kernel states -------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from coalloc.errors import InvalidRequestError
 from coalloc.units import PAGE_SIZE, KiB, MiB
 from coalloc.vm.kernelmap import COUNTED, MapCounters
 
-__all__ = ["COSTS", "EVENTS", "CostModel", "Estimate", "Price", "SpaceWork", "describe_machine", "measure"]
+__all__ = ["COSTS", "EVENTS", "CostModel", "Estimate", "Price", "SpaceWork", "count_of", "describe_machine", "measure"]
 
 EVENTS: Final = (*COUNTED, "ipis", "cache_hits", "carves", "coalesces")
 """What has a price: the counters of the map, of which ``map_ops`` counts imports, and those of :class:`SpaceWork`."""

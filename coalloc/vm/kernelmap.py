@@ -194,13 +194,13 @@ class KernelMap(Checked):
         "_map_failures",
         "_map_ops",
         "_mapped",
+        "_most_mapped",
+        "_most_resident",
         "_next_object",
         "_page_shift",
         "_pages_freed",
         "_past_peaks",
         "_peak_entries",
-        "_peak_mapped",
-        "_peak_resident",
         "_resident",
         "_tlb_shootdowns",
         "_unmap_ops",
@@ -255,9 +255,10 @@ class KernelMap(Checked):
         self._first_free: _Entry | None = None
         self._resident: set[int] = set()
         self._next_object = 0
-        self._mapped = self._peak_mapped = self._peak_entries = self._peak_resident = 0
-        self._least_mapped = self._least_resident = 0  # these and the peaks of bytes since the last call of extremes
-        self._past_peaks = (0, 0)  # and the peaks before that
+        self._mapped = self._peak_entries = 0
+        # The least and the most bytes mapped and pages resident since the last call of extremes, and the peaks before that.
+        self._least_mapped = self._most_mapped = self._least_resident = self._most_resident = 0
+        self._past_peaks = (0, 0)
         self._map_ops = self._map_failures = self._unmap_ops = self._discard_ops = self._findspace_probes = 0
         self._entries_allocated = self._entries_freed = self._entry_merges = self._lock_acquisitions = 0
         self._faults = self._pages_freed = self._tlb_shootdowns = 0
@@ -315,8 +316,8 @@ class KernelMap(Checked):
             if not gap:
                 self._merge_with_next(before)
         self._mapped += size
-        if self._mapped > self._peak_mapped:
-            self._peak_mapped = self._mapped
+        if self._mapped > self._most_mapped:
+            self._most_mapped = self._mapped
         return base
 
     def unmap(self, base: int, size: int) -> None:
@@ -370,8 +371,8 @@ class KernelMap(Checked):
                 resident.add(page)
         if not self._direct:
             self._faults += len(resident) - before
-        if len(resident) > self._peak_resident:
-            self._peak_resident = len(resident)
+        if len(resident) > self._most_resident:
+            self._most_resident = len(resident)
 
     def discard(self, base: int, size: int) -> None:
         """Free the resident pages of a mapped, page-aligned range, and keep the mapping.
@@ -430,9 +431,9 @@ class KernelMap(Checked):
             entries=len(self._by_start) - 1,
             peak_entries=self._peak_entries,
             mapped=self._mapped,
-            peak_mapped=max(self._peak_mapped, past_mapped),
+            peak_mapped=max(self._most_mapped, past_mapped),
             resident=len(self._resident) << self._page_shift,
-            peak_resident=max(self._peak_resident, past_resident) << self._page_shift,
+            peak_resident=max(self._most_resident, past_resident) << self._page_shift,
         )
 
     def extremes(self) -> tuple[Extremes, Extremes]:
@@ -441,11 +442,11 @@ class KernelMap(Checked):
         Whoever samples a map now and then misses no peak this way.
         """
         past_mapped, past_resident = self._past_peaks
-        self._past_peaks = max(past_mapped, self._peak_mapped), max(past_resident, self._peak_resident)
-        mapped = Extremes(self._least_mapped, self._peak_mapped)
-        resident = Extremes(self._least_resident << self._page_shift, self._peak_resident << self._page_shift)
-        self._least_mapped = self._peak_mapped = self._mapped
-        self._least_resident = self._peak_resident = len(self._resident)
+        self._past_peaks = max(past_mapped, self._most_mapped), max(past_resident, self._most_resident)
+        mapped = Extremes(self._least_mapped, self._most_mapped)
+        resident = Extremes(self._least_resident << self._page_shift, self._most_resident << self._page_shift)
+        self._least_mapped = self._most_mapped = self._mapped
+        self._least_resident = self._most_resident = len(self._resident)
         return mapped, resident
 
     # --- entries -----------------------------------------------------------------------------------
@@ -670,7 +671,7 @@ class KernelMap(Checked):
             index = bisect_right(starts, address) - 1
             if index < 0 or address >= entries[index].end:
                 found.append(f"page {address:#x} is resident and not mapped")
-        if self._peak_entries < len(entries) or self._peak_mapped < mapped:
+        if self._peak_entries < len(entries) or self._most_mapped < mapped:
             found.append("a peak is below what the map holds now")
         references: dict[_Object, int] = {}
         for entry in entries:

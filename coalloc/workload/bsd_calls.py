@@ -52,8 +52,8 @@ def as_strace(name: str, arguments: str, *, path: str | None = None) -> str | No
         return f"{name}({given[0]}"
     if name in ("pipe", "pipe2", "socketpair"):
         pair = _PAIR.search(arguments)
-        blocks = "|O_NONBLOCK" if "NONBLOCK" in arguments else ""
-        return f"{name}({f'[{pair[1]}, {pair[2]}]' if pair else UNKNOWN_PAIR}, {closes}{blocks}"
+        nonblocking = "|O_NONBLOCK" if "NONBLOCK" in arguments else ""
+        return f"{name}({f'[{pair[1]}, {pair[2]}]' if pair else UNKNOWN_PAIR}, {closes}{nonblocking}"
     if name in ("open", "openat"):
         shown = re.search(r'"([^"]{1,4096})"', arguments)
         return f'openat(AT_FDCWD, "{shown[1] if shown else path or "?"}", {_access(arguments)}|{closes}'

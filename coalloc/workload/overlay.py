@@ -67,7 +67,7 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
         some_times, some_pipes, some_sizes = array("q"), array("q"), array("q")
         some_kinds, some_ends = array("b"), array("b")
         for copy, start in enumerate(starts):
-            first, last = done[copy], bisect_left(times, bound - start, done[copy]) if bound >= 0 else len(times)
+            first, last = done[copy], bisect_left(times, bound - start, done[copy])
             done[copy] = last
             some_times.extend([time + start for time in times[first:last]])
             some_pipes.extend([pipe + copy * n_pipes for pipe in pipes[first:last]])
@@ -96,8 +96,8 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
 
 
 def _bounds(times: array[int], starts: list[int]) -> list[int]:
-    """Return times that cut all operations into pieces of some hundred thousand; the last is -1, for all that are left."""
+    """Return times that cut all operations into pieces of some hundred thousand; the last is later than any operation."""
     every = max(_PIECE // len(starts), len(times) * len(starts) // _SAMPLES, 1)
     sampled = sorted(time + start for start in starts for time in times[::every])
     step = max(_PIECE // every, 1)
-    return [*dict.fromkeys(sampled[step::step]), -1]
+    return [*dict.fromkeys(sampled[step::step]), MAX_SIZE]

@@ -305,9 +305,9 @@ class _PipeRunner:
 
     End e of pipe p has the number 2p + e; the number of the other end differs in the lowest bit.
 
-    While nobody waits at an end, and FreeBSD's buffers do not have to shrink, a write there that fits and a read of buffered
-    data change no buffer.  Most operations are of this kind, and ``run`` does them directly on the half.  The pipe does all
-    others.
+    While nobody waits at an end, and FreeBSD's buffers do not have to shrink, a write there that fits and is too small to go
+    directly changes no buffer, and neither does a read of buffered data.  Most operations are of these kinds, and ``run`` does
+    them directly on the half.  The pipe does all others.
     """
 
     allocs_refused = 0
@@ -330,9 +330,8 @@ class _PipeRunner:
         self._early: dict[int, int] = {}  # bytes still to read of what that end writes
         self._readers: dict[int, int] = {}  # and by how many reads
         self._at_eof = 0
-        self._waits = self._early_reads = self._skipped = self._broken = self._no_buffer = self._empty = (
-            self._unsized
-        ) = 0
+        self._waits = self._early_reads = self._skipped = self._broken = 0
+        self._no_buffer = self._empty = self._unsized = 0
         self.time = 0
 
     def run(self, n: int) -> None:

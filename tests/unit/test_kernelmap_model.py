@@ -335,7 +335,7 @@ def corrupt(what: str) -> KernelMap:
         case "peak entries":
             kernel._peak_entries = 1
         case "peak mapped":
-            kernel._peak_mapped = 3 * PAGE
+            kernel._most_mapped = 3 * PAGE
         case _:
             assert first.object is not None
             first.object.references = 1
