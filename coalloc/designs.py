@@ -12,6 +12,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -35,28 +36,24 @@ GROUP: Final = "coalloc.designs"
 """The group of entry points by which packages offer designs."""
 
 
-def _coalescing(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
-    return CoalescingSpace(kernel, kva_limit=limit)
+def _made(
+    maker: Callable[..., Space],
+    fixed: Mapping[str, object],
+    _state: KernelState,
+    kernel: KernelMap,
+    limit: int,
+    **settings: object,
+) -> Space:
+    """Make a space with what is fixed, unless it is set otherwise."""
+    return maker(kernel, kva_limit=limit, **{**fixed, **settings})
 
 
-def _cached(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
-    return CoalescingSpace(kernel, kva_limit=limit, quantum_cache=BIG_PIPE_SIZE)
+def _by(maker: Callable[..., Space], **fixed: object) -> Callable[..., Space]:
+    return partial(_made, maker, fixed)
 
 
-def _first_fit(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
-    return CoalescingSpace(kernel, kva_limit=limit, fit=Fit.FIRST)
-
-
-def _buddy(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
-    return BuddySpace(kernel, kva_limit=limit)
-
-
-def _vmem(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
-    return VmemSpace(kernel, kva_limit=limit, qcache_max=PIPE_SIZE)
-
-
-def _dragonfly(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
-    return CachedSpace(PerPipeSpace(kernel, kva_limit=limit), sizes=[PIPE_SIZE], depth=16, ncpus=kernel.cpus)
+def _dragonfly(_state: KernelState, kernel: KernelMap, limit: int, *, depth: int = 16) -> Space:
+    return CachedSpace(PerPipeSpace(kernel, kva_limit=limit), sizes=[PIPE_SIZE], depth=depth, ncpus=kernel.cpus)
 
 
 def _netbsd(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
@@ -69,11 +66,34 @@ def _direct_map(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
 
 _BUILT_IN: Final = (
     PER_PIPE,
-    Design("coalescing", "carved from 4 MiB arenas, best fit, coalesced at once", _coalescing, resize_in_place=True),
-    Design("coalescing+cache", "the same with a quantum cache up to 64 KiB", _cached, resize_in_place=True),
-    Design("first-fit", "carved from 4 MiB arenas, first fit, coalesced at once", _first_fit, resize_in_place=True),
-    Design("buddy", "blocks of a power of two, from 4 MiB arenas", _buddy),
-    Design("vmem", "FreeBSD's vmem: instant fit, quantum caches up to 16 KiB, 4 MiB imports", _vmem),
+    Design(
+        "coalescing",
+        "carved from 4 MiB arenas, best fit, coalesced at once",
+        _by(CoalescingSpace),
+        resize_in_place=True,
+        maker=CoalescingSpace,
+    ),
+    Design(
+        "coalescing+cache",
+        "the same with a quantum cache up to 64 KiB",
+        _by(CoalescingSpace, quantum_cache=BIG_PIPE_SIZE),
+        resize_in_place=True,
+        maker=CoalescingSpace,
+    ),
+    Design(
+        "first-fit",
+        "carved from 4 MiB arenas, first fit, coalesced at once",
+        _by(CoalescingSpace, fit=Fit.FIRST),
+        resize_in_place=True,
+        maker=CoalescingSpace,
+    ),
+    Design("buddy", "blocks of a power of two, from 4 MiB arenas", _by(BuddySpace), maker=BuddySpace),
+    Design(
+        "vmem",
+        "FreeBSD's vmem: instant fit, quantum caches up to 16 KiB, 4 MiB imports",
+        _by(VmemSpace, qcache_max=PIPE_SIZE),
+        maker=VmemSpace,
+    ),
     Design(
         "dragonfly",
         "DragonFly of 2004: one mapping per buffer, 16 kept with their KVA on each CPU",
@@ -173,7 +193,7 @@ DESIGNS: Final = Registry(_BUILT_IN)
 def of_factory(name: str, factory: Callable[..., Any]) -> Design:
     """Return the design that a factory ``make_space(source, *, kva_limit)`` makes."""
     first_line = ((factory.__doc__ or "").strip() or name).splitlines()[0]
-    return Design(name, first_line, lambda _state, kernel, limit: factory(kernel, kva_limit=limit), subject=factory)
+    return Design(name, first_line, _by(factory), subject=factory, maker=factory)
 
 
 def find(text: str, option: str = "TARGET") -> Design:

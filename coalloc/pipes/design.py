@@ -6,7 +6,10 @@ own.  The designs that there are, by name, are in :mod:`coalloc.designs`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -21,7 +24,7 @@ from coalloc.sched.clock import SimClock
 from coalloc.space.adapter import adapted
 from coalloc.space.perpipe import PerPipeSpace
 from coalloc.space.protocol import FullSpace
-from coalloc.units import PAGE_SIZE, GiB, require_size, round_up
+from coalloc.units import PAGE_SIZE, GiB, KiB, format_size, require_size, round_up
 from coalloc.vm.kernelmap import KernelMap
 
 __all__ = ["PER_PIPE", "Bench", "Design", "pipes_of"]
@@ -45,22 +48,26 @@ class Design:
     Args:
         name: What it is called.
         title: What it is, in words.
-        make_space: Builds the space over a kernel map: state, map, limit in bytes.  What the space lacks of the protocol is
-            made up for (:mod:`coalloc.space.adapter`).
+        make_space: Builds the space over a kernel map: state, map, limit in bytes, and by their names the parameters that
+            are set.  What the space lacks of the protocol is made up for (:mod:`coalloc.space.adapter`).
         resize_in_place: Whether the pipe policy may let the space resize a buffer where it lies.
         state: The kernel state that belongs to it, in place of the one that is asked for; None where that holds.
         one_by_one: Whether buffers are mapped one by one, under the map's lock; a design with arenas has a lock of its own.
         subject: How the conformance kit makes it in worlds of a few pages: ``subject(source, kva_limit=...)``; by
             ``make_space`` if None.
+        maker: Whose keyword parameters can be set; ``make_space`` if None.
+        settings: The parameters that are set, with their values, in the order of their names.
     """
 
     name: str
     title: str
-    make_space: Callable[[Any, KernelMap, int], Any]
+    make_space: Callable[..., Any]
     resize_in_place: bool = False
     state: KernelState | None = None
     one_by_one: bool = False
     subject: Callable[..., Any] | None = None
+    maker: Callable[..., Any] | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
 
     def policy(self, state: KernelState) -> KernelState:
         """Return the state that holds where a state is asked for."""
@@ -84,7 +91,43 @@ class Design:
             direct=policy.direct,
             own_objects=policy.own_object and self.one_by_one,
         )
-        return Bench(kernel, adapted(self.make_space(policy, kernel, size), kernel, limit=size))
+        return Bench(kernel, adapted(self.make_space(policy, kernel, size, **dict(self.settings)), kernel, limit=size))
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The parameters that can be set, by name: the keyword parameters of what makes the space, its limit excepted."""
+        try:
+            signature = inspect.signature(self.maker or self.make_space)
+        except ValueError:  # some classes in C do not tell
+            return {}
+        return {
+            name: parameter
+            for name, parameter in signature.parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY and name != "kva_limit"
+        }
+
+    def configured(self, **settings: object) -> Design:
+        """Return the design with parameters set; its name says which.
+
+        Args:
+            settings: Values by name; those that were set before stay, unless they are named again.
+
+        Raises:
+            InvalidRequestError: If the design has no such parameter.  Values are checked when the space is built.
+
+        >>> PER_PIPE.configured().name
+        'per-pipe'
+        """
+        for name in settings:
+            if name not in self.parameters:
+                there = f"there are {', '.join(self.parameters)}" if self.parameters else "it has none"
+                raise InvalidRequestError("settings", name, f"is no parameter of {self.name}; {there}")
+        if not settings:
+            return self
+        both = {**dict(self.settings), **settings}
+        words = ", ".join(f"{name}={_value(value)}" for name, value in sorted(both.items()))
+        plain = self.name.partition("(")[0] if self.settings else self.name
+        return attrs.evolve(self, name=f"{plain}({words})", settings=tuple(sorted(both.items())))
 
     def pipes(self, state: KernelState, space: FullSpace, limit: int, clock: SimClock | None = None) -> Pipes:
         """Build the pipe system over a space, with a clock of its own if there is none."""
@@ -93,10 +136,20 @@ class Design:
     @property
     def factory(self) -> Callable[..., Any]:
         """What makes the space for the conformance kit: ``factory(source, kva_limit=...)``."""
+        settings = dict(self.settings)
         if self.subject is not None:
-            return self.subject
+            return partial(self.subject, **settings) if settings else self.subject
         state = self.state or STATES["current"]
-        return lambda source, *, kva_limit: self.make_space(state, source, kva_limit)
+        return lambda source, *, kva_limit: self.make_space(state, source, kva_limit, **settings)
+
+
+def _value(value: object) -> str:
+    """Write the value of a parameter for a name: sizes with their unit, members of an Enum by their value."""
+    if isinstance(value, Enum):
+        return str(value.value)
+    if type(value) is int and value and not value % KiB:
+        return format_size(value).replace(" ", "").replace("iB", "")
+    return str(value)
 
 
 def pipes_of(

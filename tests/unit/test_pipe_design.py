@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
-from coalloc import DESIGNS, ERAS, STATES, Design, LinuxPipes, PerPipeSpace, PipeSystem, SimClock
+from coalloc import (
+    DESIGNS,
+    ERAS,
+    STATES,
+    CoalescingSpace,
+    Design,
+    Fit,
+    KernelMap,
+    LinuxPipes,
+    PerPipeSpace,
+    PipeSystem,
+    SimClock,
+)
+from coalloc.designs import of_factory
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import KERNEL_MAP_SIZE, PER_PIPE, pipes_of
 from coalloc.pipes.eras import KernelState
@@ -97,3 +112,39 @@ def test_the_kit_makes_a_design_by_its_subject_or_with_todays_state() -> None:
     assert attrs.evolve(plain, state=STATES["linux"]).factory("source", kva_limit=5) == ("source", 5)
     assert seen == ["current", "linux"]
     assert attrs.evolve(plain, subject=make).factory is make
+
+
+def test_parameters_can_be_set_by_their_names() -> None:
+    """What makes the space says which there are; the name of the design tells what is set."""
+    plain = DESIGNS["coalescing"]
+    assert list(plain.parameters) == ["arena_size", "quantum", "fit", "quantum_cache", "release"]
+    assert plain.configured() is plain
+    first = plain.configured(fit=Fit.FIRST, arena_size=1 << 20)
+    assert first.name == "coalescing(arena_size=1M, fit=first)"
+    again = first.configured(arena_size=3 << 10, quantum_cache=0)
+    assert again.name == "coalescing(arena_size=3K, fit=first, quantum_cache=0)"
+    space: Any = first.build(ERAS["2006"], 1 << 24).space
+    space.alloc(4096)
+    assert (space.stats().mapped, space.fit) == (1 << 20, Fit.FIRST)
+    assert first.factory(KernelMap(), kva_limit=1 << 24).fit is Fit.FIRST
+    cached = DESIGNS["coalescing+cache"].configured(fit=Fit.FIRST).build(ERAS["2006"], 1 << 24).space
+    cached.free(cached.alloc(4096))
+    assert cached.stats().cached == 4096
+
+
+def test_a_design_of_ones_own_has_the_parameters_of_its_factory() -> None:
+    """Keyword parameters can be set, its limit excepted; others cannot, and what there are is said."""
+
+    def mine(source: Any, *, kva_limit: int, arena: int = 1 << 20) -> Any:
+        return CoalescingSpace(source, kva_limit=kva_limit, arena_size=arena)
+
+    design = of_factory("mine", mine)
+    assert list(design.parameters) == ["arena"]
+    assert design.configured(arena=1 << 21).factory(KernelMap(), kva_limit=1 << 24).alloc(1)
+    with pytest.raises(InvalidRequestError, match="is no parameter of mine; there are arena"):
+        design.configured(size=1)
+    with pytest.raises(InvalidRequestError, match="is no parameter of linux; it has none"):
+        DESIGNS["linux"].configured(arena_size=1)
+    with pytest.raises(InvalidRequestError, match="arena_size"):
+        DESIGNS["coalescing"].configured(arena_size=5).build(ERAS["2006"], 1 << 24)
+    assert attrs.evolve(PER_PIPE, maker=type(None)).parameters == {}
