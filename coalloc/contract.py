@@ -7,8 +7,9 @@ what it promises.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import attrs
 
@@ -39,6 +40,7 @@ __all__ = [
     "Tie",
     "Work",
     "capabilities_of",
+    "parse_release",
 ]
 
 
@@ -246,6 +248,30 @@ def RETAIN_BYTES(n: int) -> Release:  # noqa: N802 (reads as the other rules do)
     'retain-bytes(65536)'
     """
     return Release(n, "bytes")
+
+
+def parse_release(text: str, name: str = "release") -> Release:
+    """Read a release rule, as it is written: ``retain(2)``, which shells prefer as ``retain:2``, ``eager``, and so on.
+
+    Args:
+        text: The rule.
+        name: What it was given for, for errors.
+
+    Raises:
+        InvalidRequestError: If the text is not a release rule.
+
+    >>> parse_release("retain(2)").keep, parse_release("retain:2").keep
+    (2, 2)
+    """
+    if text in _PLAIN_RULES:
+        return _PLAIN_RULES[text]
+    if kept := re.fullmatch(r"(retain|retain-bytes)(?:\((\d{1,20})\)|:(\d{1,20}))", text):
+        number = int(kept[2] or kept[3])
+        return RETAIN(number) if kept[1] == "retain" else RETAIN_BYTES(number)
+    raise InvalidRequestError(name, text, "must be eager, retain(N), retain-bytes(N), never or any")
+
+
+_PLAIN_RULES: Final = {"eager": EAGER, "never": NEVER, "any": ANY_RELEASE}
 
 
 class Constraint(enum.Enum):

@@ -84,4 +84,4 @@ _read_once = functools.cache(bundled_build)
 @pytest.fixture
 def build_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands share one reading of the bundled build, which takes long and which no command changes."""
-    monkeypatch.setattr("coalloc.cli.loads.bundled_build", _read_once)
+    monkeypatch.setattr("coalloc.cli.programs.bundled_build", _read_once)

@@ -48,6 +48,9 @@ COMMANDS: Final = {
         "coalloc.cli.loads", "compare", "Replay a load against several designs, and show what each costs."
     ),
     "map": Entry("coalloc.cli.loads", "draw_map", "Draw the arenas after a program, or at some moment of it."),
+    "sweep": Entry(
+        "coalloc.cli.choose", "sweep", "Replay loads against every combination of settings, and mark the Pareto front."
+    ),
     "record": Entry(
         "coalloc.cli.record",
         "record",

@@ -88,7 +88,7 @@ class Bar:
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
         with Progress(*columns, console=self._console, transient=True) as progress:
             task: TaskID = progress.add_task(text, total=total)
-            yield lambda done: progress.update(task, completed=done)
+            yield lambda done, of=total: progress.update(task, completed=done, total=of)
 
 
 def print_json(value: object) -> None:

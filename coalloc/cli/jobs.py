@@ -1,24 +1,39 @@
-"""`replay_each`: replay one program against several designs, in parallel processes if there are cores for them.
+"""Processes of the commands: `replay_each` for one program and several designs, and the executors of everything else.
 
-The outcomes do not depend on the number of processes.  No process is left when the call has ended, even with an error.
+Results do not depend on the number of processes, or on the executor.  No process is left when a call or a block has ended, even
+with an error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing.connection import Connection, wait
+from typing import Annotated
 
+import typer
+
+from coalloc.cli.common import note
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
 from coalloc.workload.program import Program
 from coalloc.workload.replay import Outcome, replay
 
-__all__ = ["cores", "replay_each"]
+__all__ = ["ClusterOption", "cores", "on_cluster", "process_pool", "replay_each", "workers"]
+
+ClusterOption = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        help="Run on Dask: the address of a scheduler such as tcp://host:8786, or local:4 for 4 processes here.",
+    ),
+]
 
 
 def cores() -> int:
@@ -131,3 +146,49 @@ def _work(connection: Connection, one: Callable[[int, Callable[[int, int], None]
         connection.send(("failed", str(error) or "out of memory"))
     except Exception:
         connection.send(("broken", traceback.format_exc()))
+
+
+@contextlib.contextmanager
+def on_cluster(address: str) -> Iterator[Executor]:
+    """Yield the executor of ``--cluster``, and say where its dashboard is."""
+    from coalloc.experiments.cluster import cluster  # here, since few commands run there
+
+    with cluster(address) as executor:
+        if executor.dashboard:
+            note(f"dashboard: {executor.dashboard}")
+        yield executor
+
+
+@contextlib.contextmanager
+def workers(jobs: int, address: str) -> Iterator[Executor | None]:
+    """Yield the executor of ``--cluster``, or of so many processes; None where this process does the work."""
+    with on_cluster(address) if address else process_pool(jobs) as executor:
+        yield executor
+
+
+@contextlib.contextmanager
+def process_pool(jobs: int) -> Iterator[Executor | None]:
+    """Yield an executor of so many processes, or None for one job, which this process does itself.
+
+    At the end all processes are killed, whatever they do.
+    """
+    if jobs == 1:
+        yield None
+        return
+    there = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["coalloc.experiments.sweep"])
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_signals)
+    try:
+        yield pool
+    finally:
+        for process in set(multiprocessing.active_children()) - there:
+            process.kill()
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_signals() -> None:
+    """Leave Ctrl-C to the parent, which ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

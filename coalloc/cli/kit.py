@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import textwrap
 import time
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,7 +14,7 @@ import attrs
 import typer
 
 from coalloc.cli.common import Bar, JsonOption, SeedOption, kept_output, note, print_json
-from coalloc.cli.jobs import cores
+from coalloc.cli.jobs import ClusterOption, cores, on_cluster
 from coalloc.contract import Contract
 from coalloc.errors import CoallocError, InvalidRequestError, ProgramError
 from coalloc.testing.check import Report, Ruling
@@ -90,6 +92,12 @@ def _jobs(given: int) -> int:
 
 
 _MOST_JOBS = 1024
+
+
+def _executor(jobs: int, address: str) -> AbstractContextManager[Executor]:
+    """Return what runs the pieces of the work: a cluster, or so many processes here."""
+    n_jobs = _jobs(jobs)
+    return on_cluster(address) if address else crew(n_jobs)
 
 
 # --- check -------------------------------------------------------------------------------------------------
@@ -291,6 +299,7 @@ def soak(
     contract: ContractOption = "",
     timeout: TimeoutOption = 30.0,
     jobs: JobsOption = 0,
+    address: ClusterOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Run random programs at full speed, and make the first that breaks something as short as it can be.
@@ -306,7 +315,7 @@ def soak(
         raise InvalidRequestError("--start", start, "must be at least 0")
     promised = _promise(target, contract, timeout)
     began = said = time.monotonic()
-    with Bar().task("operations", operations) as advance, crew(_jobs(jobs)) as executor:
+    with Bar().task("operations", operations) as advance, _executor(jobs, address) as executor:
 
         def enough(n_programs: int, n_operations: int) -> bool:
             nonlocal said
@@ -382,6 +391,7 @@ def explore(
     contract: ContractOption = "",
     timeout: TimeoutOption = 60.0,
     jobs: JobsOption = 0,
+    address: ClusterOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Run every program of so many operations on tiny arenas, one concern at a time.
@@ -416,7 +426,7 @@ def explore(
                 flush=True,
             )
 
-    with crew(_jobs(jobs)) as executor:
+    with _executor(jobs, address) as executor:
         try:
             if seconds is None:
                 explore_target(
@@ -515,6 +525,7 @@ def mutants(
     show: Annotated[bool, typer.Option("--show", help="Say what each one is, and print its shortest program.")] = False,
     timeout: TimeoutOption = 60.0,
     jobs: JobsOption = 0,
+    address: ClusterOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Kill the planted bugs: which property finds each, after how many operations, and how short the program becomes.
@@ -531,7 +542,7 @@ def mutants(
             raise InvalidRequestError("MUTANT", name, f"is no mutant; there are M1 to M{max(MUTANTS)}")
         wanted.append(number)
     kills: list[Kill] = []
-    with Bar().task("mutants", 2 * len(wanted)) as advance, crew(_jobs(jobs)) as executor:
+    with Bar().task("mutants", 2 * len(wanted)) as advance, _executor(jobs, address) as executor:
         try:
             for hidden in (False, True):
                 for kill in kill_targets(wanted, hidden=hidden, timeout=timeout, executor=executor):

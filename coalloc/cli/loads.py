@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,6 +26,23 @@ from coalloc.cli.common import (
     size_given,
 )
 from coalloc.cli.jobs import cores, replay_each
+from coalloc.cli.programs import (
+    MAX_SIZE,
+    MOST_OPERATIONS,
+    CopiesOption,
+    LenientOption,
+    MaxOperationsOption,
+    MaxSizeOption,
+    OutputOption,
+    Source,
+    SpreadOption,
+    UidOption,
+    account_of,
+    copied,
+    doubts,
+    owned,
+    read_program,
+)
 from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import Bench
@@ -35,14 +52,11 @@ from coalloc.report.tables import comparison_rows, design_figures, differing_wor
 from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
 from coalloc.vm.costs import COSTS, CostModel
-from coalloc.workload.bundled import bundled_build
-from coalloc.workload.files import MAX_BYTES, STANDARD_INPUT, write_lines
-from coalloc.workload.formats import FORMATS, Account, read
+from coalloc.workload.files import write_lines
+from coalloc.workload.formats import FORMATS, Account
 from coalloc.workload.generators import GENERATORS
-from coalloc.workload.overlay import overlay
-from coalloc.workload.program import PipeProgram, Program, SpaceProgram
+from coalloc.workload.program import Program, SpaceProgram
 from coalloc.workload.replay import Outcome, replay
-from coalloc.workload.strace_files import parts_of
 from coalloc.workload.textformat import dumps, save
 
 __all__ = ["compare", "draw_map", "trace_app"]
@@ -50,108 +64,6 @@ __all__ = ["compare", "draw_map", "trace_app"]
 trace_app = typer.Typer(help="Import, describe and generate programs.", rich_markup_mode=None)
 
 _PIECE = 1 << 15
-
-
-Source = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="[PROGRAM|LOG]",
-        help="A program, or a log of strace or another tool; - for standard input; the bundled build if none is given.",
-    ),
-]
-CopiesOption = Annotated[int, typer.Option("--copies", help="Run so many copies of a pipe program at once.")]
-_MOST_OPERATIONS = 50_000_000
-MaxOperationsOption = Annotated[
-    int, typer.Option("--max-operations", help="Refuse copies of more operations, all together.")
-]
-SpreadOption = Annotated[
-    float | None,
-    typer.Option("--spread", help="Copies begin within so many seconds; the length of the program if not given."),
-]
-
-
-UidOption = Annotated[
-    int | None,
-    typer.Option("--uid", help="The user who owns the pipes of a program that names no owner; root if not given."),
-]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        help="Where to write it (.gz and .xz compress); - for standard output, like none.",
-        callback=lambda path: None if path == Path("-") else path,
-    ),
-]
-MaxSizeOption = Annotated[
-    str, typer.Option("--max-size", help="Refuse a file of more bytes, decompressed, such as 2G.")
-]
-_MAX_SIZE = f"{MAX_BYTES >> 20}M"
-
-
-def _read(
-    source: Path | None, progress: Bar, max_size: str, *, argument: str = "PROGRAM", title: str = ""
-) -> tuple[Program, object]:
-    """Read a file of any format, or standard input; the bundled build if there is none."""
-    most = size_given("--max-size", max_size)
-    if source is None:
-        return bundled_build(), None
-    if str(source) == STANDARD_INPUT:
-        with progress.task("reading standard input", None) as advance:
-            return read(STANDARD_INPUT, title=title, progress=advance, max_size=most)
-    if (source.is_dir() or not source.exists()) and not parts_of(str(source)):
-        why = "is a folder without files of strace -ff" if source.is_dir() else "there is no such file"
-        raise InvalidRequestError(argument, str(source), why)
-    with progress.task(f"reading {source.name}", None) as advance:
-        return read(source, title=title, progress=advance, max_size=most)
-
-
-LenientOption = Annotated[
-    bool, typer.Option("--lenient", help="Exit with status 0 although calls on pipes could not be placed.")
-]
-
-
-def _doubts(report: object) -> bool:
-    """Say it first where more than 1 % of what a log has could not be placed; return whether that is so."""
-    if not isinstance(report, Account) or report.sound:
-        return False
-    note(report.doubt)
-    return True
-
-
-def _account(report: object) -> dict[str, Any] | None:
-    """Return what is known of the reading of a log, as plain data."""
-    return report.as_dict() if isinstance(report, Account) else None
-
-
-_BYTES_OF_AN_OPERATION = 150
-"""What an operation of an overlay takes while it is made, measured."""
-
-
-def _owned(program: Program, uid: int | None) -> Program:
-    """Return the program with its pipes owned by a user; None leaves them as they are."""
-    if uid is None:
-        return program
-    if not isinstance(program, PipeProgram):
-        raise InvalidRequestError("--uid", uid, "only pipes have an owner")
-    return program.owned_by(uid)
-
-
-def _copy(program: Program, copies: int, spread: float | None, seed: int, most: int) -> Program:
-    if spread is not None and not 0 <= spread < 1e9:
-        raise InvalidRequestError("--spread", spread, "must be a number of seconds, 0 or more")
-    if copies == 1:
-        return program
-    if not isinstance(program, PipeProgram):
-        raise InvalidRequestError("--copies", copies, "only pipe programs can be run in copies")
-    total = len(program) * copies
-    if total > most:
-        memory = total * _BYTES_OF_AN_OPERATION / 1e9
-        raise InvalidRequestError(
-            "--copies", copies, f"would be {total:,} operations and take {memory:,.0f} GB; see --max-operations"
-        )
-    microseconds = program.facts().duration if spread is None else round(spread * 1e6)
-    return overlay(program, copies, microseconds, seed)
 
 
 def compare(
@@ -174,8 +86,8 @@ def compare(
     seed: SeedOption = 0,
     uid: UidOption = None,
     lenient: LenientOption = False,
-    max_size: MaxSizeOption = _MAX_SIZE,
-    max_operations: MaxOperationsOption = _MOST_OPERATIONS,
+    max_size: MaxSizeOption = MAX_SIZE,
+    max_operations: MaxOperationsOption = MOST_OPERATIONS,
 ) -> None:
     """Replay a load against several designs, and show what each costs.
 
@@ -186,9 +98,9 @@ def compare(
     if plot is not None:
         require_picture(plot)
     bar = Bar()
-    program, report = _read(source, bar, max_size)
-    wrong = _doubts(report) and not lenient
-    program = _copy(_owned(program, uid), copies, spread, seed, max_operations)
+    program, report = read_program(source, bar, max_size)
+    wrong = doubts(report) and not lenient
+    program = copied(owned(program, uid), copies, spread, seed, max_operations)
     jobs = cores() if jobs is None else jobs
     with bar.task(", ".join(design.name for design in chosen), len(program) * len(chosen)) as advance:
         outcomes = replay_each(program, chosen, era=policy, limit=size, jobs=jobs, progress=advance)
@@ -201,7 +113,7 @@ def compare(
             {
                 "different_work": differing or None,
                 "trace": trace,
-                "log": _account(report),
+                "log": account_of(report),
                 "designs": {outcome.design: design_figures(outcome, costs) for outcome in outcomes},
                 "era": policy.name,
                 "limit": size,
@@ -297,17 +209,17 @@ def draw_map(
     width: Annotated[int, typer.Option("--width", min=8, max=1000, help="Characters for each arena.")] = 64,
     seed: SeedOption = 0,
     uid: UidOption = None,
-    max_size: MaxSizeOption = _MAX_SIZE,
-    max_operations: MaxOperationsOption = _MOST_OPERATIONS,
+    max_size: MaxSizeOption = MAX_SIZE,
+    max_operations: MaxOperationsOption = MOST_OPERATIONS,
 ) -> None:
     """Draw the arenas after a program, or at some moment of it."""
     chosen, policy, size = designs_named("--design", design), era_named(era), size_given("--limit", limit)
     if len(chosen) > 1:
         raise InvalidRequestError("--design", design, "one design is drawn at a time")
     bar = Bar()
-    program, report = _read(source, bar, max_size)
-    _doubts(report)
-    program = _copy(_owned(program, uid), copies, spread, seed, max_operations)
+    program, report = read_program(source, bar, max_size)
+    doubts(report)
+    program = copied(owned(program, uid), copies, spread, seed, max_operations)
     moment = _moment(at, program)
     if at == "peak":
         most = 0
@@ -358,15 +270,15 @@ def trace_import(
     output: OutputOption = None,
     title: Annotated[str, typer.Option("--title", help="Title of the program.")] = "",
     lenient: LenientOption = False,
-    max_size: MaxSizeOption = _MAX_SIZE,
+    max_size: MaxSizeOption = MAX_SIZE,
 ) -> None:
     """Turn an strace log, or a trace of any other format that is known, into a program.
 
     Exit status 1 if more than 1 % of a log's calls on pipes could not be placed.
     """
     _require_output(output)
-    program, report = _read(log, Bar(), max_size, argument="LOG", title=title)
-    wrong = _doubts(report) and not lenient
+    program, report = read_program(log, Bar(), max_size, argument="LOG", title=title)
+    wrong = doubts(report) and not lenient
     _deliver(program, output)
     note(trace_words(trace_figures(program)))
     if report is not None:
@@ -382,15 +294,15 @@ def trace_export(
         str, typer.Option("--format", help="The format, such as minimalloc, rmm, wee-alloc, mtrace.")
     ],
     output: OutputOption = None,
-    max_size: MaxSizeOption = _MAX_SIZE,
+    max_size: MaxSizeOption = MAX_SIZE,
 ) -> None:
     """Write a space program in the format of another tool, to standard output or a file."""
     written = {name: known.write for name, known in FORMATS.items() if known.write is not None}
     if format_name not in written:
         raise InvalidRequestError("--format", format_name, f"must be one of {', '.join(written)}")
     _require_output(output)
-    program, report = _read(source, Bar(), max_size)
-    _doubts(report)
+    program, report = read_program(source, Bar(), max_size)
+    doubts(report)
     if not isinstance(program, SpaceProgram):
         raise InvalidRequestError("PROGRAM", str(source), "is a pipe program, and the format has buffers alone")
     lines = written[format_name](program)
@@ -409,16 +321,16 @@ def trace_info(
     problems: Annotated[
         bool, typer.Option("--problems", help="List what was not understood or followed, with line numbers.")
     ] = False,
-    max_size: MaxSizeOption = _MAX_SIZE,
+    max_size: MaxSizeOption = MAX_SIZE,
 ) -> None:
     """Say what a program or an strace log amounts to.
 
     Exit status 1 if more than 1 % of a log's calls on pipes could not be placed.
     """
-    program, report = _read(source, Bar(), max_size)
-    wrong = _doubts(report) and not lenient
+    program, report = read_program(source, Bar(), max_size)
+    wrong = doubts(report) and not lenient
     trace = trace_figures(program)
-    account = _account(report)
+    account = account_of(report)
     listed = report.problems if problems and isinstance(report, Account) else ()
     if as_json:
         if account is not None and problems:

@@ -27,7 +27,7 @@ from coalloc.space.protocol import FullSpace
 from coalloc.units import PAGE_SIZE, GiB, KiB, format_size, require_size, round_up
 from coalloc.vm.kernelmap import KernelMap
 
-__all__ = ["PER_PIPE", "Bench", "Design", "pipes_of"]
+__all__ = ["PER_PIPE", "Bench", "Design", "named", "pipes_of", "written"]
 
 KERNEL_MAP_SIZE: Final = GiB
 """Bytes of the kernel map, for states without a submap for pipes (i386: 1 GiB of kernel address space)."""
@@ -95,7 +95,10 @@ class Design:
 
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """The parameters that can be set, by name: the keyword parameters of what makes the space, its limit excepted."""
+        """The parameters that can be set, by name, the limit excepted: keywords, and others that have a default.
+
+        Where what makes the space takes any keyword (``**settings``), that parameter is among them.
+        """
         try:
             signature = inspect.signature(self.maker or self.make_space)
         except ValueError:  # some classes in C do not tell
@@ -103,8 +106,18 @@ class Design:
         return {
             name: parameter
             for name, parameter in signature.parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY and name != "kva_limit"
+            if name != "kva_limit"
+            and (
+                parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
+                or (parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty)
+            )
         }
+
+    def takes(self, name: str) -> bool:
+        """Tell whether a parameter of this name can be set."""
+        return name in self.parameters or any(
+            parameter.kind is parameter.VAR_KEYWORD for parameter in self.parameters.values()
+        )
 
     def configured(self, **settings: object) -> Design:
         """Return the design with parameters set; its name says which.
@@ -119,15 +132,14 @@ class Design:
         'per-pipe'
         """
         for name in settings:
-            if name not in self.parameters:
+            if not self.takes(name):
                 there = f"there are {', '.join(self.parameters)}" if self.parameters else "it has none"
                 raise InvalidRequestError("settings", name, f"is no parameter of {self.name}; {there}")
         if not settings:
             return self
         both = {**dict(self.settings), **settings}
-        words = ", ".join(f"{name}={_value(value)}" for name, value in sorted(both.items()))
         plain = self.name.partition("(")[0] if self.settings else self.name
-        return attrs.evolve(self, name=f"{plain}({words})", settings=tuple(sorted(both.items())))
+        return attrs.evolve(self, name=named(plain, both), settings=tuple(sorted(both.items())))
 
     def pipes(self, state: KernelState, space: FullSpace, limit: int, clock: SimClock | None = None) -> Pipes:
         """Build the pipe system over a space, with a clock of its own if there is none."""
@@ -143,7 +155,17 @@ class Design:
         return lambda source, *, kva_limit: self.make_space(state, source, kva_limit, **settings)
 
 
-def _value(value: object) -> str:
+def named(design: str, settings: Mapping[str, object]) -> str:
+    """Write the name of a design with parameters set.
+
+    >>> named("coalescing", {"quantum_cache": 65536, "arena_size": 4194304}), named("per-pipe", {})
+    ('coalescing(arena_size=4M, quantum_cache=64K)', 'per-pipe')
+    """
+    words = ", ".join(f"{name}={written(value)}" for name, value in sorted(settings.items()))
+    return f"{design}({words})" if words else design
+
+
+def written(value: object) -> str:
     """Write the value of a parameter for a name: sizes with their unit, members of an Enum by their value."""
     if isinstance(value, Enum):
         return str(value.value)

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
     from coalloc.scenarios.curves import Curve
 
-__all__ = ["FORMATS", "draw_comparison", "draw_curves", "require_picture", "save_comparison", "save_curves"]
+__all__ = [
+    "FORMATS",
+    "draw_comparison",
+    "draw_curves",
+    "require_picture",
+    "save_comparison",
+    "save_curves",
+    "save_figure",
+]
 
 FORMATS: Final = (".svg", ".png")
 # Colours told apart with any kind of colour vision (Okabe and Ito 2008).
@@ -130,7 +138,7 @@ def save_comparison(outcomes: Sequence[Outcome], title: str, path: str | PathLik
         MissingExtraError: If matplotlib is not installed.
         OSError: If the file cannot be written.
     """
-    _save(lambda: draw_comparison(outcomes, title), path)
+    save_figure(lambda: draw_comparison(outcomes, title), path)
 
 
 def draw_curves(curves: Sequence[Curve]) -> Figure:
@@ -193,10 +201,17 @@ def save_curves(curves: Sequence[Curve], path: str | PathLike[str]) -> None:
         MissingExtraError: If matplotlib is not installed.
         OSError: If the file cannot be written.
     """
-    _save(lambda: draw_curves(curves), path)
+    save_figure(lambda: draw_curves(curves), path)
 
 
-def _save(draw: Callable[[], Figure], path: str | PathLike[str]) -> None:
+def save_figure(draw: Callable[[], Figure], path: str | PathLike[str]) -> None:
+    """Draw a figure, and write it to a file, SVG or PNG by its ending; equal figures give equal files.
+
+    Raises:
+        InvalidRequestError: If the ending is none of ``FORMATS``.
+        MissingExtraError: If matplotlib is not installed.
+        OSError: If the file cannot be written.
+    """
     require_picture(path)
     import matplotlib
 

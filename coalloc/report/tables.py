@@ -13,6 +13,7 @@ import attrs
 
 from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState
 from coalloc.vm.costs import CostModel
+from coalloc.workload.figures import LABELS, design_figures
 from coalloc.workload.program import PipeProgram, Program
 from coalloc.workload.replay import Outcome
 
@@ -22,6 +23,7 @@ __all__ = [
     "comparison_rows",
     "design_figures",
     "differing_work",
+    "figure_text",
     "format_ratio",
     "milliseconds",
     "states_table",
@@ -37,92 +39,6 @@ class Row:
     label: str
     values: tuple[str, ...]
     ratios: tuple[str, ...]
-
-
-def design_figures(outcome: Outcome, costs: CostModel) -> dict[str, int | float | None]:
-    """Return the figures of one design by name; sizes in bytes, costs in nanoseconds.
-
-    ``estimated_cost_ns`` is an estimate from counts and prices, everything else is exact.
-    """
-    return {
-        "pipes_created": outcome.pipes.pipes_created,
-        "pipes_refused": outcome.pipes.pipes_refused,
-        "pipes_small": outcome.pipes.pipes_small,
-        "allocs_refused": outcome.allocs_refused,
-        "map_ops": outcome.map.map_ops,
-        "unmap_ops": outcome.map.unmap_ops,
-        "findspace_probes": outcome.map.findspace_probes,
-        "lock_acquisitions": outcome.map.lock_acquisitions,
-        "tlb_shootdowns": outcome.map.tlb_shootdowns,
-        "ipis": outcome.map.ipis,
-        "faults": outcome.map.faults,
-        "pages_freed": outcome.map.pages_freed,
-        "discard_ops": outcome.map.discard_ops,
-        "peak_entries": outcome.map.peak_entries,
-        "cache_hits": outcome.work.cache_hits,
-        "carves": outcome.work.carves,
-        "coalesces": outcome.work.coalesces if outcome.space.knows_holes else None,
-        "peak_live": outcome.peak_live,
-        "peak_mapped": outcome.map.peak_mapped,
-        "peak_resident": outcome.map.peak_resident,
-        "external_fragmentation": outcome.mean_external_fragmentation,
-        "resizes_in_place": outcome.pipes.resizes_in_place or outcome.space.resizes_in_place,
-        "resizes_moved": outcome.pipes.resizes_moved or outcome.space.resizes_moved,
-        "blocked_writes": outcome.waits.waits,
-        "bytes_written": outcome.pipes.bytes_written,
-        "bytes_read": outcome.pipes.bytes_read,
-        "writes_without_buffer": outcome.waits.no_buffer,
-        "writes_without_reader": outcome.waits.broken,
-        "writes_unfinished": outcome.waits.stranded,
-        "reads_at_eof": outcome.waits.at_eof,
-        "reads_unfinished": outcome.waits.unread,
-        "empty_reads": outcome.waits.empty,
-        "sizes_refused": outcome.waits.unsized,
-        "operations_skipped": outcome.waits.skipped,
-        "rounds_counted": outcome.rounds_counted,
-        "estimated_cost_ns": outcome.estimate(costs).ns,
-    }
-
-
-LABELS: Final = {
-    "pipes_created": "pipes created",
-    "pipes_refused": "pipes refused",
-    "pipes_small": "pipes created small",
-    "allocs_refused": "requests refused",
-    "map_ops": "map operations",
-    "unmap_ops": "unmap operations",
-    "findspace_probes": "findspace probes",
-    "lock_acquisitions": "map lock acquisitions",
-    "tlb_shootdowns": "TLB shoot-downs",
-    "ipis": "inter-processor interrupts",
-    "faults": "page faults",
-    "pages_freed": "pages freed",
-    "discard_ops": "discard operations",
-    "peak_entries": "peak map entries",
-    "cache_hits": "allocs served by a cache",
-    "carves": "allocs carved from holes",
-    "coalesces": "free neighbours joined",
-    "peak_live": "peak live bytes",
-    "peak_mapped": "peak mapped bytes",
-    "peak_resident": "peak resident bytes",
-    "external_fragmentation": "external fragmentation, mean",
-    "resizes_in_place": "resizes in place",
-    "resizes_moved": "resizes moved",
-    "blocked_writes": "writes that had to wait",
-    "bytes_written": "bytes written",
-    "bytes_read": "bytes read",
-    "writes_without_buffer": "writes failed: no buffer",
-    "writes_without_reader": "writes failed: no reader",
-    "writes_unfinished": "writes unfinished at the end",
-    "reads_at_eof": "reads at end of file",
-    "reads_unfinished": "reads unfinished at the end",
-    "empty_reads": "tries to read with nothing there",
-    "sizes_refused": "changes of size refused",
-    "operations_skipped": "operations on what was refused",
-    "rounds_counted": "rounds counted, not run",
-    "estimated_cost_ns": "estimated cost, ms",
-}
-"""The label of each figure."""
 
 
 def _whole(value: float) -> str:
@@ -150,6 +66,15 @@ _FORMATS: Final[dict[str, Callable[[float], str]]] = {
 }
 
 
+def figure_text(name: str, value: float | None) -> str:
+    """Write the value of a figure for people.
+
+    >>> figure_text("map_ops", 2149), figure_text("estimated_cost_ns", 1500000), figure_text("coalesces", None)
+    ('2,149', '1.500', 'not known')
+    """
+    return "not known" if value is None else _FORMATS.get(name, _whole)(value)
+
+
 def format_ratio(value: float | None, reference: float | None) -> str:
     """Write ``value / reference`` for people: 1.00, 0.25, 1/4300, or - where there is none, or one is not known.
 
@@ -175,9 +100,8 @@ def comparison_rows(program: Program, outcomes: Sequence[Outcome], costs: CostMo
         values = [design[name] for design in figures]
         if (name in _SELDOM and not any(values)) or (name in _WORK and len(set(values)) == 1):
             continue
-        write = _FORMATS.get(name, _whole)
         ratios = [format_ratio(value, values[0]) for value in values]
-        written = tuple("not known" if value is None else write(value) for value in values)
+        written = tuple(figure_text(name, value) for value in values)
         rows.append(Row(label, written, tuple(ratios)))
     return rows
 

@@ -10,11 +10,6 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from coalloc.contract import (
-    ANY_RELEASE,
-    EAGER,
-    NEVER,
-    RETAIN,
-    RETAIN_BYTES,
     Coalescing,
     Completeness,
     Constraint,
@@ -23,12 +18,12 @@ from coalloc.contract import (
     Fit,
     Geometry,
     Law,
-    Release,
     Resize,
     Rounding,
     Spans,
     Tie,
     Work,
+    parse_release,
 )
 from coalloc.errors import InvalidRequestError
 
@@ -48,26 +43,6 @@ def _one_of(kind: type[_E], *, none: bool = False) -> Callable[[str], _E | None]
         raise InvalidRequestError("--contract", text, f"must be one of {', '.join(words)}")
 
     return read
-
-
-def parse_release(text: str, name: str = "release") -> Release:
-    """Read a release rule.
-
-    Raises:
-        InvalidRequestError: If the text is not a release rule.
-
-    >>> parse_release("retain(2)").keep
-    2
-    """
-    kept = re.fullmatch(r"retain\((\d{1,6})\)", text)
-    if kept:
-        return RETAIN(int(kept[1]))
-    in_bytes = re.fullmatch(r"retain-bytes\((\d{1,20})\)", text)
-    if in_bytes:
-        return RETAIN_BYTES(int(in_bytes[1]))
-    if text in ("eager", "never", "any"):
-        return {"eager": EAGER, "never": NEVER, "any": ANY_RELEASE}[text]
-    raise InvalidRequestError(name, text, "must be eager, retain(N), retain-bytes(N), never or any")
 
 
 def _constraints(text: str) -> frozenset[Constraint]:

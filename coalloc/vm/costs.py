@@ -124,6 +124,10 @@ class CostModel:
             odd = sorted(set(value) ^ set(EVENTS))
             raise InvalidRequestError("prices", odd, "every event needs a price, and only events have one")
 
+    def __reduce__(self) -> tuple[type[CostModel], tuple[str, dict[str, Price], str]]:
+        """Pickle it, although its prices cannot be changed."""
+        return CostModel, (self.name, dict(self.prices), self.measured_on)
+
     def estimate(self, counters: MapCounters, work: SpaceWork = _NO_WORK) -> Estimate:
         """Estimate what was counted.
 

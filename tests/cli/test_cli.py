@@ -386,7 +386,7 @@ def test_an_interrupt_is_one_line(coalloc: Any, monkeypatch: pytest.MonkeyPatch)
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("coalloc.cli.loads.bundled_build", interrupt)
+    monkeypatch.setattr("coalloc.cli.programs.bundled_build", interrupt)
     result = coalloc("compare")
     assert (result.status, result.err) == (130, "coalloc: error: interrupted\n")
 
@@ -397,7 +397,7 @@ def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("coalloc.cli.loads.bundled_build", fail)
+    monkeypatch.setattr("coalloc.cli.programs.bundled_build", fail)
     with pytest.raises(ZeroDivisionError):
         cli.run(["compare"])
 

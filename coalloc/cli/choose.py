@@ -1,0 +1,258 @@
+"""The commands that help to choose: ``coalloc sweep``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from coalloc.cli.common import Bar, JsonOption, new_table, note, print_json, print_table, print_words, size_given
+from coalloc.cli.jobs import ClusterOption, cores, workers
+from coalloc.cli.programs import (
+    MAX_SIZE,
+    MOST_OPERATIONS,
+    LenientOption,
+    MaxOperationsOption,
+    MaxSizeOption,
+    SpreadOption,
+    UidOption,
+    doubts,
+    microseconds,
+    owned,
+    read_program,
+    require_copies,
+)
+from coalloc.designs import DESIGNS
+from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.experiments.journal import Journal
+from coalloc.experiments.pareto import OBJECTIVES, Preference, choose, front, objective_named, parse_preference
+from coalloc.experiments.settings import Grid, read_vary
+from coalloc.experiments.sweep import Row, Sweep
+from coalloc.experiments.sweep import sweep as run_sweep
+from coalloc.pipes.states import STATES
+from coalloc.report.plots import require_picture
+from coalloc.report.sweep_plot import save_front
+from coalloc.report.sweeps import failure_lines, front_words, sweep_table
+from coalloc.vm.costs import COSTS
+from coalloc.workload.figures import LABELS
+from coalloc.workload.program import Program
+
+__all__ = ["sweep"]
+
+
+def _words(option: str, text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise InvalidRequestError(option, text, "must be values separated by commas")
+    return words
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    numbers = []
+    for word in _words(option, text):
+        if not (word.isascii() and word.isdecimal() and len(word) < 10 and int(word)):
+            raise InvalidRequestError(option, text, "must be whole numbers >= 1, separated by commas")
+        numbers.append(int(word))
+    return numbers
+
+
+def _columns(text: str) -> list[str]:
+    """Return the figures that ``--columns`` names."""
+    if text == "all":
+        return list(LABELS)
+    return [objective_named(name) for name in _words("--columns", text)] if text else []
+
+
+def sweep(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PROGRAM|LOG]...", help="Programs, or logs; the bundled build if none is given."),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary", metavar="NAME=VALUE,...", help="A parameter of the designs and its values; may be repeated."
+        ),
+    ] = None,
+    designs: Annotated[
+        str, typer.Option("--designs", help=f"Comma-separated; there are {', '.join(DESIGNS)}, and file.py:name.")
+    ] = "per-pipe,coalescing",
+    era: Annotated[str, typer.Option("--era", help=f"Comma-separated: {', '.join(STATES)}.")] = "2004-01",
+    limit: Annotated[str, typer.Option("--limit", help="maxpipekva, comma-separated, such as 16M,64M.")] = "64M",
+    copies: Annotated[str, typer.Option("--copies", help="Copies at once, comma-separated, such as 1,8,40.")] = "1",
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Draw the beginnings of copies with so many seeds: 0, 1, ...")
+    ] = 1,
+    spread: SpreadOption = None,
+    objectives: Annotated[
+        str, typer.Option("--objectives", help="The figures of the Pareto front, comma-separated; less is better.")
+    ] = ",".join(OBJECTIVES),
+    prefer: Annotated[
+        str, typer.Option("--prefer", help='Pick a setting, and say what it gives up; such as "resident<=2x,map_ops".')
+    ] = "",
+    columns: Annotated[
+        str, typer.Option("--columns", help="Show these figures, too; all for every figure. Files have all.")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write all rows: FILE.csv, FILE.jsonl or FILE.parquet.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a sweep that was interrupted while it wrote FILE.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the Pareto front: FILE.svg or FILE.png.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Processes; as many as there are cores.")] = None,
+    address: ClusterOption = "",
+    uid: UidOption = None,
+    lenient: LenientOption = False,
+    max_size: MaxSizeOption = MAX_SIZE,
+    max_operations: MaxOperationsOption = MOST_OPERATIONS,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay loads against every combination of settings: a row for each, with the Pareto front marked.
+
+    Exit status 1 if no setting could be run, or more than 1 % of a log's calls on pipes could not be placed.
+    """
+    targets = _words("--designs", designs)
+    grid = Grid(
+        targets,
+        read_vary(vary or [], targets),
+        eras=_words("--era", era),
+        limits=[size_given("--limit", word) for word in _words("--limit", limit)],
+        copies=_numbers("--copies", copies),
+        seeds=seeds,
+        spread=microseconds(spread),
+    )
+    wanted = [objective_named(name) for name in _words("--objectives", objectives)]
+    extra = (
+        list(LABELS)
+        if columns == "all"
+        else [objective_named(name) for name in (_words("--columns", columns) if columns else ())]
+    )
+    preference = parse_preference(prefer) if prefer else None
+    if seeds > 1 and max(grid.copies) == 1:
+        raise InvalidRequestError("--seeds", seeds, "only the beginnings of copies are drawn; see --copies")
+    if resume and output is None:
+        raise InvalidRequestError("--resume", "", "needs the --output of the sweep that was interrupted")
+    if jobs is not None and not 1 <= jobs <= 1024:
+        raise InvalidRequestError("--jobs", jobs, "must be in 1 .. 1024")
+    if plot is not None:
+        require_picture(plot)
+    costs = COSTS["measured"]
+    journal = None if output is None else Journal(output, costs, resume=resume)
+    bar = Bar()
+    programs, wrong = _programs(sources or [None], bar, max_size, uid, grid, max_operations)
+    rows: list[Row] = []
+
+    def keep(row: Row) -> None:
+        rows.append(row)
+        if journal is not None:
+            journal.add(row)
+
+    done = {} if journal is None else journal.done
+    try:
+        with bar.task("settings", None) as advance, workers(jobs or cores(), address) as executor:
+            result = run_sweep(
+                grid,
+                programs,
+                executor=executor,
+                costs=costs,
+                done=done,
+                each=keep,
+                progress=advance,
+            )
+    except (KeyboardInterrupt, CoallocError):
+        if journal is not None:
+            journal.close()
+            if rows or done:
+                note(f"{len(done) + len(rows):,} rows are in {journal.part}; go on with --resume")
+        raise
+    if journal is not None:
+        journal.finish(result)
+        note(f"wrote {output}: {len(result.rows):,} rows")
+    elif not as_json and len(result.rows) > _MANY:
+        note("-o FILE.csv would keep these rows")
+    _show(result, wanted, extra, preference, as_json=as_json)
+    if plot is not None and result.rows:
+        sys.stdout.flush()
+        save_front(result, front(result.rows, wanted), wanted, plot)
+        note(f"wrote {plot}")
+    if not result.rows:
+        raise CoallocError("no setting could be run")
+    if wrong and not lenient:
+        raise typer.Exit(1)
+
+
+_MANY: Final = 200
+"""From so many rows on a hint says how to keep them."""
+
+
+def _programs(
+    sources: Sequence[Path | None], bar: Bar, max_size: str, uid: int | None, grid: Grid, most: int
+) -> tuple[list[Program], bool]:
+    """Read the programs, and tell whether more than 1 % of the calls in any log could not be placed."""
+    programs, wrong = [], False
+    for source in sources:
+        program, report = read_program(source, bar, max_size)
+        wrong = doubts(report) or wrong
+        require_copies(program, max(grid.copies), most)
+        programs.append(owned(program, uid))
+    return programs, wrong
+
+
+def _show(
+    result: Sweep, objectives: list[str], columns: list[str], preference: Preference | None, *, as_json: bool
+) -> None:
+    """Print the rows, what could not be run, and the choice."""
+    on_front = front(result.rows, objectives)
+    choice = None
+    failed = ""
+    if preference is not None and result.rows:
+        try:
+            choice = choose(result, preference, objectives)
+        except CoallocError as error:
+            failed = str(error)
+    if as_json:
+        print_json(
+            {
+                "rows": [row.columns() | {"on_front": row in on_front} for row in result.rows],
+                "failures": [failure.as_dict() for failure in result.failures],
+                "objectives": objectives,
+                "choice": None if choice is None else choice.setting.as_dict() | {"sentence": choice.sentence},
+                "no_choice": failed or None,
+                "costs": {"name": result.costs.name, "measured_on": result.costs.measured_on},
+            }
+        )
+    else:
+        _print_rows(result, on_front, objectives, columns)
+        if choice is not None:
+            print()
+            print_words(choice.sentence)
+    if failed:
+        sys.stdout.flush()
+        raise CoallocError(failed)
+
+
+def _print_rows(result: Sweep, on_front: Collection[Row], objectives: list[str], columns: list[str]) -> None:
+    titles = list(dict.fromkeys(row.program or "untitled program" for row in result.rows))
+    for title in titles:
+        print_words(title)
+    print_words(f"estimated with prices measured on {result.costs.measured_on}")
+    heads, rows = sweep_table(result, on_front, [*objectives, *columns])
+    table = new_table()
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number == 1 else "right", no_wrap=True)
+    for cells in rows:
+        table.add_row(*cells)
+    if rows:
+        print()
+        print_table(table)
+        print()
+        print_words(front_words(on_front, result.rows, objectives))
+    lines = failure_lines(result.failures)
+    if lines:
+        print()
+    for line in lines:
+        print_words(line)

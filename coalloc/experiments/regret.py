@@ -1,0 +1,188 @@
+"""`regret`: what a design needs against the least that anybody could need who knows every lifetime beforehand.
+
+A design is replayed with a recorder in front of its space, which notes every buffer that is handed out, with its life and its
+addresses.  The most bytes that live at once, and the best placement of these lives, are what the design is held against.  Sizes
+are those that were asked for, so that rounding counts as the design's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from coalloc.experiments.optimum import Optimum, optimum
+from coalloc.experiments.packing import Life
+from coalloc.pipes.design import Design
+from coalloc.pipes.eras import KernelState
+from coalloc.space.adapter import adapted
+from coalloc.space.forwarding import ForwardingSpace
+from coalloc.space.protocol import PerCpu
+from coalloc.vm.kernelmap import KernelMap
+from coalloc.workload.program import Program
+from coalloc.workload.replay import Outcome, replay
+
+__all__ = ["Regret", "regret", "robson_bound", "seen_by"]
+
+
+class _Recorder(ForwardingSpace):
+    """Note each buffer that is handed out: its size as asked for, its base, and the numbers of its first and last event."""
+
+    def __init__(self, below: Any, start: int) -> None:  # noqa: ANN401 (any space)
+        super().__init__(below)
+        self.lives: list[Life] = []
+        self.span = 0
+        self._start = start
+        self._time = 0
+        self._at: dict[int, int] = {}  # by base: the number of the life
+
+    def _begin(self, base: int, size: int) -> int:
+        self._at[base] = len(self.lives)
+        self.lives.append(Life(self._time, -1, size))
+        self._time += 1
+        self.span = max(self.span, base + self.below.size_of(base) - self._start)
+        return base
+
+    def _end(self, base: int) -> None:
+        number = self._at.pop(base)
+        self.lives[number] = self.lives[number]._replace(end=self._time)
+
+    def alloc(self, size: int) -> int:
+        return self._begin(super().alloc(size), size)
+
+    def free(self, base: int) -> None:
+        super().free(base)
+        self._end(base)
+
+    def resize(self, base: int, size: int) -> int:
+        moved = super().resize(base, size)
+        self._end(base)
+        return self._begin(moved, size)
+
+    def done(self) -> tuple[Life, ...]:
+        """Return the lives; those that have not ended last until now."""
+        return tuple(life if life.end >= 0 else life._replace(end=self._time) for life in self.lives)
+
+
+class _PerCpuRecorder(_Recorder):
+    """Stand in front of a space that keeps something for each CPU."""
+
+    @property
+    def cpu(self) -> int:
+        return self.below.cpu  # type: ignore[no-any-return]
+
+    @cpu.setter
+    def cpu(self, value: int) -> None:
+        self.below.cpu = value
+
+
+@attrs.frozen
+class Regret:
+    """What one design needed, and the least that its load needs.
+
+    Args:
+        outcome: The replay.
+        span: The end of the highest buffer that was ever live, in bytes from the start of the kernel map.
+        lives: How many buffers lived.
+        best: The bounds for these lives; None if there were none.
+    """
+
+    outcome: Outcome
+    span: int
+    lives: int
+    best: Optimum | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data: bytes, and ratios to the most bytes live and to the lowest placement."""
+        best = self.best
+        mapped = self.outcome.map.peak_mapped
+        return {
+            "design": self.outcome.design,
+            "buffers": self.lives,
+            "peak_mapped": mapped,
+            "addresses_used": self.span,
+            "most_live": best and best.most_live,
+            "least_lower": best and best.lower,
+            "least_upper": best and best.upper,
+            "least_by": best and best.by,
+            "lower_bound_by": best and (best.lower_by or "most bytes live"),
+            "proven": best and best.is_proven,
+            "tries": best and [attrs.asdict(tried) for tried in best.tries],
+            "mapped_to_most_live": best and mapped / best.most_live,
+            "addresses_to_most_live": best and self.span / best.most_live,
+            "addresses_to_least": best and self.span / best.upper,
+        }
+
+
+def seen_by(design: Design) -> tuple[Design, Callable[[], _Recorder]]:
+    """Return the design with a recorder in front of its space, and a function that returns the recorder after a replay."""
+    made: list[_Recorder] = []
+
+    def make_space(state: KernelState, kernel: KernelMap, limit: int, **settings: object) -> _Recorder:
+        space = adapted(design.make_space(state, kernel, limit, **settings), kernel, limit=limit)
+        recorder = _PerCpuRecorder if isinstance(space, PerCpu) else _Recorder
+        made.append(recorder(space, kernel.base))
+        return made[-1]
+
+    return attrs.evolve(design, make_space=make_space), lambda: made[-1]
+
+
+def regret(
+    program: Program,
+    designs: Sequence[Design],
+    *,
+    era: KernelState,
+    limit: int,
+    seconds: float = 10.0,
+    solvers: Sequence[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> list[Regret]:
+    """Hold what each design needs against the least for the buffers that it was asked for.
+
+    Args:
+        program: The program.
+        designs: The designs.
+        era: Whose pipe policy.
+        limit: maxpipekva in bytes.
+        seconds: As for :func:`~coalloc.experiments.optimum.optimum`.
+        solvers: Likewise.
+        progress: Called with what is done next, in words.
+
+    Returns:
+        One for each design.  Designs that were asked for the same buffers share their bounds.
+
+    Raises:
+        InvalidRequestError: As :func:`~coalloc.workload.replay.replay` and :func:`~coalloc.experiments.optimum.optimum`.
+    """
+    bounds: dict[tuple[Life, ...], Optimum] = {}
+    regrets = []
+    for design in designs:
+        if progress is not None:
+            progress(f"replaying {design.name}")
+        recorded, recorder = seen_by(design)
+        outcome = replay(program, recorded, era=era, limit=limit)
+        lives = recorder().done()
+        if lives and lives not in bounds:
+            bounds[lives] = optimum(lives, seconds=seconds, solvers=solvers, progress=progress)
+        regrets.append(Regret(outcome, recorder().span, len(lives), bounds.get(lives)))
+    return regrets
+
+
+def robson_bound(most_live: int, smallest: int, largest: int) -> int:
+    """Return what first fit needs at worst, in bytes, for requests that are powers of two times the smallest.
+
+    Args:
+        most_live: The most bytes that live at once, a multiple of ``smallest``.
+        smallest: The smallest request in bytes.
+        largest: The largest, in bytes; it is rounded up to a power of two times the smallest.
+
+    Source:
+        Robson, JACM 1974: M (1 + log2(n) / 2) - n + 1 units, for M live units and requests of up to n units.
+
+    >>> robson_bound(1024 * 4096, 4096, 32 * 4096) // 4096
+    3553
+    """
+    n = 1 << (-(-largest // smallest) - 1).bit_length()
+    units = -(-most_live // smallest)
+    return (units + units * (n.bit_length() - 1) // 2 - n + 1) * smallest
