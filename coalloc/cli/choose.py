@@ -1,4 +1,4 @@
-"""The commands that help to choose: ``coalloc sweep``."""
+"""The commands that help to choose: ``coalloc sweep``, ``coalloc regret``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,32 @@ from typing import Annotated, Final
 
 import typer
 
-from coalloc.cli.common import Bar, JsonOption, new_table, note, print_json, print_table, print_words, size_given
+from coalloc.cli.common import (
+    Bar,
+    EraOption,
+    JsonOption,
+    LimitOption,
+    SeedOption,
+    era_named,
+    new_table,
+    note,
+    print_json,
+    print_table,
+    print_words,
+    size_given,
+)
 from coalloc.cli.jobs import ClusterOption, cores, workers
 from coalloc.cli.programs import (
     MAX_SIZE,
     MOST_OPERATIONS,
+    CopiesOption,
     LenientOption,
     MaxOperationsOption,
     MaxSizeOption,
+    Source,
     SpreadOption,
     UidOption,
+    copied,
     doubts,
     microseconds,
     owned,
@@ -28,19 +44,23 @@ from coalloc.cli.programs import (
 from coalloc.designs import DESIGNS
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.experiments.journal import Journal
+from coalloc.experiments.optimum import SOLVERS
 from coalloc.experiments.pareto import OBJECTIVES, Preference, choose, front, objective_named, parse_preference
-from coalloc.experiments.settings import Grid, read_vary
+from coalloc.experiments.regret import Regret, robson_bound
+from coalloc.experiments.regret import regret as find_regret
+from coalloc.experiments.settings import Grid, design_of, read_vary
 from coalloc.experiments.sweep import Row, Sweep
 from coalloc.experiments.sweep import sweep as run_sweep
 from coalloc.pipes.states import STATES
 from coalloc.report.plots import require_picture
 from coalloc.report.sweep_plot import save_front
 from coalloc.report.sweeps import failure_lines, front_words, sweep_table
+from coalloc.report.tables import differing_work
 from coalloc.vm.costs import COSTS
 from coalloc.workload.figures import LABELS
 from coalloc.workload.program import Program
 
-__all__ = ["sweep"]
+__all__ = ["regret", "sweep"]
 
 
 def _words(option: str, text: str) -> list[str]:
@@ -256,3 +276,108 @@ def _print_rows(result: Sweep, on_front: Collection[Row], objectives: list[str],
         print()
     for line in lines:
         print_words(line)
+
+
+def regret(
+    source: Source = None,
+    designs: Annotated[
+        str, typer.Option("--designs", help=f"Comma-separated; there are {', '.join(DESIGNS)}, and file.py:name.")
+    ] = "per-pipe,coalescing,first-fit,buddy,vmem",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary", metavar="NAME=VALUE,...", help="A parameter of the designs and its values; may be repeated."
+        ),
+    ] = None,
+    era: EraOption = "2004-01",
+    limit: LimitOption = "64M",
+    copies: CopiesOption = 1,
+    spread: SpreadOption = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="The most seconds for each solver.")] = 10.0,
+    solvers: Annotated[
+        str,
+        typer.Option(
+            "--solvers", help=f"Comma-separated: {', '.join(SOLVERS)}; those that are installed if none is given."
+        ),
+    ] = "",
+    seed: SeedOption = 0,
+    uid: UidOption = None,
+    max_size: MaxSizeOption = MAX_SIZE,
+    max_operations: MaxOperationsOption = MOST_OPERATIONS,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold what designs map, and the addresses they use, against the least for buffers whose lifetimes are known.
+
+    The least lies between two bounds: the most bytes that live at once, or what a solver proves, and the best placement found.
+    """
+    grid = Grid(_words("--designs", designs), read_vary(vary or [], _words("--designs", designs)))
+    chosen = [design_of(setting) for setting in grid]
+    policy, size = era_named(era), size_given("--limit", limit)
+    bar = Bar()
+    program, report = read_program(source, bar, max_size)
+    doubts(report)
+    program = copied(owned(program, uid), copies, spread, seed, max_operations)
+    names = _words("--solvers", solvers) if solvers else None
+    found = find_regret(program, chosen, era=policy, limit=size, seconds=seconds, solvers=names, progress=bar.say)
+    differing = differing_work([each.outcome for each in found])
+    if differing:
+        note(f"the designs did different work: {differing}")
+    if as_json:
+        print_json(
+            {
+                "program": program.title,
+                "era": policy.name,
+                "limit": size,
+                "seconds": seconds,
+                "different_work": differing or None,
+                "designs": [each.as_dict() for each in found],
+            }
+        )
+        return
+    print_words(program.title or "untitled program")
+    print_words(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
+    _print_bounds(found)
+    table = new_table()
+    for head in ("design", "peak mapped\nbytes", "to most\nlive", "addresses\nused", "to most\nlive", "to the\nleast"):
+        table.add_column(head, justify="left" if head == "design" else "right", no_wrap=head == "design")
+    for each in found:
+        mapped, best = each.outcome.map.peak_mapped, each.best
+        ratios = ["-"] * 3
+        if best is not None:
+            ratios = [
+                f"{a / b:,.2f}"
+                for a, b in ((mapped, best.most_live), (each.span, best.most_live), (each.span, best.upper))
+            ]
+        table.add_row(each.outcome.design, f"{mapped:,}", ratios[0], f"{each.span:,}", ratios[1], ratios[2])
+    print()
+    print_table(table)
+
+
+def _print_bounds(found: Sequence[Regret]) -> None:
+    """Print the bounds once for all designs that were asked for the same buffers."""
+    shown: dict[object, list[Regret]] = {}
+    for each in found:
+        best = each.best
+        what = None if best is None else (best.most_live, best.lower, best.upper, each.lives, each.sizes)
+        shown.setdefault(what, []).append(each)
+    for alike in shown.values():
+        best = alike[0].best
+        whose = "" if len(shown) == 1 else f"{', '.join(each.outcome.design for each in alike)}: "
+        if best is None:
+            print_words(f"{whose}no buffer was handed out")
+            continue
+        proof = "proven: no placement needs less"
+        if not best.is_proven:
+            proof = f"not proven: at least {best.lower:,} are needed"
+        said = f", as {best.lower_by} says" if best.lower_by else ""
+        print_words(f"{whose}{alike[0].lives:,} buffers, at most {best.most_live:,} bytes live")
+        print_words(f"least address space found: {best.upper:,} bytes, by {best.by}; {proof}{said}")
+        for tried in best.tries:
+            got = tried.note or f"{tried.height:,} bytes"
+            print_words(f"  {tried.solver}: {got}")
+        worst = robson_bound(best.most_live, alike[0].sizes)
+        if worst is not None and worst > best.most_live:
+            print_words(
+                f"first fit at worst, for any load of such sizes (Robson): {worst:,} bytes, "
+                f"{worst / best.most_live:.2f} times the most live"
+            )

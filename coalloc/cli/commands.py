@@ -51,6 +51,11 @@ COMMANDS: Final = {
     "sweep": Entry(
         "coalloc.cli.choose", "sweep", "Replay loads against every combination of settings, and mark the Pareto front."
     ),
+    "regret": Entry(
+        "coalloc.cli.choose",
+        "regret",
+        "Hold what designs map, and the addresses they use, against the least for buffers whose lifetimes are known.",
+    ),
     "record": Entry(
         "coalloc.cli.record",
         "record",

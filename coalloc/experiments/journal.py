@@ -151,7 +151,7 @@ def _write_parquet(result: Sweep, path: Path) -> None:
             values[name] = [None if value is None else str(value) for value in column]  # a column has one type
     try:
         parquet.write_table(pyarrow.table(values), path)
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OverflowError) as error:
         raise CoallocError(f"{path.name} cannot be written as Parquet: {error}") from error
 
 

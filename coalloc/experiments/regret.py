@@ -19,6 +19,7 @@ from coalloc.pipes.eras import KernelState
 from coalloc.space.adapter import adapted
 from coalloc.space.forwarding import ForwardingSpace
 from coalloc.space.protocol import PerCpu
+from coalloc.units import is_power_of_two
 from coalloc.vm.kernelmap import KernelMap
 from coalloc.workload.program import Program
 from coalloc.workload.replay import Outcome, replay
@@ -54,6 +55,7 @@ class _Recorder(ForwardingSpace):
     def free(self, base: int) -> None:
         super().free(base)
         self._end(base)
+        self._time += 1
 
     def resize(self, base: int, size: int) -> int:
         moved = super().resize(base, size)
@@ -85,12 +87,14 @@ class Regret:
         outcome: The replay.
         span: The end of the highest buffer that was ever live, in bytes from the start of the kernel map.
         lives: How many buffers lived.
+        sizes: The sizes of the requests in bytes, each once, in order.
         best: The bounds for these lives; None if there were none.
     """
 
     outcome: Outcome
     span: int
     lives: int
+    sizes: tuple[int, ...]
     best: Optimum | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -165,24 +169,26 @@ def regret(
         lives = recorder().done()
         if lives and lives not in bounds:
             bounds[lives] = optimum(lives, seconds=seconds, solvers=solvers, progress=progress)
-        regrets.append(Regret(outcome, recorder().span, len(lives), bounds.get(lives)))
+        sizes = tuple(sorted({life.size for life in lives}))
+        regrets.append(Regret(outcome, recorder().span, len(lives), sizes, bounds.get(lives)))
     return regrets
 
 
-def robson_bound(most_live: int, smallest: int, largest: int) -> int:
-    """Return what first fit needs at worst, in bytes, for requests that are powers of two times the smallest.
+def robson_bound(most_live: int, sizes: Sequence[int]) -> int | None:
+    """Return what first fit needs at worst, in bytes; None unless all requests are the smallest times a power of two.
 
     Args:
-        most_live: The most bytes that live at once, a multiple of ``smallest``.
-        smallest: The smallest request in bytes.
-        largest: The largest, in bytes; it is rounded up to a power of two times the smallest.
+        most_live: The most bytes that live at once.
+        sizes: The sizes of the requests, in order, at least one.
 
     Source:
         Robson, JACM 1974: M (1 + log2(n) / 2) - n + 1 units, for M live units and requests of up to n units.
 
-    >>> robson_bound(1024 * 4096, 4096, 32 * 4096) // 4096
-    3553
+    >>> robson_bound(1024 * 4096, (4096, 32 * 4096)), robson_bound(8192, (4096, 3 * 4096))
+    (14553088, None)
     """
-    n = 1 << (-(-largest // smallest) - 1).bit_length()
-    units = -(-most_live // smallest)
+    smallest = sizes[0]
+    if not all(size % smallest == 0 and is_power_of_two(size // smallest) for size in sizes):
+        return None
+    n, units = sizes[-1] // smallest, -(-most_live // smallest)
     return (units + units * (n.bit_length() - 1) // 2 - n + 1) * smallest

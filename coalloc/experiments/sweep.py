@@ -244,7 +244,7 @@ def _collect(
     try:
         while waiting:
             finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
+            for future in sorted(finished, key=_failed):  # what is done is kept before an error ends this
                 keep(futures[future], future.result())
     except (KeyboardInterrupt, CoallocError):
         raise
@@ -253,6 +253,10 @@ def _collect(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _failed(future: Future[list[dict[str, Figure] | str]]) -> bool:
+    return future.exception() is not None
 
 
 def _faults(settings: Iterable[Setting]) -> list[str]:

@@ -75,8 +75,11 @@ def test_the_kit_soaks_on_a_cluster(two: DaskExecutor) -> None:
     there = soak_target("coalescing", enough=wanted, executor=two)
     assert there == soak_target("coalescing", enough=wanted)
     found = soak_target("M1", enough=wanted, executor=two)
-    assert found == soak_target("M1", enough=wanted)
+    here = soak_target("M1", enough=wanted)
     assert found.found is not None
+    assert here.found is not None
+    assert found.found.program == here.found.program
+    assert str(found.found.breach) == str(here.found.breach)
 
 
 @pytest.mark.parametrize("where", ["", "local", "local:0", "local:x", "host:8786", "nix"])
