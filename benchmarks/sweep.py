@@ -21,9 +21,9 @@ from collections.abc import Callable, Sequence
 from benchmarks.host import head
 from coalloc.cli.jobs import process_pool
 from coalloc.contract import EAGER, NEVER, RETAIN, Fit
-from coalloc.experiments.cluster import cluster
+from coalloc.experiments.clusters import cluster
 from coalloc.experiments.settings import Grid, Setting, design_of
-from coalloc.experiments.sweep import sweep
+from coalloc.experiments.sweeps import sweep
 from coalloc.pipes.states import STATES
 from coalloc.units import KiB, MiB
 from coalloc.workload.generators import hackbench

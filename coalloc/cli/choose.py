@@ -43,14 +43,14 @@ from coalloc.cli.programs import (
 )
 from coalloc.designs import DESIGNS
 from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.experiments.bounds import SOLVERS
 from coalloc.experiments.journal import Journal
-from coalloc.experiments.optimum import SOLVERS
 from coalloc.experiments.pareto import OBJECTIVES, Preference, choose, front, objective_named, parse_preference
-from coalloc.experiments.regret import Regret, robson_bound
-from coalloc.experiments.regret import regret as find_regret
+from coalloc.experiments.regrets import Regret, robson_bound
+from coalloc.experiments.regrets import regret as find_regret
 from coalloc.experiments.settings import Grid, design_of, read_vary
-from coalloc.experiments.sweep import Row, Sweep
-from coalloc.experiments.sweep import sweep as run_sweep
+from coalloc.experiments.sweeps import Row, Sweep
+from coalloc.experiments.sweeps import sweep as run_sweep
 from coalloc.pipes.states import STATES
 from coalloc.report.plots import require_picture
 from coalloc.report.sweep_plot import save_front

@@ -151,7 +151,7 @@ def _work(connection: Connection, one: Callable[[int, Callable[[int, int], None]
 @contextlib.contextmanager
 def on_cluster(address: str) -> Iterator[Executor]:
     """Yield the executor of ``--cluster``, and say where its dashboard is."""
-    from coalloc.experiments.cluster import cluster  # here, since few commands run there
+    from coalloc.experiments.clusters import cluster  # here, since few commands run there
 
     with cluster(address) as executor:
         if executor.dashboard:
@@ -178,7 +178,7 @@ def process_pool(jobs: int) -> Iterator[Executor | None]:
     there = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
     if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["coalloc.experiments.sweep"])
+        context.set_forkserver_preload(["coalloc.experiments.sweeps"])
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_signals)
     try:
         yield pool

@@ -16,7 +16,7 @@ from typing import IO, Final
 
 from coalloc._imports import needs_extra
 from coalloc.errors import CoallocError, InvalidRequestError
-from coalloc.experiments.sweep import Figure, Row, Sweep, key_of
+from coalloc.experiments.sweeps import Figure, Row, Sweep, key_of
 from coalloc.vm.costs import CostModel
 
 __all__ = ["SUFFIXES", "Journal", "write_rows"]

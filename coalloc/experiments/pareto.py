@@ -16,7 +16,7 @@ import attrs
 
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.experiments.settings import Setting
-from coalloc.experiments.sweep import Row, Sweep
+from coalloc.experiments.sweeps import Row, Sweep
 from coalloc.units import format_size, parse_size
 from coalloc.workload.figures import LABELS
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from coalloc._imports import needs_extra
 from coalloc.experiments.pareto import objective_named
-from coalloc.experiments.sweep import Row, Sweep
+from coalloc.experiments.sweeps import Row, Sweep
 from coalloc.report.plots import save_figure
 from coalloc.report.sweeps import load_of
 from coalloc.units import KiB, MiB, format_size

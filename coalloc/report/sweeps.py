@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from coalloc.experiments.pareto import objective_named
-from coalloc.experiments.sweep import Failure, Row, Sweep
+from coalloc.experiments.sweeps import Failure, Row, Sweep
 from coalloc.pipes.design import written
 from coalloc.report.tables import figure_text
 from coalloc.units import format_size

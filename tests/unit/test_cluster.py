@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from coalloc import CoallocError, Fit, InvalidRequestError, KiB, MiB, MissingExtraError
-from coalloc.experiments.cluster import DaskExecutor, cluster
+from coalloc.experiments.clusters import DaskExecutor, cluster
 from coalloc.experiments.settings import Grid
-from coalloc.experiments.sweep import Row, sweep
+from coalloc.experiments.sweeps import Row, sweep
 from coalloc.testing.on_targets import soak_target
 from coalloc.workload.generators import hackbench
 
@@ -91,14 +91,14 @@ def test_an_address_that_is_none_is_refused(where: str) -> None:
 
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time that it may take."""
-    monkeypatch.setattr("coalloc.experiments.cluster._SECONDS", 0.2)
+    monkeypatch.setattr("coalloc.experiments.clusters._SECONDS", 0.2)
     with pytest.raises(CoallocError, match=r"no cluster at tcp://127\.0\.0\.1:1: "), cluster("tcp://127.0.0.1:1"):
         pass
 
 
 def test_a_scheduler_without_workers_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing would ever be done."""
-    monkeypatch.setattr("coalloc.experiments.cluster._SECONDS", 0.5)
+    monkeypatch.setattr("coalloc.experiments.clusters._SECONDS", 0.5)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=None, processes=False, protocol="tcp://") as nobody,
         pytest.raises(CoallocError, match="no cluster at"),

@@ -13,7 +13,7 @@ import pytest
 from coalloc import COSTS, CoallocError, Fit, InvalidRequestError, MiB
 from coalloc.experiments.journal import SUFFIXES, Journal, write_rows
 from coalloc.experiments.settings import Grid, Setting
-from coalloc.experiments.sweep import Row, Sweep, sweep
+from coalloc.experiments.sweeps import Row, Sweep, sweep
 from coalloc.workload.generators import hackbench
 
 PIPES = hackbench(groups=1, fds=2, loops=3)

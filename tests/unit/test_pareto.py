@@ -12,7 +12,7 @@ import pytest
 from coalloc import COSTS, CoallocError, InvalidRequestError, MiB
 from coalloc.experiments.pareto import OBJECTIVES, choose, front, objective_named, parse_preference
 from coalloc.experiments.settings import Setting
-from coalloc.experiments.sweep import Failure, Figure, Row, Sweep
+from coalloc.experiments.sweeps import Failure, Figure, Row, Sweep
 from coalloc.workload.figures import LABELS
 
 ZERO: dict[str, Figure] = dict.fromkeys(LABELS, 0)

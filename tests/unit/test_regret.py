@@ -7,7 +7,7 @@ import pytest
 from coalloc import DESIGNS, STATES, CoalescingSpace, KiB, MiB
 from coalloc.designs import of_factory
 from coalloc.experiments.packing import lives_of, lower_bound
-from coalloc.experiments.regret import regret, robson_bound, seen_by
+from coalloc.experiments.regrets import regret, robson_bound, seen_by
 from coalloc.workload.generators import hackbench, robson, sawtooth
 from coalloc.workload.program import SpaceProgram
 from coalloc.workload.replay import replay

@@ -11,7 +11,7 @@ from coalloc import COSTS, DESIGNS, STATES, CoalescingSpace, CoallocError, Inval
 from coalloc.cli.jobs import process_pool
 from coalloc.designs import of_factory
 from coalloc.experiments.settings import Grid, Setting
-from coalloc.experiments.sweep import Failure, Load, Row, key_of, sweep
+from coalloc.experiments.sweeps import Failure, Load, Row, key_of, sweep
 from coalloc.report.tables import design_figures
 from coalloc.space.forwarding import ForwardingSpace
 from coalloc.space.protocol import Space

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from coalloc.experiments.optimum import Optimum, optimum
+from coalloc.experiments.bounds import Optimum, optimum
 from coalloc.experiments.packing import Life
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
@@ -149,7 +149,7 @@ def regret(
         designs: The designs.
         era: Whose pipe policy.
         limit: maxpipekva in bytes.
-        seconds: As for :func:`~coalloc.experiments.optimum.optimum`.
+        seconds: As for :func:`~coalloc.experiments.bounds.optimum`.
         solvers: Likewise.
         progress: Called with what is done next, in words.
 
@@ -157,7 +157,7 @@ def regret(
         One for each design.  Designs that were asked for the same buffers share their bounds.
 
     Raises:
-        InvalidRequestError: As :func:`~coalloc.workload.replay.replay` and :func:`~coalloc.experiments.optimum.optimum`.
+        InvalidRequestError: As :func:`~coalloc.workload.replay.replay` and :func:`~coalloc.experiments.bounds.optimum`.
     """
     bounds: dict[tuple[Life, ...], Optimum] = {}
     regrets = []

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from coalloc import InvalidRequestError
-from coalloc.experiments import optimum as module
-from coalloc.experiments.optimum import SOLVERS, Optimum, optimum
+from coalloc.experiments import bounds as module
+from coalloc.experiments.bounds import SOLVERS, Optimum, optimum
 from coalloc.experiments.packing import Life, height, lives_of, lower_bound, misplaced
 from coalloc.workload.formats import read
 from coalloc.workload.program import SpaceProgram

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coalloc._imports import needs_extra
 from coalloc.errors import CoallocError, InvalidRequestError
-from coalloc.experiments.sweep import Load
+from coalloc.experiments.sweeps import Load
 
 if TYPE_CHECKING:
     from distributed import Client
