@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from coalloc.vm.costs import describe_machine
+from coalloc.vm.measuring import describe_machine
 
 __all__ = ["head"]
 

@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING
 from coalloc._imports import lazy_names
 
 if TYPE_CHECKING:
-    from coalloc.vm.costs import COSTS, CostModel, Estimate, Price, SpaceWork, measure
+    from coalloc.vm.costs import COSTS, CostModel, Estimate, Price, SpaceWork, load_costs, save_costs
     from coalloc.vm.kernelmap import Findspace, KernelMap, MapCounters, MapEntry
     from coalloc.vm.limit import Limit
+    from coalloc.vm.measuring import Measurement, measure, measure_samples
     from coalloc.vm.source import Source
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "coalloc.vm.costs": "COSTS CostModel Estimate Price SpaceWork measure",
+            "coalloc.vm.costs": "COSTS CostModel Estimate Price SpaceWork load_costs save_costs",
             "coalloc.vm.kernelmap": "Findspace KernelMap MapCounters MapEntry",
             "coalloc.vm.limit": "Limit",
+            "coalloc.vm.measuring": "Measurement measure measure_samples",
             "coalloc.vm.source": "Source",
         },
     )
@@ -29,8 +31,12 @@ __all__ = [
     "Limit",
     "MapCounters",
     "MapEntry",
+    "Measurement",
     "Price",
     "Source",
     "SpaceWork",
+    "load_costs",
     "measure",
+    "measure_samples",
+    "save_costs",
 ]

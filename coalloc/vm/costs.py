@@ -2,44 +2,37 @@
 
 An estimate is never a measurement.  Counters decide; the estimate only puts counts of different kinds on one scale.
 
-``python -m benchmarks.costs`` measures this host with :func:`measure` and prints the prices.
+:func:`coalloc.vm.measuring.measure` measures the prices of this host.
 """
 
 from __future__ import annotations
 
-import ctypes
-import datetime
-import hashlib
-import mmap
-import platform
-import statistics
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
+from os import PathLike, fspath
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.units import PAGE_SIZE, KiB, MiB
 from coalloc.vm.kernelmap import COUNTED, MapCounters
 
-__all__ = ["COSTS", "EVENTS", "CostModel", "Estimate", "Price", "SpaceWork", "count_of", "describe_machine", "measure"]
+__all__ = [
+    "COSTS",
+    "EVENTS",
+    "CostModel",
+    "Estimate",
+    "Price",
+    "SpaceWork",
+    "count_of",
+    "load_costs",
+    "of_measured",
+    "save_costs",
+]
 
 EVENTS: Final = (*COUNTED, "ipis", "cache_hits", "carves", "coalesces")
 """What has a price: the counters of the map, of which ``map_ops`` counts imports, and those of :class:`SpaceWork`."""
-
-_BUFFER: Final = 16 * KiB
-_PAGES: Final = _BUFFER // PAGE_SIZE
-_ARENA: Final = 4 * MiB
-_SMALL: Final = 1000
-"""Bytes of a block that malloc(3) keeps in the cache of its thread when it is freed."""
-_HITS: Final = 1000
-"""Pairs of malloc and free in a row that such blocks are measured by."""
-_PAIRS: Final = 32
-"""Pairs of blocks, of which one is freed before the other."""
 
 
 @attrs.frozen
@@ -71,15 +64,22 @@ _NO_WORK: Final = SpaceWork()
 
 @attrs.frozen
 class Price:
-    """What one event costs, in nanoseconds (>= 0), and where the number is from."""
+    """What one event costs, in nanoseconds (>= 0), and where the number is from.
+
+    Args:
+        ns: The price.
+        source: What was measured, in words.
+        quartiles: The first and the third quartile of the measurements; None where they are not known.
+    """
 
     ns: float = attrs.field()
     source: str
+    quartiles: tuple[float, float] | None = None
 
     @ns.validator
     def _check(self, _attribute: object, value: float) -> None:
-        if value < 0:
-            raise InvalidRequestError("ns", value, "a price is not negative")
+        if type(value) not in (int, float) or not 0 <= value < 1e18:
+            raise InvalidRequestError("ns", value, "must be a number of nanoseconds >= 0")
 
 
 def _frozen_prices(prices: Mapping[str, Price]) -> Mapping[str, Price]:
@@ -165,161 +165,81 @@ _SOURCES: Final = {
 }
 
 
-def _model(name: str, measured: Mapping[str, float], measured_on: str) -> CostModel:
-    """Give every price its source; what was not measured is part of something that was, or not priced."""
+def of_measured(
+    name: str,
+    measured: Mapping[str, float],
+    measured_on: str,
+    quartiles: Mapping[str, tuple[float, float]] | None = None,
+) -> CostModel:
+    """Give every price its source; what was not measured is part of something that was, or not priced.
+
+    Args:
+        name: What to call the model.
+        measured: Nanoseconds by event; they are rounded, and none is below 0.
+        measured_on: Machine and date.
+        quartiles: The first and the third quartile of each, where they are known.
+    """
+    spread = quartiles or {}
     return CostModel(
         name,
-        {event: Price(float(max(0, round(measured.get(event, 0)))), _SOURCES[event]) for event in EVENTS},
+        {
+            event: Price(float(max(0, round(measured.get(event, 0)))), _SOURCES[event], spread.get(event))
+            for event in EVENTS
+        },
         measured_on,
     )
 
 
-# --- measuring -----------------------------------------------------------------------------------
-
-
-def describe_machine() -> str:
-    """Return processor, system and Python version in one line."""
-    processor = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:  # pragma: no cover (a system without /proc)
-        names = []
-    return f"{names[0] if names else processor}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
-
-
-def measure(*, calls: int = 2000, rounds: int = 9) -> CostModel:
-    """Measure mmap, first touch, munmap, madvise, and malloc with free, on this host, and return the prices.
-
-    Each price is the median over ``rounds`` of the mean over ``calls``, less the cost of a foreign call that does
-    nothing.  An import, and any other map operation, has the price of mapping 4 MiB.  The price of an inter-processor
-    interrupt is what munmap of touched pages costs more while another thread of the process runs on another CPU.
-
-    Args:
-        calls: Calls of each kind per round, >= 1.
-        rounds: Rounds, >= 1.
+def save_costs(model: CostModel, path: str | PathLike[str]) -> None:
+    """Write prices as JSON, which :func:`load_costs` reads.
 
     Raises:
-        InvalidRequestError: If either is less than 1.
-        OSError: If the host refuses a mapping.
+        OSError: If the file cannot be written.
     """
-    for what, value in (("calls", calls), ("rounds", rounds)):
-        if type(value) is not int or value < 1:
-            raise InvalidRequestError(what, value, "must be an int >= 1")
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
-    libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    libc.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
-    libc.labs.argtypes = (ctypes.c_long,)
-    libc.labs.restype = ctypes.c_long
-    protection, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    samples: dict[str, list[float]] = {}
+    prices = {event: attrs.asdict(price) for event, price in model.prices.items()}
+    record = {"name": model.name, "measured_on": model.measured_on, "prices": prices}
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(json.dumps(record, indent=2) + "\n")
 
-    def timed(name: str, call: Callable[..., object], arguments: list[tuple[object, ...]]) -> list[object]:
-        start = time.perf_counter_ns()
-        results = [call(*argument) for argument in arguments]
-        samples.setdefault(name, []).append((time.perf_counter_ns() - start) / len(arguments))
-        return results
 
-    def map_all(name: str, size: int = _BUFFER) -> list[int]:
-        bases = timed(name, libc.mmap, [(None, size, protection, flags, -1, 0)] * calls)
-        good = [base for base in bases if isinstance(base, int) and base != 2**64 - 1]
-        if len(good) < calls:  # pragma: no cover (a host out of address space)
-            raise OSError(ctypes.get_errno(), "mmap failed")
-        return good
+def load_costs(path: str | PathLike[str]) -> CostModel:
+    """Read prices that :func:`save_costs` wrote.
 
-    def touch_all(name: str, bases: list[int]) -> None:
-        timed(name, libc.memset, [(base + page * PAGE_SIZE, 1, 1) for base in bases for page in range(_PAGES)])
-
-    def one_round(suffix: str) -> None:
-        timed("empty" + suffix, libc.labs, [(1,)] * calls)
-        for base in map_all("import" + suffix, _ARENA):
-            libc.munmap(base, _ARENA)
-        timed("unmap untouched" + suffix, libc.munmap, [(base, _BUFFER) for base in map_all("map" + suffix)])
-        bases = map_all("map" + suffix)
-        touch_all("touch" + suffix, bases)
-        timed("discard" + suffix, libc.madvise, [(base, _BUFFER, mmap.MADV_DONTNEED) for base in bases])
-        touch_all("touch" + suffix, bases)
-        timed("unmap touched" + suffix, libc.munmap, [(base, _BUFFER) for base in bases])
-
-    for _ in range(rounds):
-        one_round("")
-    stop = threading.Event()
-
-    def spin() -> None:
-        while not stop.is_set():
-            hashlib.pbkdf2_hmac("sha256", b"spin", b"salt", 20000)  # runs without the interpreter lock
-
-    spinner = threading.Thread(target=spin)
-    spinner.start()
+    Raises:
+        InvalidRequestError: If the file has another form, or a price is missing or is no price.
+        OSError: If it cannot be read.
+    """
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read(_MOST_TEXT)
     try:
-        for _ in range(rounds):
-            one_round(" beside a thread")
-    finally:
-        stop.set()
-        spinner.join()
-
-    def cost(name: str, suffix: str = "") -> float:
-        return statistics.median(samples[name + suffix]) - statistics.median(samples["empty" + suffix])
-
-    beside = " beside a thread"
-    freeing = cost("unmap touched") - cost("unmap untouched")
-    extra = (cost("unmap touched", beside) - cost("unmap untouched", beside)) - freeing
-    measured = {
-        "map_ops": cost("import"),
-        "unmap_ops": cost("unmap untouched"),
-        "discard_ops": cost("discard") - freeing,
-        "faults": cost("touch"),
-        "pages_freed": freeing / _PAGES,
-        "ipis": extra,
-        **_measure_space_work(max(calls * rounds // _PAIRS, 1)),
-    }
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    return _model("measured", measured, f"{describe_machine()}, {today}")
+        record = json.loads(text)
+        prices = {
+            event: Price(
+                price["ns"],
+                str(price["source"]),
+                tuple(map(float, price["quartiles"])) if price.get("quartiles") else None,
+            )
+            for event, price in record["prices"].items()
+        }
+        return CostModel(str(record["name"]), prices, str(record["measured_on"]))
+    except InvalidRequestError as error:
+        raise InvalidRequestError("costs", fspath(path), f"{error.what}: {error.reason}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InvalidRequestError(
+            "costs", fspath(path), "is no file of prices; coalloc costs measure -o writes one"
+        ) from None
 
 
-def _measure_space_work(rounds: int) -> dict[str, float]:
-    """Measure malloc and free by what they do: a hit in the cache of the thread, a carve, a coalescence.
+def _price(record: Mapping[str, Any]) -> Price:
+    quartiles = record.get("quartiles")
+    if quartiles is None:
+        return Price(record["ns"], str(record["source"]))
+    first, third = quartiles
+    return Price(record["ns"], str(record["source"]), (float(first), float(third)))
 
-    The blocks are few, so that they stay in the processor's cache, and a block that stays allocated keeps the holes from the
-    end of the heap.  Each price is a median over the rounds, less that of a foreign call with the same arguments and result.
-    """
-    libc = ctypes.CDLL(None)
-    takes = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)
-    gives = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-    malloc, like_malloc = takes(("malloc", libc)), takes(("labs", libc))
-    free, like_free = gives(("free", libc)), gives(("labs", libc))
 
-    def timed(call: Callable[[int], int | None], values: list[int]) -> tuple[float, list[int]]:
-        start = time.perf_counter_ns()
-        results = list(map(call, values))
-        return (time.perf_counter_ns() - start) / len(values), [result or 0 for result in results]
-
-    def at_once(take: Callable[[int], int], give: Callable[[int], None], value: int) -> float:
-        start = time.perf_counter_ns()
-        deque(map(give, map(take, [value] * _HITS)), maxlen=0)
-        return (time.perf_counter_ns() - start) / _HITS
-
-    _, blocks = timed(malloc, [_BUFFER] * 2 * _PAIRS)
-    _, wall = timed(malloc, [_BUFFER])
-    timed(free, blocks)
-    hits, carves, coalesces = [], [], []
-    for _ in range(rounds):
-        no_malloc, _ = timed(like_malloc, blocks)
-        carve, blocks = timed(malloc, [_BUFFER] * 2 * _PAIRS)
-        no_free, _ = timed(like_free, blocks[::2])
-        alone, _ = timed(free, blocks[::2])
-        no_join, _ = timed(like_free, blocks[1::2])
-        between_holes, _ = timed(free, blocks[1::2])
-        carves.append(carve - no_malloc + alone - no_free)
-        coalesces.append((between_holes - no_join - alone + no_free) / 2)
-        hits.append(at_once(malloc, free, _SMALL) - at_once(like_malloc, like_free, wall[0]))
-    timed(free, wall)
-    return {
-        name: statistics.median(of) for name, of in (("cache_hits", hits), ("carves", carves), ("coalesces", coalesces))
-    }
+_MOST_TEXT: Final = 1 << 20
+"""The most characters of a file of prices that are read."""
 
 
 # --- presets -------------------------------------------------------------------------------------
@@ -329,7 +249,7 @@ COSTS: Final[Mapping[str, CostModel]] = MappingProxyType(
         "unit": CostModel(
             "unit", {event: Price(1, "1 each, by definition") for event in EVENTS}, "nothing was measured"
         ),
-        "measured": _model(
+        "measured": of_measured(
             "measured",
             {
                 "map_ops": 3246,
@@ -346,4 +266,4 @@ COSTS: Final[Mapping[str, CostModel]] = MappingProxyType(
         ),
     }
 )
-"""The presets by name: ``unit`` prices every event at 1, ``measured`` is one host's ``measure()``."""
+"""The presets by name: ``unit`` prices every event at 1, ``measured`` is one host's ``coalloc.vm.measuring.measure()``."""

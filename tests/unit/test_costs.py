@@ -6,7 +6,8 @@ import attrs
 import pytest
 
 from coalloc import COSTS, CostModel, InvalidRequestError, MapCounters
-from coalloc.vm.costs import EVENTS, Price, SpaceWork, measure
+from coalloc.vm.costs import EVENTS, Price, SpaceWork
+from coalloc.vm.measuring import measure
 
 
 def test_every_price_has_a_source_and_the_presets_say_where_they_are_from() -> None:
