@@ -213,14 +213,7 @@ def load_costs(path: str | PathLike[str]) -> CostModel:
         text = file.read(_MOST_TEXT)
     try:
         record = json.loads(text)
-        prices = {
-            event: Price(
-                price["ns"],
-                str(price["source"]),
-                tuple(map(float, price["quartiles"])) if price.get("quartiles") else None,
-            )
-            for event, price in record["prices"].items()
-        }
+        prices = {event: _price(price) for event, price in record["prices"].items()}
         return CostModel(str(record["name"]), prices, str(record["measured_on"]))
     except InvalidRequestError as error:
         raise InvalidRequestError("costs", fspath(path), f"{error.what}: {error.reason}") from None
