@@ -11,10 +11,12 @@ import typer
 
 from coalloc.cli.common import (
     Bar,
+    CostsOption,
     EraOption,
     JsonOption,
     LimitOption,
     SeedOption,
+    costs_given,
     era_named,
     new_table,
     note,
@@ -56,7 +58,6 @@ from coalloc.report.plots import require_picture
 from coalloc.report.sweep_plot import save_front
 from coalloc.report.sweeps import failure_lines, front_words, sweep_table
 from coalloc.report.tables import differing_work
-from coalloc.vm.costs import COSTS
 from coalloc.workload.figures import LABELS
 from coalloc.workload.program import Program
 
@@ -125,6 +126,7 @@ def sweep(
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the Pareto front: FILE.svg or FILE.png.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Processes; as many as there are cores.")] = None,
     address: ClusterOption = "",
+    prices: CostsOption = "",
     uid: UidOption = None,
     lenient: LenientOption = False,
     max_size: MaxSizeOption = MAX_SIZE,
@@ -160,7 +162,7 @@ def sweep(
         raise InvalidRequestError("--jobs", jobs, "must be in 1 .. 1024")
     if plot is not None:
         require_picture(plot)
-    costs = COSTS["measured"]
+    costs = costs_given(prices)
     journal = None if output is None else Journal(output, costs, resume=resume)
     bar = Bar()
     programs, wrong = _programs(sources or [None], bar, max_size, uid, grid, max_operations)

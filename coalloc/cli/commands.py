@@ -56,6 +56,12 @@ COMMANDS: Final = {
         "regret",
         "Hold what designs map, and the addresses they use, against the least for buffers whose lifetimes are known.",
     ),
+    "real": Entry(
+        "coalloc.cli.machine",
+        "real",
+        "Make each design's map operations on memory of this machine, beside the estimate.",
+    ),
+    "costs": Entry("coalloc.cli.machine", "costs_app", "Measure the prices of this machine, or show prices."),
     "record": Entry(
         "coalloc.cli.record",
         "record",

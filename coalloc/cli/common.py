@@ -9,15 +9,17 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from coalloc._imports import needs_extra
 from coalloc.designs import find_designs
-from coalloc.errors import message
+from coalloc.errors import InvalidRequestError, message
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
 from coalloc.pipes.states import ERAS
 from coalloc.scenarios.options import EraName, Size
+from coalloc.vm.costs import COSTS, CostModel, load_costs
 
 with needs_extra("cli"):
     import typer
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bar",
+    "CostsOption",
     "EraOption",
     "JsonOption",
     "LimitOption",
     "SeedOption",
+    "costs_given",
     "designs_named",
     "era_named",
     "kept_output",
@@ -50,6 +54,9 @@ _WIDTH_WITHOUT_TERMINAL = 160
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything that is drawn at random.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 EraOption = Annotated[str, typer.Option("--era", help=f"Whose pipe policy: {', '.join(ERAS)}.")]
+CostsOption = Annotated[
+    str, typer.Option("--costs", metavar="FILE", help="Prices that coalloc costs measure -o wrote; unit for 1 each.")
+]
 LimitOption = Annotated[str, typer.Option("--limit", help="maxpipekva, such as 64M, 8704000 or 512KiB.")]
 
 
@@ -61,6 +68,15 @@ def era_named(name: str) -> KernelState:
 def size_given(option: str, text: str) -> int:
     """Return the size that an option gives, in bytes."""
     return Size().read(option, text)
+
+
+def costs_given(text: str) -> CostModel:
+    """Return the prices of ``--costs``: those of a file, or of a preset; of the preset ``measured`` if there is none."""
+    if text in ("", *COSTS):
+        return COSTS[text or "measured"]
+    if not Path(text).is_file():
+        raise InvalidRequestError("--costs", text, "there is no such file")
+    return load_costs(text)
 
 
 def designs_named(option: str, names: str) -> tuple[Design, ...]:

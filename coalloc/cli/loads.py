@@ -12,10 +12,12 @@ import typer
 
 from coalloc.cli.common import (
     Bar,
+    CostsOption,
     EraOption,
     JsonOption,
     LimitOption,
     SeedOption,
+    costs_given,
     designs_named,
     era_named,
     new_table,
@@ -51,7 +53,7 @@ from coalloc.report.ranking import label_of, order, price_moves, price_rows, sen
 from coalloc.report.tables import comparison_rows, design_figures, differing_work, trace_figures, trace_words
 from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
-from coalloc.vm.costs import COSTS, CostModel
+from coalloc.vm.costs import CostModel
 from coalloc.workload.files import write_lines
 from coalloc.workload.formats import FORMATS, Account
 from coalloc.workload.generators import GENERATORS
@@ -79,6 +81,7 @@ def compare(
     prices: Annotated[
         bool, typer.Option("--prices", help="Show how far each price must move before the order of designs changes.")
     ] = False,
+    prices_file: CostsOption = "",
     as_json: JsonOption = False,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Replay against so many designs at once; as many as there are cores.")
@@ -104,7 +107,7 @@ def compare(
     jobs = cores() if jobs is None else jobs
     with bar.task(", ".join(design.name for design in chosen), len(program) * len(chosen)) as advance:
         outcomes = replay_each(program, chosen, era=policy, limit=size, jobs=jobs, progress=advance)
-    costs = COSTS["measured"]
+    costs = costs_given(prices_file)
     trace, differing = trace_figures(program), differing_work(outcomes)
     if differing:
         note(f"the designs did different work, so their costs are not comparable: {differing}")
