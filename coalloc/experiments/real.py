@@ -18,106 +18,29 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import attrs
-from sortedcontainers import SortedDict
 
 from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.experiments.recorder import MAP, TOUCH, UNMAP, Call, SourceRecorder
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
-from coalloc.units import PAGE_SIZE, round_up
 from coalloc.vm.costs import CostModel
 from coalloc.vm.kernelmap import KernelMap, MapCounters
 from coalloc.vm.measuring import small_pages, spinning
 from coalloc.workload.program import Program
 from coalloc.workload.replay import Outcome, replay
 
-__all__ = ["Call", "RealRun", "Script", "record_calls", "run_real"]
+__all__ = ["RealRun", "Script", "record_calls", "run_real"]
 
-_MAP: Final = 0
-_UNMAP: Final = 1
-_TOUCH: Final = 2
-_DISCARD: Final = 3
 _FAILED: Final = 2**64 - 1
 _LOOKS: Final = 200
 """How often /proc is read in the run that counts the maps."""
 
 
-class Call(NamedTuple):
-    """One call: its kind, the number of the mapping, the offset in it, and the bytes."""
-
-    kind: int
-    mapping: int
-    offset: int
-    size: int
-
-
 Script = Sequence[Call]
 """The calls of a replay, in order."""
-
-
-class _Recorder:
-    """Stand between a design and the kernel map, and write down the calls; everything else is the map's own."""
-
-    def __init__(self, kernel: KernelMap) -> None:
-        self._kernel = kernel
-        self.calls: list[Call] = []
-        self._mapped = 0
-        self._pieces: SortedDict[int, tuple[int, int, int]] = (
-            SortedDict()
-        )  # by base: end, number and base of the mapping
-        self._resident: set[int] = set()  # pages, by address
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (whatever the map has)
-        return getattr(self._kernel, name)
-
-    def map(self, size: int) -> int:
-        base = self._kernel.map(size)
-        size = round_up(size, PAGE_SIZE)
-        self._pieces[base] = (base + size, self._mapped, base)
-        self.calls.append(Call(_MAP, self._mapped, 0, size))
-        self._mapped += 1
-        return base
-
-    def unmap(self, base: int, size: int) -> None:
-        self._kernel.unmap(base, size)
-        end = base + round_up(size, PAGE_SIZE)
-        for low, high, number, start in self._within(base, end):
-            at = self._pieces.bisect_right(low) - 1
-            piece, (piece_end, _, _) = self._pieces.peekitem(at)
-            del self._pieces[piece]
-            if piece < low:
-                self._pieces[piece] = (low, number, start)
-            if high < piece_end:
-                self._pieces[high] = (piece_end, number, start)
-            self.calls.append(Call(_UNMAP, number, low - start, high - low))
-        self._resident.difference_update(range(base, end, PAGE_SIZE))
-
-    def touch(self, base: int, size: int) -> None:
-        self._kernel.touch(base, size)
-        for low, high, number, start in self._within(base // PAGE_SIZE * PAGE_SIZE, round_up(base + size, PAGE_SIZE)):
-            for page in range(low, high, PAGE_SIZE):
-                if page not in self._resident:  # a page that was touched before costs nothing but the loop
-                    self._resident.add(page)
-                    self.calls.append(Call(_TOUCH, number, page - start, 1))
-
-    def discard(self, base: int, size: int) -> None:
-        self._kernel.discard(base, size)
-        end = base + round_up(size, PAGE_SIZE)
-        for low, high, number, start in self._within(base, end):
-            self.calls.append(Call(_DISCARD, number, low - start, high - low))
-        self._resident.difference_update(range(base, end, PAGE_SIZE))
-
-    def _within(self, base: int, end: int) -> list[tuple[int, int, int, int]]:
-        """Return the parts of a range in each mapping: base, end, number of the mapping, its base."""
-        parts = []
-        at = max(self._pieces.bisect_right(base) - 1, 0)
-        for piece, (piece_end, number, start) in self._pieces.items()[at : self._pieces.bisect_left(end)]:
-            low, high = max(piece, base), min(piece_end, end)
-            if low < high:
-                parts.append((low, high, number, start))
-        return parts
 
 
 def record_calls(program: Program, design: Design, *, era: KernelState, limit: int) -> tuple[Outcome, list[Call]]:
@@ -134,10 +57,10 @@ def record_calls(program: Program, design: Design, *, era: KernelState, limit: i
     """
     if design.policy(era).direct:
         raise InvalidRequestError("designs", design.name, "uses a direct map, so that there is nothing to measure")
-    made: list[_Recorder] = []
+    made: list[SourceRecorder] = []
 
     def make_space(state: KernelState, kernel: KernelMap, limit: int, **settings: object) -> object:
-        made.append(_Recorder(kernel))
+        made.append(SourceRecorder(kernel))
         return design.make_space(state, made[-1], limit, **settings)
 
     outcome = replay(program, attrs.evolve(design, make_space=make_space), era=era, limit=limit)
@@ -235,15 +158,15 @@ class _Memory:
         start = time.perf_counter_ns()
         try:
             for kind, mapping, offset, size in calls:
-                if kind == _TOUCH:
+                if kind == TOUCH:
                     touch(bases[mapping] + offset, 1, 1)
-                elif kind == _MAP:
+                elif kind == MAP:
                     base = take(None, size, *rest)
                     if real and base in (None, _FAILED):
                         what = f"the machine refuses mapping {mapping + 1:,}, of {size:,} bytes (see vm.max_map_count)"
                         raise OSError(ctypes.get_errno(), what)
                     bases.append(base or 0)
-                elif kind == _UNMAP:
+                elif kind == UNMAP:
                     unmap(bases[mapping] + offset, size)
                 else:
                     discard(bases[mapping] + offset, size, mmap.MADV_DONTNEED)
@@ -260,9 +183,9 @@ def _left(calls: Script) -> list[tuple[int, int, int]]:
     """Return what is mapped after some calls: the number of a mapping, an offset in it, and bytes."""
     left: dict[int, list[tuple[int, int]]] = {}
     for kind, mapping, offset, size in calls:
-        if kind == _MAP:
+        if kind == MAP:
             left[mapping] = [(0, size)]
-        elif kind == _UNMAP:
+        elif kind == UNMAP:
             parts = [
                 part
                 for low, high in left[mapping]

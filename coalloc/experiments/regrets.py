@@ -14,69 +14,14 @@ import attrs
 
 from coalloc.experiments.bounds import Optimum, optimum
 from coalloc.experiments.packing import Life
+from coalloc.experiments.recorder import seen_by
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
-from coalloc.space.adapter import adapted
-from coalloc.space.forwarding import ForwardingSpace
-from coalloc.space.protocol import PerCpu
 from coalloc.units import is_power_of_two
-from coalloc.vm.kernelmap import KernelMap
 from coalloc.workload.program import Program
 from coalloc.workload.replay import Outcome, replay
 
-__all__ = ["Regret", "regret", "robson_bound", "seen_by"]
-
-
-class _Recorder(ForwardingSpace):
-    """Note each buffer that is handed out: its size as asked for, its base, and the numbers of its first and last event."""
-
-    def __init__(self, below: Any, start: int) -> None:  # noqa: ANN401 (any space)
-        super().__init__(below)
-        self.lives: list[Life] = []
-        self.span = 0
-        self._start = start
-        self._time = 0
-        self._at: dict[int, int] = {}  # by base: the number of the life
-
-    def _begin(self, base: int, size: int) -> int:
-        self._at[base] = len(self.lives)
-        self.lives.append(Life(self._time, -1, size))
-        self._time += 1
-        self.span = max(self.span, base + self.below.size_of(base) - self._start)
-        return base
-
-    def _end(self, base: int) -> None:
-        number = self._at.pop(base)
-        self.lives[number] = self.lives[number]._replace(end=self._time)
-
-    def alloc(self, size: int) -> int:
-        return self._begin(super().alloc(size), size)
-
-    def free(self, base: int) -> None:
-        super().free(base)
-        self._end(base)
-        self._time += 1
-
-    def resize(self, base: int, size: int) -> int:
-        moved = super().resize(base, size)
-        self._end(base)
-        return self._begin(moved, size)
-
-    def done(self) -> tuple[Life, ...]:
-        """Return the lives; those that have not ended last until now."""
-        return tuple(life if life.end >= 0 else life._replace(end=self._time) for life in self.lives)
-
-
-class _PerCpuRecorder(_Recorder):
-    """Stand in front of a space that keeps something for each CPU."""
-
-    @property
-    def cpu(self) -> int:
-        return self.below.cpu  # type: ignore[no-any-return]
-
-    @cpu.setter
-    def cpu(self, value: int) -> None:
-        self.below.cpu = value
+__all__ = ["Regret", "regret", "robson_bound"]
 
 
 @attrs.frozen
@@ -117,19 +62,6 @@ class Regret:
             "addresses_to_most_live": best and self.span / best.most_live,
             "addresses_to_least": best and self.span / best.upper,
         }
-
-
-def seen_by(design: Design) -> tuple[Design, Callable[[], _Recorder]]:
-    """Return the design with a recorder in front of its space, and a function that returns the recorder after a replay."""
-    made: list[_Recorder] = []
-
-    def make_space(state: KernelState, kernel: KernelMap, limit: int, **settings: object) -> _Recorder:
-        space = adapted(design.make_space(state, kernel, limit, **settings), kernel, limit=limit)
-        recorder = _PerCpuRecorder if isinstance(space, PerCpu) else _Recorder
-        made.append(recorder(space, kernel.base))
-        return made[-1]
-
-    return attrs.evolve(design, make_space=make_space), lambda: made[-1]
 
 
 def regret(

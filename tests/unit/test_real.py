@@ -10,7 +10,8 @@ import pytest
 
 from coalloc import COSTS, DESIGNS, STATES, InvalidRequestError, KiB, MiB
 from coalloc.experiments import real
-from coalloc.experiments.real import Call, RealRun, record_calls, run_real
+from coalloc.experiments.real import RealRun, record_calls, run_real
+from coalloc.experiments.recorder import Call, SourceRecorder
 from coalloc.vm.kernelmap import KernelMap
 from coalloc.workload.generators import hackbench, sawtooth
 from coalloc.workload.program import SpaceProgram
@@ -36,7 +37,7 @@ def test_the_calls_are_those_that_the_model_counts(design: Any) -> None:
 
 def test_ranges_are_cut_wherever_a_design_cuts_them() -> None:
     """Unmapping from the middle, across two mappings, and touching again what was discarded."""
-    recorder = real._Recorder(KernelMap(base=0, size=MiB))
+    recorder = SourceRecorder(KernelMap(base=0, size=MiB))
     page = 4 * KiB
     first, second = recorder.map(4 * page), recorder.map(2 * page)
     assert (first, second) == (0, 4 * page)

@@ -7,7 +7,8 @@ import pytest
 from coalloc import DESIGNS, STATES, CoalescingSpace, KiB, MiB
 from coalloc.designs import of_factory
 from coalloc.experiments.packing import lives_of, lower_bound
-from coalloc.experiments.regrets import regret, robson_bound, seen_by
+from coalloc.experiments.recorder import seen_by
+from coalloc.experiments.regrets import regret, robson_bound
 from coalloc.workload.generators import hackbench, robson, sawtooth
 from coalloc.workload.program import SpaceProgram
 from coalloc.workload.replay import replay
