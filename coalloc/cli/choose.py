@@ -1,4 +1,4 @@
-"""The commands that help to choose: ``coalloc sweep``, ``coalloc regret``."""
+"""The commands that help to choose: ``coalloc sweep``, ``coalloc regret``, ``coalloc report``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from coalloc.cli.common import (
     LimitOption,
     SeedOption,
     costs_given,
+    designs_named,
     era_named,
     new_table,
     note,
@@ -46,14 +47,16 @@ from coalloc.cli.programs import (
 from coalloc.designs import DESIGNS
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.experiments.bounds import SOLVERS
+from coalloc.experiments.film import film
 from coalloc.experiments.journal import Journal
 from coalloc.experiments.pareto import OBJECTIVES, Preference, choose, front, objective_named, parse_preference
 from coalloc.experiments.regrets import Regret, robson_bound
 from coalloc.experiments.regrets import regret as find_regret
 from coalloc.experiments.settings import Grid, design_of, read_vary
-from coalloc.experiments.sweeps import Row, Sweep
+from coalloc.experiments.sweeps import Load, Row, Sweep
 from coalloc.experiments.sweeps import sweep as run_sweep
 from coalloc.pipes.states import STATES
+from coalloc.report.page import Making, require_page, save_page
 from coalloc.report.plots import require_picture
 from coalloc.report.sweep_plot import save_front
 from coalloc.report.sweeps import failure_lines, front_words, sweep_table
@@ -61,7 +64,7 @@ from coalloc.report.tables import differing_work
 from coalloc.workload.figures import LABELS
 from coalloc.workload.program import Program
 
-__all__ = ["regret", "sweep"]
+__all__ = ["regret", "report", "sweep"]
 
 
 def _words(option: str, text: str) -> list[str]:
@@ -383,3 +386,53 @@ def _print_bounds(found: Sequence[Regret]) -> None:
                 f"first fit at worst, for any load of such sizes (Robson): {worst:,} bytes, "
                 f"{worst / best.most_live:.2f} times the most live"
             )
+
+
+def report(
+    source: Source = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write it: FILE.html.")] = Path("report.html"),
+    designs: Annotated[
+        str, typer.Option("--designs", help=f"Comma-separated; there are {', '.join(DESIGNS)}, and file.py:name.")
+    ] = "per-pipe,coalescing,coalescing+cache",
+    era: EraOption = "2004-01",
+    limit: LimitOption = "64M",
+    copies: CopiesOption = 1,
+    spread: SpreadOption = None,
+    frames: Annotated[int, typer.Option("--frames", help="Frames of the film, beside the fullest moment.")] = 60,
+    prices: CostsOption = "",
+    seed: SeedOption = 0,
+    uid: UidOption = None,
+    lenient: LenientOption = False,
+    max_size: MaxSizeOption = MAX_SIZE,
+    max_operations: MaxOperationsOption = MOST_OPERATIONS,
+) -> None:
+    """Write a comparison as one HTML file that opens without a network, with a film of the arenas of each design.
+
+    Exit status 1 if more than 1 % of a log's calls on pipes could not be placed.
+    """
+    chosen, policy, size = designs_named("--designs", designs), era_named(era), size_given("--limit", limit)
+    if not 1 <= frames <= 1000:
+        raise InvalidRequestError("--frames", frames, "must be in 1 .. 1000")
+    costs = costs_given(prices)
+    require_page(output)
+    bar = Bar()
+    program, read = read_program(source, bar, max_size)
+    wrong = doubts(read) and not lenient
+    program = copied(owned(program, uid), copies, spread, seed, max_operations)
+    films = []
+    for design in chosen:
+        with bar.task(design.name, 2 * len(program)) as advance:
+            films.append(film(program, design, era=policy, limit=size, frames=frames, progress=advance))
+    making = Making(
+        command=f"coalloc {' '.join(sys.argv[1:])}",
+        program=program,
+        digest=Load.of(program).digest,
+        era=f"{policy.name}: {policy.title}",
+        limit=size,
+        seed=seed,
+        copies=copies,
+    )
+    save_page(films, costs, making, output)
+    note(f"wrote {output}")
+    if wrong:
+        raise typer.Exit(1)

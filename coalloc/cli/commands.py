@@ -49,17 +49,24 @@ COMMANDS: Final = {
     ),
     "map": Entry("coalloc.cli.loads", "draw_map", "Draw the arenas after a program, or at some moment of it."),
     "sweep": Entry(
-        "coalloc.cli.choose", "sweep", "Replay loads against every combination of settings, and mark the Pareto front."
+        "coalloc.cli.choose",
+        "sweep",
+        "Replay loads against every combination of settings: a row for each, with the Pareto front marked.",
     ),
     "regret": Entry(
         "coalloc.cli.choose",
         "regret",
         "Hold what designs map, and the addresses they use, against the least for buffers whose lifetimes are known.",
     ),
+    "report": Entry(
+        "coalloc.cli.choose",
+        "report",
+        "Write a comparison as one HTML file that opens without a network, with a film of the arenas of each design.",
+    ),
     "real": Entry(
         "coalloc.cli.machine",
         "real",
-        "Make each design's map operations on memory of this machine, beside the estimate.",
+        "Make each design's map operations on memory of this machine, and time them beside the estimate.",
     ),
     "costs": Entry("coalloc.cli.machine", "costs_app", "Measure the prices of this machine, or show prices."),
     "record": Entry(

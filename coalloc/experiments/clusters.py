@@ -10,6 +10,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from concurrent.futures import wait as wait_for
 from typing import TYPE_CHECKING, Any, Final
 
 from coalloc._imports import needs_extra
@@ -18,11 +19,40 @@ from coalloc.experiments.sweeps import Load
 
 if TYPE_CHECKING:
     from distributed import Client
+    from distributed import Future as DaskFuture
 
 __all__ = ["DaskExecutor", "cluster"]
 
 _SECONDS: Final = 20
 """How long a scheduler may take to answer."""
+
+
+class _Call(Future[Any]):
+    """A call on a worker.
+
+    Dask's own adapter takes a result for an error where the worker that had it is lost at this moment; here the result is asked
+    for again, which waits until another worker has made it.
+    """
+
+    def __init__(self, task: DaskFuture[Any]) -> None:
+        super().__init__()
+        self._task = task
+        task.add_done_callback(self._finish)
+
+    def _finish(self, task: DaskFuture[Any]) -> None:
+        if not self.set_running_or_notify_cancel():
+            return
+        try:
+            self.set_result(task.result())
+        except BaseException as error:
+            self.set_exception(error)
+
+    def cancel(self) -> bool:
+        """Cancel the call, unless it is done."""
+        cancelled = super().cancel()
+        if cancelled:
+            self._task.cancel()
+        return cancelled
 
 
 class DaskExecutor(Executor):
@@ -34,8 +64,8 @@ class DaskExecutor(Executor):
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._pool = client.get_executor(pure=False)
         self._sent: dict[str, Any] = {}
+        self._running: set[_Call] = set()
 
     @property
     def dashboard(self) -> str:
@@ -45,8 +75,10 @@ class DaskExecutor(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> Future[Any]:
         """Run a call on some worker."""
         sent = [self._on_workers(argument) if isinstance(argument, Load) else argument for argument in args]
-        future: Future[Any] = self._pool.submit(fn, *sent, **kwargs)
-        return future
+        call = _Call(self.client.submit(fn, *sent, pure=False, **kwargs))
+        self._running.add(call)
+        call.add_done_callback(self._running.discard)
+        return call
 
     def _on_workers(self, load: Load) -> object:
         if load.digest not in self._sent:
@@ -54,9 +86,14 @@ class DaskExecutor(Executor):
         return self._sent[load.digest]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Forget the programs on the workers."""
+        """Forget the programs on the workers; wait for what runs there, or cancel it."""
+        running = list(self._running)
+        if cancel_futures:
+            for call in running:
+                call.cancel()
+        if wait:
+            wait_for(running)
         self._sent.clear()
-        self._pool.shutdown(wait=wait and not cancel_futures)
 
 
 @contextlib.contextmanager

@@ -50,10 +50,10 @@ class BufferRecorder(ForwardingSpace):
         self.span = 0
         self._start = start
         self._time = 0
-        self._at: dict[int, int] = {}  # by base: the number of the life
+        self.live: dict[int, int] = {}  # by base: the number of the life
 
     def _begin(self, base: int, size: int) -> int:
-        self._at[base] = len(self.lives)
+        self.live[base] = len(self.lives)
         self.lives.append(Life(self._time, -1, size))
         self.bases.append(base)
         self.operations.append([self.operation, -1])
@@ -62,7 +62,7 @@ class BufferRecorder(ForwardingSpace):
         return base
 
     def _end(self, base: int) -> None:
-        number = self._at.pop(base)
+        number = self.live.pop(base)
         self.lives[number] = self.lives[number]._replace(end=self._time)
         self.operations[number][1] = self.operation
 

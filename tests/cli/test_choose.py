@@ -162,7 +162,7 @@ def test_a_preference_that_nothing_keeps_is_said_after_the_table(coalloc: Any, p
 def test_a_sweep_that_is_interrupted_goes_on(pipes: str, tmp_path: Path, coalloc: Any) -> None:
     """Ctrl-C ends it at once; its rows are kept, and the file is that of a sweep that ran through."""
     many = [
-        "sweep", pipes, "--vary", "arena_size=" + ",".join(f"{size}M" for size in range(1, 61)), "--copies", "30",
+        "sweep", pipes, "--vary", "arena_size=" + ",".join(f"{size}M" for size in range(1, 121)), "--copies", "50",
         "--designs", "coalescing", "--jobs", "2",
     ]  # fmt: skip
     file = tmp_path / "rows.jsonl"
