@@ -49,14 +49,14 @@ from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.experiments.bounds import SOLVERS
 from coalloc.experiments.film import film
 from coalloc.experiments.journal import Journal
-from coalloc.experiments.pareto import OBJECTIVES, Preference, choose, front, objective_named, parse_preference
+from coalloc.experiments.pareto import OBJECTIVES, Choice, Preference, choose, front, objective_named, parse_preference
 from coalloc.experiments.regrets import Regret, robson_bound
 from coalloc.experiments.regrets import regret as find_regret
 from coalloc.experiments.settings import Grid, design_of, read_vary
 from coalloc.experiments.sweeps import Load, Row, Sweep
 from coalloc.experiments.sweeps import sweep as run_sweep
 from coalloc.pipes.states import STATES
-from coalloc.report.page import Making, require_page, save_page
+from coalloc.report.page import Making, require_page, save_page, save_sweep_page
 from coalloc.report.plots import require_picture
 from coalloc.report.sweep_plot import save_front
 from coalloc.report.sweeps import failure_lines, front_words, sweep_table
@@ -127,6 +127,9 @@ def sweep(
         bool, typer.Option("--resume", help="Go on with a sweep that was interrupted while it wrote FILE.")
     ] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the Pareto front: FILE.svg or FILE.png.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--report", help="Write a page that opens without a network: FILE.html.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Processes; as many as there are cores.")] = None,
     address: ClusterOption = "",
     prices: CostsOption = "",
@@ -165,6 +168,8 @@ def sweep(
         raise InvalidRequestError("--jobs", jobs, "must be in 1 .. 1024")
     if plot is not None:
         require_picture(plot)
+    if page is not None:
+        require_page(page)
     costs = costs_given(prices)
     journal = None if output is None else Journal(output, costs, resume=resume)
     bar = Bar()
@@ -199,7 +204,13 @@ def sweep(
         note(f"wrote {output}: {len(result.rows):,} rows")
     elif not as_json and len(result.rows) > _MANY:
         note("-o FILE.csv would keep these rows")
-    _show(result, wanted, extra, preference, as_json=as_json)
+    choice, failed = _chosen(result, preference, wanted)
+    if page is not None and result.rows:
+        said = failed if choice is None else choice.sentence
+        command = f"coalloc {' '.join(sys.argv[1:])}"
+        save_sweep_page(result, front(result.rows, wanted), wanted, said, command, page)
+        note(f"wrote {page}")
+    _show(result, wanted, extra, choice, failed, as_json=as_json)
     if plot is not None and result.rows:
         sys.stdout.flush()
         save_front(result, front(result.rows, wanted), wanted, plot)
@@ -227,18 +238,21 @@ def _programs(
     return programs, wrong
 
 
+def _chosen(result: Sweep, preference: Preference | None, objectives: list[str]) -> tuple[Choice | None, str]:
+    """Return the choice, or why there is none; neither where none was asked for."""
+    if preference is None or not result.rows:
+        return None, ""
+    try:
+        return choose(result, preference, objectives), ""
+    except CoallocError as error:
+        return None, str(error)
+
+
 def _show(
-    result: Sweep, objectives: list[str], columns: list[str], preference: Preference | None, *, as_json: bool
+    result: Sweep, objectives: list[str], columns: list[str], choice: Choice | None, failed: str, *, as_json: bool
 ) -> None:
     """Print the rows, what could not be run, and the choice."""
     on_front = front(result.rows, objectives)
-    choice = None
-    failed = ""
-    if preference is not None and result.rows:
-        try:
-            choice = choose(result, preference, objectives)
-        except CoallocError as error:
-            failed = str(error)
     if as_json:
         print_json(
             {

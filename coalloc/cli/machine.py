@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -182,8 +182,8 @@ def real(
     differing = differing_work([run.outcome for run in runs])
     if differing:
         note(f"the designs did different work, so their costs are not comparable: {differing}")
-    order = [run.outcome.design for run in sorted(runs, key=lambda run: run.median_ns)]
-    estimated = [run.outcome.design for run in sorted(runs, key=lambda run: run.estimate_ns)]
+    order = _order(runs, lambda run: run.median_ns)
+    estimated = _order(runs, lambda run: run.estimate_ns)
     if as_json:
         print_json(
             {
@@ -211,8 +211,24 @@ def real(
         table.add_row(label, *(of(run) for run in runs))
     print_table(table)
     print()
-    print_words(f"order, fastest first: measured {', '.join(order)}; estimated {', '.join(estimated)}")
+    told = [", ".join(" = ".join(alike) for alike in by) for by in (order, estimated)]
+    print_words(f"order, fastest first: measured {told[0]}; estimated {told[1]}")
     print_words("The work of designs in their own arenas is estimated only: their Python is not a kernel's C.")
+
+
+_ALIKE: Final = 1.1
+"""Designs whose times differ by no more than this factor from the fastest of them are called equal."""
+
+
+def _order(runs: Sequence[RealRun], of: Callable[[RealRun], float]) -> list[list[str]]:
+    """Return the designs from the fastest on; those that are nearly equal stand together, in the order of their names."""
+    order: list[list[RealRun]] = []
+    for run in sorted(runs, key=of):
+        if order and of(run) <= _ALIKE * of(order[-1][0]):
+            order[-1].append(run)
+        else:
+            order.append([run])
+    return [sorted(run.outcome.design for run in alike) for alike in order]
 
 
 def _optional(value: float | None) -> str:

@@ -208,7 +208,7 @@ def run_real(
     """Replay a program against designs, and make the calls of each on memory of this machine.
 
     Beside the calls another thread of the process runs on another CPU, as in the model's machine of two CPUs.  Huge pages are
-    not used.  The designs take turns, so that a change in the machine's speed meets all of them.
+    not used.  The designs take turns, each round in another order, so that a change in the machine's speed meets all of them.
 
     Args:
         program: The program.
@@ -235,7 +235,8 @@ def run_real(
     with small_pages():
         with spinning(1):
             for number in range(rounds):
-                for index, (_, calls) in enumerate(recorded):
+                for index in ((number + turn) % len(recorded) for turn in range(len(recorded))):
+                    calls = recorded[index][1]
                     idle, idle_faults = _with_faults(memory, calls, real=False)
                     taken, new_faults = _with_faults(memory, calls, real=True)
                     samples[index].append(max(taken - idle, 0.0))

@@ -6,12 +6,16 @@ axes are of a grey that is read on white and on black.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from coalloc.experiments.film import Film, Frame, size_classes
+from coalloc.experiments.pareto import objective_named
+from coalloc.experiments.sweeps import Row, Sweep
 from coalloc.report.ranking import label_of
-from coalloc.report.tables import design_figures, milliseconds
+from coalloc.report.sweeps import load_of
+from coalloc.report.tables import design_figures, figure_text, milliseconds
 from coalloc.space.protocol import Kind
 from coalloc.units import KiB, MiB, format_size
 from coalloc.vm.costs import CostModel, count_of
@@ -21,7 +25,16 @@ if TYPE_CHECKING:
     from bokeh.models import LayoutDOM
     from bokeh.plotting import figure
 
-__all__ = ["draw_bytes", "draw_costs", "draw_films", "draw_fragmentation", "draw_front", "draw_map_operations"]
+__all__ = [
+    "draw_bytes",
+    "draw_costs",
+    "draw_films",
+    "draw_fragmentation",
+    "draw_front",
+    "draw_map_operations",
+    "draw_settings",
+    "key_of_sizes",
+]
 
 _INK: Final = "#767676"
 """Of axes and text in pictures: it is read on white and on black."""
@@ -205,6 +218,38 @@ def draw_front(films: Sequence[Film], costs: CostModel) -> LayoutDOM:
     return _column(pictures)
 
 
+def draw_settings(result: Sweep, on_front: Collection[Row], objectives: Sequence[str]) -> LayoutDOM:
+    """Draw the first objective over each of the others, a point for each setting; those on the front are filled."""
+    names = list(dict.fromkeys(objective_named(name) for name in objectives))
+    pictures = []
+    for name in names[1:] or names:
+        picture = _figure(height=300, x_axis_label=LABELS[name], y_axis_label=LABELS[names[0]])
+        for chosen, label, alpha in ((False, "dominated", 0.0), (True, "on the front", 0.8)):
+            rows = [row for row in result.rows if (row in on_front) is chosen]
+            data = {
+                "x": [row.figures[name] for row in rows], "y": [row.figures[names[0]] for row in rows],
+                "setting": [row.setting.name for row in rows], "limit": [format_size(row.setting.limit) for row in rows],
+                "load": [load_of(row, result.rows) or row.program for row in rows],
+                "x_text": [figure_text(name, row.figures[name]) for row in rows],
+                "y_text": [figure_text(names[0], row.figures[names[0]]) for row in rows],
+            }  # fmt: skip
+            picture.scatter(
+                "x", "y", source=data, size=11, fill_color=_COLOURS[0], fill_alpha=alpha,
+                line_color=_COLOURS[0] if chosen else _INK, legend_label=label,
+            )  # fmt: skip
+        tips = [
+            ("", "@setting"),
+            ("limit", "@limit"),
+            ("load", "@load"),
+            (LABELS[name], "@x_text"),
+            (LABELS[names[0]], "@y_text"),
+        ]
+        _hover(picture, tips)
+        _legend(picture)
+        pictures.append(picture)
+    return _column(pictures)
+
+
 _MARKERS: Final = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex", "star", "plus")
 
 
@@ -221,6 +266,26 @@ def draw_films(films: Sequence[Film]) -> LayoutDOM:
     """Draw for each design a band of segments with a slider, and the lives of all buffers below it."""
     sizes = size_classes(films)
     return _column([part for film in films for part in _film(film, sizes)])
+
+
+def key_of_sizes(films: Sequence[Film]) -> str:
+    """Return the key of the colours and hatches of segments, as HTML."""
+    sizes = size_classes(films)
+    looks: dict[tuple[str, str], list[int]] = {}
+    for size in sizes:
+        colour, _, hatch = _looks(Kind.BUSY, size, sizes)
+        looks.setdefault((colour, hatch), []).append(size)
+    spans = []
+    for (colour, hatch), of in looks.items():
+        text = format_size(of[0]) if len(of) == 1 else f"{format_size(of[0])} .. {format_size(of[-1])}"
+        hatched = f", hatch {hatch}" if hatch.strip() else ""
+        spans.append(
+            f'<span class="size" style="border-left: 1rem solid {colour}">{html.escape(f"busy, {text}{hatched}")}</span>'
+        )
+    spans.append(
+        f'<span class="size" style="border-left: 1rem dotted {_INK}">cached</span><span class="size">free</span>'
+    )
+    return f"<p>{' '.join(spans)}</p>"
 
 
 def _class_of(size: int, sizes: Sequence[int]) -> int:
