@@ -14,6 +14,8 @@ from typing import Final
 
 import attrs
 
+from coalloc._html import preformatted
+
 __all__ = [
     "BadFreeError",
     "Change",
@@ -282,6 +284,10 @@ class Explanation:
     def nearest(self) -> HoleVerdict | None:
         """The hole that came nearest to serving the request: large enough if any is, and of those the largest."""
         return max(self.verdicts, key=lambda hole: (hole.rule is not Rule.SIZE, hole.size), default=None)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook."""
+        return preformatted(str(self))
 
     def __str__(self) -> str:
         lines = [f"no place for {self.request} bytes"]

@@ -6,9 +6,11 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 import textwrap
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,13 +21,16 @@ from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
 from coalloc.pipes.states import ERAS
 from coalloc.scenarios.options import EraName, Size
+from coalloc.space.picture import LEGEND
 from coalloc.vm.costs import COSTS, CostModel, load_costs
 
 with needs_extra("cli"):
     import typer
     from rich.console import Console
+    from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
+    from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.measure import Measurement
@@ -44,7 +49,9 @@ __all__ = [
     "kept_output",
     "new_table",
     "note",
+    "played",
     "print_json",
+    "print_map",
     "print_table",
     "size_given",
 ]
@@ -144,6 +151,53 @@ def print_words(text: str) -> None:
     if console.is_terminal or "COLUMNS" in os.environ:
         text = textwrap.fill(text, max(console.width, 20), break_long_words=False, break_on_hyphens=False)
     print(text)
+
+
+_MAP_STYLES = {"#": "bold blue", "c": "yellow", "+": "cyan", ".": "dim"}
+"""The styles of the characters of a map, where there is a terminal."""
+
+
+def _map_text(picture: str) -> Text:
+    """Return a picture of arenas in colour; only what stands between two bars is coloured, or a word of the legend."""
+    text = Text(picture)
+    for row in re.finditer(r"\|([#c.+]+)\||^(?:# busy.*)$", picture, re.MULTILINE):
+        marks = re.finditer(r"([#c.+])\1*", row[1]) if row[1] else re.finditer(r"(?<!\w)([#c.+])(?= )", row[0])
+        start = row.start(1) if row[1] else row.start()
+        for mark in marks:
+            text.stylize(_MAP_STYLES[mark[1]], start + mark.start(), start + mark.end())
+    return text
+
+
+def print_map(picture: str) -> None:
+    """Print a picture of arenas, in colour where there is a terminal that has colours; NO_COLOR is respected."""
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(_map_text(picture), soft_wrap=True)
+    else:
+        print(picture)
+
+
+@contextlib.contextmanager
+def played(title: str, pause: float) -> Iterator[Callable[[str], None]]:
+    """Yield what shows one picture after the other: in place on a terminal, one below the other elsewhere.
+
+    Args:
+        title: What stands above each picture.
+        pause: Seconds between two pictures on a terminal.
+    """
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        print(title)
+        yield lambda picture: print(f"\n{picture}")
+        print(f"\n{LEGEND}")
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+
+        def show(picture: str) -> None:
+            live.update(_map_text(f"{title}\n{picture}\n{LEGEND}"), refresh=True)
+            time.sleep(pause)
+
+        yield show
 
 
 def new_table() -> Table:

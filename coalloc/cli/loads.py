@@ -22,7 +22,9 @@ from coalloc.cli.common import (
     era_named,
     new_table,
     note,
+    played,
     print_json,
+    print_map,
     print_table,
     print_words,
     size_given,
@@ -210,12 +212,19 @@ def draw_map(
         str, typer.Option("--at", help="When: end, peak (most bytes live), or a number of operations.")
     ] = "peak",
     width: Annotated[int, typer.Option("--width", min=8, max=1000, help="Characters for each arena.")] = 64,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Play the program as an animation; frame by frame into a pipe.")
+    ] = False,
+    frames: Annotated[int, typer.Option("--frames", min=1, max=100_000, help="Frames of --follow.")] = 60,
+    seconds: Annotated[float, typer.Option("--seconds", help="How long --follow plays, on a terminal.")] = 6.0,
     seed: SeedOption = 0,
     uid: UidOption = None,
     max_size: MaxSizeOption = MAX_SIZE,
     max_operations: MaxOperationsOption = MOST_OPERATIONS,
 ) -> None:
     """Draw the arenas after a program, or at some moment of it."""
+    if not 0 <= seconds < 1e6:
+        raise InvalidRequestError("--seconds", seconds, "must be a number of seconds >= 0")
     chosen, policy, size = designs_named("--design", design), era_named(era), size_given("--limit", limit)
     if len(chosen) > 1:
         raise InvalidRequestError("--design", design, "one design is drawn at a time")
@@ -224,6 +233,18 @@ def draw_map(
     doubts(report)
     program = copied(owned(program, uid), copies, spread, seed, max_operations)
     moment = _moment(at, program)
+    if follow:
+        title = f"{program.title or 'untitled program'}\n{chosen[0].name}, era {policy.name}"
+        n = len(program)
+        wanted = {max(1, round(n * number / frames)) for number in range(1, frames + 1)}
+        with played(title, seconds / len(wanted)) as show:
+
+            def look(done: int, live: int, bench: Bench) -> None:
+                if done in wanted:
+                    show(f"after operation {done:,} of {n:,}: {live:,} bytes live\n{bench.space.render(width)}")
+
+            replay(program, chosen[0], era=policy, limit=size, watch=look)
+        return
     if at == "peak":
         most = 0
 
@@ -247,8 +268,8 @@ def draw_map(
     print(
         f"{chosen[0].name}, era {policy.name}, after operation {moment:,} of {len(program):,}: {live_then:,} bytes live"
     )
-    print(picture)
-    print(LEGEND)
+    print_map(picture)
+    print_map(LEGEND)
     if not live_then and at == "end":
         print("nothing is live at the end; without --at the fullest moment is shown")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from coalloc._html import table
 from coalloc._imports import needs_extra
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.experiments.settings import Setting, design_of
@@ -54,6 +55,10 @@ class Load:
 
 _FRONT: Final = ("program", "program_sha256", "design")
 """The first columns of a row."""
+
+
+_SHOWN: Final = ("map_ops", "faults", "peak_mapped", "peak_resident", "external_fragmentation", "estimated_cost_ns")
+"""The figures that a notebook shows."""
 
 
 @attrs.frozen
@@ -122,6 +127,15 @@ class Sweep:
         behind = behind[behind.index("era") :]
         parameters = {name for record in records for name in record} - {*_FRONT, *behind}
         return [*_FRONT, *sorted(parameters), *behind]
+
+    def _repr_html_(self) -> str:
+        """Show a row for each setting in a notebook: the settings and the figures that choices are made by."""
+        columns = [name for name in self.columns() if name != "program_sha256"]
+        shown = columns[: columns.index("seed") + 1] if columns else []
+        shown += [name for name in _SHOWN if name in columns]
+        records = [row.columns() for row in self.rows]
+        words = f"{len(self.rows):,} rows, {len(self.failures):,} failures"
+        return table(shown, ([record.get(name) for name in shown] for record in records), words)
 
     def to_dataframe(self) -> DataFrame:
         """Return the rows as a data frame of pandas.

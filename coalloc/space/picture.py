@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from coalloc.errors import InvalidRequestError
-from coalloc.space.protocol import Kind, Segment
+from coalloc.space.protocol import LEGEND, Kind, Segment
 from coalloc.units import format_size
 
 __all__ = ["LEGEND", "draw"]
 
 _MARKS: Final = {Kind.BUSY: "#", Kind.CACHED: "c", Kind.FREE: "."}
-LEGEND: Final = "# busy   c cached   . free   + a mixture"
 
 
 def draw(arenas: Mapping[int, int], segments: Iterable[Segment], width: int) -> str:

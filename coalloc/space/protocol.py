@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 
+from coalloc._html import preformatted
 from coalloc.checked import Checkable, Checked
 from coalloc.contract import Contract
 from coalloc.errors import BadFreeError, InvalidRequestError
@@ -234,6 +235,10 @@ class ConstrainedSpace(FullSpace, Constrained, Protocol):
     """A space that can do all of that, and honours constraints."""
 
 
+LEGEND: Final = "# busy   c cached   . free   + a mixture"
+"""What the characters of ``render`` mean."""
+
+
 class SpaceSource(Checked):
     """The mixin that makes a space a source: ``map`` allocates, and ``unmap`` frees a whole buffer."""
 
@@ -243,6 +248,10 @@ class SpaceSource(Checked):
     def granule(self: _Sourceable) -> int:
         """The quantum."""
         return self.quantum
+
+    def _repr_html_(self: _Sourceable) -> str:
+        """Show the arenas in a notebook."""
+        return preformatted(f"{type(self).__name__}\n{self.render()}\n{LEGEND}")
 
     def map(self: _Sourceable, size: int) -> int:
         """Allocate a range, which counts as mapped."""
@@ -288,3 +297,5 @@ class _Sourceable(Protocol):
     def size_of(self, base: int) -> int: ...
 
     def segments(self) -> tuple[Segment, ...]: ...
+
+    def render(self, width: int = 64) -> str: ...

@@ -7,11 +7,12 @@ from typing import Final
 
 import attrs
 
+from coalloc._html import preformatted
 from coalloc.contract import Capability, Completeness, Constraint, Contract, Fit, Resize
 from coalloc.testing.judge import Judge
 from coalloc.testing.properties import Breach
 from coalloc.testing.scout import Doubt, Scout
-from coalloc.testing.steps import Action, CheckProgram, Step, World
+from coalloc.testing.steps import Action, CheckProgram, Step, World, dumps
 from coalloc.testing.subject import Subject
 
 __all__ = ["Counterexample", "draw_world", "random_program", "run_program", "scale_of", "scouted_program"]
@@ -28,6 +29,10 @@ class Counterexample:
 
     program: CheckProgram
     breach: Breach
+
+    def _repr_html_(self) -> str:
+        """Show the breach, the picture if there is one, and the program in a notebook."""
+        return preformatted("\n".join(filter(None, (str(self.breach), self.breach.picture, dumps(self.program)))))
 
 
 def run_program(subject: Subject, program: CheckProgram) -> Breach | None:

@@ -26,10 +26,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from functools import partial
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
+from coalloc._html import table
+from coalloc._imports import needs_extra
 from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError
 from coalloc.pipes.budget import ConsoleLine
 from coalloc.pipes.buffers import Buffers
@@ -44,6 +46,9 @@ from coalloc.vm.costs import CostModel, Estimate, SpaceWork
 from coalloc.vm.kernelmap import MapCounters
 from coalloc.workload.program import PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram
 from coalloc.workload.rounds import Figures, Rounds
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ["Outcome", "Sample", "Waits", "replay", "replay_all"]
 
@@ -159,6 +164,40 @@ class Outcome:
         if len(known) < len(self.series):
             return None
         return sum(known) / len(known) if known else 0.0
+
+    def to_dataframe(self) -> DataFrame:
+        """Return the samples as a data frame of pandas: a row for each, sizes in bytes, with the least and the most of each.
+
+        Raises:
+            MissingExtraError: If pandas is not installed.
+        """
+        with needs_extra("frame"):
+            import pandas
+        records = []
+        for sample in self.series:
+            record = attrs.asdict(sample, recurse=False)
+            for name in ("live", "mapped", "resident"):
+                record[f"{name}_least"], record[f"{name}_most"] = record.pop(f"{name}_range")
+            records.append(record)
+        return pandas.DataFrame(records)
+
+    def _repr_html_(self) -> str:
+        """Show every count that is not 0 in a notebook."""
+        groups = {
+            "pipes": attrs.asdict(self.pipes),
+            "map": attrs.asdict(self.map),
+            "space": attrs.asdict(self.space),
+            "waits": attrs.asdict(self.waits),
+            "work": attrs.asdict(self.work),
+        }
+        rows: list[tuple[str, object]] = [("peak_live", self.peak_live), ("allocs_refused", self.allocs_refused)]
+        rows += [
+            (f"{group}.{name}", value)
+            for group, counters in groups.items()
+            for name, value in counters.items()
+            if isinstance(value, int | float) and value
+        ]
+        return table(["count", ""], rows, f"{self.design}, era {self.era}, limit {self.limit:,} bytes")
 
     def estimate(self, costs: CostModel) -> Estimate:
         """Estimate the cost from the counts and these prices."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -253,3 +254,52 @@ def test_the_kit_runs_on_a_cluster(coalloc: Any) -> None:
     assert "nothing is broken" in done.stdout
     refused = coalloc("mutants", "M1", "--cluster", "nowhere")
     assert (refused.status, "must be the address" in refused.err) == (2, True)
+
+
+def test_a_map_follows_a_program_frame_by_frame(coalloc: Any, pipes: str) -> None:
+    """Into a pipe each frame stands below the one before; nothing waits."""
+    result = coalloc("map", pipes, "--follow", "--frames", "3", "--seconds", "9000", "--width", "16")
+    assert (result.status, result.err) == (0, "")
+    frames = result.out.split("\n\n")
+    assert len(frames) == 5
+    assert frames[0].endswith("\ncoalescing, era 2004-01")
+    assert [frame.split(":")[0] for frame in frames[1:4]] == [
+        "after operation 15 of 46", "after operation 31 of 46", "after operation 46 of 46",
+    ]  # fmt: skip
+    assert all("|" in frame for frame in frames[1:4])
+    bad = coalloc("map", pipes, "--follow", "--seconds", "-1")
+    assert (bad.status, "must be a number of seconds" in bad.err) == (2, True)
+
+
+def test_a_map_is_coloured_on_a_terminal_only(coalloc: Any, pipes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not where NO_COLOR is set; the characters are the same, and an animation ends with the last frame."""
+    plain = coalloc("map", pipes, "--width", "16").out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    coloured = coalloc("map", pipes, "--width", "16").out
+    assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == plain
+    assert "\x1b[1;34m#" in coloured
+    assert "\x1b[33mc\x1b[0m cached" in coloured
+    played = coalloc("map", pipes, "--follow", "--frames", "2", "--seconds", "0", "--width", "16").out
+    assert "after operation 46 of 46" in played
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[1;34m" not in coalloc("map", pipes, "--width", "16").out
+
+
+def test_a_report_is_written_and_says_how_it_was_made(coalloc: Any, pipes: str, tmp_path: Path) -> None:
+    """As one file; a sweep writes one, too, also where no setting keeps the bounds."""
+    pytest.importorskip("bokeh")
+    page, other = tmp_path / "page.html", tmp_path / "sweep.html"
+    result = coalloc("report", pipes, "-o", str(page), "--frames", "4", "--designs", "per-pipe,vmem")
+    assert (result.status, result.out, result.err) == (0, "", f"coalloc: wrote {page}\n")
+    assert "has the lowest estimated cost" in page.read_text(encoding="utf-8")
+    failed = coalloc("sweep", pipes, "--jobs", "1", "--report", str(other), "--prefer", "map_ops<=0")
+    assert failed.status == 1
+    assert "no setting keeps map operations at most 0" in other.read_text(encoding="utf-8")
+    for arguments, words in (
+        (["report", pipes, "-o", "page.txt"], "must end in .html"),
+        (["report", pipes, "-o", str(page), "--frames", "0"], "must be in 1 .. 1000"),
+        (["sweep", pipes, "--report", "none/page.html"], "its folder does not exist"),
+    ):
+        refused = coalloc(*arguments)
+        assert (refused.status, refused.out, words in refused.err) == (2, "", True)
