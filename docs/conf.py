@@ -7,8 +7,11 @@ import coalloc
 project = "coalloc"
 author = "the coalloc developers"
 release = coalloc.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "strangers_table.md"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints", "strangers_table.md"]
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
 html_theme = "furo"
 html_static_path: list[str] = []
 autodoc_typehints = "description"

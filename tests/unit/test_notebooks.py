@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coalloc import DESIGNS, STATES, CellSpace, CoalescingSpace, ExhaustionError, KernelMap, MiB, replay
+from coalloc import DESIGNS, STATES, CoalescingSpace, ExhaustionError, KernelMap, MiB, replay
 from coalloc._html import table
 from coalloc.experiments.settings import Grid
 from coalloc.experiments.sweeps import sweep
@@ -53,7 +53,6 @@ def test_spaces_refusals_and_counterexamples_show_themselves() -> None:
     space = CoalescingSpace(KernelMap(), kva_limit=MiB, arena_size=MiB)
     space.alloc(4096)
     assert space.render() in space._repr_html_()
-    assert "CellSpace" in CellSpace(KernelMap(), kva_limit=MiB, arena_size=MiB)._repr_html_()
     with pytest.raises(ExhaustionError) as caught:
         space.alloc(2 * MiB)
     explanation = caught.value.explain()
