@@ -53,7 +53,7 @@ from coalloc.experiments.pareto import OBJECTIVES, Choice, Preference, choose, f
 from coalloc.experiments.regrets import Regret, robson_bound
 from coalloc.experiments.regrets import regret as find_regret
 from coalloc.experiments.settings import Grid, design_of, read_vary
-from coalloc.experiments.sweeps import Load, Row, Sweep
+from coalloc.experiments.sweeps import Load, Sweep, SweepRow
 from coalloc.experiments.sweeps import sweep as run_sweep
 from coalloc.pipes.states import STATES
 from coalloc.report.page import Making, require_page, save_page, save_sweep_page
@@ -174,9 +174,9 @@ def sweep(
     journal = None if output is None else Journal(output, costs, resume=resume)
     bar = Bar()
     programs, wrong = _programs(sources or [None], bar, max_size, uid, grid, max_operations)
-    rows: list[Row] = []
+    rows: list[SweepRow] = []
 
-    def keep(row: Row) -> None:
+    def keep(row: SweepRow) -> None:
         rows.append(row)
         if journal is not None:
             journal.add(row)
@@ -274,7 +274,7 @@ def _show(
         raise CoallocError(failed)
 
 
-def _print_rows(result: Sweep, on_front: Collection[Row], objectives: list[str], columns: list[str]) -> None:
+def _print_rows(result: Sweep, on_front: Collection[SweepRow], objectives: list[str], columns: list[str]) -> None:
     titles = list(dict.fromkeys(row.program or "untitled program" for row in result.rows))
     for title in titles:
         print_words(title)

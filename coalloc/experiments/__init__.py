@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from coalloc.experiments.pareto import Choice, Preference, choose, front, parse_preference
     from coalloc.experiments.regrets import Regret, regret, robson_bound
     from coalloc.experiments.settings import Grid, Setting, read_vary
-    from coalloc.experiments.sweeps import Failure, Row, Sweep, sweep
+    from coalloc.experiments.sweeps import Failure, Sweep, SweepRow, sweep
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -24,7 +24,7 @@ else:
             "coalloc.experiments.pareto": "Choice Preference choose front parse_preference",
             "coalloc.experiments.regrets": "Regret regret robson_bound",
             "coalloc.experiments.settings": "Grid Setting read_vary",
-            "coalloc.experiments.sweeps": "Failure Row Sweep sweep",
+            "coalloc.experiments.sweeps": "Failure SweepRow Sweep sweep",
         },
     )
 
@@ -37,7 +37,7 @@ __all__ = [
     "Optimum",
     "Preference",
     "Regret",
-    "Row",
+    "SweepRow",
     "Setting",
     "Sweep",
     "choose",

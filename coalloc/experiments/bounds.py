@@ -91,10 +91,8 @@ def _by_omnimalloc(lives: Sequence[Life], _best: Sequence[int], seconds: float) 
         Allocation(id=number, size=life.size, start=life.begin, end=life.end) for number, life in enumerate(lives)
     )
     result = SupermallocAllocator(timeout=seconds).solve(asked)
-    bases = [-1] * len(lives)
-    for allocation in result.allocations:
-        if isinstance(allocation.id, int) and allocation.offset is not None:
-            bases[allocation.id] = allocation.offset
+    offsets = {allocation.id: allocation.offset for allocation in result.allocations}
+    bases = [-1 if (offset := offsets.get(number)) is None else offset for number in range(len(lives))]
     return bases, result.peak if result.proved_optimal else result.lower_bound
 
 

@@ -88,11 +88,9 @@ class DaskExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Forget the programs on the workers; wait for what runs there, or cancel it."""
         running = list(self._running)
-        if cancel_futures:
-            for call in running:
-                call.cancel()
-        if wait:
-            wait_for(running)
+        for call in running if cancel_futures else ():
+            call.cancel()
+        wait_for(running if wait else ())
         self._sent.clear()
 
 

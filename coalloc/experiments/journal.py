@@ -16,7 +16,7 @@ from typing import IO, Final
 
 from coalloc._imports import needs_extra
 from coalloc.errors import CoallocError, InvalidRequestError
-from coalloc.experiments.sweeps import Figure, Row, Sweep, key_of
+from coalloc.experiments.sweeps import Figure, Sweep, SweepRow, key_of
 from coalloc.vm.costs import CostModel
 
 __all__ = ["SUFFIXES", "Journal", "write_rows"]
@@ -80,7 +80,7 @@ class Journal:
             raise InvalidRequestError("--resume", str(self.part), "is empty")
         return known
 
-    def add(self, row: Row) -> None:
+    def add(self, row: SweepRow) -> None:
         """Write one row; the journal begins with the first."""
         if self._file is None:
             self._file = open(self.part, "a" if self._resumes else "w", encoding="utf-8")  # noqa: SIM115 (closed by close())

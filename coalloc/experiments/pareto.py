@@ -16,7 +16,7 @@ import attrs
 
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.experiments.settings import Setting
-from coalloc.experiments.sweeps import Row, Sweep
+from coalloc.experiments.sweeps import Sweep, SweepRow
 from coalloc.units import format_size, parse_size
 from coalloc.workload.figures import LABELS
 
@@ -50,33 +50,33 @@ def objective_named(name: str) -> str:
     return figure
 
 
-def _worth(row: Row, figure: str) -> float:
+def _worth(row: SweepRow, figure: str) -> float:
     value = row.figures[figure]
     return math.inf if value is None else value
 
 
-def _load_of(row: Row) -> tuple[str, str, int, int]:
+def _load_of(row: SweepRow) -> tuple[str, str, int, int]:
     return row.digest, row.setting.era, row.setting.copies, row.setting.seed
 
 
-def _refused(row: Row) -> int:
+def _refused(row: SweepRow) -> int:
     return int(sum(row.figures[name] or 0 for name in _LESS_WORK))
 
 
-def _by_load(rows: Iterable[Row]) -> list[list[Row]]:
-    loads: dict[tuple[str, str, int, int], list[Row]] = {}
+def _by_load(rows: Iterable[SweepRow]) -> list[list[SweepRow]]:
+    loads: dict[tuple[str, str, int, int], list[SweepRow]] = {}
     for row in rows:
         loads.setdefault(_load_of(row), []).append(row)
     return list(loads.values())
 
 
-def _did_all(rows: Sequence[Row]) -> list[Row]:
+def _did_all(rows: Sequence[SweepRow]) -> list[SweepRow]:
     """Return the rows of a load that did the most work."""
     least = min(map(_refused, rows))
     return [row for row in rows if _refused(row) == least]
 
 
-def front(rows: Iterable[Row], objectives: Sequence[str] = OBJECTIVES) -> frozenset[Row]:
+def front(rows: Iterable[SweepRow], objectives: Sequence[str] = OBJECTIVES) -> frozenset[SweepRow]:
     """Return the rows on the front of their load.
 
     Args:
@@ -91,7 +91,7 @@ def front(rows: Iterable[Row], objectives: Sequence[str] = OBJECTIVES) -> frozen
     figures = [objective_named(name) for name in objectives]
     if not figures:
         raise InvalidRequestError("objectives", "", "at least one is needed")
-    found: list[Row] = []
+    found: list[SweepRow] = []
     for group in _by_load(rows):
         best: list[tuple[float, ...]] = []
         worths = sorted(
@@ -194,7 +194,7 @@ class Choice:
     """
 
     setting: Setting
-    rows: tuple[Row, ...]
+    rows: tuple[SweepRow, ...]
     of: tuple[int, int]
     sentence: str
 
@@ -216,7 +216,7 @@ def choose(result: Sweep, preference: Preference, objectives: Sequence[str] = OB
     groups = _by_load(result.rows)
     if not groups:
         raise CoallocError("there is nothing to choose from: no setting could be replayed")
-    per_setting: dict[tuple[str, int], list[Row]] = {}
+    per_setting: dict[tuple[str, int], list[SweepRow]] = {}
     for group in groups:
         for row in _did_all(group):
             per_setting.setdefault((row.setting.name, row.setting.limit), []).append(row)
@@ -225,7 +225,7 @@ def choose(result: Sweep, preference: Preference, objectives: Sequence[str] = OB
         raise CoallocError("no setting did all the work of every load")
     least = {_load_of(group[0]): group for group in groups}
 
-    def bound_of(wish: Wish, row: Row) -> float:
+    def bound_of(wish: Wish, row: SweepRow) -> float:
         if not wish.relative:
             return wish.most
         return wish.most * min(_worth(other, wish.figure) for other in _did_all(least[_load_of(row)]))
@@ -251,7 +251,7 @@ def choose(result: Sweep, preference: Preference, objectives: Sequence[str] = OB
     return Choice(rows[0].setting, tuple(rows), (len(fit), len(per_setting)), sentence)
 
 
-def _over(rows: Sequence[Row], figure: str) -> float:
+def _over(rows: Sequence[SweepRow], figure: str) -> float:
     """Return a figure over several loads: the highest peak, the mean share, the sum of anything else."""
     worths = [_worth(row, figure) for row in rows]
     if figure.startswith("peak_"):
@@ -260,8 +260,8 @@ def _over(rows: Sequence[Row], figure: str) -> float:
 
 
 def _sentence(
-    rows: Sequence[Row],
-    others: Sequence[Sequence[Row]],
+    rows: Sequence[SweepRow],
+    others: Sequence[Sequence[SweepRow]],
     preference: Preference,
     objectives: Sequence[str],
     fit: int,

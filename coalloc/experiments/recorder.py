@@ -157,14 +157,9 @@ class SourceRecorder:
         self.resident.difference_update(range(base, end, PAGE_SIZE))
 
     def _within(self, base: int, end: int) -> list[tuple[int, int, int, int]]:
-        """Return the parts of a range in each mapping: base, end, number of the mapping, its base."""
-        parts = []
-        at = max(self._pieces.bisect_right(base) - 1, 0)
-        for piece, (piece_end, number, start) in self._pieces.items()[at : self._pieces.bisect_left(end)]:
-            low, high = max(piece, base), min(piece_end, end)
-            if low < high:
-                parts.append((low, high, number, start))
-        return parts
+        """Return the parts of a mapped range in each mapping: base, end, number of the mapping, its base."""
+        pieces = self._pieces.items()[self._pieces.bisect_right(base) - 1 : self._pieces.bisect_left(end)]
+        return [(max(piece, base), min(until, end), number, start) for piece, (until, number, start) in pieces]
 
 
 def seen_by(design: Design) -> tuple[Design, Callable[[], BufferRecorder]]:

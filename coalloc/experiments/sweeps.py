@@ -31,7 +31,7 @@ from coalloc.workload.textformat import dumps
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["Failure", "Figure", "Load", "Row", "Sweep", "key_of", "sweep"]
+__all__ = ["Failure", "Figure", "Load", "SweepRow", "Sweep", "key_of", "sweep"]
 
 Figure = int | float | None
 """The value of a figure; None where it is not known."""
@@ -62,7 +62,7 @@ _SHOWN: Final = ("map_ops", "faults", "peak_mapped", "peak_resident", "external_
 
 
 @attrs.frozen
-class Row:
+class SweepRow:
     """The figures of one setting.
 
     Args:
@@ -114,7 +114,7 @@ class Sweep:
         costs: The prices of the estimates.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[SweepRow, ...]
     failures: tuple[Failure, ...]
     costs: CostModel
 
@@ -160,7 +160,7 @@ def sweep(
     executor: Executor | None = None,
     costs: CostModel = COSTS["measured"],
     done: Mapping[str, Mapping[str, Figure]] | None = None,
-    each: Callable[[Row], None] | None = None,
+    each: Callable[[SweepRow], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
     """Replay programs in every setting.
@@ -212,7 +212,7 @@ def sweep(
         for (number, index), value in zip(batch, values, strict=True):
             results[number, index] = value
             if each is not None and not isinstance(value, str):
-                each(Row(programs[number].title, loads[number].digest, wanted[index], value))
+                each(SweepRow(programs[number].title, loads[number].digest, wanted[index], value))
         if progress is not None:
             progress(len(results), total)
 
@@ -236,7 +236,7 @@ def sweep(
     ordered = [(place, results[place]) for place in sorted(results)]
     return Sweep(
         tuple(
-            Row(programs[number].title, loads[number].digest, wanted[index], value)
+            SweepRow(programs[number].title, loads[number].digest, wanted[index], value)
             for (number, index), value in ordered
             if not isinstance(value, str)
         ),

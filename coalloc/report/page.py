@@ -19,7 +19,7 @@ from coalloc import __version__
 from coalloc._imports import needs_extra
 from coalloc.errors import InvalidRequestError
 from coalloc.experiments.film import Film
-from coalloc.experiments.sweeps import Row, Sweep
+from coalloc.experiments.sweeps import Sweep, SweepRow
 from coalloc.report.page_pictures import (
     draw_bytes,
     draw_costs,
@@ -188,7 +188,7 @@ def _sentence(text: str) -> str:
 
 def save_sweep_page(
     result: Sweep,
-    on_front: Collection[Row],
+    on_front: Collection[SweepRow],
     objectives: Sequence[str],
     said: str,
     command: str,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coalloc.experiments.film import Film, Frame, size_classes
 from coalloc.experiments.pareto import objective_named
-from coalloc.experiments.sweeps import Row, Sweep
+from coalloc.experiments.sweeps import Sweep, SweepRow
 from coalloc.report.ranking import label_of
 from coalloc.report.sweeps import load_of
 from coalloc.report.tables import design_figures, figure_text, milliseconds
@@ -218,7 +218,7 @@ def draw_front(films: Sequence[Film], costs: CostModel) -> LayoutDOM:
     return _column(pictures)
 
 
-def draw_settings(result: Sweep, on_front: Collection[Row], objectives: Sequence[str]) -> LayoutDOM:
+def draw_settings(result: Sweep, on_front: Collection[SweepRow], objectives: Sequence[str]) -> LayoutDOM:
     """Draw the first objective over each of the others, a point for each setting; those on the front are filled."""
     names = list(dict.fromkeys(objective_named(name) for name in objectives))
     pictures = []

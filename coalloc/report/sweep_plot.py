@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from coalloc._imports import needs_extra
 from coalloc.experiments.pareto import objective_named
-from coalloc.experiments.sweeps import Row, Sweep
+from coalloc.experiments.sweeps import Sweep, SweepRow
 from coalloc.report.plots import save_figure
 from coalloc.report.sweeps import load_of
 from coalloc.units import KiB, MiB, format_size
@@ -28,7 +28,7 @@ _MOST_NAMED: Final = 12
 """The most settings on a front that are named in the picture."""
 
 
-def draw_front(result: Sweep, on_front: Collection[Row], objectives: Sequence[str]) -> Figure:
+def draw_front(result: Sweep, on_front: Collection[SweepRow], objectives: Sequence[str]) -> Figure:
     """Draw the settings of a sweep: for each load a row of panels, the first objective over each of the others.
 
     Settings on the Pareto front are filled, and numbered as the rows are; beside the panels they
@@ -46,7 +46,7 @@ def draw_front(result: Sweep, on_front: Collection[Row], objectives: Sequence[st
         from matplotlib.figure import Figure
     names = list(dict.fromkeys(objective_named(name) for name in objectives))
     across = names[1:] or names
-    loads: dict[str, list[Row]] = {}
+    loads: dict[str, list[SweepRow]] = {}
     for row in result.rows:
         loads.setdefault(load_of(row, result.rows) or row.program or "untitled program", []).append(row)
     number_of = {row: number for number, row in enumerate(result.rows, 1)}
@@ -71,7 +71,7 @@ def draw_front(result: Sweep, on_front: Collection[Row], objectives: Sequence[st
     return figure
 
 
-def _draw_panel(axes: Axes, rows: Sequence[Row], numbers: Mapping[Row, int], x: str, y: str) -> str:
+def _draw_panel(axes: Axes, rows: Sequence[SweepRow], numbers: Mapping[SweepRow, int], x: str, y: str) -> str:
     """Draw one figure over another, with the numbers of the rows on the front, and return what the y axis is called."""
     unit, label = _unit_of(x, rows)
     y_unit, y_label = _unit_of(y, rows)
@@ -107,7 +107,7 @@ _MOST_AT_A_POINT: Final = 3
 """The most numbers beside one point."""
 
 
-def _unit_of(name: str, rows: Sequence[Row]) -> tuple[float, str]:
+def _unit_of(name: str, rows: Sequence[SweepRow]) -> tuple[float, str]:
     """Return by what the values of a figure are divided, and what an axis is called."""
     label = LABELS[name]
     if name == "estimated_cost_ns":
@@ -119,18 +119,20 @@ def _unit_of(name: str, rows: Sequence[Row]) -> tuple[float, str]:
     return unit, f"{label.removesuffix(' bytes')}, {word}"
 
 
-def _value(row: Row, name: str, unit: float) -> float:
+def _value(row: SweepRow, name: str, unit: float) -> float:
     """Return the value on an axis; nan where it is not known, which is not drawn."""
     value = row.figures[name]
     return math.nan if value is None else value / unit
 
 
-def _named(row: Row, rows: Sequence[Row]) -> str:
+def _named(row: SweepRow, rows: Sequence[SweepRow]) -> str:
     several = len({other.setting.limit for other in rows}) > 1
     return f"{row.setting.name}{f', limit {format_size(row.setting.limit)}' if several else ''}"
 
 
-def save_front(result: Sweep, on_front: Collection[Row], objectives: Sequence[str], path: str | PathLike[str]) -> None:
+def save_front(
+    result: Sweep, on_front: Collection[SweepRow], objectives: Sequence[str], path: str | PathLike[str]
+) -> None:
     """Draw the settings of a sweep, and save the picture.
 
     Raises:

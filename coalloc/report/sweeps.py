@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from coalloc.experiments.pareto import objective_named
-from coalloc.experiments.sweeps import Failure, Row, Sweep
+from coalloc.experiments.sweeps import Failure, Sweep, SweepRow
 from coalloc.pipes.design import written
 from coalloc.report.tables import figure_text
 from coalloc.units import format_size
@@ -19,13 +19,13 @@ ON_FRONT: Final = "*"
 """The mark of a row on the Pareto front."""
 
 
-def _setting_columns(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
+def _setting_columns(rows: Sequence[SweepRow]) -> dict[str, Callable[[SweepRow], str]]:
     """Return what tells the settings apart: the columns that differ, each with the text for a row."""
-    columns: dict[str, Callable[[Row], str]] = {}
+    columns: dict[str, Callable[[SweepRow], str]] = {}
     parameters = sorted({name for row in rows for name, _ in row.setting.parameters})
     for name in parameters:
         columns[name] = lambda row, name=name: _parameter(row.setting.parameters, name)  # type: ignore[misc]
-    others: Mapping[str, Callable[[Row], str]] = {
+    others: Mapping[str, Callable[[SweepRow], str]] = {
         "era": lambda row: row.setting.era,
         "limit": lambda row: format_size(row.setting.limit),
         "copies": lambda row: f"{row.setting.copies:,}",
@@ -40,14 +40,16 @@ def _parameter(parameters: Sequence[tuple[str, Any]], name: str) -> str:
     return written(known[name]) if name in known else "-"
 
 
-def load_of(row: Row, rows: Collection[Row]) -> str:
+def load_of(row: SweepRow, rows: Collection[SweepRow]) -> str:
     """Return the load of a row in words: what differs between the loads of some rows."""
     columns = _setting_columns(list(rows))
     names = [name for name in ("program", "era", "copies", "seed") if name in columns]
     return ", ".join(f"{name} {columns[name](row)}" if name != "program" else columns[name](row) for name in names)
 
 
-def sweep_table(result: Sweep, on_front: Collection[Row], figures: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def sweep_table(
+    result: Sweep, on_front: Collection[SweepRow], figures: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
     """Return the heads and the rows of a table: the row's number and mark, the design, what differs, the figures.
 
     Args:
@@ -74,7 +76,7 @@ def sweep_table(result: Sweep, on_front: Collection[Row], figures: Sequence[str]
     ], rows
 
 
-def front_words(on_front: Collection[Row], rows: Sequence[Row], figures: Sequence[str]) -> str:
+def front_words(on_front: Collection[SweepRow], rows: Sequence[SweepRow], figures: Sequence[str]) -> str:
     """Say what the mark means."""
     names = [LABELS[objective_named(name)].partition(",")[0] for name in figures]
     return f"{ON_FRONT} {len(on_front):,} of {len(rows):,} rows are on the Pareto front of {', '.join(names)}."

@@ -161,7 +161,7 @@ def test_a_preference_that_nothing_keeps_is_said_after_the_table(coalloc: Any, p
 
 
 def test_a_sweep_that_is_interrupted_goes_on(pipes: str, tmp_path: Path, coalloc: Any) -> None:
-    """Ctrl-C ends it at once; its rows are kept, and the file is that of a sweep that ran through."""
+    """A signal ends it at once; its rows are kept, and the file is that of a sweep that ran through."""
     many = [
         "sweep", pipes, "--vary", "arena_size=" + ",".join(f"{size}M" for size in range(1, 121)), "--copies", "50",
         "--designs", "coalescing", "--jobs", "2",
@@ -174,9 +174,9 @@ def test_a_sweep_that_is_interrupted_goes_on(pipes: str, tmp_path: Path, coalloc
     end = time.monotonic() + 60
     while time.monotonic() < end and not (part.exists() and len(part.read_text().splitlines()) > 2):
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGTERM)  # Ctrl-C takes the same way, but may be ignored in a job of a shell
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
+    assert process.returncode == 143, err
     assert f"rows are in {part}; go on with --resume\n" in err
     assert not file.exists()
     refused = coalloc(*many, "-o", str(file))

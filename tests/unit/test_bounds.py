@@ -82,6 +82,20 @@ def test_a_solver_may_prove_a_bound_above_the_most_live_bytes() -> None:
     assert found.most_live < found.lower
 
 
+def test_omnimalloc_proves_what_greedy_finds() -> None:
+    """It runs where the bounds do not meet."""
+    found = optimum(GAP, solvers=["omnimalloc"])
+    assert (found.upper, found.lower, found.lower_by) == (5, 5, "omnimalloc")
+    assert [tried.height for tried in found.tries] == [5, 5]
+
+
+def test_a_search_that_ends_without_an_answer_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gap is halved until it is closed, and the bound from below stays."""
+    monkeypatch.setattr(module, "_fits", lambda *_: ("unknown", None))
+    found = optimum(GAP, solvers=["ortools"])
+    assert (found.upper, found.lower, found.is_proven) == (5, 4, False)
+
+
 class Liar:
     """Solvers that do not say the truth."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from coalloc import CoallocError, Fit, InvalidRequestError, KiB, MiB, MissingExtraError
 from coalloc.experiments.clusters import DaskExecutor, cluster
 from coalloc.experiments.settings import Grid
-from coalloc.experiments.sweeps import Row, sweep
+from coalloc.experiments.sweeps import SweepRow, sweep
 from coalloc.testing.on_targets import soak_target
 from coalloc.workload.generators import hackbench
 
@@ -54,9 +55,9 @@ def test_a_cluster_gives_the_rows_that_this_process_gives(two: DaskExecutor, tmp
 def test_nothing_is_lost_when_a_worker_is_killed(two: DaskExecutor) -> None:
     """Dask starts another worker and gives it the work."""
     victims: list[int] = []
-    kept: list[Row] = []
+    kept: list[SweepRow] = []
 
-    def kill_one(row: Row) -> None:
+    def kill_one(row: SweepRow) -> None:
         kept.append(row)
         if not victims:
             pids = two.client.run(os.getpid)
@@ -80,6 +81,19 @@ def test_the_kit_soaks_on_a_cluster(two: DaskExecutor) -> None:
     assert here.found is not None
     assert found.found.program == here.found.program
     assert str(found.found.breach) == str(here.found.breach)
+
+
+def test_a_call_that_fails_tells_its_error(two: DaskExecutor) -> None:
+    """As any executor does; and a shut down executor has nothing that runs."""
+    assert isinstance(two.submit(int, "x").exception(60), ValueError)
+    assert two.submit(int, "7").result(60) == 7
+    other = DaskExecutor(two.client)
+    slow = other.submit(time.sleep, 0.2)
+    other.shutdown()
+    assert slow.done()
+    waiting = other.submit(time.sleep, 60)
+    other.shutdown(cancel_futures=True)
+    assert waiting.cancelled()
 
 
 @pytest.mark.parametrize("where", ["", "local", "local:0", "local:x", "host:8786", "nix"])

@@ -13,7 +13,7 @@ import pytest
 from coalloc import COSTS, CoallocError, Fit, InvalidRequestError, MiB
 from coalloc.experiments.journal import SUFFIXES, Journal, write_rows
 from coalloc.experiments.settings import Grid, Setting
-from coalloc.experiments.sweeps import Row, Sweep, sweep
+from coalloc.experiments.sweeps import Sweep, SweepRow, sweep
 from coalloc.workload.generators import hackbench
 
 PIPES = hackbench(groups=1, fds=2, loops=3)
@@ -39,9 +39,9 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path: Path, done: Swe
     assert not path.exists()
     resumed = Journal(path, COST, resume=True)
     assert len(resumed.done) == 2
-    again: list[Row] = []
+    again: list[SweepRow] = []
 
-    def keep(row: Row) -> None:
+    def keep(row: SweepRow) -> None:
         again.append(row)
         resumed.add(row)
 
@@ -131,10 +131,10 @@ def test_an_unfinished_file_is_removed(tmp_path: Path, done: Sweep, monkeypatch:
     path = tmp_path / "rows.csv"
     path.write_text("old")
 
-    def fail(_row: Row) -> dict[str, Any]:
+    def fail(_row: SweepRow) -> dict[str, Any]:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(Row, "columns", fail)
+    monkeypatch.setattr(SweepRow, "columns", fail)
     with pytest.raises(OSError, match="full"):
         write_rows(done, path)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]

@@ -12,19 +12,19 @@ import pytest
 from coalloc import COSTS, CoallocError, InvalidRequestError, MiB
 from coalloc.experiments.pareto import OBJECTIVES, choose, front, objective_named, parse_preference
 from coalloc.experiments.settings import Setting
-from coalloc.experiments.sweeps import Failure, Figure, Row, Sweep
+from coalloc.experiments.sweeps import Failure, Figure, Sweep, SweepRow
 from coalloc.workload.figures import LABELS
 
 ZERO: dict[str, Figure] = dict.fromkeys(LABELS, 0)
 
 
-def row(name: str = "a", *, digest: str = "p", limit: int = MiB, copies: int = 1, **figures: Any) -> Row:
+def row(name: str = "a", *, digest: str = "p", limit: int = MiB, copies: int = 1, **figures: Any) -> SweepRow:
     """Return a row with these figures, and 0 for the others."""
     setting = Setting("vmem", (("name", name),), limit=limit, copies=copies)
-    return Row("a program", digest, setting, {**ZERO, **figures})
+    return SweepRow("a program", digest, setting, {**ZERO, **figures})
 
 
-def result(*rows: Row) -> Sweep:
+def result(*rows: SweepRow) -> Sweep:
     """Return a sweep with these rows."""
     return Sweep(rows, (), COSTS["unit"])
 
@@ -43,7 +43,7 @@ def test_the_front_is_what_nothing_dominates() -> None:
             for i in range(draw.randint(1, 12))
         ]
 
-        def worth(one: Row, chosen: tuple[str, ...] = chosen) -> list[float]:
+        def worth(one: SweepRow, chosen: tuple[str, ...] = chosen) -> list[float]:
             values = [one.figures[name] for name in chosen]
             return [float("inf") if value is None else value for value in values]
 

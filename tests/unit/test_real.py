@@ -96,6 +96,20 @@ def test_designs_take_turns_and_progress_is_told() -> None:
     assert nothing.as_dict()["faults"] is None
 
 
+def test_every_kind_of_call_is_made() -> None:
+    """A page that was discarded faults again."""
+    calls = [
+        Call(MAP, 0, 0, 8192),
+        Call(TOUCH, 0, 0, 1),
+        Call(DISCARD, 0, 0, 4096),
+        Call(TOUCH, 0, 0, 1),
+        Call(UNMAP, 0, 0, 4096),
+    ]
+    seen: list[int] = []
+    assert real._Memory().run(calls, real=True, watch=seen.append) > 0
+    assert seen == [1, 2, 3, 4, 5]
+
+
 def test_a_machine_that_refuses_a_mapping_is_one_clear_error() -> None:
     """What was mapped before is unmapped."""
     memory = real._Memory()

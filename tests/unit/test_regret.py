@@ -7,7 +7,7 @@ import pytest
 from coalloc import DESIGNS, STATES, CoalescingSpace, KiB, MiB
 from coalloc.designs import of_factory
 from coalloc.experiments.packing import lives_of, lower_bound
-from coalloc.experiments.recorder import seen_by
+from coalloc.experiments.recorder import PerCpuRecorder, seen_by
 from coalloc.experiments.regrets import regret, robson_bound
 from coalloc.workload.generators import hackbench, robson, sawtooth
 from coalloc.workload.program import SpaceProgram
@@ -24,6 +24,16 @@ def test_a_recorder_changes_nothing(design: object) -> None:
         seen = replay(program, recorded, era=ERA, limit=8 * MiB)
         assert seen == replay(program, design, era=ERA, limit=8 * MiB)  # type: ignore[arg-type]
         assert seen.peak_live <= recorder().span
+
+
+def test_a_recorder_passes_the_cpu_on() -> None:
+    """To a space that keeps something for each CPU."""
+    recorded, recorder = seen_by(DESIGNS["dragonfly"])
+    recorded.build(ERA, 8 * MiB)
+    space = recorder()
+    assert isinstance(space, PerCpuRecorder)
+    space.cpu = 1
+    assert space.cpu == space.below.cpu == 1
 
 
 def test_the_lives_of_a_program_of_buffers_are_those_that_it_names() -> None:

@@ -11,7 +11,7 @@ from coalloc import COSTS, DESIGNS, STATES, CoalescingSpace, CoallocError, Inval
 from coalloc.cli.jobs import process_pool
 from coalloc.designs import of_factory
 from coalloc.experiments.settings import Grid, Setting
-from coalloc.experiments.sweeps import Failure, Load, Row, key_of, sweep
+from coalloc.experiments.sweeps import Failure, Load, SweepRow, key_of, sweep
 from coalloc.report.tables import design_figures
 from coalloc.space.forwarding import ForwardingSpace
 from coalloc.space.protocol import Space
@@ -92,13 +92,13 @@ def test_what_cannot_be_made_or_replayed_is_said_and_the_rest_goes_on() -> None:
 
 def test_known_rows_are_not_replayed_again() -> None:
     """With half of the figures at hand, the other half is replayed, and the result is the same."""
-    kept: list[Row] = []
+    kept: list[SweepRow] = []
     told: list[tuple[int, int]] = []
     whole = sweep(GRID, [PIPES], each=kept.append, progress=lambda *done: told.append(done))
     assert kept == list(whole.rows)
     assert told == [(number, 5) for number in range(6)]
     half = {key_of(row.digest, row.setting): row.figures for row in kept[:2]}
-    again: list[Row] = []
+    again: list[SweepRow] = []
     assert sweep(GRID, [PIPES], done=half, each=again.append) == whole
     assert again == kept[2:]
 
@@ -145,7 +145,7 @@ class Broken(Executor):
 def test_rows_are_not_lost_when_an_executor_fails(error: BaseException, raised: type[BaseException]) -> None:
     """What was done has been handed on; what has not begun is cancelled."""
     executor = Broken(error)
-    kept: list[Row] = []
+    kept: list[SweepRow] = []
     with pytest.raises(raised):
         sweep(GRID, [PIPES], executor=executor, each=kept.append)
     assert len(kept) == 1
@@ -162,7 +162,7 @@ def test_columns_suit_every_row() -> None:
     assert "arena_size" not in done.rows[-1].columns()
     assert done.rows[0].columns()["arena_size"] == MiB
     assert sweep([Setting("vmem", (("limit", 1),))], [PIPES]).columns() == []
-    odd = Row("", "0", Setting("vmem", (("limit", 1),)), {"map_ops": 2})
+    odd = SweepRow("", "0", Setting("vmem", (("limit", 1),)), {"map_ops": 2})
     assert (odd.columns()["set_limit"], odd.columns()["limit"]) == (1, 64 * MiB)
 
 
