@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
 
@@ -40,8 +40,12 @@ __all__ = [
     "Tie",
     "Work",
     "capabilities_of",
+    "member_named",
     "parse_release",
 ]
+
+
+_E = TypeVar("_E", bound=enum.Enum)
 
 
 class Fit(enum.Enum):
@@ -248,6 +252,22 @@ def RETAIN_BYTES(n: int) -> Release:  # noqa: N802 (reads as the other rules do)
     'retain-bytes(65536)'
     """
     return Release(n, "bytes")
+
+
+def member_named(kind: type[_E], text: str) -> _E | None:
+    """Return the member of an Enum by its value or its name, in any case, with "-" for a space or an underscore; else None.
+
+    >>> member_named(Fit, "class-best"), member_named(Fit, "FIRST"), member_named(Fit, "tall")
+    (<Fit.CLASS_BEST: 'class-best'>, <Fit.FIRST: 'first'>, None)
+    """
+    wanted = text.lower().replace("_", "-")
+    for member in kind:
+        if wanted in (
+            str(member.value).lower().replace(" ", "-").replace("_", "-"),
+            member.name.lower().replace("_", "-"),
+        ):
+            return member
+    return None
 
 
 def parse_release(text: str, name: str = "release") -> Release:

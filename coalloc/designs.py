@@ -12,7 +12,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -276,10 +276,17 @@ def load(text: str, option: str = "TARGET") -> Design | Callable[..., Any]:
 
 
 def _module_of_file(path: Path) -> ModuleType:
+    """Import a file; once for each version of it, so that its classes are the same wherever they are met."""
     if not path.is_file():
         raise FileNotFoundError(path)
-    if str(path.parent.resolve()) not in sys.path:
-        sys.path.insert(0, str(path.parent.resolve()))
+    path = path.resolve()
+    return _imported(path, path.stat().st_mtime_ns, path.stat().st_size)
+
+
+@lru_cache(maxsize=64)
+def _imported(path: Path, _changed: int, _size: int) -> ModuleType:
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -77,6 +77,11 @@ def _status_of(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the final flush does not fail again
         return _fail("standard output was closed before all was written", 1)
+    if not isinstance(error, OSError):
+        from coalloc.cli.blame import strangers_fault
+
+        if (fault := strangers_fault(error)) is not None:
+            return _fail(str(fault), 1)
     if isinstance(error, OSError):
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
     raise error

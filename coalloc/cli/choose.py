@@ -7,8 +7,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
+import attrs
 import typer
 
+from coalloc.cli.blame import strangers_print_aside
 from coalloc.cli.common import (
     Bar,
     CostsOption,
@@ -21,6 +23,7 @@ from coalloc.cli.common import (
     era_named,
     new_table,
     note,
+    prices_words,
     print_json,
     print_table,
     print_words,
@@ -37,8 +40,8 @@ from coalloc.cli.programs import (
     Source,
     SpreadOption,
     UidOption,
-    copied,
     doubts,
+    load_program,
     microseconds,
     owned,
     read_program,
@@ -53,18 +56,26 @@ from coalloc.experiments.pareto import OBJECTIVES, Choice, Preference, choose, f
 from coalloc.experiments.regrets import Regret, robson_bound
 from coalloc.experiments.regrets import regret as find_regret
 from coalloc.experiments.settings import Grid, design_of, read_vary
-from coalloc.experiments.sweeps import Load, Sweep, SweepRow
+from coalloc.experiments.sweeps import Failure, Load, Sweep, SweepRow, faults_of, key_of
 from coalloc.experiments.sweeps import sweep as run_sweep
 from coalloc.pipes.states import STATES
 from coalloc.report.page import Making, require_page, save_page, save_sweep_page
 from coalloc.report.plots import require_picture
 from coalloc.report.sweep_plot import save_front
-from coalloc.report.sweeps import failure_lines, front_words, sweep_table
-from coalloc.report.tables import differing_work
+from coalloc.report.sweeps import failure_lines, front_words, sweep_table, titles_of
+from coalloc.report.tables import counted, differing_work
 from coalloc.workload.figures import LABELS
 from coalloc.workload.program import Program
 
 __all__ = ["regret", "report", "sweep"]
+
+
+VaryOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vary", metavar="NAME=VALUE,...", help="A parameter of the designs and its values; may be repeated."
+    ),
+]
 
 
 def _words(option: str, text: str) -> list[str]:
@@ -95,12 +106,7 @@ def sweep(
         list[Path] | None,
         typer.Argument(metavar="[PROGRAM|LOG]...", help="Programs, or logs; the bundled build if none is given."),
     ] = None,
-    vary: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--vary", metavar="NAME=VALUE,...", help="A parameter of the designs and its values; may be repeated."
-        ),
-    ] = None,
+    vary: VaryOption = None,
     designs: Annotated[
         str, typer.Option("--designs", help=f"Comma-separated; there are {', '.join(DESIGNS)}, and file.py:name.")
     ] = "per-pipe,coalescing",
@@ -115,8 +121,9 @@ def sweep(
         str, typer.Option("--objectives", help="The figures of the Pareto front, comma-separated; less is better.")
     ] = ",".join(OBJECTIVES),
     prefer: Annotated[
-        str, typer.Option("--prefer", help='Pick a setting, and say what it gives up; such as "resident<=2x,map_ops".')
-    ] = "",
+        str | None,
+        typer.Option("--prefer", help='Pick a setting, and say what it gives up; such as "resident<=2x,map_ops".'),
+    ] = None,
     columns: Annotated[
         str, typer.Option("--columns", help="Show these figures, too; all for every figure. Files have all.")
     ] = "",
@@ -146,7 +153,7 @@ def sweep(
     targets = _words("--designs", designs)
     grid = Grid(
         targets,
-        read_vary(vary or [], targets),
+        read_vary(vary or []),
         eras=_words("--era", era),
         limits=[size_given("--limit", word) for word in _words("--limit", limit)],
         copies=_numbers("--copies", copies),
@@ -154,12 +161,8 @@ def sweep(
         spread=microseconds(spread),
     )
     wanted = [objective_named(name) for name in _words("--objectives", objectives)]
-    extra = (
-        list(LABELS)
-        if columns == "all"
-        else [objective_named(name) for name in (_words("--columns", columns) if columns else ())]
-    )
-    preference = parse_preference(prefer) if prefer else None
+    extra = _columns(columns)
+    preference = None if prefer is None else parse_preference(prefer)
     if seeds > 1 and max(grid.copies) == 1:
         raise InvalidRequestError("--seeds", seeds, "only the beginnings of copies are drawn; see --copies")
     if resume and output is None:
@@ -174,16 +177,23 @@ def sweep(
     journal = None if output is None else Journal(output, costs, resume=resume)
     bar = Bar()
     programs, wrong = _programs(sources or [None], bar, max_size, uid, grid, max_operations)
+    if journal is not None:
+        digests = [Load.of(program).digest for program in programs]
+        journal.require_all({key_of(digest, setting) for digest in digests for setting in grid})
     rows: list[SweepRow] = []
 
     def keep(row: SweepRow) -> None:
-        rows.append(row)
         if journal is not None:
             journal.add(row)
+        rows.append(row)
 
     done = {} if journal is None else journal.done
     try:
-        with bar.task("settings", None) as advance, workers(jobs or cores(), address) as executor:
+        with (
+            bar.task("settings", None) as advance,
+            workers(jobs or cores(), address) as executor,
+            strangers_print_aside(),
+        ):
             result = run_sweep(
                 grid,
                 programs,
@@ -193,27 +203,28 @@ def sweep(
                 each=keep,
                 progress=advance,
             )
-    except (KeyboardInterrupt, CoallocError):
+    except (KeyboardInterrupt, CoallocError, OSError):
         if journal is not None:
             journal.close()
             if rows or done:
-                note(f"{len(done) + len(rows):,} rows are in {journal.part}; go on with --resume")
+                note(f"{counted(len(done) + len(rows), 'row')} kept in {journal.part}; go on with --resume")
         raise
     if journal is not None:
         journal.finish(result)
-        note(f"wrote {output}: {len(result.rows):,} rows")
+        note(f"wrote {output}: {counted(len(result.rows), 'row')}")
     elif not as_json and len(result.rows) > _MANY:
         note("-o FILE.csv would keep these rows")
+    on_front = front(result.rows, wanted)
     choice, failed = _chosen(result, preference, wanted)
     if page is not None and result.rows:
         said = failed if choice is None else choice.sentence
         command = f"coalloc {' '.join(sys.argv[1:])}"
-        save_sweep_page(result, front(result.rows, wanted), wanted, said, command, page)
+        save_sweep_page(result, on_front, wanted, said, command, page)
         note(f"wrote {page}")
-    _show(result, wanted, extra, choice, failed, as_json=as_json)
+    _show(result, on_front, wanted, extra, choice, failed, as_json=as_json)
     if plot is not None and result.rows:
         sys.stdout.flush()
-        save_front(result, front(result.rows, wanted), wanted, plot)
+        save_front(result, on_front, wanted, plot)
         note(f"wrote {plot}")
     if not result.rows:
         raise CoallocError("no setting could be run")
@@ -249,10 +260,16 @@ def _chosen(result: Sweep, preference: Preference | None, objectives: list[str])
 
 
 def _show(
-    result: Sweep, objectives: list[str], columns: list[str], choice: Choice | None, failed: str, *, as_json: bool
+    result: Sweep,
+    on_front: Collection[SweepRow],
+    objectives: list[str],
+    columns: list[str],
+    choice: Choice | None,
+    failed: str,
+    *,
+    as_json: bool,
 ) -> None:
     """Print the rows, what could not be run, and the choice."""
-    on_front = front(result.rows, objectives)
     if as_json:
         print_json(
             {
@@ -275,10 +292,9 @@ def _show(
 
 
 def _print_rows(result: Sweep, on_front: Collection[SweepRow], objectives: list[str], columns: list[str]) -> None:
-    titles = list(dict.fromkeys(row.program or "untitled program" for row in result.rows))
-    for title in titles:
+    for title in titles_of([*result.rows, *result.failures]).values():
         print_words(title)
-    print_words(f"estimated with prices measured on {result.costs.measured_on}")
+    print_words(f"estimated with {prices_words(result.costs)}")
     heads, rows = sweep_table(result, on_front, [*objectives, *columns])
     table = new_table()
     for number, head in enumerate(heads):
@@ -302,12 +318,7 @@ def regret(
     designs: Annotated[
         str, typer.Option("--designs", help=f"Comma-separated; there are {', '.join(DESIGNS)}, and file.py:name.")
     ] = "per-pipe,coalescing,first-fit,buddy,vmem",
-    vary: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--vary", metavar="NAME=VALUE,...", help="A parameter of the designs and its values; may be repeated."
-        ),
-    ] = None,
+    vary: VaryOption = None,
     era: EraOption = "2004-01",
     limit: LimitOption = "64M",
     copies: CopiesOption = 1,
@@ -329,15 +340,20 @@ def regret(
 
     The least lies between two bounds: the most bytes that live at once, or what a solver proves, and the best placement found.
     """
-    grid = Grid(_words("--designs", designs), read_vary(vary or [], _words("--designs", designs)))
-    chosen = [design_of(setting) for setting in grid]
+    grid = Grid(_words("--designs", designs), read_vary(vary or []))
     policy, size = era_named(era), size_given("--limit", limit)
+    settings = [attrs.evolve(setting, era=policy.name, limit=size) for setting in grid]
     bar = Bar()
-    program, report = read_program(source, bar, max_size)
-    doubts(report)
-    program = copied(owned(program, uid), copies, spread, seed, max_operations)
+    program, _, _ = load_program(source, bar, max_size, uid, copies, spread, seed, max_operations)
     names = _words("--solvers", solvers) if solvers else None
-    found = find_regret(program, chosen, era=policy, limit=size, seconds=seconds, solvers=names, progress=bar.say)
+    with strangers_print_aside():
+        faults = faults_of(settings)
+        chosen = [design_of(setting) for setting, fault in zip(settings, faults, strict=True) if not fault]
+        found = find_regret(program, chosen, era=policy, limit=size, seconds=seconds, solvers=names, progress=bar.say)
+    digest = Load.of(program).digest
+    failures = [
+        Failure(program.title, digest, setting, fault) for setting, fault in zip(settings, faults, strict=True) if fault
+    ]
     differing = differing_work([each.outcome for each in found])
     if differing:
         note(f"the designs did different work: {differing}")
@@ -350,15 +366,27 @@ def regret(
                 "seconds": seconds,
                 "different_work": differing or None,
                 "designs": [each.as_dict() for each in found],
+                "failures": [failure.as_dict() for failure in failures],
             }
         )
-        return
-    print_words(program.title or "untitled program")
-    print_words(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
-    _print_bounds(found)
+    else:
+        print_words(program.title or "untitled program")
+        print_words(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
+        if found:
+            _print_bounds(found)
+            _print_regrets(found)
+        if failures:
+            print()
+        for line in failure_lines(failures):
+            print_words(line)
+    if not found:
+        raise CoallocError("no setting could be run")
+
+
+def _print_regrets(found: Sequence[Regret]) -> None:
     table = new_table()
     for head in ("design", "peak mapped\nbytes", "to most\nlive", "addresses\nused", "to most\nlive", "to the\nleast"):
-        table.add_column(head, justify="left" if head == "design" else "right", no_wrap=head == "design")
+        table.add_column(head, justify="left" if head == "design" else "right", no_wrap=head != "design")
     for each in found:
         mapped, best = each.outcome.map.peak_mapped, each.best
         ratios = ["-"] * 3
@@ -379,6 +407,11 @@ def _print_bounds(found: Sequence[Regret]) -> None:
         best = each.best
         what = None if best is None else (best.most_live, best.lower, best.upper, each.lives, each.sizes)
         shown.setdefault(what, []).append(each)
+    for each in found:
+        if each.refused:
+            print_words(
+                f"{each.outcome.design} refused {counted(each.refused, 'request')}, which are not held against it"
+            )
     for alike in shown.values():
         best = alike[0].best
         whose = "" if len(shown) == 1 else f"{', '.join(each.outcome.design for each in alike)}: "
@@ -430,12 +463,10 @@ def report(
     costs = costs_given(prices)
     require_page(output)
     bar = Bar()
-    program, read = read_program(source, bar, max_size)
-    wrong = doubts(read) and not lenient
-    program = copied(owned(program, uid), copies, spread, seed, max_operations)
+    program, _, wrong = load_program(source, bar, max_size, uid, copies, spread, seed, max_operations)
     films = []
     for design in chosen:
-        with bar.task(design.name, 2 * len(program)) as advance:
+        with bar.task(design.name, 2 * len(program)) as advance, strangers_print_aside():
             films.append(film(program, design, era=policy, limit=size, frames=frames, progress=advance))
     making = Making(
         command=f"coalloc {' '.join(sys.argv[1:])}",
@@ -448,5 +479,5 @@ def report(
     )
     save_page(films, costs, making, output)
     note(f"wrote {output}")
-    if wrong:
+    if wrong and not lenient:
         raise typer.Exit(1)

@@ -50,6 +50,7 @@ __all__ = [
     "new_table",
     "note",
     "played",
+    "prices_words",
     "print_json",
     "print_map",
     "print_table",
@@ -86,6 +87,13 @@ def costs_given(text: str) -> CostModel:
     return load_costs(text)
 
 
+def prices_words(costs: CostModel) -> str:
+    """Say where prices are from."""
+    if costs == COSTS["unit"]:
+        return "a price of 1 for every event"
+    return f"prices measured on {costs.measured_on}"
+
+
 def designs_named(option: str, names: str) -> tuple[Design, ...]:
     """Return the designs that an option names, by any TARGET."""
     return find_designs(names, option)
@@ -95,7 +103,7 @@ class Bar:
     """Progress on standard error, when that is a terminal."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, markup=False)
 
     def say(self, text: str) -> None:
         """Say what comes next, where somebody watches."""
@@ -108,7 +116,12 @@ class Bar:
         if not self._console.is_terminal:
             yield None
             return
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+        columns = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        ]
         with Progress(*columns, console=self._console, transient=True) as progress:
             task: TaskID = progress.add_task(text, total=total)
             yield lambda done, of=total: progress.update(task, completed=done, total=of)
@@ -185,11 +198,11 @@ def played(title: str, pause: float) -> Iterator[Callable[[str], None]]:
         title: What stands above each picture.
         pause: Seconds between two pictures on a terminal.
     """
-    console = Console(highlight=False)
+    console = Console(file=sys.stdout, highlight=False)  # which stays what it is, wherever else prints go
     if not console.is_terminal:
-        print(title)
-        yield lambda picture: print(f"\n{picture}")
-        print(f"\n{LEGEND}")
+        print(title, file=console.file)
+        yield lambda picture: print(f"\n{picture}", file=console.file)
+        print(f"\n{LEGEND}", file=console.file)
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
 
@@ -211,9 +224,9 @@ def print_table(table: Table) -> None:
     A table that is too wide is printed in parts, each with the first column; a column called "ratio" stays with the one before
     it.  Where not even one column fits beside the first, each row is printed as lines.  No cell is ever cut.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
+        console = Console(highlight=False, markup=False, width=_WIDTH_WITHOUT_TERMINAL)
     for number, part in enumerate(_parts(table, console)):
         if number:
             print()

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -18,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+from coalloc.cli.blame import strangers_fault
 from coalloc.cli.common import note
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.pipes.design import Design
@@ -133,6 +135,8 @@ def _in_processes(
 
 def _work(connection: Connection, one: Callable[[int, Callable[[int, int], None]], Outcome]) -> None:
     """Do the tasks that the connection names until it is closed, and send errors as text."""
+    os.dup2(2, 1)  # what an allocator prints must not mix with a result
+    sys.stdout = sys.stderr
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interrupted parent ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
@@ -144,8 +148,9 @@ def _work(connection: Connection, one: Callable[[int, Callable[[int, int], None]
         connection.send(("refused", error.what, str(error.value), error.reason))
     except (CoallocError, MemoryError) as error:
         connection.send(("failed", str(error) or "out of memory"))
-    except Exception:
-        connection.send(("broken", traceback.format_exc()))
+    except (Exception, SystemExit) as error:
+        fault = strangers_fault(error)
+        connection.send(("broken", traceback.format_exc()) if fault is None else ("failed", str(fault)))
 
 
 @contextlib.contextmanager
@@ -179,7 +184,7 @@ def process_pool(jobs: int) -> Iterator[Executor | None]:
     context = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
     if context.get_start_method() == "forkserver":
         context.set_forkserver_preload(["coalloc.experiments.sweeps"])
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_signals)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_set_up_worker)
     try:
         yield pool
     finally:
@@ -188,7 +193,9 @@ def process_pool(jobs: int) -> Iterator[Executor | None]:
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_signals() -> None:
-    """Leave Ctrl-C to the parent, which ends this process."""
+def _set_up_worker() -> None:
+    """Leave Ctrl-C to the parent, which ends this process, and standard output to it, too."""
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

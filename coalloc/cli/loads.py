@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from coalloc.cli.blame import strangers_print_aside
 from coalloc.cli.common import (
     Bar,
     CostsOption,
@@ -23,6 +24,7 @@ from coalloc.cli.common import (
     new_table,
     note,
     played,
+    prices_words,
     print_json,
     print_map,
     print_table,
@@ -42,9 +44,8 @@ from coalloc.cli.programs import (
     SpreadOption,
     UidOption,
     account_of,
-    copied,
     doubts,
-    owned,
+    load_program,
     read_program,
 )
 from coalloc.designs import DESIGNS
@@ -103,11 +104,10 @@ def compare(
     if plot is not None:
         require_picture(plot)
     bar = Bar()
-    program, report = read_program(source, bar, max_size)
-    wrong = doubts(report) and not lenient
-    program = copied(owned(program, uid), copies, spread, seed, max_operations)
+    program, report, wrong = load_program(source, bar, max_size, uid, copies, spread, seed, max_operations)
     jobs = cores() if jobs is None else jobs
-    with bar.task(", ".join(design.name for design in chosen), len(program) * len(chosen)) as advance:
+    names = ", ".join(design.name for design in chosen)
+    with bar.task(names, len(program) * len(chosen)) as advance, strangers_print_aside():
         outcomes = replay_each(program, chosen, era=policy, limit=size, jobs=jobs, progress=advance)
     costs = costs_given(prices_file)
     trace, differing = trace_figures(program), differing_work(outcomes)
@@ -130,7 +130,7 @@ def compare(
             }
         )
         _draw(outcomes, program, policy.name, size, plot)
-        if wrong:
+        if wrong and not lenient:
             raise typer.Exit(1)
         return
     print(f"{program.title or 'untitled program'}")
@@ -157,7 +157,7 @@ def compare(
     if not trace.get("pipes", 1):
         note("there are no pipes in it")
     print()
-    print_words(f"estimated with prices measured on {costs.measured_on}")
+    print_words(f"estimated with {prices_words(costs)}")
     if prices:
         _print_prices(outcomes, costs)
     if said := sentence(outcomes, costs):
@@ -169,7 +169,7 @@ def compare(
         if len(outcome.console) > 3:
             print(f"{outcome.design}: and {len(outcome.console) - 3} more such lines")
     _draw(outcomes, program, policy.name, size, plot)
-    if wrong:
+    if wrong and not lenient:
         raise typer.Exit(1)
 
 
@@ -229,15 +229,15 @@ def draw_map(
     if len(chosen) > 1:
         raise InvalidRequestError("--design", design, "one design is drawn at a time")
     bar = Bar()
-    program, report = read_program(source, bar, max_size)
-    doubts(report)
-    program = copied(owned(program, uid), copies, spread, seed, max_operations)
+    program, _, _ = load_program(source, bar, max_size, uid, copies, spread, seed, max_operations)
     moment = _moment(at, program)
     if follow:
+        if at != "peak":
+            raise InvalidRequestError("--at", at, "--follow plays the whole program")
         title = f"{program.title or 'untitled program'}\n{chosen[0].name}, era {policy.name}"
         n = len(program)
         wanted = {max(1, round(n * number / frames)) for number in range(1, frames + 1)}
-        with played(title, seconds / len(wanted)) as show:
+        with played(title, seconds / len(wanted)) as show, strangers_print_aside():
 
             def look(done: int, live: int, bench: Bench) -> None:
                 if done in wanted:
@@ -253,7 +253,7 @@ def draw_map(
             if live > most:
                 most, moment = live, done
 
-        with bar.task("looking for the peak", len(program)) as advance:
+        with bar.task("looking for the peak", len(program)) as advance, strangers_print_aside():
             replay(program, chosen[0], era=policy, limit=size, watch=find_peak, progress=advance)
     picture, live_then = "no arena is mapped", 0
 
@@ -262,7 +262,7 @@ def draw_map(
         if done == moment:
             picture, live_then = bench.space.render(width), live
 
-    with bar.task("replaying", len(program)) as advance:
+    with bar.task("replaying", len(program)) as advance, strangers_print_aside():
         replay(program, chosen[0], era=policy, limit=size, watch=take_picture, progress=advance)
     print(f"{program.title or 'untitled program'}")
     print(

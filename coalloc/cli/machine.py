@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from coalloc.cli.blame import strangers_print_aside
 from coalloc.cli.common import (
     Bar,
     CostsOption,
@@ -21,6 +22,7 @@ from coalloc.cli.common import (
     era_named,
     new_table,
     note,
+    prices_words,
     print_json,
     print_table,
     print_words,
@@ -35,17 +37,14 @@ from coalloc.cli.programs import (
     Source,
     SpreadOption,
     UidOption,
-    copied,
-    doubts,
-    owned,
-    read_program,
+    load_program,
 )
 from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
 from coalloc.experiments.real import RealRun, run_real
 from coalloc.report.measurements import benchmark_json, write_ministat
 from coalloc.report.ranking import label_of
-from coalloc.report.tables import differing_work, milliseconds
+from coalloc.report.tables import counted, differing_work, milliseconds
 from coalloc.vm.costs import EVENTS, CostModel, save_costs
 from coalloc.vm.measuring import FURTHER, measure_samples
 
@@ -86,7 +85,7 @@ def costs_measure(
             {"measured_on": measured.measured_on, "samples_ns": {n: list(of) for n, of in measured.samples.items()}}
         )
     else:
-        print_words(f"measured on {measured.measured_on}: {rounds:,} rounds of {calls:,} calls")
+        print_words(f"measured on {measured.measured_on}: {counted(rounds, 'round')} of {counted(calls, 'call')}")
         table = _price_table()
         for name, of in measured.samples.items():
             first, third = measured.quartiles(name)
@@ -131,7 +130,7 @@ def costs_show(costs: CostsOption = "", as_json: JsonOption = False) -> None:
             }
         )
         return
-    print_words(f"measured on {model.measured_on}")
+    print_words(prices_words(model))
     table = new_table()
     for head in ("price, in ns", "median", "quartiles", "what was measured"):
         table.add_column(head, justify="right" if head in ("median", "quartiles") else "left")
@@ -169,15 +168,13 @@ def real(
     if rounds < 1:
         raise InvalidRequestError("--rounds", rounds, "must be at least 1")
     bar = Bar()
-    program, report = read_program(source, bar, max_size)
-    doubts(report)
-    program = copied(owned(program, uid), copies, spread, seed, max_operations)
+    program, _, _ = load_program(source, bar, max_size, uid, copies, spread, seed, max_operations)
     if costs:
         prices: CostModel = costs_given(costs)
     else:
         with bar.task("measuring prices", 18) as advance:
             prices = measure_samples(progress=advance).model()
-    with bar.task("rounds", rounds) as advance:
+    with bar.task("rounds", rounds) as advance, strangers_print_aside():
         runs = run_real(program, chosen, era=policy, limit=size, costs=prices, rounds=rounds, progress=advance)
     differing = differing_work([run.outcome for run in runs])
     if differing:
@@ -201,7 +198,7 @@ def real(
         return
     print_words(program.title or "untitled program")
     print_words(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
-    print_words(f"prices measured on {prices.measured_on}; {rounds:,} rounds")
+    print_words(f"{prices_words(prices)}; {counted(rounds, 'round')}")
     print()
     table = new_table()
     table.add_column("")

@@ -30,6 +30,7 @@ __all__ = [
     "account_of",
     "copied",
     "doubts",
+    "load_program",
     "microseconds",
     "owned",
     "read_program",
@@ -88,6 +89,26 @@ def read_program(
         raise InvalidRequestError(argument, str(source), why)
     with progress.task(f"reading {source.name}", None) as advance:
         return read(source, title=title, progress=advance, max_size=most)
+
+
+def load_program(
+    source: Path | None,
+    progress: Bar,
+    max_size: str,
+    uid: int | None,
+    copies: int,
+    spread: float | None,
+    seed: int,
+    most: int,
+) -> tuple[Program, object, bool]:
+    """Read a program, say first what is doubtful in it, give its pipes an owner, and make copies of it.
+
+    Returns:
+        The program, the account of its reading, and whether more than 1 % of a log could not be placed.
+    """
+    program, report = read_program(source, progress, max_size)
+    wrong = doubts(report)
+    return copied(owned(program, uid), copies, spread, seed, most), report, wrong
 
 
 LenientOption = Annotated[

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from coalloc.cli.common import Bar, new_table, note, print_json, print_table
@@ -89,7 +88,7 @@ def _show(result: Result, plots: list[Path], *, as_json: bool) -> None:
 def _print_table(table: Table) -> None:
     shown = new_table()
     for column in table.columns:
-        shown.add_column(escape(column.name), justify="right" if column.right else "left", no_wrap=column.no_wrap)
+        shown.add_column(column.name, justify="right" if column.right else "left", no_wrap=column.no_wrap)
     for row in table.rows:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*row)
     print_table(shown)

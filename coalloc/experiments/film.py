@@ -13,12 +13,11 @@ from typing import Final
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.experiments.recorder import BufferRecorder, SourceRecorder, seen_by
+from coalloc.experiments.recorder import BufferRecorder, asks_seen, seen_by
 from coalloc.pipes.design import Bench, Design
 from coalloc.pipes.eras import KernelState
 from coalloc.space.protocol import Kind, Segment
 from coalloc.units import PAGE_SIZE
-from coalloc.vm.kernelmap import KernelMap
 from coalloc.workload.program import PipeProgram, Program
 from coalloc.workload.replay import Outcome, replay
 
@@ -123,13 +122,8 @@ def film(
     replay(program, design, era=era, limit=limit, watch=find, progress=progress)
     wanted = sorted({max(1, round(n * number / frames)) for number in range(1, frames + 1)} | {fullest})
     times = program.columns()[0] if isinstance(program, PipeProgram) else range(n)
-    sources: list[SourceRecorder] = []
-
-    def make_space(state: KernelState, kernel: KernelMap, limit: int, **settings: object) -> object:
-        sources.append(SourceRecorder(kernel))
-        return design.make_space(state, sources[-1], limit, **settings)
-
-    watched, recorder = seen_by(attrs.evolve(design, make_space=make_space))
+    asking, source = asks_seen(design)
+    watched, recorder = seen_by(asking)
     taken: list[Frame] = []
     left = iter(wanted)
     following = next(left)
@@ -140,7 +134,7 @@ def film(
         buffers.operation = done
         if done == following:
             segments = bench.space.segments() or _live(buffers)
-            resident = _ranges(sources[-1].resident)
+            resident = _ranges(source().resident)
             over = max(0, len(segments) - _MOST_SEGMENTS) + max(0, len(resident) - _MOST_SEGMENTS)
             taken.append(Frame(done, times[done - 1], live, segments[:_MOST_SEGMENTS], resident[:_MOST_SEGMENTS], over))
             following = next(left, 0)
@@ -151,7 +145,7 @@ def film(
     largest = sorted(lives, key=lambda one: -one.size * (one.last - one.first + 1))[:_MOST_BUFFERS]
     kept = sorted(largest, key=lambda one: one.first)
     number = next(index for index, frame in enumerate(taken) if frame.operation == fullest)
-    start = sources[-1].base
+    start = source().base
     return Film(outcome, start, tuple(taken), number, tuple(kept), len(lives) - len(kept))
 
 

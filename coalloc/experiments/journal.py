@@ -9,15 +9,16 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final, TypeGuard
 
 from coalloc._imports import needs_extra
 from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.experiments.sweeps import Figure, Sweep, SweepRow, key_of
 from coalloc.vm.costs import CostModel
+from coalloc.workload.figures import LABELS
 
 __all__ = ["SUFFIXES", "Journal", "write_rows"]
 
@@ -57,6 +58,10 @@ class Journal:
             raise InvalidRequestError(
                 "--resume", fspath(path), f"there is no {self.part.name}, so nothing was interrupted"
             )
+        with open(self.part, "ab"):  # can it be written?
+            pass
+        if not resume:
+            self.part.unlink()
         header = {"prices": {event: price.ns for event, price in sorted(costs.prices.items())}}
         self.done: Mapping[str, Mapping[str, Figure]] = self._read(header) if resume else {}
         """The figures that are known already, by the key of the setting."""
@@ -74,11 +79,22 @@ class Journal:
                 record = None
             if number == 0 and record != header:
                 raise InvalidRequestError("--resume", str(self.part), "was made with other prices, or is no journal")
-            if number and isinstance(record, dict) and {"key", "figures"} <= set(record):
+            if number and _is_row(record):
                 known[record["key"]] = record["figures"]
         if not lines:
             raise InvalidRequestError("--resume", str(self.part), "is empty")
         return known
+
+    def require_all(self, keys: Collection[str]) -> None:
+        """Refuse to go on where the journal has rows that are none of these keys: they would be lost.
+
+        Raises:
+            InvalidRequestError: If there are any.
+        """
+        others = len(self.done.keys() - set(keys))
+        if others:
+            why = f"{self.part.name} has {others:,} rows of other settings, programs or versions of a design's file"
+            raise InvalidRequestError("--resume", str(self.path), f"{why}; go on as it was begun, or delete it")
 
     def add(self, row: SweepRow) -> None:
         """Write one row; the journal begins with the first."""
@@ -105,6 +121,18 @@ class Journal:
         self.part.unlink(missing_ok=True)
 
 
+def _is_row(record: object) -> TypeGuard[dict[str, Any]]:
+    """Tell whether a line of a journal is whole: a key, and a number or None for every figure."""
+    if not isinstance(record, dict) or not isinstance(record.get("key"), str):
+        return False
+    figures = record.get("figures")
+    return (
+        isinstance(figures, dict)
+        and set(figures) == set(LABELS)
+        and all(value is None or type(value) in (int, float) for value in figures.values())
+    )
+
+
 def write_rows(result: Sweep, path: str | PathLike[str]) -> None:
     """Write the rows of a sweep as CSV, JSON lines or Parquet, by the ending of the name; a file is there whole or not at all.
 
@@ -129,7 +157,7 @@ def _write_csv(result: Sweep, path: Path) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, result.columns(), restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row.columns() for row in result.rows)
+        writer.writerows(row.columns(none="none") for row in result.rows)
 
 
 def _write_lines(result: Sweep, path: Path) -> None:
@@ -145,14 +173,13 @@ def _write_parquet(result: Sweep, path: Path) -> None:
     records = [row.columns() for row in result.rows]
     values = {name: [record.get(name) for record in records] for name in names}
     for name, column in values.items():
-        if len(
-            {type(value) for value in column if value is not None and type(value) is not bool} - {int, float}
-        ) and any(not isinstance(value, str) for value in column if value is not None):
-            values[name] = [None if value is None else str(value) for value in column]  # a column has one type
+        kinds = {type(value) for value in column if value is not None}
+        if len(kinds) > 1 and kinds != {int, float}:  # a column has one type
+            values[name] = [None if value is None else str(value) for value in column]
     try:
         parquet.write_table(pyarrow.table(values), path)
     except (pyarrow.ArrowException, OverflowError) as error:
-        raise CoallocError(f"{path.name} cannot be written as Parquet: {error}") from error
+        raise CoallocError(f"the rows cannot be written as Parquet: {error}") from error
 
 
 _WRITERS: Final[Mapping[str, Callable[[Sweep, Path], None]]] = {

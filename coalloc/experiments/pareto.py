@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -20,7 +20,17 @@ from coalloc.experiments.sweeps import Sweep, SweepRow
 from coalloc.units import format_size, parse_size
 from coalloc.workload.figures import LABELS
 
-__all__ = ["OBJECTIVES", "Choice", "Preference", "Wish", "choose", "front", "objective_named", "parse_preference"]
+__all__ = [
+    "OBJECTIVES",
+    "Choice",
+    "Preference",
+    "Wish",
+    "choose",
+    "front",
+    "objective_named",
+    "parse_preference",
+    "refused_by",
+]
 
 OBJECTIVES: Final = ("map_ops", "peak_resident", "peak_mapped", "estimated_cost_ns", "external_fragmentation")
 """The figures that count unless others are named."""
@@ -59,7 +69,8 @@ def _load_of(row: SweepRow) -> tuple[str, str, int, int]:
     return row.digest, row.setting.era, row.setting.copies, row.setting.seed
 
 
-def _refused(row: SweepRow) -> int:
+def refused_by(row: SweepRow) -> int:
+    """Return how many pipes, requests and writes were refused in a row."""
     return int(sum(row.figures[name] or 0 for name in _LESS_WORK))
 
 
@@ -72,8 +83,8 @@ def _by_load(rows: Iterable[SweepRow]) -> list[list[SweepRow]]:
 
 def _did_all(rows: Sequence[SweepRow]) -> list[SweepRow]:
     """Return the rows of a load that did the most work."""
-    least = min(map(_refused, rows))
-    return [row for row in rows if _refused(row) == least]
+    least = min(map(refused_by, rows))
+    return [row for row in rows if refused_by(row) == least]
 
 
 def front(rows: Iterable[SweepRow], objectives: Sequence[str] = OBJECTIVES) -> frozenset[SweepRow]:
@@ -171,14 +182,15 @@ _TIMES: Final = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
 
 
 def _wish(text: str, figure: str, value: str) -> Wish:
+    times = "ns|us|ms|s|" if figure == "estimated_cost_ns" else ""
     if factor := re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)x", value):
         return Wish(figure, float(factor[1]), relative=True)
-    if number := re.fullmatch(r"(\d{1,19}(?:\.\d{1,9})?)(ns|us|ms|s|)", value):
+    if number := re.fullmatch(rf"(\d{{1,19}}(?:\.\d{{1,9}})?)({times})", value):
         return Wish(figure, float(number[1]) * _TIMES.get(number[2], 1), relative=False)
     try:
         return Wish(figure, parse_size(value), relative=False)
     except InvalidRequestError:
-        why = f"{value!r} must be a factor such as 2x, a size such as 8M, a number, or a time such as 3ms"
+        why = f"{value!r} must be a factor such as 2x, a size such as 8M, a number, or for the estimate a time such as 3ms"
         raise InvalidRequestError("--prefer", text, why) from None
 
 
@@ -213,42 +225,52 @@ def choose(result: Sweep, preference: Preference, objectives: Sequence[str] = OB
     Raises:
         CoallocError: If no setting fulfils every bound on every load; the message says how near one comes.
     """
-    groups = _by_load(result.rows)
+    groups = [_did_all(group) for group in _by_load(result.rows)]
     if not groups:
         raise CoallocError("there is nothing to choose from: no setting could be replayed")
-    per_setting: dict[tuple[str, int], list[SweepRow]] = {}
+    by_setting: dict[tuple[str, int], list[SweepRow]] = {_name_of(row): [] for row in result.rows}
     for group in groups:
-        for row in _did_all(group):
-            per_setting.setdefault((row.setting.name, row.setting.limit), []).append(row)
-    whole = {key: rows for key, rows in per_setting.items() if len(rows) == len(groups)}
+        for row in group:
+            by_setting[_name_of(row)].append(row)
+    whole = [rows for rows in by_setting.values() if len(rows) == len(groups)]
     if not whole:
         raise CoallocError("no setting did all the work of every load")
-    least = {_load_of(group[0]): group for group in groups}
-
-    def bound_of(wish: Wish, row: SweepRow) -> float:
-        if not wish.relative:
-            return wish.most
-        return wish.most * min(_worth(other, wish.figure) for other in _did_all(least[_load_of(row)]))
-
     fit = whole
     for wish in preference.wishes:
-        kept = {
-            key: rows
-            for key, rows in fit.items()
-            if all(_worth(row, wish.figure) <= bound_of(wish, row) for row in rows)
-        }
-        if not kept:
-            nearest = min(fit.values(), key=lambda rows: max(_worth(row, wish.figure) for row in rows))
-            value = max(_worth(row, wish.figure) for row in nearest)
-            also = " that keeps the bounds before it" if len(fit) < len(whole) else ""
-            raise CoallocError(
-                f"no setting keeps {wish}; the nearest{also} is {nearest[0].setting.name} with {_written(wish.figure, value)}"
-            )
-        fit = kept
-    key = min(fit, key=lambda name: tuple(_over(fit[name], figure) for figure in preference.order))
-    rows = fit[key]
-    sentence = _sentence(rows, list(whole.values()), preference, objectives, len(fit))
-    return Choice(rows[0].setting, tuple(rows), (len(fit), len(per_setting)), sentence)
+        least = {_load_of(group[0]): min(_worth(row, wish.figure) for row in group) for group in groups}
+        fit = _keep(fit, wish, least, among="" if fit is whole else " that keeps the bounds before it")
+    rows = min(fit, key=lambda rows: tuple(_over(rows, figure) for figure in preference.order))
+    several = len({limit for _, limit in by_setting}) > 1
+    words = _sentence(rows, whole, preference, objectives, len(fit), with_limit=several)
+    if left_out := len(by_setting) - len(whole):
+        words += f" Left out: {left_out:,} of {len(by_setting):,} settings, which refused or failed what others did."
+    return Choice(rows[0].setting, tuple(rows), (len(fit), len(by_setting)), words)
+
+
+def _name_of(row: SweepRow) -> tuple[str, int]:
+    return row.setting.name, row.setting.limit
+
+
+def _keep(
+    settings: list[list[SweepRow]], wish: Wish, least: Mapping[tuple[str, str, int, int], float], among: str
+) -> list[list[SweepRow]]:
+    """Return the settings that keep a bound on every load.
+
+    Raises:
+        CoallocError: If there are none; the message names the one that is nearest, on the load where it is farthest.
+    """
+
+    def excess(row: SweepRow) -> tuple[float, float]:
+        worth = _worth(row, wish.figure)
+        bound = wish.most * (least[_load_of(row)] if wish.relative else 1)
+        return (0, 0) if worth <= bound else (worth / bound if bound else math.inf, worth)
+
+    kept = [rows for rows in settings if not any(map(any, map(excess, rows)))]
+    if not kept:
+        worst = max(min(settings, key=lambda rows: max(map(excess, rows))), key=excess)
+        value = _written(wish.figure, _worth(worst, wish.figure))
+        raise CoallocError(f"no setting keeps {wish}; the nearest{among} is {worst.setting.name} with {value}")
+    return kept
 
 
 def _over(rows: Sequence[SweepRow], figure: str) -> float:
@@ -265,12 +287,13 @@ def _sentence(
     preference: Preference,
     objectives: Sequence[str],
     fit: int,
+    *,
+    with_limit: bool,
 ) -> str:
     """Say what was chosen, from how many, and what it gives up against the best of each figure."""
     setting = rows[0].setting
+    at = f" with a limit of {format_size(setting.limit)}" if with_limit else ""
     deciding = preference.order[0]
-    limits = {other[0].setting.limit for other in others}
-    at = f" with a limit of {format_size(setting.limit)}" if len(limits) > 1 else ""
     among = (
         f"of the {fit:,} settings with {_listed(list(map(str, preference.wishes)))}" if preference.wishes else "of all"
     )

@@ -23,12 +23,12 @@ from typing import Any, Final
 import attrs
 
 from coalloc.errors import CoallocError, InvalidRequestError
-from coalloc.experiments.recorder import MAP, TOUCH, UNMAP, Call, SourceRecorder
+from coalloc.experiments.recorder import MAP, TOUCH, UNMAP, Call, asks_seen
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
 from coalloc.vm.costs import CostModel
-from coalloc.vm.kernelmap import KernelMap, MapCounters
-from coalloc.vm.measuring import small_pages, spinning
+from coalloc.vm.kernelmap import MapCounters
+from coalloc.vm.measuring import quartiles, small_pages, spinning
 from coalloc.workload.program import Program
 from coalloc.workload.replay import Outcome, replay
 
@@ -57,14 +57,9 @@ def record_calls(program: Program, design: Design, *, era: KernelState, limit: i
     """
     if design.policy(era).direct:
         raise InvalidRequestError("designs", design.name, "uses a direct map, so that there is nothing to measure")
-    made: list[SourceRecorder] = []
-
-    def make_space(state: KernelState, kernel: KernelMap, limit: int, **settings: object) -> object:
-        made.append(SourceRecorder(kernel))
-        return design.make_space(state, made[-1], limit, **settings)
-
-    outcome = replay(program, attrs.evolve(design, make_space=make_space), era=era, limit=limit)
-    return outcome, made[-1].calls
+    recorded, recorder = asks_seen(design)
+    outcome = replay(program, recorded, era=era, limit=limit)
+    return outcome, recorder().calls
 
 
 @attrs.frozen
@@ -97,10 +92,7 @@ class RealRun:
     @property
     def quartiles(self) -> tuple[float, float]:
         """The first and the third quartile of the samples."""
-        if len(self.samples) == 1:
-            return self.samples[0], self.samples[0]
-        first, _, third = statistics.quantiles(self.samples, n=4)
-        return first, third
+        return quartiles(self.samples)
 
     @property
     def ratio(self) -> float | None:

@@ -13,11 +13,22 @@ from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
 from coalloc.space.adapter import adapted
 from coalloc.space.forwarding import ForwardingSpace
-from coalloc.space.protocol import PerCpu
+from coalloc.space.protocol import FullSpace, PerCpu
 from coalloc.units import PAGE_SIZE, round_up
 from coalloc.vm.kernelmap import KernelMap
 
-__all__ = ["DISCARD", "MAP", "TOUCH", "UNMAP", "BufferRecorder", "Call", "PerCpuRecorder", "SourceRecorder", "seen_by"]
+__all__ = [
+    "DISCARD",
+    "MAP",
+    "TOUCH",
+    "UNMAP",
+    "BufferRecorder",
+    "Call",
+    "PerCpuRecorder",
+    "SourceRecorder",
+    "asks_seen",
+    "seen_by",
+]
 
 MAP: Final = 0
 UNMAP: Final = 1
@@ -170,5 +181,19 @@ def seen_by(design: Design) -> tuple[Design, Callable[[], BufferRecorder]]:
         space = adapted(design.make_space(state, kernel, limit, **settings), kernel, limit=limit)
         made.append((PerCpuRecorder if isinstance(space, PerCpu) else BufferRecorder)(space, kernel.base))
         return made[-1]
+
+    return attrs.evolve(design, make_space=make_space), lambda: made[-1]
+
+
+def asks_seen(design: Design) -> tuple[Design, Callable[[], SourceRecorder]]:
+    """Return the design with a recorder between it and its kernel map, and a function that returns the recorder.
+
+    The recorder stands before the map for whatever is made up for the design, too, such as touching pages.
+    """
+    made: list[SourceRecorder] = []
+
+    def make_space(state: KernelState, kernel: KernelMap, limit: int, **settings: object) -> FullSpace:
+        made.append(SourceRecorder(kernel))
+        return adapted(design.make_space(state, made[-1], limit, **settings), made[-1], limit=limit)
 
     return attrs.evolve(design, make_space=make_space), lambda: made[-1]

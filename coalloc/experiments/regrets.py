@@ -42,6 +42,12 @@ class Regret:
     sizes: tuple[int, ...]
     best: Optimum | None
 
+    @property
+    def refused(self) -> int:
+        """Pipes, requests and writes that were refused: their buffers are not among the lives."""
+        outcome = self.outcome
+        return outcome.pipes.pipes_refused + outcome.allocs_refused + outcome.waits.no_buffer
+
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain data: bytes, and ratios to the most bytes live and to the lowest placement."""
         best = self.best
@@ -49,6 +55,7 @@ class Regret:
         return {
             "design": self.outcome.design,
             "buffers": self.lives,
+            "refused": self.refused,
             "peak_mapped": mapped,
             "addresses_used": self.span,
             "most_live": best and best.most_live,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
 import attrs
 
-from coalloc.contract import Release, parse_release
+from coalloc.contract import Release, member_named, parse_release
 from coalloc.designs import find
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import Design, named
@@ -30,7 +31,8 @@ class Setting:
 
     Args:
         design: A TARGET, or the design itself, which only processes can run that know it.
-        parameters: Names and values of the parameters that are set, in the order of their names.
+        parameters: Names and values of the parameters that are set, in the order of their names.  A member of an Enum stands
+            here by its value: its class may be in a file that each process loads for itself.
         era: Name of the kernel state.
         limit: maxpipekva in bytes.
         copies: Copies of the program that run at once, >= 1.
@@ -82,8 +84,25 @@ def design_of(setting: Setting) -> Design:
     Raises:
         InvalidRequestError: If there is no such design, or it has no such parameter.
     """
-    design = find(setting.design) if isinstance(setting.design, str) else setting.design
-    return design.configured(**dict(setting.parameters))
+    design = _found(setting.design)
+    return design.configured(**{name: _meant(design, name, value) for name, value in setting.parameters})
+
+
+def _found(design: str | Design) -> Design:
+    return find(design, "designs") if isinstance(design, str) else design
+
+
+def _default(design: Design, name: str) -> object:
+    parameter = design.parameters.get(name)
+    return inspect.Parameter.empty if parameter is None else parameter.default
+
+
+def _meant(design: Design, name: str, value: object) -> object:
+    """Return the member of the design's Enum for which a value stands; any other value is returned unchanged."""
+    default = _default(design, name)
+    if isinstance(default, Enum) and not isinstance(value, Enum):
+        return _member(name, str(value), type(default))
+    return value
 
 
 def _targets(values: Iterable[str | Design]) -> tuple[str | Design, ...]:
@@ -104,7 +123,8 @@ class Grid:
 
     Args:
         designs: TARGETs, or designs.
-        vary: Values by parameter; a design takes those that it has.
+        vary: Values by parameter; a design takes those that it has.  A text is read by the design's own parameter, see
+            :func:`read_value`.
         eras: Names of kernel states.
         limits: Limits in bytes.
         copies: Numbers of copies, each >= 1.
@@ -136,33 +156,46 @@ class Grid:
         for name, values in lists.items():
             if not values:
                 raise InvalidRequestError(name, "", "at least one value is needed")
-            for number, value in enumerate(values):
-                if value in values[:number]:
-                    raise InvalidRequestError(name, value, "stands twice")
+            _require_different(name, values)
         if type(self.seeds) is not int or self.seeds < 1:
             raise InvalidRequestError("seeds", self.seeds, "must be an int >= 1")
         for era in self.eras:
             if era not in STATES:
                 raise InvalidRequestError("era", era, f"is no era; there are {', '.join(STATES)}")
-        found = self._found()
+        found = [_found(design) for design in self.designs]
         for name in self.vary:
             if not any(design.takes(name) for design in found):
                 there = sorted({known for design in found for known in design.parameters})
                 hint = f"there are {', '.join(there)}" if there else "they have none"
                 raise InvalidRequestError("vary", name, f"is no parameter of these designs; {hint}")
+        for design in found:
+            for name in filter(design.takes, self.vary):
+                _require_different(name, self._values(design, name))
 
-    def _found(self) -> list[Design]:
-        return [find(design, "designs") if isinstance(design, str) else design for design in self.designs]
+    def _values(self, design: Design, name: str) -> list[Any]:
+        """Return the values of a parameter as plain data, read as the design's own parameter wants them."""
+        parameter = design.parameters.get(name)
+        default = _default(design, name)
+        read = [read_value(name, value, parameter) if isinstance(value, str) else value for value in self.vary[name]]
+        return [plain(value) if isinstance(default, Enum) else value for value in read]
 
     def __iter__(self) -> Iterator[Setting]:
-        found = self._found()
+        found = [_found(design) for design in self.designs]
         for copies, era, limit in itertools.product(self.copies, self.eras, self.limits):
             for seed in range(self.seeds if copies > 1 else 1):
                 for design, known in zip(self.designs, found, strict=True):
-                    names = sorted(name for name in self.vary if known.takes(name))
-                    for values in itertools.product(*(self.vary[name] for name in names)):
+                    names = sorted(filter(known.takes, self.vary))
+                    for values in itertools.product(*(self._values(known, name) for name in names)):
                         parameters = tuple(zip(names, values, strict=True))
                         yield Setting(design, parameters, era, limit, copies, self.spread, seed)
+
+
+def _require_different(name: str, values: Sequence[Any]) -> None:
+    """Refuse a list in which a value stands twice; 0 and False are two values."""
+    kinds = [(type(value), value) for value in values]
+    for number, kind in enumerate(kinds):
+        if kind in kinds[:number]:
+            raise InvalidRequestError(name, plain(kind[1]), "stands twice")
 
 
 _FLAGS: Final = {"yes": True, "true": True, "no": False, "false": False}
@@ -197,7 +230,7 @@ def read_value(name: str, text: str, parameter: inspect.Parameter | None = None)
     value = _guessed(text)
     if isinstance(default, float) and type(value) is int:
         return float(value)
-    if isinstance(default, int | float) and not (isinstance(value, type(default)) or value is None):
+    if isinstance(default, int | float) and not (type(value) is type(default) or value is None):
         raise InvalidRequestError(name, text, "must be a number, or a size such as 64K")
     return value
 
@@ -207,7 +240,7 @@ def _guessed(text: str) -> object:
         return None
     if text in _FLAGS:
         return _FLAGS[text]
-    if text.isascii() and text.isdecimal() and len(text) < 20:
+    if re.fullmatch(r"-?\d{1,19}", text, re.ASCII):
         return int(text)
     try:
         return parse_size(text)
@@ -220,27 +253,26 @@ def _guessed(text: str) -> object:
 
 
 def _member(name: str, text: str, kind: type[Enum]) -> Enum:
-    for member in kind:
-        if text in (str(member.value), member.name.lower().replace("_", "-"), str(member.value).replace(" ", "-")):
-            return member
-    raise InvalidRequestError(name, text, f"must be one of {', '.join(str(m.value).replace(' ', '-') for m in kind)}")
+    member = member_named(kind, text)
+    if member is None:
+        there = ", ".join(str(one.value).replace(" ", "-") for one in kind)
+        raise InvalidRequestError(name, text, f"must be one of {there}")
+    return member
 
 
-def read_vary(texts: Iterable[str], designs: Iterable[str | Design]) -> dict[str, tuple[Any, ...]]:
-    """Read what is to vary, each as ``NAME=VALUE,VALUE,...``.
+def read_vary(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Read what is to vary, each as ``NAME=VALUE,VALUE,...``; a :class:`Grid` reads the values for each of its designs.
 
     Args:
         texts: The texts.
-        designs: Whose parameters they are; the first that has a parameter says of which kind it is.
 
     Raises:
-        InvalidRequestError: For a text of another form, a name that stands twice or is nobody's, or a value of another kind.
+        InvalidRequestError: For a text of another form, or a name that stands twice.
 
-    >>> read_vary(["arena_size=1M,4M", "fit=best,first"], ["coalescing"])
-    {'arena_size': (1048576, 4194304), 'fit': (<Fit.BEST: 'best'>, <Fit.FIRST: 'first'>)}
+    >>> read_vary(["arena_size=1M,4M", "fit=best,first"])
+    {'arena_size': ('1M', '4M'), 'fit': ('best', 'first')}
     """
-    found = [find(design, "designs") if isinstance(design, str) else design for design in designs]
-    vary: dict[str, tuple[Any, ...]] = {}
+    vary: dict[str, tuple[str, ...]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
         name = name.strip().replace("-", "_")
@@ -248,6 +280,5 @@ def read_vary(texts: Iterable[str], designs: Iterable[str | Design]) -> dict[str
             raise InvalidRequestError("--vary", text, "must be NAME=VALUE,VALUE,... such as arena_size=1M,4M")
         if name in vary:
             raise InvalidRequestError("--vary", text, f"{name} stands twice")
-        known = [design.parameters[name] for design in found if name in design.parameters]
-        vary[name] = tuple(read_value(name, value.strip(), known[0] if known else None) for value in values.split(","))
+        vary[name] = tuple(value.strip() for value in values.split(","))
     return vary

@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from functools import lru_cache
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from coalloc._html import table
 from coalloc._imports import needs_extra
-from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.errors import CoallocError, InvalidRequestError, message
 from coalloc.experiments.settings import Setting, design_of
 from coalloc.pipes.states import STATES
 from coalloc.vm.costs import COSTS, CostModel
@@ -31,7 +32,7 @@ from coalloc.workload.textformat import dumps
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["Failure", "Figure", "Load", "SweepRow", "Sweep", "key_of", "sweep"]
+__all__ = ["Failure", "Figure", "Load", "SweepRow", "Sweep", "faults_of", "key_of", "sweep"]
 
 Figure = int | float | None
 """The value of a figure; None where it is not known."""
@@ -50,7 +51,7 @@ class Load:
     @classmethod
     def of(cls, program: Program) -> Load:
         """Return the load of a program."""
-        return cls(hashlib.sha256(dumps(program).encode()).hexdigest()[:16], program)
+        return cls(_digest(dumps(program).encode()), program)
 
 
 _FRONT: Final = ("program", "program_sha256", "design")
@@ -77,15 +78,22 @@ class SweepRow:
     setting: Setting
     figures: Mapping[str, Figure] = attrs.field(hash=False)
 
-    def columns(self) -> dict[str, Any]:
-        """Return the row as a flat record: the program, the setting with a column for each parameter, the figures."""
+    def columns(self, none: str | None = None) -> dict[str, Any]:
+        """Return the row as a flat record: the program, the setting with a column for each parameter, the figures.
+
+        Args:
+            none: What stands for a parameter that is None, where an empty field means that the design lacks it.
+        """
         setting = self.setting.as_dict()
         parameters = setting.pop("parameters")
         design = setting.pop("design")
         taken = {*_FRONT, *setting, *self.figures}
         return {
             **dict(zip(_FRONT, (self.program, self.digest, design), strict=True)),
-            **{f"set_{name}" if name in taken else name: value for name, value in parameters.items()},
+            **{
+                f"set_{name}" if name in taken else name: none if value is None else value
+                for name, value in parameters.items()
+            },
             **setting,
             **self.figures,
         }
@@ -93,15 +101,21 @@ class SweepRow:
 
 @attrs.frozen
 class Failure:
-    """A setting without figures: the title of the program, the setting, and the reason in words."""
+    """A setting without figures: title and digest of the program, the setting, and the reason in words."""
 
     program: str
+    digest: str
     setting: Setting
     reason: str
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {"program": self.program, **self.setting.as_dict(), "reason": self.reason}
+        return {
+            "program": self.program,
+            "program_sha256": self.digest,
+            **self.setting.as_dict(),
+            "reason": self.reason,
+        }
 
 
 @attrs.frozen
@@ -149,8 +163,18 @@ class Sweep:
 
 
 def key_of(digest: str, setting: Setting) -> str:
-    """Return the text by which a row is found again: equal for equal programs and settings."""
-    return json.dumps({"program": digest, **setting.as_dict()}, sort_keys=True)
+    """Return the text by which a row is found again: equal for equal programs and settings, and for equal files of designs."""
+    return json.dumps({"program": digest, "file": _file_digest(setting.target), **setting.as_dict()}, sort_keys=True)
+
+
+def _file_digest(target: str) -> str | None:
+    """Return the beginning of the SHA-256 of the file that a TARGET names; None if it names none."""
+    file = Path(target.rpartition(":")[0])
+    return _digest(file.read_bytes()) if file.suffix == ".py" and file.is_file() else None
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def sweep(
@@ -175,7 +199,8 @@ def sweep(
         progress: Called with the number of settings that are done, and of all.
 
     Raises:
-        InvalidRequestError: If there are no settings or programs, or copies of a space program are asked for.
+        InvalidRequestError: If there are no settings or programs, a program stands twice, or copies of a space program are
+            asked for.
         CoallocError: If a process of the executor was lost, and the executor does not replace it.
 
     Complexity:
@@ -191,13 +216,16 @@ def sweep(
     if not wanted or not programs:
         raise InvalidRequestError("settings" if programs else "programs", "", "at least one is needed")
     loads = [Load.of(program) for program in programs]
+    for number, load in enumerate(loads):
+        if load in loads[:number]:
+            raise InvalidRequestError("programs", load.program.title or load.digest, "stands twice")
     for setting in wanted:
         if setting.copies > 1 and not all(isinstance(program, PipeProgram) for program in programs):
             raise InvalidRequestError("copies", setting.copies, "only pipe programs can be run in copies")
     known = done or {}
     results: dict[tuple[int, int], Mapping[str, Figure] | str] = {}
     todo: list[tuple[int, int]] = []
-    faults = _faults(wanted)
+    faults = faults_of(wanted)
     for number, load in enumerate(loads):
         for index, setting in enumerate(wanted):
             if faults[index]:
@@ -232,7 +260,7 @@ def sweep(
             executor.submit(_batch, loads[batch[0][0]], [wanted[index] for _, index in batch], costs): batch
             for batch in batches
         }
-        _collect(futures, keep)
+        _collect(futures, wanted, keep)
     ordered = [(place, results[place]) for place in sorted(results)]
     return Sweep(
         tuple(
@@ -241,7 +269,7 @@ def sweep(
             if not isinstance(value, str)
         ),
         tuple(
-            Failure(programs[number].title, wanted[index], value)
+            Failure(programs[number].title, loads[number].digest, wanted[index], value)
             for (number, index), value in ordered
             if isinstance(value, str)
         ),
@@ -249,31 +277,45 @@ def sweep(
     )
 
 
+_Results = list[dict[str, Figure] | str]
+_NAMED: Final = 4
+"""The most settings that an error of an executor names."""
+
+
 def _collect(
-    futures: Mapping[Future[list[dict[str, Figure] | str]], list[tuple[int, int]]],
-    keep: Callable[[list[tuple[int, int]], list[dict[str, Figure] | str]], None],
+    futures: Mapping[Future[_Results], list[tuple[int, int]]],
+    settings: Sequence[Setting],
+    keep: Callable[[list[tuple[int, int]], _Results], None],
 ) -> None:
-    """Keep the results of batches as they come; whatever ends this early, no batch is begun afterwards."""
+    """Keep the results of batches as they come; whatever ends this early, no batch is begun afterwards.
+
+    Raises:
+        CoallocError: If the executor fails, as when one of its processes is killed.
+    """
     waiting = set(futures)
     try:
         while waiting:
             finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in sorted(finished, key=_failed):  # what is done is kept before an error ends this
-                keep(futures[future], future.result())
-    except (KeyboardInterrupt, CoallocError):
-        raise
-    except Exception as error:  # an executor has errors of its own
-        raise CoallocError(f"the executor failed: {type(error).__name__}: {error}") from error
+            for future in finished:
+                if _error_of(future) is None:  # what is done is kept before an error ends this
+                    keep(futures[future], future.result())
+            if failed := [future for future in futures if future in finished and _error_of(future) is not None]:
+                error = _error_of(failed[0])
+                if isinstance(error, KeyboardInterrupt | CoallocError):
+                    raise error
+                names = [settings[index].name for future in failed for _, index in futures[future]][:_NAMED]
+                what = f"the executor failed, perhaps in {' or '.join(dict.fromkeys(names))}"
+                raise CoallocError(f"{what}: {type(error).__name__}: {error}") from error
     finally:
         for future in waiting:
             future.cancel()
 
 
-def _failed(future: Future[list[dict[str, Figure] | str]]) -> bool:
-    return future.exception() is not None
+def _error_of(future: Future[_Results]) -> BaseException | None:
+    return CancelledError() if future.cancelled() else future.exception()
 
 
-def _faults(settings: Iterable[Setting]) -> list[str]:
+def faults_of(settings: Iterable[Setting]) -> list[str]:
     """Return why each setting cannot be made; nothing for one that can."""
     known: dict[tuple[str, str, int], str] = {}
     faults = []
@@ -282,7 +324,7 @@ def _faults(settings: Iterable[Setting]) -> list[str]:
         if what not in known:
             try:
                 design_of(setting).build(STATES[setting.era], setting.limit)
-            except Exception as error:  # a stranger's factory raises what it likes
+            except (Exception, SystemExit) as error:  # a stranger's factory raises what it likes
                 known[what] = _reason(error)
             else:
                 known[what] = ""
@@ -290,8 +332,10 @@ def _faults(settings: Iterable[Setting]) -> list[str]:
     return faults
 
 
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, CoallocError) else f"{type(error).__name__}: {error}"
+def _reason(error: BaseException) -> str:
+    """Return an error as one line."""
+    what = "" if isinstance(error, CoallocError) else f"{type(error).__name__}: "
+    return message(" ".join(f"{what}{error}".split()))
 
 
 def _batches(todo: Sequence[tuple[int, int]], settings: Sequence[Setting]) -> Iterator[list[tuple[int, int]]]:
@@ -328,7 +372,7 @@ def _replays(load: Load, settings: Iterable[Setting], costs: CostModel) -> Itera
             if setting.copies > 1:
                 program = _copied(load, setting.copies, setting.spread, setting.seed)
             outcome = replay(program, design_of(setting), era=STATES[setting.era], limit=setting.limit)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             yield _reason(error)
         else:
             yield design_figures(outcome, costs)

@@ -10,7 +10,7 @@ from typing import Any
 
 from coalloc import __version__
 from coalloc.errors import InvalidRequestError
-from coalloc.vm.measuring import Measurement
+from coalloc.vm.measuring import Measurement, quartiles
 
 __all__ = ["benchmark_json", "write_ministat"]
 
@@ -50,7 +50,7 @@ def benchmark_json(measurement: Measurement) -> dict[str, Any]:
 
 def _benchmark(name: str, samples: Sequence[float]) -> dict[str, Any]:
     seconds = sorted(ns / 1e9 for ns in samples)
-    first, _, third = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (seconds[0],) * 3
+    first, third = quartiles(seconds)
     mean = statistics.fmean(seconds)
     return {
         "group": "coalloc costs",

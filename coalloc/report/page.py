@@ -31,7 +31,7 @@ from coalloc.report.page_pictures import (
     key_of_sizes,
 )
 from coalloc.report.ranking import sentence
-from coalloc.report.sweeps import failure_lines, front_words, sweep_table
+from coalloc.report.sweeps import failure_lines, front_words, sweep_table, titles_of
 from coalloc.report.tables import (
     comparison_rows,
     differing_work,
@@ -214,7 +214,7 @@ def save_sweep_page(
     heads, rows = sweep_table(result, on_front, objectives)
     cells = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     top = "".join(f"<th>{html.escape(' '.join(name.split()))}</th>" for name in heads)
-    programs = ", ".join(dict.fromkeys(f"{row.program or 'untitled'} ({row.digest}...)" for row in result.rows))
+    programs = ", ".join(f"{title} ({digest}...)" for digest, title in titles_of(result.rows).items())
     tail = [
         "<h2>Every row</h2>",
         f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{cells}</tbody></table></div>',

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from coalloc.experiments.pareto import objective_named
+from coalloc.experiments.pareto import objective_named, refused_by
 from coalloc.experiments.sweeps import Failure, Sweep, SweepRow
 from coalloc.pipes.design import written
-from coalloc.report.tables import figure_text
+from coalloc.report.tables import counted, figure_text
 from coalloc.units import format_size
 from coalloc.workload.figures import LABELS
 
-__all__ = ["failure_lines", "front_words", "load_of", "sweep_table"]
+__all__ = ["failure_lines", "front_words", "load_of", "sweep_table", "titles_of"]
 
 ON_FRONT: Final = "*"
 """The mark of a row on the Pareto front."""
@@ -22,15 +23,17 @@ ON_FRONT: Final = "*"
 def _setting_columns(rows: Sequence[SweepRow]) -> dict[str, Callable[[SweepRow], str]]:
     """Return what tells the settings apart: the columns that differ, each with the text for a row."""
     columns: dict[str, Callable[[SweepRow], str]] = {}
+    titles = titles_of(rows)
     parameters = sorted({name for row in rows for name, _ in row.setting.parameters})
     for name in parameters:
-        columns[name] = lambda row, name=name: _parameter(row.setting.parameters, name)  # type: ignore[misc]
+        head = f"set_{name}" if name in ("design", "row") else name
+        columns[head] = lambda row, name=name: _parameter(row.setting.parameters, name)  # type: ignore[misc]
     others: Mapping[str, Callable[[SweepRow], str]] = {
         "era": lambda row: row.setting.era,
         "limit": lambda row: format_size(row.setting.limit),
         "copies": lambda row: f"{row.setting.copies:,}",
         "seed": lambda row: f"{row.setting.seed}",
-        "program": lambda row: row.program or row.digest,
+        "program": lambda row: titles[row.digest],
     }
     return columns | {name: text for name, text in others.items() if len({text(row) for row in rows}) > 1}
 
@@ -38,6 +41,13 @@ def _setting_columns(rows: Sequence[SweepRow]) -> dict[str, Callable[[SweepRow],
 def _parameter(parameters: Sequence[tuple[str, Any]], name: str) -> str:
     known = dict(parameters)
     return written(known[name]) if name in known else "-"
+
+
+def titles_of(rows: Iterable[SweepRow | Failure]) -> dict[str, str]:
+    """Return what each program is called, by its digest: its title, with the digest where two programs share one."""
+    known = {row.digest: row.program or "untitled program" for row in rows}
+    shared = Counter(known.values())
+    return {digest: title if shared[title] == 1 else f"{title} ({digest[:8]})" for digest, title in known.items()}
 
 
 def load_of(row: SweepRow, rows: Collection[SweepRow]) -> str:
@@ -59,6 +69,8 @@ def sweep_table(
     """
     columns = _setting_columns(result.rows)
     names = list(dict.fromkeys(objective_named(name) for name in figures))
+    if any(map(refused_by, result.rows)):
+        columns["refused"] = lambda row: f"{refused_by(row):,}"
     rows = [
         [
             f"{number}{ON_FRONT if row in on_front else ' '}",
@@ -77,15 +89,18 @@ def sweep_table(
 
 
 def front_words(on_front: Collection[SweepRow], rows: Sequence[SweepRow], figures: Sequence[str]) -> str:
-    """Say what the mark means."""
+    """Say what the mark means, and why rows that refused more than others cannot have it."""
     names = [LABELS[objective_named(name)].partition(",")[0] for name in figures]
-    return f"{ON_FRONT} {len(on_front):,} of {len(rows):,} rows are on the Pareto front of {', '.join(names)}."
+    words = f"{ON_FRONT} {len(on_front):,} of {counted(len(rows), 'row')}: on the Pareto front of {', '.join(names)}."
+    if any(map(refused_by, rows)):
+        words += " Rows that refused more than others of their load did less work, and are on no front."
+    return words
 
 
 def failure_lines(failures: Sequence[Failure], most: int = 5) -> list[str]:
     """Say how many settings could not be run, and why the first could not."""
     if not failures:
         return []
-    lines = [f"{len(failures):,} settings could not be run:"]
+    lines = [f"{counted(len(failures), 'setting')} could not be run:"]
     lines += [f"{failure.setting.name}: {failure.reason}" for failure in failures[:most]]
     return lines + ([f"and {len(failures) - most:,} more"] if len(failures) > most else [])

@@ -21,6 +21,7 @@ __all__ = [
     "LABELS",
     "Row",
     "comparison_rows",
+    "counted",
     "design_figures",
     "differing_work",
     "figure_text",
@@ -73,6 +74,15 @@ def figure_text(name: str, value: float | None) -> str:
     ('2,149', '1.500', 'not known')
     """
     return "not known" if value is None else _FORMATS.get(name, _whole)(value)
+
+
+def counted(n: int, noun: str) -> str:
+    """Write a number with its noun.
+
+    >>> counted(1, "row"), counted(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def format_ratio(value: float | None, reference: float | None) -> str:

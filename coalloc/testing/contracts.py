@@ -23,6 +23,7 @@ from coalloc.contract import (
     Spans,
     Tie,
     Work,
+    member_named,
     parse_release,
 )
 from coalloc.errors import InvalidRequestError
@@ -36,9 +37,9 @@ def _one_of(kind: type[_E], *, none: bool = False) -> Callable[[str], _E | None]
     def read(text: str) -> _E | None:
         if none and text == "none":
             return None
-        for member in kind:
-            if text in (str(member.value), member.name.lower().replace("_", "-"), str(member.value).replace(" ", "-")):
-                return member
+        member = member_named(kind, text)
+        if member is not None:
+            return member
         words = [str(member.value).replace(" ", "-") for member in kind] + ["none"] * none
         raise InvalidRequestError("--contract", text, f"must be one of {', '.join(words)}")
 

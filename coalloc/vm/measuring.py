@@ -25,7 +25,16 @@ from coalloc.errors import InvalidRequestError
 from coalloc.units import PAGE_SIZE, KiB, MiB
 from coalloc.vm.costs import EVENTS, CostModel, of_measured
 
-__all__ = ["FURTHER", "Measurement", "describe_machine", "measure", "measure_samples", "small_pages", "spinning"]
+__all__ = [
+    "FURTHER",
+    "Measurement",
+    "describe_machine",
+    "measure",
+    "measure_samples",
+    "quartiles",
+    "small_pages",
+    "spinning",
+]
 
 FURTHER: Final = {
     "lock": "pthread_mutex_lock(3) and pthread_mutex_unlock(3) that nobody else wants",
@@ -43,6 +52,18 @@ _PAIRS: Final = 32
 """Pairs of blocks, of which one is freed before the other."""
 _PR_SET_THP_DISABLE: Final = 41
 _FAILED: Final = 2**64 - 1
+
+
+def quartiles(samples: Sequence[float]) -> tuple[float, float]:
+    """Return the first and the third quartile, which lie between the least and the most; of one sample that sample twice.
+
+    >>> quartiles([1, 2, 3, 4, 5]), quartiles([7.0])
+    ((2.0, 4.0), (7.0, 7.0))
+    """
+    if len(samples) == 1:
+        return samples[0], samples[0]
+    first, _, third = statistics.quantiles(samples, n=4, method="inclusive")
+    return first, third
 
 
 @attrs.frozen
@@ -63,9 +84,7 @@ class Measurement:
 
     def quartiles(self, name: str) -> tuple[float, float]:
         """Return the first and the third quartile of a price; twice the sample where there is one."""
-        of = self.samples[name]
-        first, _, third = statistics.quantiles(of, n=4) if len(of) > 1 else (of[0], of[0], of[0])
-        return first, third
+        return quartiles(self.samples[name])
 
     def model(self, name: str = "measured") -> CostModel:
         """Return the medians as prices, with their quartiles."""

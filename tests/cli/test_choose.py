@@ -59,7 +59,7 @@ def test_a_sweep_has_a_row_for_each_setting_and_picks_one(coalloc: Any, pipes: s
         ["1*", "per-pipe", "-", "-"], ["2", "coalescing", "1M", "eager"], ["3*", "coalescing", "1M", "retain(1)"],
         ["4", "coalescing", "4M", "eager"], ["5*", "coalescing", "4M", "retain(1)"],
     ]  # fmt: skip
-    assert "3 of 5 rows are on the Pareto front" in result.out
+    assert "3 of 5 rows: on the Pareto front" in result.out
     assert lines[-1].startswith(
         "Choose coalescing(arena_size=1M, release=retain(1)): of all, the best by map operations, 1. "
     )
@@ -106,7 +106,7 @@ def test_a_strangers_design_is_varied_and_its_failures_are_shown(coalloc: Any, p
     target = f"{tmp_path / 'mine.py'}:make"
     result = coalloc("sweep", pipes, "--designs", target, "--vary", "arena=4K,64K", "--jobs", "2")
     assert result.status == 0
-    assert "1 settings could not be run:" in result.out
+    assert "1 setting could not be run:" in result.out
     assert "make(arena=4K): ValueError: too small" in result.out
     nothing = coalloc("sweep", pipes, "--designs", target, "--vary", "arena=4K", "--prefer", "map_ops")
     assert (nothing.status, nothing.err) == (1, "coalloc: error: no setting could be run\n")
@@ -177,7 +177,7 @@ def test_a_sweep_that_is_interrupted_goes_on(pipes: str, tmp_path: Path, coalloc
     os.kill(process.pid, signal.SIGTERM)  # Ctrl-C takes the same way, but may be ignored in a job of a shell
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143, err
-    assert f"rows are in {part}; go on with --resume\n" in err
+    assert f"kept in {part}; go on with --resume\n" in err
     assert not file.exists()
     refused = coalloc(*many, "-o", str(file))
     assert (refused.status, "go on with --resume" in refused.err) == (2, True)

@@ -52,7 +52,8 @@ def test_outcomes_do_not_depend_on_the_number_of_processes(jobs: int) -> None:
         (lambda: InvalidRequestError("size", 7, "is odd"), InvalidRequestError, "size='7': is odd"),
         (lambda: CoallocError("no luck"), CoallocError, "no luck"),
         (MemoryError, CoallocError, "out of memory"),
-        (lambda: ZeroDivisionError("by zero"), RuntimeError, "ZeroDivisionError: by zero"),
+        (lambda: ZeroDivisionError("by zero"), CoallocError, "the allocator failed in .*ZeroDivisionError: by zero"),
+        (lambda: SystemExit("bye"), CoallocError, "the allocator failed in .*SystemExit: bye"),
     ],
 )
 def test_what_a_replay_raises_comes_out_of_its_process(error: Any, expected: type[Exception], words: str) -> None:
@@ -60,6 +61,12 @@ def test_what_a_replay_raises_comes_out_of_its_process(error: Any, expected: typ
     with pytest.raises(expected, match=words):
         play([*CHOSEN, failing(error)], 2)
     assert multiprocessing.active_children() == []
+
+
+def test_our_own_mistakes_keep_their_traceback() -> None:
+    """What is called here is no stranger's code."""
+    with pytest.raises(RuntimeError, match=r"(?s)Traceback.*design.*TypeError"):
+        play([*CHOSEN, Design("failing", "raises", int)], 2)
 
 
 def test_a_process_that_is_killed_is_reported() -> None:

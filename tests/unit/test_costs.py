@@ -74,7 +74,7 @@ def test_medians_are_the_prices_and_quartiles_their_spread() -> None:
     measured = Measurement({"map_ops": (5.0, 1.0, 3.0, 9.0), "lock": (7.0,)}, "here, today")
     model = measured.model("mine")
     assert (model.name, model.measured_on) == ("mine", "here, today")
-    assert (model.prices["map_ops"].ns, model.prices["map_ops"].quartiles) == (4.0, (1.5, 8.0))
+    assert (model.prices["map_ops"].ns, model.prices["map_ops"].quartiles) == (4.0, (2.5, 6.0))
     assert (model.prices["faults"].ns, model.prices["faults"].quartiles) == (0.0, None)
     assert measured.quartiles("lock") == (7.0, 7.0)
 

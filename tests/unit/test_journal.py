@@ -13,7 +13,7 @@ import pytest
 from coalloc import COSTS, CoallocError, Fit, InvalidRequestError, MiB
 from coalloc.experiments.journal import SUFFIXES, Journal, write_rows
 from coalloc.experiments.settings import Grid, Setting
-from coalloc.experiments.sweeps import Sweep, SweepRow, sweep
+from coalloc.experiments.sweeps import Sweep, SweepRow, key_of, sweep
 from coalloc.workload.generators import hackbench
 
 PIPES = hackbench(groups=1, fds=2, loops=3)
@@ -75,12 +75,15 @@ def test_a_column_of_parquet_has_one_type(tmp_path: Path, done: Sweep) -> None:
     """A parameter that is a number here and a word there is written as text."""
     parquet = pytest.importorskip("pyarrow.parquet")
     rows = [
-        attrs.evolve(done.rows[0], setting=Setting("vmem", (("a", value), ("b", flag), ("c", 1.5 if flag else 2))))
-        for value, flag in ((1, True), ("x", False))
+        attrs.evolve(done.rows[0], setting=Setting("vmem", (("a", value), ("b", flag), ("c", c), ("d", d))))
+        for value, flag, c, d in ((1, True, 1.5, True), ("x", False, 2, 7))
     ]
     write_rows(Sweep(tuple(rows), (), COST), tmp_path / "r.parquet")
     table = parquet.read_table(tmp_path / "r.parquet").to_pylist()
-    assert [(record["a"], record["b"], record["c"]) for record in table] == [("1", True, 1.5), ("x", False, 2.0)]
+    assert [(record["a"], record["b"], record["c"], record["d"]) for record in table] == [
+        ("1", True, 1.5, "True"),
+        ("x", False, 2.0, "7"),
+    ]
 
 
 def test_a_number_that_parquet_cannot_hold_is_one_clear_error(tmp_path: Path, done: Sweep) -> None:
@@ -126,12 +129,54 @@ def test_a_journal_is_neither_overwritten_nor_mixed_up(tmp_path: Path, done: Swe
         Journal(path, COST, resume=True)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"key": [1], "figures": {}}',
+        '{"key": "k", "figures": {}}',
+        '{"key": "k", "figures": 7}',
+        "[]",
+        '{"figures": {}}',
+    ],
+)
+def test_damaged_lines_of_a_journal_are_left_out(tmp_path: Path, done: Sweep, line: str) -> None:
+    """Their settings are replayed again."""
+    journal = Journal(tmp_path / "rows.csv", COST)
+    journal.add(done.rows[0])
+    journal.close()
+    journal.part.write_text(journal.part.read_text() + line + "\n")
+    assert list(Journal(tmp_path / "rows.csv", COST, resume=True).done) == [
+        key_of(done.rows[0].digest, done.rows[0].setting)
+    ]
+
+
+def test_rows_of_other_settings_are_not_lost(tmp_path: Path, done: Sweep) -> None:
+    """A sweep with another grid does not go on with them."""
+    journal = Journal(tmp_path / "rows.csv", COST)
+    for row in done.rows[:2]:
+        journal.add(row)
+    journal.close()
+    resumed = Journal(tmp_path / "rows.csv", COST, resume=True)
+    resumed.require_all([key_of(row.digest, row.setting) for row in done.rows])
+    with pytest.raises(InvalidRequestError, match="has 1 rows of other settings"):
+        resumed.require_all([key_of(done.rows[0].digest, done.rows[0].setting)])
+    assert journal.part.exists()
+
+
+def test_a_parameter_that_is_none_is_written_as_a_word(tmp_path: Path, done: Sweep) -> None:
+    """In CSV, where nothing means that the design lacks it."""
+    row = attrs.evolve(done.rows[0], setting=Setting("vmem", (("a", None), ("b", 1))))
+    write_rows(Sweep((row, done.rows[1]), (), COST), tmp_path / "r.csv")
+    with open(tmp_path / "r.csv", newline="", encoding="utf-8") as file:
+        assert [(record["a"], record["b"]) for record in csv.DictReader(file)] == [("none", "1"), ("", "")]
+
+
 def test_an_unfinished_file_is_removed(tmp_path: Path, done: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the old file stays."""
     path = tmp_path / "rows.csv"
     path.write_text("old")
 
-    def fail(_row: SweepRow) -> dict[str, Any]:
+    def fail(_row: SweepRow, none: str | None = None) -> dict[str, Any]:  # noqa: ARG001
         raise OSError("the disk is full")
 
     monkeypatch.setattr(SweepRow, "columns", fail)

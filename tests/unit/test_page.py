@@ -115,8 +115,8 @@ def test_the_page_of_a_sweep_has_every_row_and_failure(tmp_path: Path) -> None:
     """With the sentence that decides."""
     text = write_both(tmp_path)[1].read_text(encoding="utf-8")
     assert "Choose &lt;this&gt;." in text
-    assert "1 settings could not be run:" in text
-    assert "rows are on the Pareto front" in text
+    assert "1 setting could not be run:" in text
+    assert "on the Pareto front of" in text
 
 
 @pytest.fixture(name="browser")

@@ -103,7 +103,19 @@ def test_a_preference_is_read(text: str, bounds: list[tuple[str, float, bool]], 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "beauty", "map_ops>=2", "map_ops=2", "map_ops<2", "map_ops<=", "map_ops<=two", "faults,faults", ","]
+    "text",
+    [
+        "",
+        "beauty",
+        "map_ops>=2",
+        "map_ops=2",
+        "map_ops<2",
+        "map_ops<=",
+        "map_ops<=two",
+        "map_ops<=3ms",
+        "faults,faults",
+        ",",
+    ],
 )
 def test_a_preference_that_cannot_be_read_is_refused(text: str) -> None:
     """In one line."""
@@ -170,7 +182,7 @@ def test_where_no_setting_keeps_the_bounds_the_nearest_is_named() -> None:
     with pytest.raises(CoallocError, match=r"the nearest that keeps the bounds before it is vmem\(name=b\) with 7"):
         choose(result(*rows), parse_preference("resident<=10,map_ops<=4"))
     with pytest.raises(CoallocError, match="nothing to choose"):
-        choose(Sweep((), (Failure("p", Setting("vmem"), "why"),), COSTS["unit"]), parse_preference("map_ops"))
+        choose(Sweep((), (Failure("p", "d", Setting("vmem"), "why"),), COSTS["unit"]), parse_preference("map_ops"))
     halves = [row("a", pipes_refused=1), row("b"), row("a", digest="q"), row("b", digest="q", pipes_refused=1)]
     with pytest.raises(CoallocError, match="no setting did all the work"):
         choose(result(*halves), parse_preference("map_ops"))
@@ -181,3 +193,23 @@ def test_every_objective_is_a_figure() -> None:
     assert all(objective_named(name) == name for name in OBJECTIVES)
     assert len({objective_named(name) for name in ("resident", "mapped", "live", "estimate", "fragmentation")}) == 5
     assert not list(itertools.filterfalse(LABELS.__contains__, OBJECTIVES))
+
+
+def test_the_nearest_is_the_one_that_breaks_its_bound_least() -> None:
+    """By the factor on the load where it is farthest, not by bytes."""
+    rows = [
+        row(name, digest=load, peak_resident=peak)
+        for load, peaks in (("small", (10, 100, 30)), ("big", (10_000, 1000, 3000)))
+        for name, peak in zip("abc", peaks, strict=True)
+    ]
+    with pytest.raises(CoallocError, match=r"the nearest is vmem\(name=c\) with 3,000"):
+        choose(result(*rows), parse_preference("resident<=2x"))
+
+
+def test_a_choice_says_how_many_settings_are_left_out() -> None:
+    """Those that refused work, with the limits that tell settings apart."""
+    rows = [row("a", limit=4096, pipes_refused=3), row("a", limit=MiB, map_ops=1)]
+    choice = choose(result(*rows), parse_preference("map_ops"))
+    assert choice.of == (1, 2)
+    assert choice.sentence.startswith("Choose vmem(name=a) with a limit of 1 MiB: ")
+    assert choice.sentence.endswith("Left out: 1 of 2 settings, which refused or failed what others did.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
@@ -36,7 +37,9 @@ class WornOut(ForwardingSpace):
 def stranger(source: Source, *, kva_limit: int, arena: int = MiB) -> Space:
     """A stranger's allocator that takes no arena below 64 KiB, and never serves anybody with one of 128 KiB."""
     if arena < 64 * KiB:
-        raise ValueError("too small for me")
+        raise ValueError("too small\nfor me")
+    if arena == 64 * KiB:
+        sys.exit("bye")
     space = CoalescingSpace(source, kva_limit=kva_limit, arena_size=arena)
     return WornOut(space) if arena == 128 * KiB else space
 
@@ -79,10 +82,11 @@ def test_rows_do_not_depend_on_who_runs_them() -> None:
 def test_what_cannot_be_made_or_replayed_is_said_and_the_rest_goes_on() -> None:
     """A stranger's factory and a stranger's allocator may raise what they like."""
     design = of_factory("stranger", stranger)
-    done = sweep(Grid([design], {"arena": (MiB, 4 * KiB, 128 * KiB)}), [BUFFERS])
+    done = sweep(Grid([design], {"arena": (MiB, 4 * KiB, 64 * KiB, 128 * KiB)}), [BUFFERS])
     assert [row.setting.name for row in done.rows] == ["stranger(arena=1M)"]
     assert [(failure.setting.name, failure.reason) for failure in done.failures] == [
         ("stranger(arena=4K)", "ValueError: too small for me"),
+        ("stranger(arena=64K)", "SystemExit: bye"),
         ("stranger(arena=128K)", "RuntimeError: worn out"),
     ]
     refused = sweep([Setting("coalescing", (("arena_size", 5000),))], [BUFFERS]).failures
@@ -112,7 +116,12 @@ def test_a_key_tells_programs_and_settings_apart() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "programs", "what"),
-    [([], [PIPES], "settings"), (GRID, [], "programs"), ([Setting("vmem", copies=2)], [PIPES, BUFFERS], "copies")],
+    [
+        ([], [PIPES], "settings"),
+        (GRID, [], "programs"),
+        (GRID, [PIPES, BUFFERS, hackbench(groups=1, fds=2, loops=3)], "programs"),
+        ([Setting("vmem", copies=2)], [PIPES, BUFFERS], "copies"),
+    ],
 )
 def test_a_sweep_without_work_or_with_copies_of_buffers_is_refused(settings: Any, programs: Any, what: str) -> None:
     """Before anything is replayed."""
@@ -146,9 +155,10 @@ def test_rows_are_not_lost_when_an_executor_fails(error: BaseException, raised: 
     """What was done has been handed on; what has not begun is cancelled."""
     executor = Broken(error)
     kept: list[SweepRow] = []
-    with pytest.raises(raised):
+    with pytest.raises(raised) as caught:
         sweep(GRID, [PIPES], executor=executor, each=kept.append)
     assert len(kept) == 1
+    assert "coalescing(" in str(caught.value) or not isinstance(error, OSError)
     assert all(future.cancelled() for future in executor.futures[2:])
 
 
