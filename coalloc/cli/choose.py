@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -383,6 +384,10 @@ def regret(
         raise CoallocError("no setting could be run")
 
 
+_NAME: Final = 26
+"""Characters of a line of a design's name, so that a table fits 80 columns."""
+
+
 def _print_regrets(found: Sequence[Regret]) -> None:
     table = new_table()
     for head in ("design", "peak mapped\nbytes", "to most\nlive", "addresses\nused", "to most\nlive", "to the\nleast"):
@@ -395,7 +400,8 @@ def _print_regrets(found: Sequence[Regret]) -> None:
                 f"{a / b:,.2f}"
                 for a, b in ((mapped, best.most_live), (each.span, best.most_live), (each.span, best.upper))
             ]
-        table.add_row(each.outcome.design, f"{mapped:,}", ratios[0], f"{each.span:,}", ratios[1], ratios[2])
+        name = textwrap.fill(each.outcome.design, _NAME, break_long_words=False, break_on_hyphens=False)
+        table.add_row(name, f"{mapped:,}", ratios[0], f"{each.span:,}", ratios[1], ratios[2])
     print()
     print_table(table)
 
