@@ -24,7 +24,6 @@ from coalloc.cli.common import (
     era_named,
     new_table,
     note,
-    prices_words,
     print_json,
     print_table,
     print_words,
@@ -295,7 +294,7 @@ def _show(
 def _print_rows(result: Sweep, on_front: Collection[SweepRow], objectives: list[str], columns: list[str]) -> None:
     for title in titles_of([*result.rows, *result.failures]).values():
         print_words(title)
-    print_words(f"estimated with {prices_words(result.costs)}")
+    print_words(f"estimated with {result.costs.words}")
     heads, rows = sweep_table(result, on_front, [*objectives, *columns])
     table = new_table()
     for number, head in enumerate(heads):

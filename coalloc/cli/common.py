@@ -11,18 +11,17 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from coalloc._imports import needs_extra
 from coalloc.designs import find_designs
-from coalloc.errors import InvalidRequestError, message
+from coalloc.errors import message
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
 from coalloc.pipes.states import ERAS
-from coalloc.scenarios.options import EraName, Size
+from coalloc.scenarios.options import EraName, Prices, Size
 from coalloc.space.picture import LEGEND
-from coalloc.vm.costs import COSTS, CostModel, load_costs
+from coalloc.vm.costs import CostModel
 
 with needs_extra("cli"):
     import typer
@@ -50,7 +49,6 @@ __all__ = [
     "new_table",
     "note",
     "played",
-    "prices_words",
     "print_json",
     "print_map",
     "print_table",
@@ -79,19 +77,8 @@ def size_given(option: str, text: str) -> int:
 
 
 def costs_given(text: str) -> CostModel:
-    """Return the prices of ``--costs``: those of a file, or of a preset; of the preset ``measured`` if there is none."""
-    if text in ("", *COSTS):
-        return COSTS[text or "measured"]
-    if not Path(text).is_file():
-        raise InvalidRequestError("--costs", text, "there is no such file")
-    return load_costs(text)
-
-
-def prices_words(costs: CostModel) -> str:
-    """Say where prices are from."""
-    if costs == COSTS["unit"]:
-        return "a price of 1 for every event"
-    return f"prices measured on {costs.measured_on}"
+    """Return the prices of ``--costs``; those of the preset ``measured`` if there is none."""
+    return Prices().read("--costs", text or "measured")
 
 
 def designs_named(option: str, names: str) -> tuple[Design, ...]:

@@ -24,7 +24,6 @@ from coalloc.cli.common import (
     new_table,
     note,
     played,
-    prices_words,
     print_json,
     print_map,
     print_table,
@@ -157,7 +156,7 @@ def compare(
     if not trace.get("pipes", 1):
         note("there are no pipes in it")
     print()
-    print_words(f"estimated with {prices_words(costs)}")
+    print_words(f"estimated with {costs.words}")
     if prices:
         _print_prices(outcomes, costs)
     if said := sentence(outcomes, costs):

@@ -22,7 +22,6 @@ from coalloc.cli.common import (
     era_named,
     new_table,
     note,
-    prices_words,
     print_json,
     print_table,
     print_words,
@@ -130,7 +129,7 @@ def costs_show(costs: CostsOption = "", as_json: JsonOption = False) -> None:
             }
         )
         return
-    print_words(prices_words(model))
+    print_words(model.words)
     table = new_table()
     for head in ("price, in ns", "median", "quartiles", "what was measured"):
         table.add_column(head, justify="right" if head in ("median", "quartiles") else "left")
@@ -198,7 +197,7 @@ def real(
         return
     print_words(program.title or "untitled program")
     print_words(f"era {policy.name}: {policy.title}; limit {size:,} bytes")
-    print_words(f"{prices_words(prices)}; {counted(rounds, 'round')}")
+    print_words(f"{prices.words}; {counted(rounds, 'round')}")
     print()
     table = new_table()
     table.add_column("")

@@ -18,14 +18,14 @@ from coalloc.errors import InvalidRequestError
 from coalloc.kernel.process import Allocations, Call, Kernel, Xint0x80_syscall
 from coalloc.pipes.design import PER_PIPE, Design
 from coalloc.pipes.eras import KernelState
-from coalloc.scenarios.options import CPUS, ERA, SEED, STYLES, Choice, Int, Option, Text, designs_option
+from coalloc.scenarios.options import CPUS, ERA, PRICES, SEED, STYLES, Choice, Int, Option, Text, designs_option
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Result
 from coalloc.scenarios.scenario import Scenario
 from coalloc.sched.lockprof import LOCK_PROFILING, LockProfile, ProfileStyle
 from coalloc.sched.random_driver import RandomDriver
 from coalloc.units import MiB
-from coalloc.vm.costs import COSTS
+from coalloc.vm.costs import COSTS, CostModel
 
 __all__ = ["OFFERED", "Creation", "CreationResult", "run_creation"]
 
@@ -61,6 +61,7 @@ def run_creation(
     processes: int = 2,
     cpus: int = 2,
     style: ProfileStyle = LOCK_PROFILING,
+    costs: CostModel = COSTS["measured"],
     seed: int = 0,
 ) -> Creation:
     """Let each process make and close so many pipes, one after the other.
@@ -72,6 +73,7 @@ def run_creation(
         processes: Processes, >= 1.
         cpus: CPUs, >= 1.
         style: The style of the profile.
+        costs: The prices of events, in time.
         seed: The seed that the schedule is drawn from.
 
     Raises:
@@ -81,7 +83,7 @@ def run_creation(
         if type(value) is not int or value < 1:
             raise InvalidRequestError(name, value, "must be an int >= 1")
     profile = LockProfile(style)
-    kernel = Kernel(state, design, maxpipekva=16 * MiB, cpus=cpus, profile=profile)
+    kernel = Kernel(state, design, maxpipekva=16 * MiB, cpus=cpus, costs=costs, profile=profile)
 
     def maker() -> Call[None]:
         process = kernel.fork()
@@ -110,6 +112,7 @@ class CreationResult(Result):
         pipes: How many pipes each of them made.
         cpus: How many CPUs there were.
         sort: The column by which the tables are sorted.
+        costs: The prices of events.
     """
 
     runs: tuple[Creation, ...]
@@ -117,6 +120,7 @@ class CreationResult(Result):
     pipes: int
     cpus: int
     sort: str
+    costs: CostModel
 
     def parts(self) -> Iterator[str]:
         """Yield a table for each design, and what was set up for a pipe."""
@@ -129,7 +133,7 @@ class CreationResult(Result):
             yield f"{run.design}: {run.time / 1e6:.3f} simulated ms"
             yield "for each pipe: " + ", ".join(f"{name} {n:.3g}" for name, n in per.items())
             yield f"{run.profile.text(self.sort)}\n"
-        yield f"simulated with prices measured on {COSTS['measured'].measured_on}"
+        yield f"simulated with {self.costs.words}"
 
     def as_json(self) -> object:
         """Return rows, counters and allocations, by design."""
@@ -154,15 +158,16 @@ def _run(
     cpus: int,
     style: str,
     sort: str,
+    costs: CostModel,
     seed: int,
 ) -> CreationResult:
     kind = STYLES[style]
     LockProfile(kind).rows(sort)  # refuses an unknown column before anything runs
     runs = tuple(
-        run_creation(era, design, pipes=pipes, processes=processes, cpus=cpus, style=kind, seed=seed)
+        run_creation(era, design, pipes=pipes, processes=processes, cpus=cpus, style=kind, costs=costs, seed=seed)
         for design in designs
     )
-    return CreationResult(runs, processes, pipes, cpus, sort)
+    return CreationResult(runs, processes, pipes, cpus, sort, costs)
 
 
 OFFERED: Final = (
@@ -178,6 +183,7 @@ OFFERED: Final = (
             CPUS,
             Option("style", Choice(STYLES), "lock", "Whose table: lock (7.0 and later) or mutex."),
             Option("sort", Text(), "total", "A column of the table; the largest comes first."),
+            PRICES,
             SEED,
         ),
         rank=50,

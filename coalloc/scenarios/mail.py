@@ -21,7 +21,7 @@ from coalloc.kernel.process import Call, Kernel, Process, Xint0x80_syscall
 from coalloc.pipes.design import PER_PIPE, Design
 from coalloc.pipes.eras import KernelState
 from coalloc.pipes.states import FIXES
-from coalloc.scenarios.options import CPUS, ERA, LIMIT, SEED, STYLES, Choice, DesignName, Int, Option
+from coalloc.scenarios.options import CPUS, ERA, LIMIT, PRICES, SEED, STYLES, Choice, DesignName, Int, Option
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table
 from coalloc.scenarios.scenario import Scenario
@@ -315,6 +315,7 @@ def _run(
     cpus: int,
     rounds: int,
     limit: int,
+    costs: CostModel,
     profile: str,
     seed: int,
 ) -> MailReport:
@@ -334,6 +335,7 @@ def _run(
             rounds=rounds,
             maxpipekva=limit,
             seed=seed,
+            costs=costs,
             profile=table,
             progress=advance,
         )
@@ -363,6 +365,7 @@ OFFERED: Final = (
             CPUS,
             Option("rounds", Int(), 1, "How often each piper is started."),
             LIMIT,
+            PRICES,
             Option(
                 "profile",
                 Choice(STYLES, optional=True),

@@ -20,12 +20,14 @@ from coalloc.pipes.eras import KernelState
 from coalloc.pipes.states import ERAS, STATES
 from coalloc.sched.lockprof import LOCK_PROFILING, MUTEX_PROFILING, ProfileStyle
 from coalloc.units import PAGE_SIZE, parse_size
+from coalloc.vm.costs import COSTS, CostModel, load_costs
 
 __all__ = [
     "CPUS",
     "ERA",
     "ERAS_OPTION",
     "LIMIT",
+    "PRICES",
     "SEED",
     "STYLES",
     "Choice",
@@ -40,6 +42,7 @@ __all__ = [
     "Names",
     "Option",
     "PlotFile",
+    "Prices",
     "Size",
     "Text",
     "designs_option",
@@ -245,6 +248,24 @@ class DesignName:
 
 
 @attrs.frozen
+class Prices:
+    """Prices: the name of a preset, or a file that ``coalloc costs measure -o`` wrote."""
+
+    given: ClassVar[Any] = str
+
+    def read(self, option: str, given: object) -> CostModel:
+        """Return the prices; prices are returned unchanged."""
+        if isinstance(given, CostModel):
+            return given
+        text = Text().read(option, given)
+        if text in COSTS:
+            return COSTS[text]
+        if not Path(text).is_file():
+            raise InvalidRequestError(option, text, "there is no such file")
+        return load_costs(text)
+
+
+@attrs.frozen
 class PlotFile:
     """The file for a picture of the result's curves, or None; the command line draws it, not the run."""
 
@@ -309,6 +330,9 @@ STYLES: Final[Mapping[str, ProfileStyle]] = {"lock": LOCK_PROFILING, "mutex": MU
 
 SEED: Final = Option("seed", Int(), 0, "Seed of everything that is drawn at random.")
 CPUS: Final = Option("cpus", Int(), 2, "CPUs of the simulated machine.")
+PRICES: Final = Option(
+    "costs", Prices(), "measured", "Prices: a file that costs measure -o wrote, or a preset: measured, unit."
+)
 LIMIT: Final = Option("limit", Size(), "32M", "maxpipekva, such as 64M, 8704000 or 512KiB.")
 ERA: Final = Option("era", EraName(), "2004-01", f"Whose pipe policy: {', '.join(ERAS)}.")
 ERAS_OPTION: Final = Option("era", EraNames(), "all", f"Comma-separated, or all; there are {', '.join(ERAS)}.")

@@ -25,7 +25,7 @@ from coalloc.pipes.design import Design
 from coalloc.pipes.eras import PIPE_SIZE, KernelState
 from coalloc.pipes.states import ERAS, STATES
 from coalloc.pipes.system import PipeSystem
-from coalloc.scenarios.options import CPUS, ERA, Int, Option, designs_option
+from coalloc.scenarios.options import CPUS, ERA, PRICES, Int, Option, designs_option
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table
 from coalloc.scenarios.scenario import Scenario
@@ -136,12 +136,14 @@ class TeardownResult(Result):
         designs: The designs.
         pipes: How many pipes were closed.
         cpus: How many CPUs there were.
+        costs: The prices of the estimate.
     """
 
     runs: tuple[Teardown, ...]
     designs: tuple[Design, ...]
     pipes: int
     cpus: int
+    costs: CostModel
 
     def parts(self) -> Iterator[str | Table]:
         """Yield a table with a column for each design."""
@@ -156,7 +158,7 @@ class TeardownResult(Result):
             rows.append((name, *(f"{cell:,}" if isinstance(cell, int) else f"{cell:,.3f}" for cell in cells)))
         designs = (Column(run.design, right=True, no_wrap=True) for run in self.runs)
         yield Table((Column("of the close"), *designs), tuple(rows))
-        yield f"\nestimated with prices measured on {COSTS['measured'].measured_on}"
+        yield f"\nestimated with {self.costs.words}"
 
     def as_json(self) -> object:
         """Return the figures and the era, by design."""
@@ -176,15 +178,23 @@ def _figures(run: Teardown) -> dict[str, int | float]:
     }
 
 
-def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Design, ...], cpus: int) -> TeardownResult:
+def _run(
+    progress: Progress,
+    *,
+    pipes: int,
+    era: KernelState,
+    designs: tuple[Design, ...],
+    cpus: int,
+    costs: CostModel,
+) -> TeardownResult:
     """Run each design; if there are many pipes, run two designs at a time in processes that find them by their names."""
     runs: list[Teardown] = []
     named = STATES.get(era.name) is era and all(DESIGNS.get(design.name) is design for design in designs)
     if pipes < _MANY or not named:
         for design in designs:
             with progress.task(f"closing, {design.name}", pipes) as advance:
-                runs.append(run_teardown(pipes, design, era=era, cpus=cpus, progress=advance))
-        return TeardownResult(tuple(runs), designs, pipes, cpus)
+                runs.append(run_teardown(pipes, design, era=era, cpus=cpus, costs=costs, progress=advance))
+        return TeardownResult(tuple(runs), designs, pipes, cpus, costs)
     import multiprocessing  # imported here because it is slow and only very many pipes need it
 
     context = multiprocessing.get_context("fork")  # so that they know what this program has registered
@@ -193,12 +203,14 @@ def _run(progress: Progress, *, pipes: int, era: KernelState, designs: tuple[Des
         progress.task("designs", len(designs)) as advance,
     ):
         longest_first = sorted(designs, key=lambda design: (not design.one_by_one, design.state is None))
-        jobs = {design.name: pool.apply_async(_job, (design.name, pipes, era.name, cpus)) for design in longest_first}
+        jobs = {
+            design.name: pool.apply_async(_job, (design.name, pipes, era.name, cpus, costs)) for design in longest_first
+        }
         for design in designs:
             runs.append(jobs[design.name].get())
             if advance is not None:
                 advance(len(runs))
-    return TeardownResult(tuple(runs), designs, pipes, cpus)
+    return TeardownResult(tuple(runs), designs, pipes, cpus, costs)
 
 
 def _begin() -> None:  # pragma: no cover - it changes the whole process, which therefore has to be another one
@@ -208,9 +220,9 @@ def _begin() -> None:  # pragma: no cover - it changes the whole process, which 
     gc.disable()
 
 
-def _job(design: str, pipes: int, era: str, cpus: int) -> Teardown:
+def _job(design: str, pipes: int, era: str, cpus: int, costs: CostModel) -> Teardown:
     """Run one design in a process of its own."""
-    return run_teardown(pipes, DESIGNS[design], era=STATES[era], cpus=cpus)
+    return run_teardown(pipes, DESIGNS[design], era=STATES[era], cpus=cpus, costs=costs)
 
 
 OFFERED: Final = (
@@ -223,6 +235,7 @@ OFFERED: Final = (
             ERA,
             designs_option(TEARDOWN_DESIGNS),
             CPUS,
+            PRICES,
         ),
         rank=40,
     ),

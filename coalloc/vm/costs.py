@@ -124,6 +124,11 @@ class CostModel:
             odd = sorted(set(value) ^ set(EVENTS))
             raise InvalidRequestError("prices", odd, "every event needs a price, and only events have one")
 
+    @property
+    def words(self) -> str:
+        """Where the prices are from: what stands behind "estimated with"."""
+        return "a price of 1 for every event" if self.name == "unit" else f"prices measured on {self.measured_on}"
+
     def __reduce__(self) -> tuple[type[CostModel], tuple[str, dict[str, Price], str]]:
         """Pickle it, although its prices cannot be changed."""
         return CostModel, (self.name, dict(self.prices), self.measured_on)

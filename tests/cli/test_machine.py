@@ -28,6 +28,11 @@ def test_measured_prices_are_used_wherever_prices_are(coalloc: Any, tmp_path: Pa
     for command in (["compare"], ["sweep", "--jobs", "1"]):
         answer = json.loads(coalloc(*command, "--costs", prices, "--json").out)
         assert answer["costs"]["measured_on"] == model["measured_on"]
+    for scenario in (["teardown", "--pipes", "50"], ["locks", "--pipes", "20"]):
+        run = coalloc("scenario", *scenario, "--designs", "per-pipe", "--costs", "unit")
+        assert (run.status, run.out.rstrip().endswith("with a price of 1 for every event")) == (0, True)
+        assert coalloc("scenario", *scenario, "--designs", "per-pipe", "--costs", prices).out != run.out
+    assert coalloc("scenario", "mail", "--limit", "2M", "--costs", prices).status == 0
     unit = json.loads(coalloc("compare", "--costs", "unit", "--json").out)
     assert unit["costs"]["name"] == "unit"
     assert "measured on" in coalloc("costs", "show").out

@@ -23,9 +23,11 @@ from coalloc.scenarios.options import (
     Names,
     Option,
     PlotFile,
+    Prices,
     Size,
     Text,
 )
+from coalloc.vm.costs import COSTS, save_costs
 
 FRUIT = {"apple": 1, "pear": 2}
 OLD, NEW = ERAS["2004-01"], ERAS["current"]
@@ -120,3 +122,13 @@ def test_an_era_without_a_kernel_around_it_is_refused() -> None:
     assert NEW.surroundings is NEW.around
     with pytest.raises(InvalidRequestError, match="has no kernel around its pipes"):
         attrs.evolve(NEW, name="tomorrow", around=None).surroundings  # noqa: B018
+
+
+def test_prices_are_a_preset_or_a_file(tmp_path: Path) -> None:
+    """A file is one that costs measure wrote; prices are returned as they are."""
+    save_costs(COSTS["unit"], tmp_path / "prices.json")
+    assert Prices().read("--costs", str(tmp_path / "prices.json")) == COSTS["unit"]
+    assert Prices().read("--costs", "measured") is COSTS["measured"]
+    assert Prices().read("--costs", COSTS["unit"]) is COSTS["unit"]
+    with pytest.raises(InvalidRequestError, match="there is no such file"):
+        Prices().read("--costs", "none.json")

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from coalloc import ERAS, MiB, PipeError
+from coalloc import COSTS, ERAS, MiB, PipeError
 from coalloc.designs import DESIGNS
 from coalloc.errors import InvalidRequestError
 from coalloc.kernel import MUTEX_PROFILING, LockProfile
@@ -503,7 +503,8 @@ def test_a_mass_close_in_text_and_json(many: int, monkeypatch: pytest.MonkeyPatc
 
 def test_a_job_of_a_mass_close_is_what_the_process_itself_would_do() -> None:
     """A job that is told names gives the same result as the call with objects."""
-    assert _job("vmem", 20, "2006", 2) == run_teardown(20, DESIGNS["vmem"], era=ERAS["2006"], cpus=2)
+    alone = run_teardown(20, DESIGNS["vmem"], era=ERAS["2006"], cpus=2, costs=COSTS["unit"])
+    assert _job("vmem", 20, "2006", 2, COSTS["unit"]) == alone
 
 
 def test_lock_profiles_in_text_and_json() -> None:
