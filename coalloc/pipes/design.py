@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import partial
+from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
@@ -99,25 +100,16 @@ class Design:
 
         Where what makes the space takes any keyword (``**settings``), that parameter is among them.
         """
+        make = self.maker or self.make_space
         try:
-            signature = inspect.signature(self.maker or self.make_space)
-        except ValueError:  # some classes in C do not tell
-            return {}
-        return {
-            name: parameter
-            for name, parameter in signature.parameters.items()
-            if name != "kva_limit"
-            and (
-                parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
-                or (parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty)
-            )
-        }
+            return _keywords(make)
+        except TypeError:  # it cannot be hashed
+            return _keywords.__wrapped__(make)
 
     def takes(self, name: str) -> bool:
         """Tell whether a parameter of this name can be set."""
-        return name in self.parameters or any(
-            parameter.kind is parameter.VAR_KEYWORD for parameter in self.parameters.values()
-        )
+        parameters = self.parameters
+        return name in parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
     def configured(self, **settings: object) -> Design:
         """Return the design with parameters set; its name says which.
@@ -153,6 +145,26 @@ class Design:
             return partial(self.subject, **settings) if settings else self.subject
         state = self.state or STATES["current"]
         return lambda source, *, kva_limit: self.make_space(state, source, kva_limit, **settings)
+
+
+@lru_cache(maxsize=64)  # a sweep asks for each of its settings, and a signature takes 0.1 ms
+def _keywords(make: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return what ``Design.parameters`` promises of what makes a space."""
+    try:
+        signature = inspect.signature(make)
+    except ValueError:  # some classes in C do not tell
+        return MappingProxyType({})
+    return MappingProxyType(
+        {
+            name: parameter
+            for name, parameter in signature.parameters.items()
+            if name != "kva_limit"
+            and (
+                parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
+                or (parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is not parameter.empty)
+            )
+        }
+    )
 
 
 def named(design: str, settings: Mapping[str, object]) -> str:

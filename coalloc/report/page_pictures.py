@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Collection, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from coalloc.experiments.film import Film, Frame, size_classes
@@ -71,6 +72,12 @@ def _entitle(picture: figure, text: str) -> None:
     picture.title = Title(text=text, text_color=_INK)
 
 
+_LEGEND_COLUMNS: Final = 2
+"""So many fit into a narrow window; where Bokeh counts itself, it cuts what does not."""
+_LEGEND_ROW: Final = 24
+"""The height of a row of the legend in pixels."""
+
+
 def _legend(picture: figure) -> None:
     """Put the legend below, where it hides nothing."""
     for legend in picture.legend:
@@ -79,8 +86,9 @@ def _legend(picture: figure) -> None:
         legend.border_line_alpha = 0
         legend.click_policy = "hide"
         legend.orientation = "horizontal"
-        legend.ncols = "auto"
+        legend.ncols = _LEGEND_COLUMNS
         picture.add_layout(legend, "below")
+        picture.height = (picture.height or 0) + _LEGEND_ROW * ceil(len(legend.items) / _LEGEND_COLUMNS)
 
 
 def _column(parts: Sequence[Any]) -> LayoutDOM:
@@ -125,7 +133,7 @@ def draw_bytes(films: Sequence[Film]) -> LayoutDOM:
 def draw_map_operations(films: Sequence[Film]) -> LayoutDOM:
     """Draw the map operations so far, of all designs in one picture."""
     picture = _figure(
-        height=280, x_axis_label=_time_label(films[0]), y_axis_label="map operations so far, and 1", y_axis_type="log"
+        height=280, x_axis_label=_time_label(films[0]), y_axis_label="map operations + 1", y_axis_type="log"
     )
     for number, film in enumerate(films):
         counts = [sample.map_ops + 1 for sample in film.outcome.series]
@@ -141,7 +149,7 @@ def draw_map_operations(films: Sequence[Film]) -> LayoutDOM:
 
 def draw_fragmentation(films: Sequence[Film]) -> LayoutDOM:
     """Draw the share of free bytes outside the largest hole."""
-    picture = _figure(height=240, x_axis_label=_time_label(films[0]), y_axis_label="share outside the largest hole")
+    picture = _figure(height=280, x_axis_label=_time_label(films[0]), y_axis_label="share outside the largest hole")
     unknown = []
     for number, film in enumerate(films):
         points = [
@@ -193,8 +201,14 @@ def draw_costs(films: Sequence[Film], costs: CostModel) -> LayoutDOM:
     return _column([picture])
 
 
+_ROOM_FOR_MARKERS: Final = 0.3
+"""The share of the range beyond the outermost points, so that no marker is cut."""
+
+
 def draw_front(films: Sequence[Film], costs: CostModel) -> LayoutDOM:
     """Draw the estimate over the most resident bytes, and over the most mapped ones."""
+    from bokeh.models import DataRange1d
+
     pictures = []
     for name in ("peak_resident", "peak_mapped"):
         picture = _figure(
@@ -203,6 +217,8 @@ def draw_front(films: Sequence[Film], costs: CostModel) -> LayoutDOM:
             y_axis_label=LABELS["estimated_cost_ns"],
             y_axis_type="log",
             x_axis_type="log",
+            x_range=DataRange1d(range_padding=_ROOM_FOR_MARKERS),
+            y_range=DataRange1d(range_padding=_ROOM_FOR_MARKERS),
         )
         for number, film in enumerate(films):
             figures = design_figures(film.outcome, costs)
