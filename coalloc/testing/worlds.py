@@ -409,7 +409,7 @@ def raw_answers(subject: Subject, program: CheckProgram) -> list[str]:
                 answer = f"{base:#x}"
             except (MemoryError, ValueError, OverflowError):
                 answer = "refused"
-        elif step.action is Action.RECLAIM and hasattr(space, "reclaim"):
+        elif step.action is Action.RECLAIM and callable(getattr(space, "reclaim", None)):
             space.reclaim()
         elif step.action is Action.FINISH:
             break

@@ -217,7 +217,9 @@ def test_raw_answers_are_those_of_the_calls() -> None:
 
 
 class Few:
-    """An allocator with two calls and no more."""
+    """An allocator with two calls and no more; what is None it cannot do."""
+
+    reclaim = None
 
     def __init__(self, source: Any, *, kva_limit: int) -> None:
         self.space = CoalescingSpace(source, kva_limit=kva_limit)
