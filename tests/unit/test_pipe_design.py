@@ -148,3 +148,22 @@ def test_a_design_of_ones_own_has_the_parameters_of_its_factory() -> None:
     with pytest.raises(InvalidRequestError, match="arena_size"):
         DESIGNS["coalescing"].configured(arena_size=5).build(ERAS["2006"], 1 << 24)
     assert attrs.evolve(PER_PIPE, maker=type(None)).parameters == {}
+
+
+class Unhashable:
+    """A factory that compares by value, so that it has no hash."""
+
+    def __eq__(self, other: object) -> bool:
+        """Equal any of its kind."""
+        return isinstance(other, Unhashable)
+
+    def __call__(self, source: KernelMap, *, kva_limit: int, depth: int = 3) -> PerPipeSpace:
+        """Make a space."""
+        return PerPipeSpace(source, kva_limit=kva_limit * depth)
+
+
+def test_the_parameters_of_a_factory_without_a_hash_are_known() -> None:
+    """A design made of a factory that cannot be hashed tells its parameters and takes them."""
+    design = of_factory("mine", Unhashable())
+    assert list(design.parameters) == ["depth"]
+    assert design.configured(depth=2).name == "mine(depth=2)"
