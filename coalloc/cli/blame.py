@@ -26,14 +26,21 @@ def strangers_fault(error: BaseException) -> CoallocError | None:
     A stranger's code is what we call that is neither ours nor installed.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    first = next((number for number, frame in enumerate(frames) if frame.filename.startswith(_OURS)), len(frames))
+    first = next((number for number, frame in enumerate(frames) if _lies_in(frame.filename, _OURS)), len(frames))
     theirs = [
-        frame for frame in frames[first:] if not frame.filename.startswith((_OURS, *_INSTALLED, "<frozen", "<string>"))
+        frame
+        for frame in frames[first:]
+        if not frame.filename.startswith(("<frozen", "<string>")) and not _lies_in(frame.filename, _OURS, *_INSTALLED)
     ]
     if not theirs:
         return None
     where = f"{theirs[-1].filename}, line {theirs[-1].lineno}"
     return CoallocError(f"the allocator failed in {where}: {type(error).__name__}: {error}")
+
+
+def _lies_in(file: str, *folders: str) -> bool:
+    """Tell whether a file lies in one of some folders; ``coalloc-mine/a.py`` does not lie in ``coalloc``."""
+    return any(Path(file).is_relative_to(folder) for folder in folders)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from coalloc.cli import blame
+
 ALLOCATORS = '''
 import os, sys
 from coalloc import CoalescingSpace
@@ -210,3 +212,18 @@ def test_a_place_where_nothing_can_be_written_is_told_before_the_work(coalloc: A
     assert failed.err == "coalloc: error: /proc/x.csv.part: No such file or directory\n"
     both = coalloc("map", "a.pipes", "--follow", "--at", "3")
     assert (both.status, "--follow plays the whole program" in both.err) == (2, True)
+
+
+@pytest.mark.parametrize(("folder", "blamed"), [("coalloc-mine", True), ("coalloc", False)])
+def test_a_folder_whose_name_begins_like_ours_is_a_strangers(
+    folder: str, blamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault belongs to the folder that its file lies in, not to one whose name is the beginning of that folder's."""
+    monkeypatch.setattr(blame, "_OURS", str(tmp_path / "coalloc"))
+    ours, theirs = tmp_path / "coalloc" / "a.py", tmp_path / folder / "b.py"
+    called: dict[str, Any] = {}
+    exec(compile("def fail():\n    raise KeyError(1)", theirs, "exec"), called)
+    exec(compile("def call(what):\n    what()", ours, "exec"), called)
+    with pytest.raises(KeyError) as caught:
+        called["call"](called["fail"])
+    assert (blame.strangers_fault(caught.value) is not None) is blamed
