@@ -15,7 +15,7 @@ from coalloc.experiments.film import Film, Frame, size_classes
 from coalloc.experiments.pareto import objective_named
 from coalloc.experiments.sweeps import Sweep, SweepRow
 from coalloc.report.ranking import label_of
-from coalloc.report.sweeps import load_of
+from coalloc.report.sweeps import load_of, unit_of, value_in
 from coalloc.report.tables import design_figures, figure_text, milliseconds
 from coalloc.space.protocol import Kind
 from coalloc.units import KiB, MiB, format_size
@@ -238,12 +238,15 @@ def draw_settings(result: Sweep, on_front: Collection[SweepRow], objectives: Seq
     """Draw the first objective over each of the others, a point for each setting; those on the front are filled."""
     names = list(dict.fromkeys(objective_named(name) for name in objectives))
     pictures = []
+    y_unit, y_label = unit_of(names[0], result.rows)
     for name in names[1:] or names:
-        picture = _figure(height=300, x_axis_label=LABELS[name], y_axis_label=LABELS[names[0]])
+        x_unit, x_label = unit_of(name, result.rows)
+        picture = _figure(height=300, x_axis_label=x_label, y_axis_label=y_label)
         for chosen, label, alpha in ((False, "dominated", 0.0), (True, "on the front", 0.8)):
             rows = [row for row in result.rows if (row in on_front) is chosen]
             data = {
-                "x": [row.figures[name] for row in rows], "y": [row.figures[names[0]] for row in rows],
+                "x": [value_in(row, name, x_unit) for row in rows],
+                "y": [value_in(row, names[0], y_unit) for row in rows],
                 "setting": [row.setting.name for row in rows], "limit": [format_size(row.setting.limit) for row in rows],
                 "load": [load_of(row, result.rows) or row.program for row in rows],
                 "x_text": [figure_text(name, row.figures[name]) for row in rows],

@@ -12,9 +12,8 @@ from coalloc._imports import needs_extra
 from coalloc.experiments.pareto import objective_named
 from coalloc.experiments.sweeps import Sweep, SweepRow
 from coalloc.report.plots import save_figure
-from coalloc.report.sweeps import load_of
-from coalloc.units import KiB, MiB, format_size
-from coalloc.workload.figures import LABELS
+from coalloc.report.sweeps import load_of, unit_of, value_in
+from coalloc.units import format_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,9 +72,9 @@ def draw_front(result: Sweep, on_front: Collection[SweepRow], objectives: Sequen
 
 def _draw_panel(axes: Axes, rows: Sequence[SweepRow], numbers: Mapping[SweepRow, int], x: str, y: str) -> str:
     """Draw one figure over another, with the numbers of the rows on the front, and return what the y axis is called."""
-    unit, label = _unit_of(x, rows)
-    y_unit, y_label = _unit_of(y, rows)
-    at = {row: (_value(row, x, unit), _value(row, y, y_unit)) for row in rows}
+    unit, label = unit_of(x, rows)
+    y_unit, y_label = unit_of(y, rows)
+    at = {row: (value_in(row, x, unit), value_in(row, y, y_unit)) for row in rows}
     for chosen, size, fill, edge in ((False, 5, "none", "#777777"), (True, 7, "#0072B2", "#0072B2")):
         points = [at[row] for row in rows if (row in numbers) is chosen]
         axes.plot(
@@ -105,24 +104,6 @@ def _draw_panel(axes: Axes, rows: Sequence[SweepRow], numbers: Mapping[SweepRow,
 
 _MOST_AT_A_POINT: Final = 3
 """The most numbers beside one point."""
-
-
-def _unit_of(name: str, rows: Sequence[SweepRow]) -> tuple[float, str]:
-    """Return by what the values of a figure are divided, and what an axis is called."""
-    label = LABELS[name]
-    if name == "estimated_cost_ns":
-        return 1e6, label
-    most = max((value for row in rows if (value := row.figures[name]) is not None), default=0)
-    if not label.endswith("bytes") or most < KiB:
-        return 1, label
-    unit, word = (MiB, "MiB") if most >= 4 * MiB else (KiB, "KiB")
-    return unit, f"{label.removesuffix(' bytes')}, {word}"
-
-
-def _value(row: SweepRow, name: str, unit: float) -> float:
-    """Return the value on an axis; nan where it is not known, which is not drawn."""
-    value = row.figures[name]
-    return math.nan if value is None else value / unit
 
 
 def _named(row: SweepRow, rows: Sequence[SweepRow]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -11,10 +12,10 @@ from coalloc.experiments.pareto import objective_named, refused_by
 from coalloc.experiments.sweeps import Failure, Sweep, SweepRow
 from coalloc.pipes.design import written
 from coalloc.report.tables import counted, figure_text
-from coalloc.units import format_size
+from coalloc.units import KiB, MiB, format_size
 from coalloc.workload.figures import LABELS
 
-__all__ = ["failure_lines", "front_words", "load_of", "sweep_table", "titles_of"]
+__all__ = ["failure_lines", "front_words", "load_of", "sweep_table", "titles_of", "unit_of", "value_in"]
 
 ON_FRONT: Final = "*"
 """The mark of a row on the Pareto front."""
@@ -104,3 +105,21 @@ def failure_lines(failures: Sequence[Failure], most: int = 5) -> list[str]:
     lines = [f"{counted(len(failures), 'setting')} could not be run:"]
     lines += [f"{failure.setting.name}: {failure.reason}" for failure in failures[:most]]
     return lines + ([f"and {len(failures) - most:,} more"] if len(failures) > most else [])
+
+
+def unit_of(name: str, rows: Sequence[SweepRow]) -> tuple[float, str]:
+    """Return by what the values of a figure are divided, and what an axis is called."""
+    label = LABELS[name]
+    if name == "estimated_cost_ns":
+        return 1e6, label
+    most = max((value for row in rows if (value := row.figures[name]) is not None), default=0)
+    if not label.endswith("bytes") or most < KiB:
+        return 1, label
+    unit, word = (MiB, "MiB") if most >= 4 * MiB else (KiB, "KiB")
+    return unit, f"{label.removesuffix(' bytes')}, {word}"
+
+
+def value_in(row: SweepRow, name: str, unit: float) -> float:
+    """Return the value on an axis; nan where it is not known, which is not drawn."""
+    value = row.figures[name]
+    return math.nan if value is None else value / unit

@@ -17,6 +17,7 @@ from coalloc.experiments.pareto import OBJECTIVES, front
 from coalloc.experiments.settings import Grid
 from coalloc.experiments.sweeps import Load, sweep
 from coalloc.report.page import Making, page, save_page, save_sweep_page
+from coalloc.report.page_pictures import draw_settings
 from coalloc.workload.generators import hackbench, sawtooth
 from coalloc.workload.program import Program
 
@@ -117,6 +118,22 @@ def test_the_page_of_a_sweep_has_every_row_and_failure(tmp_path: Path) -> None:
     assert "Choose &lt;this&gt;." in text
     assert "1 setting could not be run:" in text
     assert "on the Pareto front of" in text
+
+
+def test_the_picture_of_a_sweep_shows_the_units_that_its_axes_name() -> None:
+    """Times are drawn in milliseconds and bytes in KiB or MiB, as the labels say."""
+    models = pytest.importorskip("bokeh.models")
+    result = sweep(Grid(["per-pipe", "coalescing"]), [hackbench(groups=1, fds=3, loops=3)])
+    names = ["peak_mapped", "estimated_cost_ns"]
+    drawn = draw_settings(result, [], names)
+    picture: Any = next(iter(drawn.select({"type": models.Plot})))
+    assert [axis.axis_label for axis in (*picture.below, *picture.left) if isinstance(axis, models.Axis)] == [
+        "estimated cost, ms",
+        "peak mapped, MiB",
+    ]
+    points = next(renderer.data_source.data for renderer in picture.renderers if renderer.data_source.data["x"])
+    assert list(points["x"]) == [row.figures["estimated_cost_ns"] / 1e6 for row in result.rows]  # type: ignore[operator]
+    assert list(points["y"]) == [row.figures["peak_mapped"] / MiB for row in result.rows]  # type: ignore[operator]
 
 
 @pytest.fixture(name="browser")
