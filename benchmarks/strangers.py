@@ -16,8 +16,8 @@ from pathlib import Path
 import attrs
 
 from coalloc.contract import Contract
+from coalloc.contract_text import parse_contract
 from coalloc.testing.check import Report, Ruling, Verdict
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.isolate import crew
 from coalloc.testing.on_targets import check_target
 from coalloc.testing.steps import dumps

@@ -337,6 +337,8 @@ class Resize(enum.Enum):
     """In place where the space behind allows it, else moving."""
     SLIDING = "sliding"
     """Anywhere in the buffer and the free space around it, if they suffice together; else moving."""
+    IN_PLACE_ONLY = "in place only"
+    """In place where the space behind allows it, else refused."""
 
 
 class Capability(enum.Enum):

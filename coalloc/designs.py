@@ -17,8 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from attrs import evolve
+
 from coalloc.contract import NEVER, Fit
 from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.native import is_native, native_target
 from coalloc.pipes.design import PER_PIPE, Design
 from coalloc.pipes.eras import BIG_PIPE_SIZE, PIPE_SIZE, KernelState
 from coalloc.pipes.states import KERNELS
@@ -211,8 +214,9 @@ def find(text: str, option: str = "TARGET") -> Design:
     """
     if text in DESIGNS:
         return DESIGNS[text]
-    if text.endswith((".so", ".c")):
-        raise InvalidRequestError(option, text, "allocators in C cannot be run yet")
+    if is_native(text):
+        made = native_target(text, option)
+        return evolve(of_factory(text, made), subject=made.for_kit())
     if ":" in text:
         loaded = load(text, option)
         return loaded if isinstance(loaded, Design) else of_factory(text, loaded)

@@ -95,6 +95,11 @@ COMMANDS: Final = {
         "mutants",
         "Kill the planted bugs: which property finds each, after how many operations, and how short the program becomes.",
     ),
+    "native": Entry(
+        "coalloc.cli.native",
+        "native_app",
+        "Allocators in C: the header that they include, and a skeleton to begin with.",
+    ),
     "trace": Entry("coalloc.cli.loads", "trace_app", "Import, describe and generate programs."),
     "scenario": Entry(
         "coalloc.cli.scenario",

@@ -10,12 +10,13 @@ import re
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 from coalloc._imports import needs_extra
 from coalloc.designs import find_designs
 from coalloc.errors import message
+from coalloc.native import NativeFactory
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
 from coalloc.pipes.states import ERAS
@@ -52,6 +53,7 @@ __all__ = [
     "print_json",
     "print_map",
     "print_table",
+    "say_notes",
     "size_given",
 ]
 
@@ -83,7 +85,9 @@ def costs_given(text: str) -> CostModel:
 
 def designs_named(option: str, names: str) -> tuple[Design, ...]:
     """Return the designs that an option names, by any TARGET."""
-    return find_designs(names, option)
+    found = find_designs(names, option)
+    say_notes(design.maker for design in found)
+    return found
 
 
 class Bar:
@@ -143,6 +147,16 @@ def kept_output() -> Iterator[None]:
 def note(text: str) -> None:
     """Say something on standard error."""
     print(f"coalloc: {message(text, 1000)}", file=sys.stderr)
+
+
+def say_notes(factories: Iterable[object]) -> None:
+    """Say what the compiler said of allocators in C, and what of their contracts cannot be judged."""
+    for factory in factories:
+        if isinstance(factory, NativeFactory):
+            if factory.warnings:
+                print(factory.warnings.rstrip(), file=sys.stderr)
+            for text in factory.unjudged():
+                note(text)
 
 
 def print_words(text: str) -> None:

@@ -15,21 +15,23 @@ import typer
 
 from coalloc.cli.common import Bar, JsonOption, SeedOption, kept_output, note, print_json
 from coalloc.cli.jobs import ClusterOption, cores, on_cluster
+from coalloc.cli.native import BuildDirOption, SanitizeOption, ValgrindOption, prepared
 from coalloc.contract import Contract
+from coalloc.contract_text import describe_contract, parse_contract
 from coalloc.errors import CoallocError, InvalidRequestError, ProgramError
 from coalloc.testing.check import Report, Ruling
-from coalloc.testing.contracts import describe_contract, parse_contract
 from coalloc.testing.explore import Exploration
 from coalloc.testing.isolate import crew
 from coalloc.testing.matrix import Kill, matrix_text, not_applicable_text
 from coalloc.testing.mutants import MUTANTS, NOT_APPLICABLE
 from coalloc.testing.on_targets import (
+    FORMS,
     check_target,
+    code_of,
     declared_by,
     deepen_target,
     explore_target,
     kill_targets,
-    python_of,
     replay_target,
     soak_target,
 )
@@ -44,7 +46,8 @@ TargetArgument = Annotated[
     str,
     typer.Argument(
         metavar="TARGET",
-        help="A factory as package.module:name or file.py:name, a space of this library such as vmem, or a mutant such as M3.",
+        help="A factory as package.module:name or file.py:name, a file such as mine.c or mine.so, "
+        "a space of this library such as vmem, or a mutant such as M3.",
     ),
 ]
 ContractOption = Annotated[
@@ -58,6 +61,49 @@ JobsOption = Annotated[
     int,
     typer.Option("--jobs", help="Processes that run at once; 0 takes one for each core. Results do not depend on it."),
 ]
+
+
+EmitOption = Annotated[
+    str, typer.Option("--emit", help=f"The form of the program as code: {', '.join(FORMS)}; all but python for C.")
+]
+CodeOption = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Where to write that code, of the first program that is shown.")
+]
+_NAMES: Final = {"python": "Python", "c": "C", "kunit": "a KUnit case", "atf": "an ATF test"}
+
+
+class _Code:
+    """Where programs go as code: to the report, or the first of them to a file."""
+
+    def __init__(self, form: str, file: Path | None) -> None:
+        if form not in FORMS:
+            raise InvalidRequestError("--emit", form, f"must be one of {', '.join(FORMS)}")
+        if file is not None and not file.absolute().parent.is_dir():
+            raise InvalidRequestError("--output", str(file), "there is no such folder")
+        self._form, self._file = form, file
+        self._written = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether another form than the usual one, or a file, is asked for."""
+        return self._form != "python" or self._file is not None
+
+    def give(self, target: str, contract: Contract | None, found: Counterexample) -> None:
+        """Print a program as code, or write it; one that cannot be so is told."""
+        if self._file is not None and self._written:
+            return
+        try:
+            text = code_of(target, found, contract=contract, form=self._form)
+        except InvalidRequestError as error:
+            note(str(error))
+            return
+        if self._file is None:
+            print(f"\n  as {_NAMES[self._form]}:\n")
+            print(_indented(text), end="")
+            return
+        self._file.write_text(text, encoding="utf-8")
+        self._written = True
+        print(f"\n  as {_NAMES[self._form]}: {self._file}")
 
 
 @attrs.frozen
@@ -109,6 +155,11 @@ def check(
     examples: Annotated[int, typer.Option("--examples", help="Random programs to run.")] = 120,
     seed: SeedOption = 0,
     timeout: TimeoutOption = 10.0,
+    sanitize: SanitizeOption = "",
+    valgrind: ValgrindOption = False,
+    build_dir: BuildDirOption = None,
+    emit: EmitOption = "python",
+    output: CodeOption = None,
     program: Annotated[
         Path | None, typer.Option("--program", help="Run this one check program, and nothing else.")
     ] = None,
@@ -135,6 +186,8 @@ def check(
         raise InvalidRequestError("--examples", examples, "must be at least 1")
     if seconds is not None and not 0 <= seconds < 1e6:
         raise InvalidRequestError("--seconds", seconds, "must be a number of seconds >= 0")
+    code = _Code(emit, output)
+    target = prepared(target, sanitize, valgrind, build_dir)
     if suggest:
         _suggest(target, contract, timeout, _jobs(jobs), as_json=as_json)
         return
@@ -142,7 +195,7 @@ def check(
     usual = _SECONDS if program is None else _SECONDS_OF_A_PROGRAM
     bound = seconds if seconds is not None else 0 if thorough else usual
     if program is not None:
-        _check_program(target, promised.given, program, timeout, bound, as_json=as_json)
+        _check_program(target, promised.given, program, timeout, bound, code, as_json=as_json)
         return
     with Bar().task("pieces", None) as advance, crew(_jobs(jobs)) as executor:
         report = check_target(
@@ -160,7 +213,7 @@ def check(
         if as_json:
             print_json({"target": target} | report.as_dict())
         else:
-            _print_report(target, report)
+            _print_report(target, report, code)
     if report.interrupted:
         raise KeyboardInterrupt
     if not report.conforms:
@@ -170,7 +223,7 @@ def check(
 
 
 def _check_program(
-    target: str, contract: Contract | None, file: Path, timeout: float, seconds: float, *, as_json: bool
+    target: str, contract: Contract | None, file: Path, timeout: float, seconds: float, code: _Code, *, as_json: bool
 ) -> None:
     if file.is_dir() or not file.exists():
         raise InvalidRequestError("--program", str(file), "is a folder" if file.is_dir() else "there is no such file")
@@ -188,6 +241,8 @@ def _check_program(
         print_json({"target": target, "conforms": found is None, "broken": broken})
     else:
         print("nothing is broken" if found is None else str(found.breach))
+        if found is not None and code.asked:
+            code.give(target, contract, found)
     if found is not None:
         raise typer.Exit(1)
 
@@ -231,7 +286,7 @@ def _suggest(target: str, text: str, timeout: float, jobs: int, *, as_json: bool
 _UNSURE: Final = (Ruling.SUSPECT, Ruling.NOT_REPRODUCIBLE)
 
 
-def _print_report(target: str, report: Report) -> None:
+def _print_report(target: str, report: Report, code: _Code) -> None:
     print(_at_commas(f"{target}: {describe_contract(report.contract)}"))
     print(report.capabilities)
     print(f"{report.programs:,} programs, {report.operations:,} operations, seed {report.seed}\n")
@@ -254,7 +309,7 @@ def _print_report(target: str, report: Report) -> None:
         if verdict.found is not None:
             if verdict.found.breach.picture:
                 print("\n" + _indented(verdict.found.breach.picture), end="")
-            _print_program(target, report.contract, verdict.found, python=not report.interrupted)
+            _print_program(target, report.contract, verdict.found, code, interrupted=report.interrupted)
     if _nothing_checked(report) and not report.interrupted:
         return
     if broken:
@@ -268,13 +323,14 @@ def _nothing_checked(report: Report) -> bool:
     return not any(verdict.ruling in (Ruling.HELD, Ruling.BROKEN) for verdict in report.verdicts)
 
 
-def _print_program(target: str, contract: Contract | None, found: Counterexample, *, python: bool = True) -> None:
-    """Print a program as text, and as Python, for which it has to be run once more."""
+def _print_program(
+    target: str, contract: Contract | None, found: Counterexample, code: _Code, *, interrupted: bool = False
+) -> None:
+    """Print a program as text, and as code, for which it has to be run once more."""
     print("\n  as a check program (coalloc check --program FILE):\n")
     print(_indented(dumps(found.program)), end="")
-    if python:
-        print("\n  as Python:\n")
-        print(_indented(python_of(target, found, contract=contract)), end="")
+    if not interrupted:
+        code.give(target, contract, found)
 
 
 def _indented(text: str) -> str:
@@ -298,6 +354,11 @@ def soak(
     start: Annotated[int, typer.Option("--start", help="Number of the first program; takes a run up again.")] = 0,
     contract: ContractOption = "",
     timeout: TimeoutOption = 30.0,
+    sanitize: SanitizeOption = "",
+    valgrind: ValgrindOption = False,
+    build_dir: BuildDirOption = None,
+    emit: EmitOption = "python",
+    output: CodeOption = None,
     jobs: JobsOption = 0,
     address: ClusterOption = "",
     as_json: JsonOption = False,
@@ -313,6 +374,8 @@ def soak(
         raise InvalidRequestError("--operations", operations, "must be at least 1")
     if start < 0:
         raise InvalidRequestError("--start", start, "must be at least 0")
+    code = _Code(emit, output)
+    target = prepared(target, sanitize, valgrind, build_dir)
     promised = _promise(target, contract, timeout)
     began = said = time.monotonic()
     with Bar().task("operations", operations) as advance, _executor(jobs, address) as executor:
@@ -351,7 +414,7 @@ def soak(
                 print(f"nothing is broken; go on with --seed {seed} --start {result.next_program}")
             else:
                 print(f"\n{result.found.breach}")
-                _print_program(target, promised.given, result.found, python=not result.interrupted)
+                _print_program(target, promised.given, result.found, code, interrupted=result.interrupted)
     if result.interrupted:
         raise KeyboardInterrupt
     if result.found is not None:
@@ -390,6 +453,11 @@ def explore(
     ] = True,
     contract: ContractOption = "",
     timeout: TimeoutOption = 60.0,
+    sanitize: SanitizeOption = "",
+    valgrind: ValgrindOption = False,
+    build_dir: BuildDirOption = None,
+    emit: EmitOption = "python",
+    output: CodeOption = None,
     jobs: JobsOption = 0,
     address: ClusterOption = "",
     as_json: JsonOption = False,
@@ -405,6 +473,8 @@ def explore(
         raise InvalidRequestError("--ops", ops, "must be in 1 .. 64")
     if seconds is not None and not 0 <= seconds < 1e6:
         raise InvalidRequestError("--seconds", seconds, "must be a number of seconds >= 0")
+    code = _Code(emit, output)
+    target = prepared(target, sanitize, valgrind, build_dir)
     promised = _promise(target, contract, timeout)
     if not as_json:
         print(f"{target}: {describe_contract(promised.shown)}\n")
@@ -470,7 +540,7 @@ def explore(
     else:
         print(f"\ncounterexample in {explorations[-1].concern!r}: {found.breach}")
         if found.program.steps:
-            _print_program(target, promised.given, found)
+            _print_program(target, promised.given, found, code)
         else:
             print(f"  {found.program.title}")
     if interrupted:

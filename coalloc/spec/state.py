@@ -83,10 +83,11 @@ _base = attrgetter("base")
 
 def arena_at(state: State, address: int) -> Arena | None:
     """Return the arena that holds an address."""
-    for arena in reversed(state.arenas):
-        if arena.base <= address:
-            return arena if address < arena.base + arena.size else None
-    return None
+    index = bisect_right(state.arenas, address, key=_base)
+    if not index:
+        return None
+    arena = state.arenas[index - 1]
+    return arena if address < arena.base + arena.size else None
 
 
 def is_free(state: State, base: int, size: int) -> bool:

@@ -12,17 +12,17 @@ from typing import Final
 
 import attrs
 
-from coalloc.contract import Capability, Coalescing, Contract, Resize, capabilities_of
+from coalloc.contract import Capability, Coalescing, Contract, Resize
+from coalloc.contract_text import describe_contract
 from coalloc.errors import InvalidRequestError
 from coalloc.testing.checks import Check, CheckFailed, NotPromised, Suspicion
-from coalloc.testing.contracts import describe_contract
 from coalloc.testing.directed import CHECKS
 from coalloc.testing.minimise import minimise
 from coalloc.testing.programs import Counterexample, random_program, run_program
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.small import search_small
-from coalloc.testing.steps import CheckProgram, World, dumps
-from coalloc.testing.subject import MakeSpace, Subject, make
+from coalloc.testing.steps import CheckProgram, dumps
+from coalloc.testing.subject import MakeSpace, Subject, capabilities
 
 __all__ = [
     "NO_TIME",
@@ -33,7 +33,6 @@ __all__ = [
     "Verdict",
     "breach_in",
     "cannot_be_made",
-    "capabilities",
     "check_space",
     "first_breach",
     "pieces_of",
@@ -376,14 +375,25 @@ def _verdict_of(subject: Subject, check: Check, met: Breach) -> Verdict:
     return Verdict(met.property, Ruling.BROKEN, least.breach.message, least, check.name, met.program)
 
 
+_BRIEF: Final = 32
+"""Programs of so many steps or fewer are all short."""
+
+
+def _length(verdict: Verdict) -> int:
+    """Return how long the program of a verdict is, by which verdicts on a property are compared."""
+    return max(len(verdict.found.program.steps), _BRIEF) if verdict.found is not None else _BRIEF
+
+
 def report_of(contract: Contract, findings: Sequence[Findings], can: frozenset[Capability], seed: int) -> Report:
-    """Put the findings of all pieces together; of two verdicts on a property the earlier piece's counts."""
+    """Put the findings of all pieces together; of verdicts on a property the first counts, or the shorter if one is long."""
     broken: dict[Property, Verdict] = {}
     suspect: dict[Property, Verdict] = {}
     notes: dict[Property, list[str]] = {}
     for part in findings:
         for verdict in part.broken:
-            broken.setdefault(verdict.property, verdict)
+            before = broken.get(verdict.property)
+            if before is None or _length(verdict) < _length(before):
+                broken[verdict.property] = verdict
         for verdict in part.suspect:
             suspect.setdefault(verdict.property, verdict)
     order = {check.name: number for number, check in enumerate(CHECKS)}
@@ -462,14 +472,6 @@ def _verdicts(
         return Verdict(item, Ruling.HELD, ", ".join(notes.get(item, [])))
 
     return tuple(verdict_on(item) for item in Property)
-
-
-def capabilities(subject: Subject) -> frozenset[Capability]:
-    """Return what an allocator in a default world can do, or nothing if it cannot be made."""
-    try:
-        return capabilities_of(make(subject.make_space, World())[1])
-    except Breach:
-        return frozenset()
 
 
 def _not_promised(can: frozenset[Capability], contract: Contract) -> dict[Property, str]:

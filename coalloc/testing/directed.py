@@ -328,17 +328,20 @@ def _run_elsewhere(subject: Subject, program: CheckProgram) -> Breach | None:
 
 def _run_larger(subject: Subject, program: CheckProgram) -> Breach | None:
     """Return a breach if a program gives another layout with four times the granule, the quantum and all sizes."""
-    world = _larger(subject, program.world)
-    if getattr(make(subject.make_space, world)[1], "quantum", world.granule) != world.granule:
+    world, quantum = _larger(subject, program.world)
+    if getattr(make(subject.make_space, world)[1], "quantum", quantum) != quantum:
         raise NotPromised("its quantum cannot be set")
     scaled = CheckProgram(world, tuple(step._replace(size=4 * step.size) for step in program.steps))
     here, there = (_addresses(subject, p) for p in (program, scaled))
     return _difference(program, here, [None if a is None else a // 4 for a in there], "with all four times as large")
 
 
-def _larger(subject: Subject, world: World) -> World:
-    options: tuple[tuple[str, object], ...] = (("quantum", 4 * 4096),) if "quantum" in subject.accepted else ()
-    return attrs.evolve(world, granule=4 * 4096, base=4 * world.base, options=options)
+def _larger(subject: Subject, world: World) -> tuple[World, int]:
+    """Return a world with four times the granule and, where it can be set, four times the quantum; and that quantum."""
+    quantum = getattr(make(subject.make_space, world)[1], "quantum", world.granule)
+    quantum = 4 * (quantum if type(quantum) is int else world.granule)
+    options: tuple[tuple[str, object], ...] = (("quantum", quantum),) if "quantum" in subject.accepted else ()
+    return attrs.evolve(world, granule=4 * 4096, base=4 * world.base, options=options), quantum
 
 
 def _is_shift_free(subject: Subject) -> None:

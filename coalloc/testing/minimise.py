@@ -172,6 +172,8 @@ def _smaller_worlds(program: CheckProgram) -> Iterator[CheckProgram]:
         low = attrs.evolve(world, base=0)
         yield attrs.evolve(program, world=low, steps=tuple(_lowered(step, world.base) for step in program.steps))
         yield attrs.evolve(program, world=low)
+    if world.options:
+        yield attrs.evolve(program, world=attrs.evolve(world, options=()))
     if world.slack:
         yield attrs.evolve(program, world=attrs.evolve(world, slack=0))
     for arena in _lower(world.arena):

@@ -16,6 +16,7 @@ import attrs
 
 from coalloc.contract import Contract
 from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.testing.c_form import Harness, as_c
 from coalloc.testing.check import (
     NO_TIME,
     Findings,
@@ -25,7 +26,6 @@ from coalloc.testing.check import (
     Verdict,
     breach_in,
     cannot_be_made,
-    capabilities,
     pieces_of,
     report_of,
     run_piece,
@@ -42,10 +42,12 @@ from coalloc.testing.properties import Breach, Property
 from coalloc.testing.python_form import as_python
 from coalloc.testing.soak import SoakResult, soak
 from coalloc.testing.steps import CheckProgram, Step, World
-from coalloc.testing.subject import MakeSpace, Subject, make
+from coalloc.testing.subject import MakeSpace, Subject, capabilities, make
 
 __all__ = [
+    "FORMS",
     "check_target",
+    "code_of",
     "declared_by",
     "explore_target",
     "kill_targets",
@@ -367,21 +369,54 @@ def replay_target(
     return Counterexample(result.program, result.breach) if isinstance(result, Hung) else result
 
 
-def _as_python(
-    make_space: MakeSpace, report: Reporter, *, target: str, contract: Contract | None, found: Counterexample
+def _as_code(
+    make_space: MakeSpace,
+    report: Reporter,
+    *,
+    target: str,
+    contract: Contract | None,
+    found: Counterexample,
+    form: str,
 ) -> str:
-    return as_python(target, Subject(make_space, contract, on_step=report.step), found)
+    if form == "python":
+        return as_python(target, Subject(make_space, contract, on_step=report.step), found)
+    return as_c(target, Subject(make_space, contract, on_world=report.world), found, Harness(form))
+
+
+FORMS: Final = ("python", *(harness.value for harness in Harness))
+"""The forms in which a program can be written out as code."""
+
+
+def code_of(
+    target: str,
+    found: Counterexample,
+    *,
+    contract: Contract | None = None,
+    form: str = "python",
+    timeout: float = 10.0,
+) -> str:
+    """Return a program as code, after running it in a process of its own to see which calls are refused.
+
+    Args:
+        target: As for :func:`check_target`.
+        found: The program, and what it breaks.
+        contract: As for :func:`check_target`.
+        form: One of FORMS.
+        timeout: Seconds without a sign of life until the process is terminated.
+
+    Raises:
+        InvalidRequestError: As :func:`check_target`, and as :func:`~coalloc.testing.c_form.as_c`.
+    """
+    if form not in FORMS:
+        raise InvalidRequestError("--emit", form, f"must be one of {', '.join(FORMS)}")
+    arguments: dict[str, object] = {"target": target, "contract": contract, "found": found, "form": form}
+    text = run_in_child(_as_code, target, arguments, timeout=timeout)
+    return text if isinstance(text, str) else f"# {found.breach}\n"
 
 
 def python_of(target: str, found: Counterexample, *, contract: Contract | None = None, timeout: float = 10.0) -> str:
-    """Return a program as Python code, after running it in a process of its own to see which calls are refused.
-
-    Raises:
-        InvalidRequestError: As :func:`check_target`.
-    """
-    arguments: dict[str, object] = {"target": target, "contract": contract, "found": found}
-    text = run_in_child(_as_python, target, arguments, timeout=timeout)
-    return text if isinstance(text, str) else f"# {found.breach}\n"
+    """Return a program as Python code: :func:`code_of` with its usual form."""
+    return code_of(target, found, contract=contract, timeout=timeout)
 
 
 # --- soaking -----------------------------------------------------------------------------------------------

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import random
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import attrs
 
 from coalloc._html import preformatted
 from coalloc.contract import Capability, Completeness, Constraint, Contract, Fit, Resize
+from coalloc.native.space import NativeSpace
 from coalloc.testing.judge import Judge
 from coalloc.testing.properties import Breach
 from coalloc.testing.scout import Doubt, Scout
 from coalloc.testing.steps import Action, CheckProgram, Step, World, dumps
 from coalloc.testing.subject import Subject
 
-__all__ = ["Counterexample", "draw_world", "random_program", "run_program", "scale_of", "scouted_program"]
+__all__ = [
+    "Counterexample",
+    "Player",
+    "Watcher",
+    "draw_world",
+    "random_program",
+    "run_program",
+    "scale_of",
+    "scouted_program",
+]
 
 _TOP: Final = 2**64 - 1
 _LOOKS: Final = 128
@@ -47,9 +58,16 @@ def run_program(subject: Subject, program: CheckProgram) -> Breach | None:
         for step in program.steps:
             judge.do(step)
         judge.inspect()
+        _close(judge)
     except Breach as breach:
         return breach
     return None
+
+
+def _close(judge: Judge) -> None:
+    """Close a space in C, so that what is wrong with that is found in the program at hand."""
+    if isinstance(judge.space, NativeSpace):
+        judge.space.close()
 
 
 def draw_world(generator: random.Random, subject: Subject, contract: Contract, quantum: int = 4096) -> World:
@@ -73,7 +91,8 @@ def draw_world(generator: random.Random, subject: Subject, contract: Contract, q
         room = max(room, limit)
         base = min(base, 2**52 - room)
     slack = generator.choice([0, 0, 0, 1, 2048, 4095])
-    return World(limit=limit, room=room, base=base * 4096, arena=arena, slack=slack)
+    options = (("quantum", generator.choice(subject.quanta)),) if subject.quanta else ()
+    return World(limit=limit, room=room, base=base * 4096, arena=arena, slack=slack, options=options)
 
 
 def scale_of(contract: Contract, quantum: int) -> int:
@@ -82,10 +101,43 @@ def scale_of(contract: Contract, quantum: int) -> int:
     return max(1, quantum // 4096, (contract.arena or 0) // (4 * 4096), beside // 4096)
 
 
-class _Player:
+class _Books(Protocol):
+    @property
+    def state(self) -> _State:
+        """What is where."""
+
+
+class _State(Protocol):
+    @property
+    def holes(self) -> Sequence[tuple[int, int]]:
+        """Base and size of every free range; none where nobody knows them."""
+
+
+class Watcher(Protocol):
+    """What the player reads of whoever watches an allocator: a judge, a scout, or a guess."""
+
+    contract: Contract
+    world: World
+    quantum: int
+    can: frozenset[Capability]
+
+    @property
+    def live(self) -> dict[int, tuple[int, int]]:
+        """Place and size of every live buffer, by its number."""
+
+    @property
+    def gone(self) -> dict[int, int]:
+        """Base of every buffer that was freed, by its number."""
+
+    @property
+    def books(self) -> _Books:
+        """What is where."""
+
+
+class Player:
     """Draw steps that suit the live buffers."""
 
-    def __init__(self, generator: random.Random, judge: Judge | Scout) -> None:
+    def __init__(self, generator: random.Random, judge: Watcher) -> None:
         self.random = generator
         self.judge = judge
         self.next_buffer = 0
@@ -108,6 +160,7 @@ class _Player:
         self.order = generator.choice(["any", "any", "newest", "oldest"])
 
     def step(self) -> Step:
+        """Draw the next step."""
         draw = self.random
         live = self.judge.live
         choice = draw.random()
@@ -233,10 +286,11 @@ def random_program(
         if world is None:
             world = draw_world(generator, subject, *(nature or subject.nature))
         judge = Judge(subject, world)
-        player = _Player(generator, judge)
+        player = Player(generator, judge)
         for _ in range(steps):
             judge.do(player.step())
         judge.finish()
+        _close(judge)
     except Breach as breach:
         return judge, Counterexample(CheckProgram(world or World(), tuple(judge.steps) if judge else ()), breach)
     return judge, None
@@ -253,7 +307,7 @@ def scouted_program(subject: Subject, seed: int, *, steps: int, nature: tuple[Co
     try:
         world = draw_world(generator, subject, *nature)
         scout = Scout(subject, world)
-        player = _Player(generator, scout)
+        player = Player(generator, scout)
         for _ in range(steps):
             scout.do(player.step())
         scout.finish()

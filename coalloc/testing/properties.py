@@ -29,7 +29,7 @@ class Property(enum.Enum):
     P14 = "sizes and addresses at the ends of their ranges are dealt with"
     P15 = "equal programs give equal addresses"
     P16 = "figures and metrics obey their laws"
-    P17 = "the steps of a call stay within the declared growth"
+    P17 = "a call returns, and its steps stay within the declared growth"
     P18 = "resize keeps the buffer, in place where that is promised"
     P19 = "a sleeper is woken when its request can be met"
     P20 = "all of it holds under every interleaving"

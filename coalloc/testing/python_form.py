@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coalloc.contract import Contract
-from coalloc.testing.contracts import describe_contract
+from coalloc.contract_text import describe_contract
 from coalloc.testing.judge import Judge
 from coalloc.testing.mutants import MUTANTS
 from coalloc.testing.programs import Counterexample

@@ -37,6 +37,7 @@ from coalloc.testing.subject import Subject, make
 __all__ = ["Doubt", "Scout", "can_scout"]
 
 _PLAIN: Final = Contract(fit=None)
+_NO_BOUNDS: Final[dict[str, int]] = {}
 _FREE_FIELDS: Final = (
     "fit", "end", "tie", "completeness", "coalescing", "release", "constraints", "resize", "exact_stats", "work",
     "checks_frees", "limited", "deterministic", "laws", "geometry", "reclaims", "retries",
@@ -124,6 +125,8 @@ class Scout:
         """What is free in each arena, by its base."""
         self.full: dict[int, int] = {}
         """The quanta of each arena, all of them."""
+        self._idle: set[int] = set()
+        """The bases of the arenas that are wholly free, static ones apart."""
         self.books = _Holes(self)
         self._static: set[int] = set()
         self._eager_to_serve = contract.completeness == Completeness.EXACT and not self._defers
@@ -133,6 +136,7 @@ class Scout:
         self._promised = {constraint.value for constraint in contract.constraints}
         self._follow()
         self._static = set(self.bases)
+        self._idle.clear()
 
     @property
     def _defers(self) -> bool:
@@ -172,7 +176,7 @@ class Scout:
                 return
             raise Doubt
         n = -(-size // self.quantum)
-        bounds = dict(step.bounds)
+        bounds = dict(step.bounds) if step.bounds else _NO_BOUNDS
         if bounds and not (Capability.XALLOC in self.can and self._promised.issuperset(bounds)):
             return
         try:
@@ -212,6 +216,7 @@ class Scout:
         if chosen and self._fit is not None:
             self._hold_to_fit(index, there, at, n)
         free[arena] = there ^ mask
+        self._idle.discard(arena)
         self.live[number] = (base, n * quantum)
 
     def _hold_to_fit(self, index: int, there: int, at: int, n: int) -> None:
@@ -277,7 +282,7 @@ class Scout:
         idle = 0
         gone: set[int] = set()
         if contract.reclaims and Capability.RECLAIM in self.can:
-            gone = {base for base in self.bases if base not in self._static and self.free[base] == self.full[base]}
+            gone = set(self._idle)
             idle = sum(self.full[base].bit_length() for base in gone) * self.quantum
         mapped = source.mapped
         if self.world.kva_limit - mapped + idle < need:
@@ -296,16 +301,17 @@ class Scout:
         self.space.free(base)
         self.gone[step.buffer] = base
         self._give(base, size)
-        self._follow()
+        if self.source.events:
+            self._follow()
         keep = self.contract.release.keep
-        if keep is not None and self.contract.release.unit == "arenas" and not self._defers and len(self.bases) > keep:
-            idle = sum(self.free[base] == self.full[base] for base in self.bases if base not in self._static)
-            if idle > keep:
-                raise Doubt
+        if keep is not None and len(self._idle) > keep and self.contract.release.unit == "arenas" and not self._defers:
+            raise Doubt
 
     def _give(self, base: int, size: int) -> None:
         arena = self.bases[bisect_right(self.bases, base) - 1]
         self.free[arena] |= ((1 << size // self.quantum) - 1) << (base - arena) // self.quantum
+        if self.free[arena] == self.full[arena] and arena not in self._static:
+            self._idle.add(arena)
 
     def _resize(self, step: Step) -> None:
         if step.buffer not in self.live or self.contract.resize is Resize.NONE:
@@ -328,7 +334,8 @@ class Scout:
         except MemoryError:
             if must_stay:
                 raise Doubt from None
-            self._refused(n, {})
+            if self.contract.resize is not Resize.IN_PLACE_ONLY:
+                self._refused(n, {})
             return
         except (ValueError, OverflowError):
             if step.size > self.world.kva_limit:
@@ -344,7 +351,7 @@ class Scout:
             self.live[step.buffer] = (base, n * self.quantum)
             self._follow()
             return
-        if must_stay or self.contract.resize is Resize.SLIDING or type(granted) is not int:
+        if must_stay or self.contract.resize in (Resize.SLIDING, Resize.IN_PLACE_ONLY) or type(granted) is not int:
             raise Doubt
         gone = [event for event in self.source.events if not event.mapped and event.holds(base)]
         self.source.events[:] = [event for event in self.source.events if event not in gone]
@@ -375,6 +382,7 @@ class Scout:
         if not is_free:
             raise Doubt
         self.free[arena] ^= mask
+        self._idle.discard(arena)
         self.live[step.buffer] = (step.at, step.size)
 
     def _bad_free(self, step: Step) -> None:
@@ -398,7 +406,7 @@ class Scout:
         if Capability.RECLAIM in self.can:
             self.space.reclaim()
             self._follow()
-            if any(self.free[base] == self.full[base] for base in self.bases if base not in self._static):
+            if self._idle:
                 raise Doubt
 
     def _starve(self, step: Step) -> None:
@@ -445,6 +453,7 @@ class Scout:
             if event.mapped:
                 insort(self.bases, event.base)
                 self.full[event.base] = self.free[event.base] = (1 << event.size // self.quantum) - 1
+                self._idle.add(event.base)
                 if self.contract.limited and self.source.mapped > self.world.kva_limit:
                     raise Doubt
             else:
@@ -453,4 +462,5 @@ class Scout:
                 self.bases.remove(event.base)
                 del self.free[event.base], self.full[event.base]
                 self._static.discard(event.base)
+                self._idle.discard(event.base)
         self.source.events.clear()

@@ -136,6 +136,13 @@ class WatchedSource:
         self.events.append(Event(True, base, size))
         return base
 
+    def adopt(self, base: int, size: int) -> None:
+        """Enter a range that another source has mapped at a place that it chose by the same rules."""
+        self.map_calls += 1
+        self.starve = max(self.starve - 1, 0)
+        self._ranges[base] = size
+        self.events.append(Event(True, base, size))
+
     def unmap(self, base: int, size: int) -> None:
         """Unmap a range, which must be the whole of one that was mapped.
 

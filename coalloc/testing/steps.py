@@ -37,8 +37,8 @@ from typing import Final, NamedTuple
 
 import attrs
 
+from coalloc.contract_text import parse_release
 from coalloc.errors import ProgramError
-from coalloc.testing.contracts import parse_release
 from coalloc.testing.source import Order
 
 __all__ = ["Action", "CheckProgram", "Step", "World", "dumps", "loads"]

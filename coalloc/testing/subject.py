@@ -9,14 +9,14 @@ from typing import Any
 
 import attrs
 
-from coalloc.contract import Contract
+from coalloc.contract import Capability, Contract, capabilities_of
 from coalloc.errors import InvalidRequestError
 from coalloc.testing.lines import bound_lines
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import WatchedSource
 from coalloc.testing.steps import Step, World
 
-__all__ = ["MakeSpace", "Subject", "accepted", "make"]
+__all__ = ["MakeSpace", "Subject", "accepted", "capabilities", "make"]
 
 MakeSpace = Callable[..., Any]
 """A factory; it gets a source, ``kva_limit=`` in bytes and, if it accepts them, ``arena_size=`` in bytes and others."""
@@ -133,6 +133,24 @@ class Subject:
         return self.contract_of(space), quantum if type(quantum) is int and quantum > 0 else World().granule
 
     @property
+    def quanta(self) -> tuple[int, ...]:
+        """The quanta, in bytes, that random programs set by turns; the allocator has its own if there are none."""
+        quanta: tuple[int, ...] = getattr(self.make_space, "quanta", ())
+        return quanta
+
+    def restart(self) -> None:
+        """Forget all spaces that were made, where they share a process."""
+        getattr(self.make_space, "restart", lambda: None)()
+
+    @property
     def accepted(self) -> frozenset[str]:
         """The names of the keyword arguments that the factory accepts."""
         return accepted(self.make_space)
+
+
+def capabilities(subject: Subject) -> frozenset[Capability]:
+    """Return what an allocator in a default world can do, or nothing if it cannot be made."""
+    try:
+        return capabilities_of(make(subject.make_space, World())[1])
+    except Breach:
+        return frozenset()

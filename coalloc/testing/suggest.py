@@ -34,13 +34,13 @@ from coalloc.contract import (
     Tie,
     Work,
 )
-from coalloc.testing.check import Ruling, capabilities
+from coalloc.testing.check import Ruling
 from coalloc.testing.isolate import Hung, Reporter, in_order, run_in_child
 from coalloc.testing.on_targets import check_target, replay_target
 from coalloc.testing.programs import random_program
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import CheckProgram, World
-from coalloc.testing.subject import MakeSpace, Subject, make
+from coalloc.testing.subject import MakeSpace, Subject, capabilities, make
 
 __all__ = ["WEAKEST", "Suggestion", "suggest_target"]
 
@@ -247,7 +247,7 @@ def _fields(probe: _Probe) -> Iterator[tuple[Property | None, list[Changes]]]:
             ],
         )
     if Capability.RESIZE in probe.can:
-        ways = (Resize.IN_PLACE, Resize.SLIDING, Resize.MOVING, Resize.NONE)
+        ways = (Resize.IN_PLACE, Resize.SLIDING, Resize.MOVING, Resize.IN_PLACE_ONLY, Resize.NONE)
         yield Property.P18, [{"resize": way} for way in ways]
     yield Property.P16, [{"exact_stats": True}, {"exact_stats": False}]
 

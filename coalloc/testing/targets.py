@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from coalloc.designs import DESIGNS, find, of_factory
+from coalloc.native import NativeFactory
 from coalloc.pipes.design import Design
 from coalloc.testing.mutants import MUTANTS
+from coalloc.testing.properties import Breach, Property
 from coalloc.testing.subject import MakeSpace
 from coalloc.testing.subjects import SUBJECTS
 
@@ -38,4 +40,12 @@ def find_target(text: str) -> MakeSpace:
     Raises:
         InvalidRequestError: As :func:`coalloc.designs.find`.
     """
-    return SUBJECTS[text] if text in SUBJECTS else find_design(text).factory
+    made = SUBJECTS[text] if text in SUBJECTS else find_design(text).factory
+    return made.for_kit(_broken_off) if isinstance(made, NativeFactory) else made
+
+
+def _broken_off(reason: str, output: str) -> Breach:
+    """Return the breach that the end of an allocator's process is; what the process wrote is the picture."""
+    breach = Breach(Property.P17, reason)
+    breach.picture = output.strip()
+    return breach

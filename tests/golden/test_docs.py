@@ -50,10 +50,12 @@ def sequences() -> dict[str, list[tuple[str, ...]]]:
     for arguments in dict.fromkeys(map(tuple, commands())):
         if arguments[1:] in (("mail",), ("windows",)):
             continue  # what these print is compared below
-        sequence = next((writers[word] for word in arguments if word in writers), None)
+        sequence = next((writers[name] for name in writers if any(name in word.split(",") for word in arguments)), None)
         if sequence is None:
             sequence = found[" ".join(arguments)] = []
         sequence.append(arguments)
+        if arguments[:2] == ("native", "new"):
+            writers[f"{arguments[2]}.c"] = sequence
         if "-o" in arguments:
             writers[arguments[arguments.index("-o") + 1]] = sequence
     return found

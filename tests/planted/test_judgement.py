@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.strangers import FOLDER
 from coalloc import NEVER, RETAIN, CoalescingSpace, Contract, Fit, Work
+from coalloc.contract_text import parse_contract
 from coalloc.errors import ProgramError
 from coalloc.testing import (
     SUBJECTS,
@@ -26,7 +27,6 @@ from coalloc.testing import (
     loads,
     run_program,
 )
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.directed import CHECKS
 from coalloc.testing.targets import find_target
 from coalloc.testing.worlds import WORLDS

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from coalloc.contract_text import parse_contract
 from coalloc.testing import Subject, check_space
 from coalloc.testing.check import breach_in
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.directed import CHECKS
 from coalloc.testing.targets import find_target
 from tests.strangers.test_strangers import QUICK

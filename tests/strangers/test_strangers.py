@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.strangers import FOLDER, Row, rows
+from coalloc.contract_text import parse_contract
 from coalloc.testing import Subject, check_space, loads, soak
 from coalloc.testing.check import breach_in
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.directed import CHECKS, run_thoroughly
 from coalloc.testing.targets import find_target
 from tests import NIGHTLY, some

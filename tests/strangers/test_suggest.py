@@ -13,8 +13,8 @@ import pytest
 from benchmarks.strangers import Row, rows
 from coalloc import Coalescing, Completeness, Contract, Resize
 from coalloc.contract import ANY_RELEASE, Rounding
+from coalloc.contract_text import describe_contract, parse_contract
 from coalloc.testing import check_space
-from coalloc.testing.contracts import describe_contract, parse_contract
 from coalloc.testing.suggest import WEAKEST, suggest_target
 from coalloc.testing.targets import find_target
 from tests import NIGHTLY

@@ -10,6 +10,7 @@ import pytest
 
 from coalloc import CoalescingSpace, InvalidRequestError
 from coalloc.contract import Capability
+from coalloc.contract_text import parse_contract
 from coalloc.testing import (
     MUTANTS,
     SUBJECTS,
@@ -28,8 +29,8 @@ from coalloc.testing import (
 from coalloc.testing import check as check_module
 from coalloc.testing.check import Findings, Piece, breach_in, first_breach, pieces_of, report_of, run_piece
 from coalloc.testing.checks import Check, CheckFailed, NotPromised, Suspicion
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.hidden import hide
+from coalloc.testing.subject import capabilities
 
 FREES = CheckProgram(World(limit=2, room=2), (Step(Action.ALLOC, 0, 4096), Step(Action.FREE, 0)))
 
@@ -195,7 +196,7 @@ def test_what_is_not_promised_is_not_held() -> None:
         (None, SUBJECTS["first-fit"], {19, 20}),
     ):
         subject = Subject(make_space, contract)
-        report = report_of(subject.declared, (), check_module.capabilities(subject), 0)
+        report = report_of(subject.declared, (), capabilities(subject), 0)
         assert {int(v.property.name[1:]) for v in report.verdicts if v.ruling is Ruling.NOT_PROMISED} == missing
 
 
@@ -225,6 +226,6 @@ def test_a_check_of_nothing_is_refused_or_told() -> None:
         check_space(CoalescingSpace, examples=1, checks=("no-such-check",))
     report = check_space(lambda *_, **__: 1 // 0, parse_contract(""))
     assert [v.property for v in report.verdicts if v.ruling is Ruling.BROKEN] == [Property.P14]
-    assert check_module.capabilities(Subject(lambda *_, **__: 1 // 0)) == frozenset()
+    assert capabilities(Subject(lambda *_, **__: 1 // 0)) == frozenset()
     late = check_space(CoalescingSpace, examples=1, seconds=1e-6)
     assert "nonsense" in late.unrun

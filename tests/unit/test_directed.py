@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from coalloc import CoalescingSpace, Contract, Fit
+from coalloc.contract_text import parse_contract
 from coalloc.testing import (
     MUTANTS,
     SUBJECTS,
@@ -23,7 +24,6 @@ from coalloc.testing import (
 )
 from coalloc.testing.check import breach_in
 from coalloc.testing.checks import CheckFailed, NotPromised
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.directed import CHECKS
 from coalloc.testing.hidden import hide
 from coalloc.testing.mutants import Runs

@@ -10,10 +10,10 @@ import pytest
 
 from coalloc import CoalescingSpace, CoallocError, InvalidRequestError, PipeSystem
 from coalloc.contract import Constraint
+from coalloc.contract_text import parse_contract
 from coalloc.pipes.pair import PipePair
 from coalloc.testing import MUTANTS, SUBJECTS, Breach, Property, Subject, World, explore_pipes
 from coalloc.testing import small as small_module
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.explore import _PipeTrial, concerns, explore, in_full
 from coalloc.testing.hidden import hide
 from coalloc.testing.small import search_small

@@ -17,8 +17,8 @@ from typing import Final
 import pytest
 
 from coalloc import DESIGNS, ERAS, CoallocError, PipeProgram, replay
+from coalloc.contract_text import parse_contract
 from coalloc.testing import loads as load_check_program
-from coalloc.testing.contracts import parse_contract
 from coalloc.workload.formats import read
 from coalloc.workload.program import SpaceProgram
 from tests import NIGHTLY

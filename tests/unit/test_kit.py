@@ -25,6 +25,7 @@ from coalloc import (
     ProgramError,
     Release,
 )
+from coalloc.contract_text import describe_contract, parse_contract
 from coalloc.designs import load
 from coalloc.testing import (
     MUTANTS,
@@ -46,7 +47,6 @@ from coalloc.testing import (
     run_program,
     soak,
 )
-from coalloc.testing.contracts import describe_contract, parse_contract
 from coalloc.testing.directed import run_thoroughly
 from coalloc.testing.lines import bound_lines, count_lines
 from coalloc.testing.python_form import as_python

@@ -10,6 +10,7 @@ import pytest
 import coalloc.testing
 from coalloc import CoalescingSpace, Contract, InvalidRequestError, ProgramError
 from coalloc.contract import RETAIN_BYTES, Law
+from coalloc.contract_text import describe_contract, parse_contract
 from coalloc.testing import (
     MUTANTS,
     SUBJECTS,
@@ -30,7 +31,6 @@ from coalloc.testing import (
     soak,
 )
 from coalloc.testing import matrix as matrix_module
-from coalloc.testing.contracts import describe_contract, parse_contract
 from coalloc.testing.matrix import not_applicable_text
 from coalloc.testing.schedules import schedules
 from coalloc.testing.small import SmallSearch

@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from coalloc import CoallocError, Contract, InvalidRequestError
+from coalloc.contract_text import parse_contract
 from coalloc.testing import (
     MUTANTS,
     Action,
@@ -28,7 +29,6 @@ from coalloc.testing import (
     on_targets,
 )
 from coalloc.testing.check import Piece
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.explore import Exploration
 from coalloc.testing.isolate import Stopped, crew, run_in_child
 from coalloc.testing.on_targets import (

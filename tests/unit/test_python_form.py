@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from coalloc import CoalescingSpace, PerPipeSpace
+from coalloc.contract_text import parse_contract
 from coalloc.testing import Breach, Counterexample, Property, Subject, loads, run_program
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.python_form import as_python
 from coalloc.testing.steps import CheckProgram
 

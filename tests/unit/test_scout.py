@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from coalloc import CoalescingSpace, Contract
+from coalloc.contract_text import parse_contract
 from coalloc.testing import Breach, Subject, loads
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.hidden import hide
 from coalloc.testing.scout import Doubt, Scout, can_scout
 from coalloc.testing.steps import CheckProgram

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import Phase, settings
 
 from coalloc import CoalescingSpace
+from coalloc.contract_text import parse_contract
 from coalloc.testing import MUTANTS, SUBJECTS, Breach, Property, Subject, conformance
 from coalloc.testing import statemachine as statemachine_module
 from coalloc.testing.checks import Check, CheckFailed, NotPromised, Suspicion
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.statemachine import run_machine, state_machine
 from coalloc.testing.steps import Action, CheckProgram, Step, World
 

@@ -11,8 +11,8 @@ import pytest
 
 from coalloc import Contract, Fit
 from coalloc.contract import Capability, Completeness, Constraint, Geometry, Resize, Rounding, Work
+from coalloc.contract_text import parse_contract
 from coalloc.testing import Breach, Property, Report, Ruling, Verdict, suggest
-from coalloc.testing.contracts import parse_contract
 from coalloc.testing.isolate import Reporter
 from coalloc.testing.suggest import Suggestion, suggest_target
 from coalloc.testing.targets import find_target

@@ -83,7 +83,9 @@ class Figures:
 
 
 def figure(stats: Any, name: str) -> Any:
-    """Return a figure of stats(), which may be an object or a mapping; None where it is missing."""
+    """Return a figure of stats(), which may be an object or a mapping; None where it is missing, or said to be unknown."""
+    if name in getattr(stats, "unknown", ()):
+        return None
     return stats.get(name) if isinstance(stats, Mapping) else getattr(stats, name, None)
 
 

@@ -336,7 +336,8 @@ class Judge:
             self.calls.size_refused(words, lambda: self.space.resize(address, step.size))
             return "refused"
         size = self.books.footprint(step.size)
-        in_place = slides or self.contract.resize is Resize.IN_PLACE
+        only = self.contract.resize is Resize.IN_PLACE_ONLY
+        in_place = slides or only or self.contract.resize is Resize.IN_PLACE
         most = self._most(size)
         must_stay = in_place and room_behind(self.books, old_base, old, most)
         granted = self._request(Property.P18, words, step.size, lambda: self.space.resize(address, step.size))
@@ -347,7 +348,8 @@ class Judge:
                 raise Breach(
                     Property.P18, f"{words} was refused, and the buffer could slide in the free space around it"
                 )
-            self._judge_refusal(words, step.size, size, ANYWHERE)
+            if not only:
+                self._judge_refusal(words, step.size, size, ANYWHERE)
             return "refused"
         base = granted - self._header
         size = self._shown_size(granted, size)
@@ -360,8 +362,9 @@ class Judge:
             self.books.resize(step.buffer, size)
             self.figures.stayed += size != old
             return f"{granted:#x}"
-        if must_stay:
-            raise Breach(Property.P18, f"{words} moved the buffer to {granted:#x}, and it could have stayed")
+        if must_stay or only:
+            why = "it could have stayed" if must_stay else "it is declared to stay"
+            raise Breach(Property.P18, f"{words} moved the buffer to {granted:#x}, and {why}")
         released = [event for event in self.source.events if not event.mapped and event.holds(old_base)]
         self.source.events[:] = [event for event in self.source.events if event not in released]
         moving = -1 - step.buffer  # the old buffer is live until the new one is
@@ -606,7 +609,7 @@ class Judge:
             self._leave(*self.live.pop(self._meanwhile))
             self._release = ANY_RELEASE
         if base is None:
-            self.figures.refusals += 1
+            self.figures.refusals += self.calls.refusal is not None  # a bad value is none
             if self._meanwhile == _NOBODY and self.subject.deep_every == 1 and Capability.STATS in self.can:
                 self.figures.require_kept(words, self.calls.look("stats()", self.space.stats))
         return base

@@ -60,8 +60,8 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
     state = books.sure
     places = spec.places(state, size, bounds, books.frame)
     level = contract.completeness
-    empty = not books.live and not books.parked
-    if level == Completeness.BEST_EFFORT and empty and size <= max(books.served, books.due // _SMALL):
+    obliged = not books.live and not books.parked and not refused.starved
+    if level == Completeness.BEST_EFFORT and obliged and size <= max(books.served, books.due // _SMALL):
         level = Completeness.EXACT  # then it must serve
     if spec.must_serve(state, size, bounds, level, books.frame):
         at = f"there is room at {places[0]:#x}" if places else "there is room"
@@ -76,7 +76,9 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
         if _can_map(books, source, ranges, need):
             raise Breach(Property.P7, f"{words} was refused, and an arena of {need} bytes could be mapped")
         left = {base: length for base, length in ranges.items() if base not in idle}
-        if reclaims and contract.reclaims and _can_map(books, source, left, need):
+        least = size + -size % source.unit
+        limited = books.due - spared(books, least=False) - sum(ranges.values()) < least  # idle arenas are in the way
+        if limited and reclaims and contract.reclaims and _can_map(books, source, left, need):
             raise Breach(Property.P13, f"{words} was refused, and an arena could be mapped in place of idle ones")
     return True
 
@@ -111,6 +113,8 @@ def _sure_arena(books: Books, size: int, bounds: Bounds, granule: int) -> int:
         completeness=contract.completeness,
         beside=contract.arena_head + contract.arena_tail,
     )
+    if need and bounds != ANYWHERE:  # it may want one with more room to spare than is needed at the worst
+        need += size + bounds.align + -(size + bounds.align) % granule
     if books.arena:
         return books.arena if need <= books.arena else 0  # 0, too, if its size is not known yet
     if need and contract.completeness == Completeness.BEST_EFFORT and books.live:
