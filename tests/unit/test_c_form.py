@@ -11,9 +11,10 @@ import pytest
 from coalloc import CoalescingSpace
 from coalloc.errors import InvalidRequestError
 from coalloc.native import FOLDER
-from coalloc.testing import Breach, CheckProgram, Property, Subject
+from coalloc.testing import Breach, CheckProgram, Property, Subject, on_targets
 from coalloc.testing.c_form import Harness, as_c
 from coalloc.testing.directed import run_thoroughly
+from coalloc.testing.isolate import Reporter
 from coalloc.testing.on_targets import code_of
 from coalloc.testing.programs import Counterexample
 from coalloc.testing.source import Order
@@ -264,3 +265,21 @@ def test_an_allocator_that_cannot_be_made_has_a_file_without_steps() -> None:
     )
     assert played(code, dies) == (1, "FAILED at open: the call died by a signal")
     assert played(code, SKELETON) == (0, "as expected")
+
+
+def test_the_child_writes_the_form_that_it_is_asked_for() -> None:
+    """What runs in the child returns the same text as the function that it calls."""
+
+    class Deaf:
+        def send(self, _what: object) -> None:
+            """Send nothing."""
+
+    old, new, text, _ = FAULTS["place"]
+    Path("mine.c").write_text(changed(FULL, old, new), encoding="utf-8")
+    subject = Subject(find_target("mine.c"))
+    breach = run_thoroughly(subject, steps(text))
+    assert breach is not None
+    found = Counterexample(steps(text), breach)
+    report = Reporter(Deaf())  # type: ignore[arg-type]
+    code = on_targets._as_code(find_target("mine.c"), report, target="mine.c", contract=None, found=found, form="atf")
+    assert code == as_c("mine.c", subject, found, Harness.ATF)
