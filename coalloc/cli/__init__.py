@@ -72,8 +72,10 @@ def _status_of(error: Exception) -> int:
 
     if isinstance(error, InvalidRequestError):
         return _fail(str(error), 2)
-    if output := getattr(error, "output", ""):  # of a compiler
-        print(output.rstrip(), file=sys.stderr)
+    from coalloc.native.build import CompilerError
+
+    if isinstance(error, CompilerError):
+        print(error.output.rstrip(), file=sys.stderr)
     if isinstance(error, CoallocError | MemoryError):
         return _fail(str(error) or "out of memory", 1)
     if isinstance(error, BrokenPipeError):

@@ -19,7 +19,7 @@ from coalloc.cli.native import BuildDirOption, SanitizeOption, ValgrindOption, p
 from coalloc.contract import Contract
 from coalloc.contract_text import describe_contract, parse_contract
 from coalloc.errors import CoallocError, InvalidRequestError, ProgramError
-from coalloc.testing.check import Report, Ruling
+from coalloc.testing.check import Report, Ruling, Verdict
 from coalloc.testing.explore import Exploration
 from coalloc.testing.isolate import crew
 from coalloc.testing.matrix import Kill, matrix_text, not_applicable_text
@@ -73,14 +73,22 @@ _NAMES: Final = {"python": "Python", "c": "C", "kunit": "a KUnit case", "atf": "
 
 
 class _Code:
-    """Where programs go as code: to the report, or the first of them to a file."""
+    """Where programs go as code: to the report, or the first of them to a file.
 
-    def __init__(self, form: str, file: Path | None) -> None:
+    Args:
+        form: One of FORMS.
+        file: The file; None is the report.
+        as_json: Whether the report is JSON, in which there is no code.
+    """
+
+    def __init__(self, form: str, file: Path | None, *, as_json: bool) -> None:
         if form not in FORMS:
             raise InvalidRequestError("--emit", form, f"must be one of {', '.join(FORMS)}")
         if file is not None and not file.absolute().parent.is_dir():
             raise InvalidRequestError("--output", str(file), "there is no such folder")
-        self._form, self._file = form, file
+        if as_json and form != "python" and file is None:
+            raise InvalidRequestError("--emit", form, "needs a file (-o) with --json, which holds no code")
+        self._form, self._file, self._as_json = form, file, as_json
         self._written = False
 
     @property
@@ -90,7 +98,7 @@ class _Code:
 
     def give(self, target: str, contract: Contract | None, found: Counterexample) -> None:
         """Print a program as code, or write it; one that cannot be so is told."""
-        if self._file is not None and self._written:
+        if self._written or (self._as_json and self._file is None):
             return
         try:
             text = code_of(target, found, contract=contract, form=self._form)
@@ -103,7 +111,8 @@ class _Code:
             return
         self._file.write_text(text, encoding="utf-8")
         self._written = True
-        print(f"\n  as {_NAMES[self._form]}: {self._file}")
+        if not self._as_json:
+            print(f"\n  as {_NAMES[self._form]}: {self._file}")
 
 
 @attrs.frozen
@@ -186,7 +195,7 @@ def check(
         raise InvalidRequestError("--examples", examples, "must be at least 1")
     if seconds is not None and not 0 <= seconds < 1e6:
         raise InvalidRequestError("--seconds", seconds, "must be a number of seconds >= 0")
-    code = _Code(emit, output)
+    code = _Code(emit, output, as_json=as_json)
     target = prepared(target, sanitize, valgrind, build_dir)
     if suggest:
         _suggest(target, contract, timeout, _jobs(jobs), as_json=as_json)
@@ -212,6 +221,10 @@ def check(
     with kept_output():
         if as_json:
             print_json({"target": target} | report.as_dict())
+            if not report.interrupted:
+                for verdict in _shown(report):
+                    if verdict.found is not None:
+                        code.give(target, report.contract, verdict.found)
         else:
             _print_report(target, report, code)
     if report.interrupted:
@@ -241,8 +254,8 @@ def _check_program(
         print_json({"target": target, "conforms": found is None, "broken": broken})
     else:
         print("nothing is broken" if found is None else str(found.breach))
-        if found is not None and code.asked:
-            code.give(target, contract, found)
+    if found is not None and code.asked:
+        code.give(target, contract, found)
     if found is not None:
         raise typer.Exit(1)
 
@@ -300,9 +313,7 @@ def _print_report(target: str, report: Report, code: _Code) -> None:
         why = "it was interrupted" if report.interrupted else "time was up (--seconds)"
         words = f"not run, since {why}: {', '.join(report.unrun)}"
         print("\n" + textwrap.fill(words, 80, subsequent_indent="    "))
-    broken = [verdict for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
-    shown = [*broken, *(v for v in report.verdicts if v.ruling in _UNSURE and v.found is not None)]
-    for verdict in shown:
+    for verdict in _shown(report):
         by = f" (check {verdict.check})" if verdict.check else ""
         words = f"{verdict.property.name} is {verdict.ruling.value}{by}: {verdict.note}"
         print("\n" + textwrap.fill(words, 80, subsequent_indent="    ", break_on_hyphens=False))
@@ -312,10 +323,19 @@ def _print_report(target: str, report: Report, code: _Code) -> None:
             _print_program(target, report.contract, verdict.found, code, interrupted=report.interrupted)
     if _nothing_checked(report) and not report.interrupted:
         return
-    if broken:
-        print(f"\ndoes not conform: {', '.join(v.property.name for v in broken)}")
+    if not report.conforms:
+        print(f"\ndoes not conform: {', '.join(v.property.name for v in _broken(report))}")
     else:
         print("\nnothing was found until it was interrupted" if report.interrupted else "\nconforms")
+
+
+def _broken(report: Report) -> list[Verdict]:
+    return [verdict for verdict in report.verdicts if verdict.ruling is Ruling.BROKEN]
+
+
+def _shown(report: Report) -> list[Verdict]:
+    """Return the verdicts that are told at length: what is broken, and then what may be."""
+    return _broken(report) + [v for v in report.verdicts if v.ruling in _UNSURE and v.found is not None]
 
 
 def _nothing_checked(report: Report) -> bool:
@@ -374,7 +394,7 @@ def soak(
         raise InvalidRequestError("--operations", operations, "must be at least 1")
     if start < 0:
         raise InvalidRequestError("--start", start, "must be at least 0")
-    code = _Code(emit, output)
+    code = _Code(emit, output, as_json=as_json)
     target = prepared(target, sanitize, valgrind, build_dir)
     promised = _promise(target, contract, timeout)
     began = said = time.monotonic()
@@ -405,6 +425,8 @@ def soak(
     with kept_output():
         if as_json:
             print_json(_soaked(target, seed, start, rate, result))
+            if result.found is not None and not result.interrupted:
+                code.give(target, promised.given, result.found)
         else:
             print(
                 f"{target}: {result.programs:,} programs, {result.operations:,} operations in {seconds:.1f} s"
@@ -473,7 +495,7 @@ def explore(
         raise InvalidRequestError("--ops", ops, "must be in 1 .. 64")
     if seconds is not None and not 0 <= seconds < 1e6:
         raise InvalidRequestError("--seconds", seconds, "must be a number of seconds >= 0")
-    code = _Code(emit, output)
+    code = _Code(emit, output, as_json=as_json)
     target = prepared(target, sanitize, valgrind, build_dir)
     promised = _promise(target, contract, timeout)
     if not as_json:
@@ -529,6 +551,8 @@ def explore(
     if as_json:
         told = _explored(target, pages, ops, explorations) | {"interrupted": interrupted}
         print_json(told if seconds is None else told | {"levels": levels})
+        if found is not None and found.program.steps:
+            code.give(target, promised.given, found)
     elif found is None and seconds is not None:
         deepest = f"({pages}, {ops}), {states:,} states" if levels else "none"
         until = " until it was interrupted" if interrupted else ""

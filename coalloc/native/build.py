@@ -127,9 +127,8 @@ def _kept(folder: Path) -> Iterator[Path | None]:
         yield None
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(
-        tempfile.mkdtemp(dir=folder.parent)
-    )  # renamed at the end, so that a build that is interrupted leaves no half
+    # The folder is renamed at the end, so that a build that is interrupted leaves no half.
+    made = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
         yield made
         try:

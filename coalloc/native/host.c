@@ -249,7 +249,7 @@ answer(const struct frame *asked, void *payload)
 	int status = COALLOC_OK, entered;
 
 	if (was == WHOLE) {
-		more = whole_run(payload, asked->size, &size);
+		more = whole_run(payload, &size);
 		said.size = size;
 		said.kind |= printed() ? PRINTED : 0;
 		transfer(answers, &said, sizeof(said), 1);

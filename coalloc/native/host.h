@@ -70,6 +70,6 @@ void __real_free(void *);
 #endif
 
 /* Run a whole program: see whole.c.  The answer is malloced, and freed by the caller. */
-void *whole_run(const void *request, size_t size, size_t *answered);
+void *whole_run(const void *request, size_t *answered);
 
 #endif

@@ -3,7 +3,7 @@
  *
  * A step on a buffer that is not live is passed over, as an alloc is whose buffer has been live before.  A buffer has a number,
  * from 0 to less than the number of buffers.  The source puts its ranges as the kit's own source does (testing/source.py),
- * which compares the two whenever the answers are read.
+ * and in some programs the kit compares the two.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,7 @@ enum { PASSED_OVER = 0x100, TOO_MANY = 0x101, MISUSED = 0x102 }; /* beside the s
 struct request {
 	uint64_t limit, quantum, granule;
 	uint64_t base, size, order; /* of the source */
-	uint64_t n_buffers, n_steps, n_bounds, n_options;
+	uint64_t n_buffers, n_steps, n_bounds;
 	/* steps, bounds, and the text of the options follow */
 };
 
@@ -71,6 +71,12 @@ more(void *array, size_t n, size_t *room, size_t each)
 	if (array == NULL)
 		host_fail("no memory is left for what a program does");
 	return (array);
+}
+
+static uint64_t
+rounded(uint64_t size, uint64_t unit)
+{
+	return (size + (unit - size % unit) % unit);
 }
 
 static void
@@ -127,7 +133,7 @@ static int
 map(void *cookie, uint64_t size, uint64_t *base)
 {
 	struct world *world = cookie;
-	uint64_t whole = size + (world->granule - size % world->granule) % world->granule, at = 0;
+	uint64_t whole = rounded(size, world->granule), at = 0;
 	int starved = world->starve == 1;
 	size_t i;
 
@@ -161,7 +167,7 @@ static int
 unmap(void *cookie, uint64_t base, uint64_t size)
 {
 	struct world *world = cookie;
-	uint64_t whole = size + (world->granule - size % world->granule) % world->granule;
+	uint64_t whole = rounded(size, world->granule);
 
 	host_require_call();
 	for (size_t i = 0; i < world->n_ranges; i++)
@@ -186,7 +192,7 @@ taken(const struct buffer *buffers, uint64_t n, uint64_t base)
 }
 
 void *
-whole_run(const void *payload, size_t size, size_t *answered)
+whole_run(const void *payload, size_t *answered)
 {
 	const struct request *request = payload;
 	const struct step *steps = (const struct step *)(request + 1);
@@ -201,7 +207,6 @@ whole_run(const void *payload, size_t size, size_t *answered)
 	char *all;
 	int status, entered;
 
-	(void)size;
 	if (buffers == NULL || dones == NULL)
 		host_fail("no memory is left for a program");
 	entered = host_enter();
@@ -235,11 +240,8 @@ whole_run(const void *payload, size_t size, size_t *answered)
 				answer = subject.reserve(space, step->at, step->size);
 				done->base = step->at;
 			}
-			if (answer == COALLOC_OK) {
-				uint64_t over = step->size % request->quantum;
-
-				*buffer = (struct buffer){ done->base, step->size + (over ? request->quantum - over : 0), LIVE };
-			}
+			if (answer == COALLOC_OK)
+				*buffer = (struct buffer){ done->base, rounded(step->size, request->quantum), LIVE };
 			break;
 		case A_FREE:
 			if (buffer->state != LIVE)
@@ -251,12 +253,8 @@ whole_run(const void *payload, size_t size, size_t *answered)
 			if (buffer->state != LIVE)
 				break;
 			answer = subject.resize(space, buffer->base, step->size, &done->base);
-			if (answer == COALLOC_OK) {
-				uint64_t over = step->size % request->quantum;
-
-				buffer->base = done->base;
-				buffer->size = step->size + (over ? request->quantum - over : 0);
-			}
+			if (answer == COALLOC_OK)
+				*buffer = (struct buffer){ done->base, rounded(step->size, request->quantum), LIVE };
 			break;
 		case A_REFREE:
 		case A_INSIDE:

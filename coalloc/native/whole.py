@@ -18,7 +18,7 @@ from coalloc.native.host import Ask, Host
 
 __all__ = ["PASSED_OVER", "Answers", "Call", "Calls", "Placing", "run_whole"]
 
-_HEAD: Final = struct.Struct("=10Q")
+_HEAD: Final = struct.Struct("=9Q")
 PASSED_OVER: Final = 0x100
 """The status of a step that makes no call, since its buffer is not live."""
 
@@ -120,7 +120,7 @@ def run_whole(
     """
     text = options.encode()
     head = _HEAD.pack(
-        kva_limit, quantum, granule, base, size, placing, calls.n_buffers, len(calls), len(calls.bounds) // 5, len(text)
+        kva_limit, quantum, granule, base, size, placing, calls.n_buffers, len(calls), len(calls.bounds) // 5
     )
     payload = b"".join((head, calls.words, calls.bounds, text))
     more = host.call(Ask.WHOLE, payload=payload)[2]

@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from coalloc.contract import Contract, Rounding
+from coalloc.contract import Bounds, Contract, Rounding
 from coalloc.errors import InvalidRequestError
 from coalloc.native import NativeFactory
 from coalloc.native.host import Ask, Host
@@ -25,7 +25,7 @@ from coalloc.testing.judge import Judge
 from coalloc.testing.programs import Counterexample
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import Order
-from coalloc.testing.steps import Action, CheckProgram, Step
+from coalloc.testing.steps import NEEDS, Action, CheckProgram, Step
 from coalloc.testing.subject import Subject, make
 
 __all__ = ["Harness", "as_c"]
@@ -34,10 +34,6 @@ _CORE: Final = Path(__file__).with_name("reproducer.c")
 _MASK: Final = 2**64 - 1
 _FNV: Final = 14695981039346656037, 1099511628211
 _OPTIONAL: Final = ("walk", "stats", "size_of", "xalloc", "resize", "reserve", "reclaim")
-_BOUNDS: Final = (("align", 0), ("phase", 0), ("nocross", 0), ("lo", 0), ("hi", _MASK))
-_NEEDS: Final = {
-    Action.XALLOC: "xalloc", Action.RESIZE: "resize", Action.RESERVE: "reserve", Action.RECLAIM: "reclaim",
-}  # fmt: skip
 _RANGES: Final = 64
 """Arenas for which the source of the file has room, beyond one for each step."""
 
@@ -74,7 +70,8 @@ def as_c(target: str, subject: Subject, found: Counterexample, harness: Harness 
     factory.restart()
     host, contract = factory.host(), subject.declared
     steps, alone = _steps(subject, found.program)
-    steps = tuple(step for step in steps if _NEEDS.get(step.action, "free") in host.has)
+    lacking = {action for action, needed in NEEDS.items() if needed.value not in host.has}
+    steps = tuple(step for step in steps if step.action not in lacking)
     quantum = dict(found.program.world.options).get("quantum") or factory.usual_quantum or found.program.world.granule
     assert isinstance(quantum, int)
     program = CheckProgram(found.program.world, steps)
@@ -87,7 +84,7 @@ def as_c(target: str, subject: Subject, found: Counterexample, harness: Harness 
         _CORE.read_text(encoding="utf-8"),
         *_program(steps),
         "",
-        *_check(expected, harness, factory.prefix),
+        *_check(expected, harness, factory.prefix, alone=alone),
     ]
     return "\n".join(parts) + "\n"
 
@@ -149,7 +146,8 @@ class _Runner:
         self.source, space = make(subject.make_space, program.world)
         assert isinstance(space, NativeSpace)
         self.space = space
-        self.live: dict[int, int] = {}
+        self.live: dict[int, tuple[int, int]] = {}
+        """Base of each live buffer, and its size in whole quanta."""
         self.gone: dict[int, int] = {}
         self.checks_frees = subject.contract_of(space).checks_frees
         self.doing = -1
@@ -166,22 +164,20 @@ class _Runner:
         if action is Action.ALLOC and new:
             self._enter(buffer, step.size, *self.space.ask(Ask.ALLOC, step.size)[:2])
         elif action is Action.XALLOC and new:
-            named = dict(step.bounds)
-            words = [named.get(name, least) for name, least in _BOUNDS]
+            words = attrs.astuple(Bounds(**dict(step.bounds)))
             self._enter(buffer, step.size, *self.space.ask(Ask.XALLOC, step.size, *words)[:2])
         elif action is Action.RESERVE and new:
             status = self.space.ask(Ask.RESERVE, step.at, step.size)[0]
             self._enter(buffer, step.size, status, step.at)
         elif action is Action.RESIZE and buffer in self.live:
-            self._enter(buffer, step.size, *self.space.ask(Ask.RESIZE, self.live[buffer], step.size)[:2])
+            self._enter(buffer, step.size, *self.space.ask(Ask.RESIZE, self.live[buffer][0], step.size)[:2])
         elif action is Action.FREE and buffer in self.live:
-            status = self.space.ask(Ask.FREE, self.live[buffer])[0]
-            self.gone[buffer] = self.live.pop(buffer)
-            self._look(status, 0)
+            self.gone[buffer] = self.live.pop(buffer)[0]
+            self._look(self.space.ask(Ask.FREE, self.gone[buffer])[0], 0)
         elif action is Action.REFREE and buffer in self.gone:
             self._bad_free(self.gone[buffer])
-        elif action is Action.FREE_INSIDE and buffer in self.live:
-            self._bad_free(self.live[buffer] + step.size)
+        elif action is Action.FREE_INSIDE and buffer in self.live and 0 < step.size < self.live[buffer][1]:
+            self._bad_free(self.live[buffer][0] + step.size)
         elif action is Action.FREE_WILD:
             self._bad_free(step.at)
         elif action is Action.RECLAIM:
@@ -193,19 +189,22 @@ class _Runner:
 
     def _free_meanwhile(self, buffer: int) -> None:
         if buffer in self.live and buffer != self.doing:
-            self.space.ask(Ask.FREE, self.live[buffer])
-            self.gone[buffer] = self.live.pop(buffer)
+            self.gone[buffer] = self.live.pop(buffer)[0]
+            self.space.ask(Ask.FREE, self.gone[buffer])
 
     def _bad_free(self, address: int) -> None:
-        if address not in self.live.values():
+        if not self._is_live(address):
             self._look(self.space.ask(Ask.FREE, address)[0], 0)
+
+    def _is_live(self, address: int) -> bool:
+        return any(base == address for base, _ in self.live.values())
 
     def _enter(self, buffer: int, size: int, status: int, base: int) -> None:
         if not 0 < size <= 2**63:
             self._look(status, 0)
             return
         if status == 0:
-            self.live[buffer] = base
+            self.live[buffer] = base, size + -size % self.space.quantum
         self._look(status, base if status == 0 else 0)
 
     def _look(self, status: int, base: int) -> None:
@@ -218,9 +217,9 @@ class _Runner:
             words += self._words(Ask.STATS)
         if "size_of" in self.space.functions:
             for buffer in sorted(self.live):
-                words += self.space.ask(Ask.SIZE_OF, self.live[buffer])[:2]
+                words += self.space.ask(Ask.SIZE_OF, self.live[buffer][0])[:2]
             for _, address in sorted(self.gone.items()) if self.checks_frees else ():
-                if address not in self.live.values():
+                if not self._is_live(address):
                     words.append(self.space.ask(Ask.SIZE_OF, address)[0])
         self.seen, prime = _FNV
         for word in words:
@@ -336,8 +335,7 @@ def _program(steps: tuple[Step, ...]) -> Iterator[str]:
 def _call(step: Step) -> str:
     """Return the C code of a step."""
     what, buffer, size = json.dumps(str(step)), step.buffer, f"{min(step.size, _MASK)}ull"
-    named = dict(step.bounds)
-    bounds = ", ".join(f"{named.get(name, least)}ull" for name, least in _BOUNDS)
+    bounds = ", ".join(f"{word}ull" for word in attrs.astuple(Bounds(**dict(step.bounds))))
     return {
         Action.ALLOC: f"do_alloc({what}, {buffer}, {size})",
         Action.XALLOC: f"do_xalloc({what}, {buffer}, {size}, (struct coalloc_bounds){{ {bounds} }})",
@@ -353,15 +351,14 @@ def _call(step: Step) -> str:
     }[step.action]
 
 
-def _check(expected: str, harness: Harness, prefix: str) -> Iterator[str]:
-    """Yield the functions that run all of it."""
-    whole = expected.startswith("expect_same")
+def _check(expected: str, harness: Harness, prefix: str, *, alone: bool) -> Iterator[str]:
+    """Yield the functions that run all of it; what does not show in one allocator alone makes its own runs."""
     yield "static void\ncheck(void)\n{"
-    if not whole:
+    if alone:
         yield "\trun();"
     if expected:
         yield f"\t{expected};"
-    if not whole:
+    if alone:
         yield "\tif (!failed)\n\t\tSUBJECT(close)(now->space);"
     yield "}\n"
     yield _MAINS[harness].replace("@NAME@", f"{prefix}reproducer")

@@ -11,6 +11,7 @@ import attrs
 from coalloc._html import preformatted
 from coalloc.contract import Capability, Completeness, Constraint, Contract, Fit, Resize
 from coalloc.native.space import NativeSpace
+from coalloc.testing.in_c import quanta_of
 from coalloc.testing.judge import Judge
 from coalloc.testing.properties import Breach
 from coalloc.testing.scout import Doubt, Scout
@@ -91,7 +92,8 @@ def draw_world(generator: random.Random, subject: Subject, contract: Contract, q
         room = max(room, limit)
         base = min(base, 2**52 - room)
     slack = generator.choice([0, 0, 0, 1, 2048, 4095])
-    options = (("quantum", generator.choice(subject.quanta)),) if subject.quanta else ()
+    quanta = quanta_of(subject)
+    options = (("quantum", generator.choice(quanta)),) if quanta else ()
     return World(limit=limit, room=room, base=base * 4096, arena=arena, slack=slack, options=options)
 
 

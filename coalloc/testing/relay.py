@@ -13,40 +13,19 @@ from typing import Final
 
 import attrs
 
-from coalloc.contract import Capability, Contract
+from coalloc.contract import Bounds, Capability, Contract
 from coalloc.native import NativeFactory
 from coalloc.native.whole import PASSED_OVER, Answers, Call, Calls, Placing, run_whole
 from coalloc.testing.programs import Player, draw_world
 from coalloc.testing.properties import Breach
 from coalloc.testing.scout import Doubt, Scout
 from coalloc.testing.source import Order, WatchedSource
-from coalloc.testing.steps import Action, CheckProgram, Step, World
+from coalloc.testing.steps import NEEDS, Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject
 
 __all__ = ["relayed_programs"]
 
-_CALLS: Final = {
-    Action.ALLOC: Call.ALLOC,
-    Action.XALLOC: Call.XALLOC,
-    Action.FREE: Call.FREE,
-    Action.RESIZE: Call.RESIZE,
-    Action.RESERVE: Call.RESERVE,
-    Action.REFREE: Call.REFREE,
-    Action.FREE_INSIDE: Call.FREE_INSIDE,
-    Action.FREE_WILD: Call.FREE_WILD,
-    Action.RECLAIM: Call.RECLAIM,
-    Action.STARVE: Call.STARVE,
-}
-_NEEDS: Final = {
-    Action.XALLOC: Capability.XALLOC,
-    Action.RESIZE: Capability.RESIZE,
-    Action.RESERVE: Capability.RESERVE,
-    Action.RECLAIM: Capability.RECLAIM,
-}
-_PLACINGS: Final = {
-    Order.UP: Placing.UP, Order.DOWN: Placing.DOWN, Order.APART: Placing.APART, Order.MIXED: Placing.MIXED,
-}  # fmt: skip
-_BOUNDS: Final = (("align", 0), ("phase", 0), ("nocross", 0), ("lo", 0), ("hi", 2**64 - 1))
+_CALLS: Final = {Action[call.name]: call for call in Call}
 _TOP: Final = 2**64
 _ORDERS: Final = ((Order.UP, Order.DOWN, Order.APART), (Order.UP, Order.DOWN, Order.MIXED))
 """A program is drawn once and runs in three orders of the source: to draw it takes as long as to judge it."""
@@ -164,7 +143,7 @@ class _Relayed:
 
 def _drawn(player: Player, hoped: _Hoped, n: int) -> list[Step]:
     """Draw steps, and at the end free everything and reclaim; leave out what cannot be asked of the allocator."""
-    lacking = {action for action, needed in _NEEDS.items() if needed not in hoped.can}
+    lacking = {action for action, needed in NEEDS.items() if needed not in hoped.can}
     steps: list[Step] = []
     for _ in range(n):
         step = player.step()
@@ -184,15 +163,14 @@ def _encoded(steps: list[Step], n_buffers: int) -> Calls:
     for action, buffer, size, at, given in steps:
         if action is Action.XALLOC:
             at = len(bounds) // 5
-            named = dict(given)
-            bounds.extend(named.get(name, least) for name, least in _BOUNDS)
+            bounds.extend(attrs.astuple(Bounds(**dict(given))))
         words += (_CALLS[action] | max(buffer, 0) << 32, size, at)
     return Calls(array("Q", words), bounds, n_buffers)
 
 
 def relayed_programs(
     subject: Subject, seed: int, *, steps: int, nature: tuple[Contract, int], can: frozenset[Capability]
-) -> Iterator[tuple[CheckProgram, bool]]:
+) -> Iterator[tuple[CheckProgram, int, bool]]:
     """Draw a program, run it in one piece with the source in three orders, and show the answers to the scout.
 
     Args:
@@ -203,7 +181,7 @@ def relayed_programs(
         can: What the allocator can do.
 
     Yields:
-        Each program, and whether the scout doubts it.
+        Each program, how many of its steps made a call, and whether the scout doubts it.
     """
     generator = random.Random(seed)
     world = draw_world(generator, subject, *nature)
@@ -216,12 +194,14 @@ def relayed_programs(
     told = _Told(nature[0], quantum, can, adopts=seed % _EVERY_SOURCE != 0)
     for order in _ORDERS[seed % 2]:
         ordered = attrs.evolve(world, order=order)
-        yield CheckProgram(ordered, (*drawn, Step(Action.FINISH))), _is_doubted(subject, calls, drawn, ordered, told)
+        yield CheckProgram(ordered, (*drawn, Step(Action.FINISH))), *_ran(subject, calls, drawn, ordered, told)
 
 
-def _is_doubted(subject: Subject, calls: Calls, drawn: list[Step], world: World, told: _Told) -> bool:
+def _ran(subject: Subject, calls: Calls, drawn: list[Step], world: World, told: _Told) -> tuple[int, bool]:
+    """Run a program, and return how many calls it made (0 if nobody tells), and whether the scout doubts it."""
     factory = subject.make_space
     assert isinstance(factory, NativeFactory)
+    n_calls = 0
     try:
         answers = run_whole(
             factory.host(),
@@ -231,15 +211,16 @@ def _is_doubted(subject: Subject, calls: Calls, drawn: list[Step], world: World,
             base=world.base,
             size=world.room * world.granule,
             granule=world.granule,
-            placing=_PLACINGS[world.order],
+            placing=Placing[world.order.name],
             options=factory.options,
         )
         if answers is None:
-            return True
+            return 0, True
+        n_calls = len(answers.statuses) - answers.statuses.count(PASSED_OVER)
         _shown(answers, drawn, world, told)
     except (Doubt, Breach):
-        return True
-    return False
+        return n_calls, True
+    return n_calls, False
 
 
 def _shown(answers: Answers, drawn: list[Step], world: World, told: _Told) -> None:

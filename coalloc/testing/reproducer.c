@@ -116,7 +116,8 @@ source_unmap(void *cookie, uint64_t base, uint64_t size)
 				world->ranges[i] = world->ranges[i + 1];
 			return (COALLOC_OK);
 		}
-	FAIL("%s: an arena is unmapped that was not mapped so: %#llx+%llu", step, (unsigned long long)base, (unsigned long long)size);
+	FAIL("%s: an arena is unmapped that was not mapped so: %#llx+%llu", step, (unsigned long long)base,
+	    (unsigned long long)size);
 	return (COALLOC_INVALID);
 }
 
@@ -152,7 +153,8 @@ look(int status, uint64_t base)
 	if (PRINTED)
 		FAIL("%s: it prints on standard output", step);
 	if (IS_LIMITED && mapped > now->limit)
-		FAIL("%s: %llu bytes are mapped, and the limit is %llu", step, (unsigned long long)mapped, (unsigned long long)now->limit);
+		FAIL("%s: %llu bytes are mapped, and the limit is %llu", step, (unsigned long long)mapped,
+		    (unsigned long long)now->limit);
 #if HAS_WALK
 	SUBJECT(walk)(now->space, show, NULL);
 #endif
@@ -192,13 +194,15 @@ enter(int n, int status, uint64_t base, uint64_t size)
 	size = rounded(size, QUANTUM);
 	if (status == COALLOC_OK) {
 		for (int i = 0; i < now->n_ranges; i++)
-			inside |= base >= now->ranges[i].base && base - now->ranges[i].base < now->ranges[i].size && size <= now->ranges[i].base + now->ranges[i].size - base;
+			inside |= base >= now->ranges[i].base && base - now->ranges[i].base < now->ranges[i].size &&
+			    size <= now->ranges[i].base + now->ranges[i].size - base;
 		if (IS_PLAIN && !inside)
 			FAIL("%s: %#llx+%llu lies in no arena", step, (unsigned long long)base, (unsigned long long)size);
 		if (base % QUANTUM)
 			FAIL("%s: %#llx is no multiple of the quantum", step, (unsigned long long)base);
 		for (int i = 0; i < N_BUFFERS; i++)
-			if (i != n && now->buffers[i].state == LIVE && base < now->buffers[i].base + now->buffers[i].size && now->buffers[i].base < base + size)
+			if (i != n && now->buffers[i].state == LIVE && base < now->buffers[i].base + now->buffers[i].size &&
+			    now->buffers[i].base < base + size)
 				FAIL("%s: %#llx+%llu overlaps the live buffer %d", step, (unsigned long long)base, (unsigned long long)size, i);
 		now->buffers[n].base = base;
 		now->buffers[n].size = size;
@@ -350,7 +354,8 @@ do_reserve(const char *what, int n, uint64_t size, uint64_t at)
 		return;
 	begin(what, n);
 	status = SUBJECT(reserve)(now->space, at, size);
-	enter(n, status, at, size);
+	if (!is_no_size(size, status))
+		enter(n, status, at, size);
 }
 #endif
 

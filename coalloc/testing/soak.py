@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Final
 
@@ -35,7 +34,7 @@ class SoakResult:
 
     Args:
         programs: How many programs were run.
-        operations: How many steps they had.
+        operations: How many steps they had; of a program in one piece those that made a call.
         next_program: The number of the next program.
         found: What was found.
         doubts: How many programs the scout doubted in which the judge found nothing.
@@ -84,8 +83,12 @@ def soak(
     while True:
         drawn = _Drawn(subject, fast, f"{seed}/{number}", nature)
         quick = scouts and number % every != 0
-        run = drawn.judged if not quick else drawn.scouted if can is None else functools.partial(drawn.relayed, can)
-        n_operations, doubted, found = run()
+        if not quick:
+            n_operations, doubted, found = drawn.judged()
+        elif can is None:
+            n_operations, doubted, found = drawn.scouted()
+        else:
+            n_operations, doubted, found = drawn.relayed(can)
         operations += n_operations
         doubts += doubted
         number += 1
@@ -135,10 +138,10 @@ class _Drawn:
         """Run it in one piece, in several ways, and where the scout doubts the answers, under the judge."""
         assert self.nature is not None
         operations = doubts = 0
-        for program, doubted in relayed_programs(
+        for program, n_calls, doubted in relayed_programs(
             self.subject, _seed_of(self.name), steps=_STEPS, nature=self.nature, can=can
         ):
-            operations += len(program.steps)
+            operations += n_calls
             if doubted:
                 doubts += 1
                 operations += len(program.steps)

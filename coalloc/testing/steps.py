@@ -37,11 +37,12 @@ from typing import Final, NamedTuple
 
 import attrs
 
+from coalloc.contract import Capability
 from coalloc.contract_text import parse_release
 from coalloc.errors import ProgramError
 from coalloc.testing.source import Order
 
-__all__ = ["Action", "CheckProgram", "Step", "World", "dumps", "loads"]
+__all__ = ["NEEDS", "Action", "CheckProgram", "Step", "World", "dumps", "loads"]
 
 _HEADER: Final = "coalloc check-program 1"
 
@@ -227,6 +228,11 @@ def _world(words: list[str]) -> World:
 
 _MOST: Final = 2**63
 """The most bytes of a size."""
+NEEDS: Final = {
+    Action.XALLOC: Capability.XALLOC, Action.RESIZE: Capability.RESIZE, Action.RESERVE: Capability.RESERVE,
+    Action.RECLAIM: Capability.RECLAIM,
+}  # fmt: skip
+"""What an allocator must be able to do for a step; it can do the others anyhow."""
 _PLACES: Final = {
     Action.ALLOC: 2, Action.XALLOC: 2, Action.RESIZE: 2, Action.RESERVE: 2, Action.FREE_INSIDE: 2,
     Action.FREE: 1, Action.REFREE: 1, Action.STARVE: 1, Action.FREE_WILD: 1, Action.FREE_IN_MAP: 1,

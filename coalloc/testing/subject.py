@@ -133,16 +133,6 @@ class Subject:
         return self.contract_of(space), quantum if type(quantum) is int and quantum > 0 else World().granule
 
     @property
-    def quanta(self) -> tuple[int, ...]:
-        """The quanta, in bytes, that random programs set by turns; the allocator has its own if there are none."""
-        quanta: tuple[int, ...] = getattr(self.make_space, "quanta", ())
-        return quanta
-
-    def restart(self) -> None:
-        """Forget all spaces that were made, where they share a process."""
-        getattr(self.make_space, "restart", lambda: None)()
-
-    @property
     def accepted(self) -> frozenset[str]:
         """The names of the keyword arguments that the factory accepts."""
         return accepted(self.make_space)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 from unittest import mock
@@ -25,8 +25,10 @@ from unittest import mock
 import attrs
 
 from coalloc.contract import Coalescing, Completeness, Constraint, Contract, Resize, Work
+from coalloc.native.space import NativeSpace
 from coalloc.testing.checks import Check, CheckFailed, NotPromised, Suspicion
 from coalloc.testing.hidden import hide
+from coalloc.testing.in_c import quanta_of, restart
 from coalloc.testing.judge import Judge
 from coalloc.testing.programs import random_program, run_program, scale_of
 from coalloc.testing.properties import Breach, Property
@@ -207,7 +209,7 @@ def _deals_with_great_numbers(subject: Subject) -> None:
 def _holds_gigabytes(subject: Subject) -> None:
     """Buffers of 4 GiB and more come back whole."""
     contract, quantum = subject.nature
-    pages = (("quantum", 4096),) if 4096 in subject.quanta else ()
+    pages = (("quantum", 4096),) if 4096 in quanta_of(subject) else ()
     if (
         (quantum < 4096 and not pages)
         or contract.max_size is not None
@@ -239,11 +241,12 @@ _GREAT: Final = 2**41
 def _finds_great_holes(subject: Subject) -> None:
     """A hole of more than 2**32 quanta is found again; what a judge keeps of it would not fit into memory, so none looks on."""
     contract = subject.declared
-    if not subject.quanta:
+    quanta = quanta_of(subject)
+    if not quanta:
         raise NotPromised("its quanta are not for the kit to choose")
     if contract.completeness == Completeness.BEST_EFFORT or contract.arena or contract.geometry.buddies:
         raise NotPromised("it need not find such a hole")
-    quantum = min(subject.quanta)
+    quantum = min(quanta)
     world = World(limit=4, room=8, granule=_GREAT, options=(("quantum", quantum),))
     try:
         source, space = make(subject.make_space, world)
@@ -420,7 +423,7 @@ def _freed_meanwhile(steps: list[Step], seed: int) -> Iterator[Step]:
 def _programs(subject: Subject, n: int, steps: int = 60) -> Iterator[CheckProgram]:
     """Yield programs that run without a breach."""
     for seed in range(n):
-        subject.restart()  # a breach that shows only after other programs is no reason to pass one over
+        restart(subject)  # a breach that shows only after other programs is no reason to pass one over
         judge, found = random_program(subject, 7200 + seed, steps=steps)
         if found is None and judge is not None:
             yield CheckProgram(judge.world, tuple(judge.steps))
@@ -478,7 +481,7 @@ def beside_another(subject: Subject, program: CheckProgram) -> Breach | None:
 
     The two are in equal worlds at first, and then the other has half the limit, so that it refuses what the first serves.
     """
-    subject.restart()
+    restart(subject)
     watched = attrs.evolve(subject, deep_every=7)
     less = attrs.evolve(program.world, limit=(program.world.limit + 1) // 2)
     try:
@@ -640,7 +643,7 @@ def _keeps_no_memory(subject: Subject) -> None:
 
 def _keeps_nothing_of(subject: Subject, source: WatchedSource, space: Any, sizes: list[int]) -> None:
     """Let buffers of these sizes come and go, and see whether memory grows."""
-    elsewhere: Callable[[], int] = getattr(space, "held", int)  # an allocator in C has its memory in another process
+    elsewhere = space.held if isinstance(space, NativeSpace) else int  # it has its memory in another process
     levels = []
     tracing = tracemalloc.is_tracing() or elsewhere is not int
     if not tracing:

@@ -76,6 +76,11 @@ def test_the_programs_are_written_as_c(coalloc: Any) -> None:
     assert "KUNIT_CASE(mine_reproducer)" in printed.out
     assert coalloc("check", "mine.c", "--emit", "rust").status == 2
     assert coalloc("check", "mine.c", "-o", "nowhere/x.c").status == 2
+    of_json = ("check", "mine.c", "--program", "one.check", "--json", "--emit", "c")
+    assert "with --json" in coalloc(*of_json).err
+    written = coalloc(*of_json, "-o", "again.c")
+    assert (json.loads(written.out)["conforms"], "as C" in written.out) == (False, False)
+    assert Path("again.c").read_text(encoding="utf-8").startswith("/*\n * P7: ")
     python = coalloc("check", "M3", "--examples", "20", "--seconds", "4", "--emit", "c")
     assert "is for allocators in C, and M3 is not" in python.err
 

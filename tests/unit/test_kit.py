@@ -403,6 +403,24 @@ def test_the_work_of_the_source_is_not_the_allocators() -> None:
     assert len(set(work)) == 1
 
 
+def test_names_of_a_strangers_own_mean_nothing_to_the_kit() -> None:
+    """What the kit asks of allocators in C by name is not asked of others, whose members may have the same names."""
+
+    class Own(CoalescingSpace):
+        quanta = 3
+        restart = held = unjudged = options = None
+
+        def stats(self) -> Any:
+            return {**attrs.asdict(super().stats()), "unknown": 7}
+
+    def make_own(source: Any, *, kva_limit: int) -> Own:
+        return Own(source, kva_limit=kva_limit)
+
+    make_own.quanta = make_own.restart = make_own.unjudged = 3  # type: ignore[attr-defined]
+    report = check_space(make_own, examples=10)
+    assert report.conforms, report
+
+
 def test_a_long_program_is_made_short() -> None:
     """A program of more than 600 steps is minimised to at most six."""
     subject = Subject(MUTANTS[3].make_space)

@@ -45,7 +45,8 @@ def relayed(subject: Subject, seed: int) -> tuple[CheckProgram, bool]:
     """Draw a program of 400 steps, and run it whole."""
     runs = [*relayed_programs(subject, seed, steps=400, nature=subject.nature, can=capabilities(subject))]
     assert len(runs) == 3
-    return runs[1][0], any(doubted for _, doubted in runs)
+    assert all(doubted or 0 < n_calls < len(program.steps) for program, n_calls, doubted in runs)
+    return runs[1][0], any(doubted for *_, doubted in runs)
 
 
 def test_the_scout_doubts_nothing_that_is_right() -> None:

@@ -84,7 +84,8 @@ class Figures:
 
 def figure(stats: Any, name: str) -> Any:
     """Return a figure of stats(), which may be an object or a mapping; None where it is missing, or said to be unknown."""
-    if name in getattr(stats, "unknown", ()):
+    unknown = getattr(stats, "unknown", None)
+    if isinstance(unknown, frozenset) and name in unknown:
         return None
     return stats.get(name) if isinstance(stats, Mapping) else getattr(stats, name, None)
 
