@@ -95,6 +95,11 @@ COMMANDS: Final = {
         "mutants",
         "Kill the planted bugs: which property finds each, after how many operations, and how short the program becomes.",
     ),
+    "diff": Entry(
+        "coalloc.cli.diff",
+        "diff",
+        "Run the same programs on two allocators, and print the shortest on which they differ.",
+    ),
     "native": Entry(
         "coalloc.cli.native",
         "native_app",

@@ -40,7 +40,18 @@ from coalloc.testing.soak import SoakResult
 from coalloc.testing.steps import CheckProgram, dumps, loads
 from coalloc.testing.suggest import WEAKEST, suggest_target
 
-__all__ = ["check", "explore", "mutants", "soak"]
+__all__ = [
+    "JobsOption",
+    "TimeoutOption",
+    "check",
+    "executor_of",
+    "explore",
+    "indented",
+    "mutants",
+    "program_in",
+    "require_timeout",
+    "soak",
+]
 
 TargetArgument = Annotated[
     str,
@@ -107,7 +118,7 @@ class _Code:
             return
         if self._file is None:
             print(f"\n  as {_NAMES[self._form]}:\n")
-            print(_indented(text), end="")
+            print(indented(text), end="")
             return
         self._file.write_text(text, encoding="utf-8")
         self._written = True
@@ -134,7 +145,8 @@ def _promise(target: str, text: str, timeout: float) -> _Promise:
     return _Promise(given, given)
 
 
-def _require_timeout(timeout: float) -> None:
+def require_timeout(timeout: float) -> None:
+    """Refuse a timeout that is no time."""
     if not 0 < timeout < 1e6:
         raise InvalidRequestError("--timeout", timeout, "must be a number of seconds > 0")
 
@@ -149,7 +161,7 @@ def _jobs(given: int) -> int:
 _MOST_JOBS = 1024
 
 
-def _executor(jobs: int, address: str) -> AbstractContextManager[Executor]:
+def executor_of(jobs: int, address: str) -> AbstractContextManager[Executor]:
     """Return what runs the pieces of the work: a cluster, or so many processes here."""
     n_jobs = _jobs(jobs)
     return on_cluster(address) if address else crew(n_jobs)
@@ -190,7 +202,7 @@ def check(
 
     Exit status 0 if it conforms, 1 if not.
     """
-    _require_timeout(timeout)
+    require_timeout(timeout)
     if examples < 1:
         raise InvalidRequestError("--examples", examples, "must be at least 1")
     if seconds is not None and not 0 <= seconds < 1e6:
@@ -238,17 +250,7 @@ def check(
 def _check_program(
     target: str, contract: Contract | None, file: Path, timeout: float, seconds: float, code: _Code, *, as_json: bool
 ) -> None:
-    if file.is_dir() or not file.exists():
-        raise InvalidRequestError("--program", str(file), "is a folder" if file.is_dir() else "there is no such file")
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InvalidRequestError("--program", str(file), "is not UTF-8 text") from None
-    try:
-        to_run = loads(text, str(file))
-    except ProgramError as error:
-        raise InvalidRequestError("--program", str(file), f"cannot be read: {error}") from None
-    found = replay_target(target, to_run, contract=contract, timeout=timeout, seconds=seconds)
+    found = replay_target(target, program_in(file), contract=contract, timeout=timeout, seconds=seconds)
     if as_json:
         broken = None if found is None else {found.breach.property.name: found.breach.message}
         print_json({"target": target, "conforms": found is None, "broken": broken})
@@ -258,6 +260,22 @@ def _check_program(
         code.give(target, contract, found)
     if found is not None:
         raise typer.Exit(1)
+
+
+def program_in(file: Path) -> CheckProgram:
+    """Read the check program of ``--program``.
+
+    Raises:
+        InvalidRequestError: If there is none in the file.
+    """
+    if file.is_dir() or not file.exists():
+        raise InvalidRequestError("--program", str(file), "is a folder" if file.is_dir() else "there is no such file")
+    try:
+        return loads(file.read_text(encoding="utf-8"), str(file))
+    except UnicodeDecodeError:
+        raise InvalidRequestError("--program", str(file), "is not UTF-8 text") from None
+    except ProgramError as error:
+        raise InvalidRequestError("--program", str(file), f"cannot be read: {error}") from None
 
 
 def _at_commas(text: str) -> str:
@@ -319,7 +337,7 @@ def _print_report(target: str, report: Report, code: _Code) -> None:
         print("\n" + textwrap.fill(words, 80, subsequent_indent="    ", break_on_hyphens=False))
         if verdict.found is not None:
             if verdict.found.breach.picture:
-                print("\n" + _indented(verdict.found.breach.picture), end="")
+                print("\n" + indented(verdict.found.breach.picture), end="")
             _print_program(target, report.contract, verdict.found, code, interrupted=report.interrupted)
     if _nothing_checked(report) and not report.interrupted:
         return
@@ -348,12 +366,13 @@ def _print_program(
 ) -> None:
     """Print a program as text, and as code, for which it has to be run once more."""
     print("\n  as a check program (coalloc check --program FILE):\n")
-    print(_indented(dumps(found.program)), end="")
+    print(indented(dumps(found.program)), end="")
     if not interrupted:
         code.give(target, contract, found)
 
 
-def _indented(text: str) -> str:
+def indented(text: str) -> str:
+    """Return text of lines, each with four spaces in front unless it is empty."""
     return "".join(f"    {line}\n" if line else "\n" for line in text.splitlines())
 
 
@@ -387,7 +406,7 @@ def soak(
 
     Exit status 0 if nothing was found, 1 if something was.
     """
-    _require_timeout(timeout)
+    require_timeout(timeout)
     if not 0 < minutes < 1e6:
         raise InvalidRequestError("--minutes", minutes, "must be a number > 0")
     if operations is not None and operations < 1:
@@ -398,7 +417,7 @@ def soak(
     target = prepared(target, sanitize, valgrind, build_dir)
     promised = _promise(target, contract, timeout)
     began = said = time.monotonic()
-    with Bar().task("operations", operations) as advance, _executor(jobs, address) as executor:
+    with Bar().task("operations", operations) as advance, executor_of(jobs, address) as executor:
 
         def enough(n_programs: int, n_operations: int) -> bool:
             nonlocal said
@@ -488,7 +507,7 @@ def explore(
 
     Exit status 0 if there is no counterexample, 1 if there is one.
     """
-    _require_timeout(timeout)
+    require_timeout(timeout)
     if not 2 <= pages <= 64:
         raise InvalidRequestError("--pages", pages, "must be in 2 .. 64")
     if not 1 <= ops <= 64:
@@ -518,7 +537,7 @@ def explore(
                 flush=True,
             )
 
-    with _executor(jobs, address) as executor:
+    with executor_of(jobs, address) as executor:
         try:
             if seconds is None:
                 explore_target(
@@ -626,7 +645,7 @@ def mutants(
 
     Exit status 0 if all are killed, 1 if one survives.
     """
-    _require_timeout(timeout)
+    require_timeout(timeout)
     wanted = []
     for name in names or [f"M{number}" for number in MUTANTS]:
         number = int(name[1:]) if name[:1] == "M" and name[1:].isdecimal() and len(name) < 9 else 0
@@ -636,7 +655,7 @@ def mutants(
             raise InvalidRequestError("MUTANT", name, f"is no mutant; there are M1 to M{max(MUTANTS)}")
         wanted.append(number)
     kills: list[Kill] = []
-    with Bar().task("mutants", 2 * len(wanted)) as advance, _executor(jobs, address) as executor:
+    with Bar().task("mutants", 2 * len(wanted)) as advance, executor_of(jobs, address) as executor:
         try:
             for hidden in (False, True):
                 for kill in kill_targets(wanted, hidden=hidden, timeout=timeout, executor=executor):
@@ -662,7 +681,7 @@ def mutants(
             for kill in shown:
                 print(f"\nM{kill.mutant.number} {kill.mutant.name}: {kill.mutant.title}")
                 if kill.program is not None:
-                    print(_indented(dumps(kill.program)), end="")
+                    print(indented(dumps(kill.program)), end="")
         elif not names:
             print(_LEGEND + not_applicable_text(), end="")
     survivors = [f"M{kill.mutant.number}" for kill in shown if not kill.killed]

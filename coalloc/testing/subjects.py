@@ -60,6 +60,7 @@ def _vmem(strategy: Fit, *, cache: int = 0) -> MakeSpace:
         arena_size: int = 4 * MiB,
         quantum: int = 4096,
         quantum_cache: int | None = None,
+        strategy: Fit = strategy,
     ) -> VmemSpace:
         return VmemSpace(
             source,

@@ -30,6 +30,7 @@ from coalloc.testing.checks import Check, CheckFailed, NotPromised, Suspicion
 from coalloc.testing.hidden import hide
 from coalloc.testing.in_c import quanta_of, restart
 from coalloc.testing.judge import Judge
+from coalloc.testing.plain import PlainRun
 from coalloc.testing.programs import random_program, run_program, scale_of
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.source import Order, WatchedSource
@@ -429,38 +430,19 @@ def _programs(subject: Subject, n: int, steps: int = 60) -> Iterator[CheckProgra
             yield CheckProgram(judge.world, tuple(judge.steps))
 
 
+_RAW: Final = (Action.ALLOC, Action.XALLOC, Action.RESIZE, Action.FREE, Action.RECLAIM, Action.STARVE)
+
+
 def raw_answers(subject: Subject, program: CheckProgram) -> list[str]:
-    """Run a program without a judge and without a look at anything, and return the answers to allocs and frees."""
-    source, space = make(subject.make_space, program.world)
-    live: dict[int, int] = {}
+    """Run a program without a judge and without a look at anything, and return the answers; no bad address is freed."""
+    run = PlainRun(subject, program.world)
     answers = []
     for step in program.steps:
-        source.calls_left, answer = 1 << 30, ""
-        if step.action is Action.STARVE:
-            source.starve = step.size
-        elif step.action is Action.FREE and step.buffer in live:
-            space.free(live.pop(step.buffer))
-            answer = "freed"
-        elif step.action in (Action.ALLOC, Action.XALLOC, Action.RESIZE) and 0 < step.size <= 2**63:
-            try:
-                if step.action is Action.ALLOC:
-                    base = space.alloc(step.size)
-                elif step.action is Action.XALLOC:
-                    base = space.xalloc(step.size, **dict(step.bounds))
-                elif step.buffer in live:
-                    base = space.resize(live[step.buffer], step.size)
-                else:
-                    answers.append("")
-                    continue
-                live[step.buffer] = base
-                answer = f"{base:#x}"
-            except (MemoryError, ValueError, OverflowError):
-                answer = "refused"
-        elif step.action is Action.RECLAIM and callable(getattr(space, "reclaim", None)):
-            space.reclaim()
-        elif step.action is Action.FINISH:
+        if step.action is Action.FINISH:
             break
-        answers.append(answer)
+        sensible = step.action in _RAW and step.size <= 2**63 and (step.size > 0 or step.action not in _RAW[:3])
+        answer = run.do(step) if sensible else None
+        answers.append("" if answer is None else str(answer))
     return answers
 
 

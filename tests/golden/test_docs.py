@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from coalloc import cli
-from tests import NIGHTLY, may_trace, some
+from tests import NIGHTLY, may_record, may_trace, some
 
 ROOT = Path(__file__).parents[2]
 PROTOTYPES = sorted((ROOT / "docs" / "examples" / "prototypes").glob("*.py"))
@@ -108,8 +108,10 @@ def test_a_command_of_the_pages_runs(
     for allocator in [*ALLOCATORS.glob("*.py"), *PROTOTYPES]:
         shutil.copy(allocator, tmp_path)
     if name.startswith("record "):
-        if not may_trace():
-            pytest.skip("strace is not installed, or may not trace")
+        words = name.split()
+        tool = words[words.index("--with") + 1] if "--with" in words else "strace"
+        if not (may_trace() if tool == "strace" else may_record(tool)):
+            pytest.skip(f"{tool} is not installed, or may not trace")
         (tmp_path / "Makefile").write_text("all: a b\na b:\n\techo $@ | cat | wc -c\n")
     for arguments in SEQUENCES[name]:
         few = [FEWER.get(before, word) for before, word in pairwise(["", *arguments])]  # enough to see it run
@@ -129,6 +131,17 @@ def test_the_kits_verdicts_are_as_the_page_shows_them(
         cli.run(["check", f"{allocator.name}:FirstFit", "--seconds", "0", "--timeout", "60"])
     assert caught.value.code == ("buggy" in allocator.name)
     assert capfd.readouterr().out == allocator.with_suffix(".txt").read_text(encoding="utf-8")
+
+
+def test_a_difference_is_shown_as_the_page_shows_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page of ``coalloc diff`` shows what the command prints."""
+    monkeypatch.chdir(ALLOCATORS)
+    with pytest.raises(SystemExit) as caught:
+        cli.run(["diff", "first_fit.py:FirstFit", "first_fit_buggy.py:FirstFit", "--timeout", "60"])
+    assert caught.value.code == 1
+    assert capsys.readouterr().out == (ROOT / "docs" / "examples" / "diff.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["mail", "windows"])

@@ -213,7 +213,7 @@ def test_raw_answers_are_those_of_the_calls() -> None:
         "coalloc check-program 1\nsetting limit=4 room=4 arena=4\nalloc 0 4096\nxalloc 1 4096 align=8192\nresize 1 8192\n"
         "resize 7 4096\nfree 0\nfree 0\nalloc 2 0\nalloc 3 65536\nstarve 1\nreclaim\nfree-wild 0x5\nfinish\nalloc 4 4096\n"
     )
-    answers = ["0x0", "0x2000", "0x2000", "", "freed", "", "", "refused", "", "", ""]
+    answers = ["0x0", "0x2000", "0x2000", "", "done", "", "", "refused", "", "done", ""]
     assert raw_answers(Subject(SUBJECTS["first-fit"]), program) == answers
     assert raw_answers(Subject(Few), program)[:1] == ["0x0"]
 
