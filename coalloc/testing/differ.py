@@ -22,7 +22,7 @@ from coalloc.contract import Capability, Contract, Resize, capabilities_of
 from coalloc.errors import InvalidRequestError
 from coalloc.testing.in_c import quanta_of
 from coalloc.testing.minimise import minimise
-from coalloc.testing.plain import Answer, Outcome, PlainRun
+from coalloc.testing.plain import Answer, PlainRun, Status
 from coalloc.testing.programs import Counterexample, Player, draw_world, scale_of
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import NEEDS, Action, CheckProgram, Step, World
@@ -283,12 +283,12 @@ class _Both:
         try:
             return call(self.runs[number])
         except Breach as breach:
-            return Answer(Outcome.ENDED, error=breach.message)
+            return Answer(Status.ENDED, error=breach.message)
 
     def _compare(self, step: Step, one: Answer | None, two: Answer | None) -> None:
         if _key(one, self._pair.ignore) != _key(two, self._pair.ignore):
             raise self._differ(str(step), _words(one), _words(two))
-        if one is not None and one.outcome is Outcome.ENDED:
+        if one is not None and one.status is Status.ENDED:
             raise _BothEndedError
 
     def _match(self, step: Step) -> None:
@@ -350,8 +350,8 @@ def _figures(space: Any) -> dict[str, int]:
 
 def _key(answer: Answer | None, ignore: frozenset[Ignore]) -> object:
     """Return what of an answer is compared."""
-    if answer is not None and ignore and answer.outcome is Outcome.GRANTED:
-        return Outcome.GRANTED
+    if answer is not None and ignore and answer.status is Status.GRANTED:
+        return Status.GRANTED
     return answer
 
 

@@ -16,14 +16,14 @@ from coalloc.testing.source import MAX_CALLS
 from coalloc.testing.steps import NEEDS, Action, Step, World
 from coalloc.testing.subject import Subject, make
 
-__all__ = ["Answer", "Outcome", "PlainRun"]
+__all__ = ["Answer", "Status", "PlainRun"]
 
 _LARGEST: Final = 2**63
 """The largest size that a request may have."""
 _WIDTH: Final = 40
 
 
-class Outcome(enum.Enum):
+class Status(enum.Enum):
     """What a call comes to; the value is the word for it."""
 
     GRANTED = "granted"
@@ -44,21 +44,21 @@ class Answer:
     """What a call answered.
 
     Args:
-        outcome: What it comes to.
+        status: What it comes to.
         value: The address that was granted, or the bytes that reclaim() has unmapped.
         error: The name of the class of another exception, or how the process has ended.
     """
 
-    outcome: Outcome
+    status: Status
     value: int = 0
     error: str = ""
 
     def __str__(self) -> str:
-        if self.outcome is Outcome.GRANTED:
+        if self.status is Status.GRANTED:
             return f"{self.value:#x}"
         if self.error:
-            return f"{self.outcome.value}: {self.error}"
-        return f"done ({self.value:,} bytes)" if self.value else self.outcome.value
+            return f"{self.status.value}: {self.error}"
+        return f"done ({self.value:,} bytes)" if self.value else self.status.value
 
 
 class PlainRun:
@@ -139,14 +139,14 @@ class PlainRun:
             answer = self._answer(self.space.resize, self.live[step.buffer][0], size)
         else:
             answer = self._answer(lambda: self.space.reserve(Extent(step.at, size)))
-            answer = Answer(Outcome.GRANTED, step.at) if answer.outcome is Outcome.DONE else answer
-            if answer.outcome is Outcome.REJECTED:
-                answer = Answer(Outcome.REFUSED)  # what is taken already may be called either
-        if answer.outcome is Outcome.DONE:  # an address, even if it is 0
-            answer = Answer(Outcome.GRANTED, answer.value)
-        if not 0 < size <= _LARGEST and answer.outcome is Outcome.REFUSED:
-            return Answer(Outcome.REJECTED)
-        if answer.outcome is Outcome.GRANTED:
+            answer = Answer(Status.GRANTED, step.at) if answer.status is Status.DONE else answer
+            if answer.status is Status.REJECTED:
+                answer = Answer(Status.REFUSED)  # what is taken already may be called either
+        if answer.status is Status.DONE:  # an address, even if it is 0
+            answer = Answer(Status.GRANTED, answer.value)
+        if not 0 < size <= _LARGEST and answer.status is Status.REFUSED:
+            return Answer(Status.REJECTED)
+        if answer.status is Status.GRANTED:
             self.live[step.buffer] = answer.value, size + -size % self.quantum
         return answer
 
@@ -180,12 +180,12 @@ class PlainRun:
         except Breach:
             raise
         except MemoryError:
-            return Answer(Outcome.REFUSED)
+            return Answer(Status.REFUSED)
         except (ValueError, OverflowError):
-            return Answer(Outcome.REJECTED)
+            return Answer(Status.REJECTED)
         except Exception as error:
-            return Answer(Outcome.RAISED, error=type(error).__name__)
-        return Answer(Outcome.DONE, value if type(value) is int else 0)
+            return Answer(Status.RAISED, error=type(error).__name__)
+        return Answer(Status.DONE, value if type(value) is int else 0)
 
     @property
     def holes(self) -> list[tuple[int, int]]:

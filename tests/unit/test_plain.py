@@ -8,7 +8,7 @@ import pytest
 
 from coalloc import CoalescingSpace
 from coalloc.testing import Action, Breach, Step, Subject, World
-from coalloc.testing.plain import Answer, Outcome, PlainRun
+from coalloc.testing.plain import Answer, PlainRun, Status
 from coalloc.testing.subjects import SUBJECTS
 
 PAGE = 4096
@@ -84,8 +84,8 @@ def test_what_is_no_answer_is_shown_as_it_came() -> None:
     run = run_of(Odd)
     assert run.quantum == PAGE
     assert run.do(Step(Action.RECLAIM)) is None
-    assert run.do(Step(Action.ALLOC, 0, 1)) == Answer(Outcome.REFUSED)
-    assert run.do(Step(Action.ALLOC, 0, 2)) == Answer(Outcome.GRANTED, 0)
+    assert run.do(Step(Action.ALLOC, 0, 1)) == Answer(Status.REFUSED)
+    assert run.do(Step(Action.ALLOC, 0, 2)) == Answer(Status.GRANTED, 0)
     assert str(run.do(Step(Action.FREE, 0))) == "raised: KeyError"
     assert run.picture() == "no arena is mapped"
 
