@@ -24,7 +24,7 @@ from unittest import mock
 
 import attrs
 
-from coalloc.contract import Coalescing, Completeness, Constraint, Contract, Resize, Work
+from coalloc.contract import Capability, Coalescing, Completeness, Constraint, Contract, Resize, Work
 from coalloc.native.space import NativeSpace
 from coalloc.testing.checks import Check, CheckFailed, NotPromised, Suspicion
 from coalloc.testing.hidden import hide
@@ -462,6 +462,7 @@ def beside_another(subject: Subject, program: CheckProgram) -> Breach | None:
     """Run a program on an allocator alone, on two by turns, and on one after them; return what differs.
 
     The two are in equal worlds at first, and then the other has half the limit, so that it refuses what the first serves.
+    By turns one of them is first, and just before that the other is asked for the size of the same buffer.
     """
     restart(subject)
     watched = attrs.evolve(subject, deep_every=7)
@@ -471,9 +472,11 @@ def beside_another(subject: Subject, program: CheckProgram) -> Breach | None:
         answers = []
         for world in (program.world, less):
             one, two = Judge(watched, program.world), Judge(watched, world)
-            for step in program.steps:
-                two.do(step)
-                one.do(step)
+            for number, step in enumerate(program.steps):
+                first, second = (one, two) if number % 2 else (two, one)
+                _look_up(second, step.buffer)
+                first.do(step)
+                second.do(step)
             one.inspect()
             two.inspect()
             answers += [one.outcomes, *([two.outcomes] if world == program.world else [])]
@@ -483,6 +486,13 @@ def beside_another(subject: Subject, program: CheckProgram) -> Breach | None:
     if subject.declared.deterministic and any(other != alone for other in answers):
         return Breach(Property.P15, "beside another allocator it gives other answers than alone")
     return None
+
+
+def _look_up(judge: Judge, buffer: int) -> None:
+    """Ask an allocator for the size of a buffer, if it is live there, so that it has found that one last."""
+    if Capability.SIZE_OF in judge.can and buffer in judge.live:
+        base = judge.books.address(buffer)
+        judge.calls.look(f"size_of({base:#x})", lambda: judge.space.size_of(base))
 
 
 def _lives_beside_another(subject: Subject) -> None:

@@ -262,6 +262,20 @@ def test_the_best_effort_must_serve_little_and_what_it_has_served() -> None:
     assert run(never, "alloc 0 1p").outcomes == ["refused"]
     assert breach(never, "alloc 0 1p", "setting limit=16 room=16 arena=16").property is Property.P7
 
+    class Asks(_Sparing):
+        """It asks the source in vain before it refuses."""
+
+        def alloc(self, size: int) -> int:
+            try:
+                return super().alloc(size)
+            except MemoryError:
+                self._space._arenas.source.map(1 << 40)
+                raise
+
+    asking = type("_Asking", (Asks,), {"requests": 1})
+    assert run(asking, "alloc 0 3p; free 0; alloc 1 2p").outcomes == ["0x1000", "freed", "refused"]
+    assert breach(asking, "alloc 0 3p; free 0; alloc 1 1p", "setting limit=16 room=16 arena=16").property is Property.P7
+
 
 def test_sizes_that_no_request_may_have_are_refused() -> None:
     """Of new buffers, and of those that are to change."""

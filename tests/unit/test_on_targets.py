@@ -28,7 +28,7 @@ from coalloc.testing import (
     loads,
     on_targets,
 )
-from coalloc.testing.check import Piece
+from coalloc.testing.check import Findings, Piece
 from coalloc.testing.explore import Exploration
 from coalloc.testing.isolate import Stopped, crew, run_in_child
 from coalloc.testing.on_targets import (
@@ -244,6 +244,25 @@ def test_what_its_check_alone_shows_is_reported_without_a_program() -> None:
     assert (shown.ruling, shown.found) == (Ruling.BROKEN, None)
     assert show("M71", verdict(Property.P5, FREES, check="robson")).ruling is Ruling.NOT_REPRODUCIBLE
     assert show(PLAIN, verdict(Property.P5, FREES)).ruling is Ruling.NOT_REPRODUCIBLE
+
+
+def test_where_the_first_verdict_cannot_be_shown_again_another_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several pieces that break a property, the first whose verdict is shown again counts; else the first of all."""
+    program = attrs.evolve(SHOWN, steps=(Step(Action.ALLOC, 0, 1),))
+    seen = verdict(Property.P17, program), verdict(Property.P17, FREES), verdict(Property.P17, SHOWN)
+    pieces = iter([Findings((each,)) for each in seen] * 2)
+    monkeypatch.setattr(on_targets, "pieces_of", lambda *_, **__: [Piece(0, 1)] * 3)
+    monkeypatch.setattr(on_targets, "_check_piece", lambda *_: next(pieces))
+    shows: set[int] = {2}
+
+    def show_again(_target: str, _contract: object, tried: Verdict, _timeout: float) -> Verdict:
+        return tried if seen.index(tried) in shows else attrs.evolve(tried, ruling=Ruling.NOT_REPRODUCIBLE)
+
+    monkeypatch.setattr(on_targets, "_show_again", show_again)
+    found = {v.property: v for v in check_target(PLAIN).verdicts}[Property.P17]
+    assert (found.ruling, found) == (Ruling.BROKEN, seen[2])
+    shows.clear()
+    assert rulings(check_target(PLAIN))[Property.P17] is Ruling.NOT_REPRODUCIBLE
 
 
 def test_a_verdict_that_moves_makes_room() -> None:

@@ -61,7 +61,8 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
     places = spec.places(state, size, bounds, books.frame)
     level = contract.completeness
     obliged = not books.live and not books.parked and not refused.starved
-    if level == Completeness.BEST_EFFORT and obliged and size <= max(books.served, books.due // _SMALL):
+    large = books.due // _SMALL if source.refused else max(books.served, books.due // _SMALL)
+    if level == Completeness.BEST_EFFORT and obliged and size <= large:
         level = Completeness.EXACT  # then it must serve
     if spec.must_serve(state, size, bounds, level, books.frame):
         at = f"there is room at {places[0]:#x}" if places else "there is room"
