@@ -98,7 +98,7 @@ COMMANDS: Final = {
     "diff": Entry(
         "coalloc.cli.diff",
         "diff",
-        "Run the same programs on two allocators, and print the shortest on which they differ.",
+        "Run the same programs on two allocators, and print a short one on which they differ.",
     ),
     "native": Entry(
         "coalloc.cli.native",

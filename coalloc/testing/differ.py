@@ -1,11 +1,11 @@
 """`differ`: run the same programs on two allocators, and find a program on which they answer differently; nobody is judged.
 
-After each step both must have answered alike and have as many bytes mapped.  A program is drawn step by step, as suits the
-first of the two, and only of calls that both have.
+After each step both must have answered alike and have as many bytes mapped.  First come all small programs, the shortest
+first; then programs are drawn step by step, as suits the first of the two.  They have only calls that both have.
 
 With ``Ignore.ADDRESSES`` only what a call comes to and the bytes are compared.  With ``Ignore.ORDER`` the requests between two
 other calls may have the same ranges in any order: the ranges that are live are compared, and a buffer that is freed is, in
-both, the one at the same address.
+both, the one at the same address.  With both, addresses are ignored.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from coalloc.testing.minimise import minimise
 from coalloc.testing.plain import Answer, PlainRun, Status
 from coalloc.testing.programs import Counterexample, Player, draw_world, scale_of
 from coalloc.testing.properties import Breach, Property
+from coalloc.testing.small import small_steps, small_worlds
 from coalloc.testing.steps import NEEDS, Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject, make
 
-__all__ = ["Differed", "Difference", "Ignore", "Pair", "differ", "differ_on"]
+__all__ = ["Differed", "Difference", "Ignore", "Pair", "differ", "differ_on", "differ_small"]
 
 _STEPS: Final = 60
 _REQUESTS: Final = (Action.ALLOC, Action.XALLOC, Action.RESERVE, Action.STARVE)
@@ -137,9 +138,16 @@ def _space_of(pair: Pair, number: int) -> Any:
         raise InvalidRequestError("TARGET", pair.names[number], f"cannot be compared: {breach.message}") from None
 
 
-def _promised(subject: Subject, space: object) -> Contract:
+def _promised(subject: Subject, space: object, name: str) -> Contract:
+    """Return the contract of an allocator.
+
+    Raises:
+        InvalidRequestError: If what it declares is none.
+    """
     contract = subject.contract or getattr(space, "contract", None)
-    return contract if isinstance(contract, Contract) else _UNKNOWN
+    if contract is not None and not isinstance(contract, Contract):
+        raise InvalidRequestError("contract", repr(contract), f"what {name} declares is no coalloc.Contract")
+    return contract or _UNKNOWN
 
 
 def _quanta(subject: Subject, quantum: int) -> tuple[int, ...]:
@@ -160,7 +168,9 @@ def _common(pair: Pair) -> _Common:
         raise InvalidRequestError(
             "TARGET", pair.names[1], f"its quantum is {other} bytes, and that of {pair.names[0]} is {quantum}"
         )
-    one, two = (_promised(subject, space) for subject, space in zip(pair.subjects, spaces, strict=True))
+    one, two = (
+        _promised(subject, space, name) for subject, space, name in zip(pair.subjects, spaces, pair.names, strict=True)
+    )
     contract = attrs.evolve(
         max(one, two, key=lambda promised: scale_of(promised, quantum)),
         constraints=one.constraints & two.constraints,
@@ -175,8 +185,15 @@ def _common(pair: Pair) -> _Common:
         for needed in NEEDS.values()
         if (needed in can) is not (needed in also)
     ]
+    both = can & also
+    if Capability.XALLOC in both and not contract.constraints:
+        not_asked.append("xalloc (they declare no constraint that both keep)")
+    if Capability.RESIZE in both and contract.resize is Resize.NONE:
+        not_asked.append("resize (they do not both declare how they resize)")
     if not contract.checks_frees:
-        not_asked.append(f"bad frees ({pair.names[one.checks_frees]} does not promise to notice them)")
+        not_asked.append(f"bad frees ({pair.names[one.checks_frees]} does not declare that it notices them)")
+    if pair.figures and not _known(spaces[0]) & _known(spaces[1]):
+        not_asked.append("figures (there is none that both tell)")
     chosen = quanta if any(quanta_of(subject) for subject in pair.subjects) else ()
     return _Common(contract, can & also, chosen, quanta[0], tuple(not_asked))
 
@@ -192,6 +209,7 @@ class _Both:
     def __init__(self, pair: Pair, world: World, common: _Common) -> None:
         self.contract, self.can, self.world = common.contract, common.can, world
         self._pair = pair
+        self._matches = pair.ignore == {Ignore.ORDER}
         self.runs: list[PlainRun] = []
         if common.quanta and "quantum" not in dict(world.options):
             world = attrs.evolve(world, options=(*world.options, ("quantum", common.quanta[0])))
@@ -249,14 +267,14 @@ class _Both:
             _Differ: If they differ.
             _BothEndedError: If both have ended by this step.
         """
-        if Ignore.ORDER in self._pair.ignore and step.action not in _REQUESTS:
+        if self._matches and step.action not in _REQUESTS:
             self._match(step)
         if step.action is Action.FINISH:
             self._finish()
             return
         one, two = (self._asked(number, lambda run: run.do(step)) for number in (0, 1))
         self._compare(step, one, two)
-        if Ignore.ORDER not in self._pair.ignore:
+        if not self._matches:
             self._compare_mapped(f"after {step}")
         if self._pair.figures:
             self._compare_figures(step)
@@ -268,7 +286,7 @@ class _Both:
         if Capability.RECLAIM in self.can:
             self.do(Step(Action.RECLAIM))
         self._compare_mapped("when everything is freed")
-        one, two = (self._asked(number, PlainRun.close) for number in (0, 1))
+        one, two = (self._asked(number, _closed) for number in (0, 1))
         self._compare(Step(Action.FINISH), one, two)
 
     def close(self) -> None:
@@ -331,6 +349,12 @@ class _Both:
         )
 
 
+def _closed(run: PlainRun) -> Answer:
+    """Close an allocator in C; to any other nothing is done."""
+    run.close()
+    return Answer(Status.DONE)
+
+
 def _figures(space: Any) -> dict[str, int]:
     """Return the figures that an allocator tells; none where it has no stats() or raises.
 
@@ -356,7 +380,15 @@ def _key(answer: Answer | None, ignore: frozenset[Ignore]) -> object:
 
 
 def _words(answer: Answer | None) -> str:
-    return "nothing, since its buffer is not live" if answer is None else str(answer)
+    return "nothing is called" if answer is None else str(answer)
+
+
+def _known(space: Any) -> set[str]:
+    """Return the names of the figures that an allocator tells."""
+    try:
+        return {*_figures(space)}
+    except Breach:
+        return set()
 
 
 def _world_of(subject: Subject, world: World) -> World:
@@ -397,6 +429,7 @@ class Differed:
         not_asked: What was not asked of them, since one of them cannot do it, in words.
         ended: In how many programs both have ended alike, so that the rest was not run.
         interrupted: Whether it was interrupted.
+        stopped: Why not all programs were run, in words.
     """
 
     programs: int
@@ -405,6 +438,7 @@ class Differed:
     not_asked: tuple[str, ...] = ()
     ended: int = 0
     interrupted: bool = False
+    stopped: str = ""
 
     def joined(self, later: Differed) -> Differed:
         """Return the result of these programs and of later ones."""
@@ -415,6 +449,7 @@ class Differed:
             later.not_asked or self.not_asked,
             self.ended + later.ended,
             self.interrupted or later.interrupted,
+            self.stopped or later.stopped,
         )
 
 
@@ -441,7 +476,7 @@ def differ(pair: Pair, *, seed: int = 0, programs: Iterable[int] = range(400)) -
             with contextlib.closing(both):
                 player = Player(generator, both)
                 for _ in range(_STEPS):
-                    step = player.step()
+                    step = _largest(player.step(), generator)
                     if both.asks(step):
                         steps.append(step)
                         both.do(step)
@@ -459,12 +494,83 @@ def differ(pair: Pair, *, seed: int = 0, programs: Iterable[int] = range(400)) -
     return Differed(done, operations, None, common.not_asked, ended)
 
 
+_TOP: Final = 2**64
+
+
+def _largest(step: Step, generator: random.Random) -> Step:
+    """Return a step; one with a size that no request may have gets, as often as not, one of the largest that there are."""
+    if step.size <= 1 << 63 or generator.random() < 0.5:
+        return step
+    return step._replace(size=_TOP - generator.choice((1, 2, 4095, 4096)))
+
+
+def differ_small(pair: Pair) -> Differed:
+    """Run the small programs on two allocators until they differ: all of up to three steps in tiny worlds, the shortest first.
+
+    Args:
+        pair: The two.
+
+    Raises:
+        InvalidRequestError: As :func:`differ`.
+
+    Complexity:
+        Some hundred programs; where the same is live in the same worlds, the search goes on once.
+    """
+    common = _common(pair)
+    first = attrs.evolve(pair.subjects[_narrower(pair)], contract=common.contract)
+    worlds = [attrs.evolve(world, options=_options(common, 0)) for world in small_worlds(first)]
+    level = [CheckProgram(world, ()) for world in worlds]
+    seen: set[object] = set()
+    done = operations = ended = 0
+    for n in range(_DEPTH + 1):
+        following: list[CheckProgram] = []
+        for program in level:
+            done += 1
+            operations += n
+            try:
+                both = _Both(pair, program.world, common)
+                with contextlib.closing(both):
+                    for step in program.steps:
+                        both.do(step)
+                    steps = [step for step in small_steps(both, program.steps) if both.asks(step)]
+                    state = program.world, *map(_state, both.runs), n == _DEPTH
+                    both.do(Step(Action.FINISH))
+            except _Differ as difference:
+                whole = attrs.evolve(program, steps=(*program.steps, Step(Action.FINISH)))
+                return Differed(done, operations, _shortest(pair, whole, common, difference), common.not_asked, ended)
+            except _BothEndedError:
+                ended += 1
+                continue
+            if n < _DEPTH and state not in seen:
+                seen.add(state)
+                following += [attrs.evolve(program, steps=(*program.steps, step)) for step in steps]
+        level = following
+    return Differed(done, operations, None, common.not_asked, ended)
+
+
+_DEPTH: Final = 3
+"""The most steps of a small program."""
+
+
+def _state(run: PlainRun) -> object:
+    """Return what is known of an allocator."""
+    return tuple(sorted(run.live.values())), tuple(sorted(run.gone.values())), tuple(sorted(run.source.ranges.items()))
+
+
+def _narrower(pair: Pair) -> int:
+    """Return the number of the first allocator that takes no size of arenas; 0 if both take one."""
+    return next((n for n in (0, 1) if "arena_size" not in pair.subjects[n].accepted), 0)
+
+
+def _options(common: _Common, number: int) -> tuple[tuple[str, int], ...]:
+    """Return the options of a world: one of the quanta that both take, where they take several."""
+    return (("quantum", common.quanta[number]),) if common.quanta else ()
+
+
 def _drawn_world(generator: random.Random, pair: Pair, common: _Common) -> World:
     """Draw a world; the arenas have a size in it only if both take one."""
-    takers = [subject for subject in pair.subjects if "arena_size" not in subject.accepted]
-    world = draw_world(generator, takers[0] if takers else pair.first, common.contract, common.quantum)
-    options = (("quantum", generator.choice(common.quanta)),) if common.quanta else ()
-    return attrs.evolve(world, options=options)
+    world = draw_world(generator, pair.subjects[_narrower(pair)], common.contract, common.quantum)
+    return attrs.evolve(world, options=_options(common, generator.randrange(len(common.quanta) or 1)))
 
 
 def differ_on(pair: Pair, program: CheckProgram) -> Differed:

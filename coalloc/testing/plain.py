@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from typing import Any, Final
 
 import attrs
@@ -32,7 +33,8 @@ class Status(enum.Enum):
     REFUSED = "refused"
     """There is no place: MemoryError."""
     REJECTED = "rejected"
-    """The arguments mean nothing: ValueError or OverflowError; or the size is none that a request may have."""
+    """The arguments mean nothing: ValueError, TypeError or OverflowError, of a free also LookupError; or MemoryError for a size
+    that no request may have."""
     RAISED = "raised"
     """Any other exception."""
     ENDED = "ended"
@@ -134,7 +136,7 @@ class PlainRun:
         if action is Action.ALLOC:
             answer = self._answer(self.space.alloc, size)
         elif action is Action.XALLOC:
-            answer = self._answer(self.space.xalloc, size, **dict(step.bounds))
+            answer = self._answer(functools.partial(self.space.xalloc, size, **dict(step.bounds)))
         elif action is Action.RESIZE:
             answer = self._answer(self.space.resize, self.live[step.buffer][0], size)
         else:
@@ -152,7 +154,7 @@ class PlainRun:
 
     def _free(self, buffer: int) -> Answer:
         self.gone[buffer] = self.live.pop(buffer)[0]
-        return attrs.evolve(self._answer(self.space.free, self.gone[buffer]), value=0)
+        return self._freed(self.gone[buffer])
 
     def _free_in_map(self, buffer: int) -> None:
         if buffer in self.live and buffer != self._doing:
@@ -162,7 +164,11 @@ class PlainRun:
         """Free an address, unless a live buffer begins there."""
         if any(base == address for base, _ in self.live.values()):
             return None
-        return attrs.evolve(self._answer(self.space.free, address), value=0)
+        return self._freed(address)
+
+    def _freed(self, address: int) -> Answer:
+        """Free an address, whether it may be or not."""
+        return attrs.evolve(self._answer(self.space.free, address, stray=True), value=0)
 
     def close(self) -> None:
         """Close a space in C, which does nothing to any other.
@@ -174,16 +180,18 @@ class PlainRun:
             self.space.close()
 
     @staticmethod
-    def _answer(call: Any, *arguments: object, **bounds: int) -> Answer:
+    def _answer(call: Any, *arguments: object, stray: bool = False) -> Answer:
         try:
-            value = call(*arguments, **bounds)
+            value = call(*arguments)
         except Breach:
             raise
         except MemoryError:
             return Answer(Status.REFUSED)
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, TypeError):
             return Answer(Status.REJECTED)
         except Exception as error:
+            if stray and isinstance(error, LookupError):
+                return Answer(Status.REJECTED)
             return Answer(Status.RAISED, error=type(error).__name__)
         return Answer(Status.DONE, value if type(value) is int else 0)
 
@@ -203,7 +211,7 @@ class PlainRun:
                 if arena <= base < end:
                     if base > at:
                         shown.append(Segment(at, base - at, Kind.FREE, arena))
-                    shown.append(Segment(base, length, Kind.BUSY, arena))
+                    shown.append(Segment(base, min(length, end - base), Kind.BUSY, arena))
                     at = max(at, base + length)
             if at < end:
                 shown.append(Segment(at, end - at, Kind.FREE, arena))

@@ -16,12 +16,12 @@ from coalloc.contract import Capability, Constraint, Resize
 from coalloc.testing.explore import in_full, state_of
 from coalloc.testing.judge import Judge
 from coalloc.testing.minimise import minimise
-from coalloc.testing.programs import Counterexample, run_program, scale_of
+from coalloc.testing.programs import Counterexample, Watcher, run_program, scale_of
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.steps import Action, CheckProgram, Step, World
 from coalloc.testing.subject import Subject
 
-__all__ = ["SmallSearch", "search_small"]
+__all__ = ["SmallSearch", "search_small", "small_steps", "small_worlds"]
 
 _NO_INSPECTION: Final = 1 << 60
 _DEPTH: Final = 3
@@ -70,7 +70,7 @@ def search_small(
     seen: set[Hashable] = set()
     programs = operations = 0
     try:
-        level: list[CheckProgram] = [CheckProgram(world, ()) for world in _worlds(subject)]
+        level: list[CheckProgram] = [CheckProgram(world, ()) for world in small_worlds(subject)]
     except Breach as breach:
         return SmallSearch({breach.property: Counterexample(CheckProgram(World(), ()), breach)}, 0, 0, True)
     for n in range(depth + 1):
@@ -88,7 +88,7 @@ def search_small(
                 seen.add(state)
                 if n < depth:
                     steps = program.steps
-                    following += [attrs.evolve(program, steps=(*steps, step)) for step in _steps(judge)]
+                    following += [attrs.evolve(program, steps=(*steps, step)) for step in small_steps(judge, steps)]
                 else:
                     judge.finish()
             except Breach as breach:
@@ -118,8 +118,8 @@ def _note(subject: Subject, met: Counterexample, found: dict[Property, Counterex
         found[exact.breach.property] = minimise(subject, exact)
 
 
-def _worlds(subject: Subject) -> Iterator[World]:
-    """Yield the worlds, the smallest first."""
+def small_worlds(subject: Subject) -> Iterator[World]:
+    """Yield the worlds of small programs, the smallest first."""
     contract, quantum = subject.nature
     scale = scale_of(contract, quantum)
     arenas = "arena_size" in subject.accepted
@@ -135,8 +135,13 @@ def _worlds(subject: Subject) -> Iterator[World]:
     yield World(limit=2 * scale, room=4 * scale, arena=scale if arenas else 0, slack=2048)
 
 
-def _steps(judge: Judge) -> Iterator[Step]:
-    """Yield the steps that are tried in a state, the plainest first; a new buffer gets the next number."""
+def small_steps(judge: Watcher, so_far: tuple[Step, ...]) -> Iterator[Step]:
+    """Yield the steps that are tried in a state, the plainest first; a new buffer gets the next number.
+
+    Args:
+        judge: Who watches the allocator.
+        so_far: The steps that have led to the state.
+    """
     world, contract, quantum = judge.world, judge.contract, judge.quantum
     number = len(judge.live) + len(judge.gone)
     whole = world.limit * world.granule
@@ -145,7 +150,7 @@ def _steps(judge: Judge) -> Iterator[Step]:
             yield Step(Action.ALLOC, number, size)
     for buffer in sorted(judge.live):
         yield Step(Action.FREE, buffer)
-    if not all(step.action in _PLAIN and step.size in (0, quantum, 2 * quantum, whole) for step in judge.steps):
+    if not all(step.action in _PLAIN and step.size in (0, quantum, 2 * quantum, whole) for step in so_far):
         return
     for size in (quantum + 1, 1, whole + 1):
         yield Step(Action.ALLOC, number, size)
@@ -172,7 +177,7 @@ def _steps(judge: Judge) -> Iterator[Step]:
         yield Step(Action.FREE_WILD, at=world.base + 1)
 
 
-def _bounds(judge: Judge) -> Iterator[tuple[tuple[str, int], ...]]:
+def _bounds(judge: Watcher) -> Iterator[tuple[tuple[str, int], ...]]:
     """Yield the constraints that are tried."""
     world, quantum, promised = judge.world, judge.quantum, judge.contract.constraints
     middle = world.base + world.room * world.granule // 2

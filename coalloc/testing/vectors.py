@@ -7,7 +7,8 @@ A file of vectors has a JSON object on each line:
   ``limit``, where a source maps the lowest address that fits, from 0xc4000000 on, until so many bytes are mapped;
 * ``steps``: a call, its answer (an address, null, or ``"ENOMEM"``), and what is told after it: the bytes of all spans, those in
   use (with what the caches keep), and what vmem_size(VMEM_MAXFREE) says of the largest segment;
-* ``segments`` at the end: base, size, and ``busy`` or ``free``.
+* ``segments`` at the end: base, size, and ``busy`` or ``free``;
+* ``mode``, a word that is not read.
 
 The calls are ``["alloc", id, size]``, ``["xalloc", id, size, align, phase, nocross, minaddr, maxaddr]``, ``["free", id]`` and
 ``["drain"]``, which drains the caches.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
@@ -64,6 +65,7 @@ class Vector:
         limit: The most bytes that are imported.
         steps: Calls, and what the kernel told after each.
         segments: Base, size and kind of each segment at the end; None where it is not told.
+        unread: The names of what else its line has.
     """
 
     number: int
@@ -75,6 +77,18 @@ class Vector:
     limit: int
     steps: tuple[tuple[tuple[Any, ...], Told], ...]
     segments: tuple[tuple[int, int, str], ...] | None = None
+    unread: tuple[str, ...] = ()
+
+    def ended_at(self, step: int, how: str) -> Replayed:
+        """Return the result of a run that has ended in a step.
+
+        Args:
+            step: Its number.
+            how: How it has ended, in words.
+        """
+        call, told = self.steps[step - 1]
+        differs = Disagreement(self, step, _words(call), "answer", _shown("answer", told.answer), how)
+        return Replayed(1, step, (differs,), {})
 
     def __str__(self) -> str:
         fit = next(name for name, fit in _FITS.items() if fit is self.strategy)
@@ -99,20 +113,35 @@ def read_vectors(lines: Iterable[bytes], name: str | None = None) -> list[Vector
         if not line.strip():
             continue
         try:
-            vectors.append(_vector(number, json.loads(line)))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise ProgramError(f"is no vector: {what}", name, number) from None
+            given = json.loads(line)
+        except (ValueError, RecursionError):
+            raise ProgramError("is no JSON", name, number) from None
+        try:
+            vectors.append(_vector(number, given))
+        except ValueError as error:
+            raise ProgramError(f"is no vector: {error}", name, number) from None
     if not vectors:
         raise ProgramError("has no vectors", name)
     return vectors
 
 
-def _vector(number: int, given: dict[str, Any]) -> Vector:
+_ALWAYS: Final = ("strategy", "quantum", "qcache_max", "steps")
+_EITHER: Final = (("spans",), ("import_quantum", "limit"))
+
+
+def _vector(number: int, given: Any) -> Vector:
+    if type(given) is not dict:
+        raise ValueError("it is no object")
+    ours = next((names for names in _EITHER if names[0] in given), ("spans", "or import_quantum"))
+    if missing := [name for name in (*_ALWAYS, *ours) if name not in given]:
+        raise ValueError(f"it lacks {' '.join(missing)}")
     strategy = given["strategy"]
     if strategy not in _FITS:
         raise ValueError(f"the strategy {strategy!r} is none of {', '.join(_FITS)}")
-    spans = tuple((_size(base, 0), _size(size)) for base, size in given.get("spans", ()))
+    rows = _rows("spans", given["spans"], 2) if "spans" in given else []
+    spans = tuple((_size(base, 0), _size(size)) for base, size in rows)
+    steps = tuple(_step(*row) for row in _rows("steps", given["steps"], 2, 5))
+    _require_ids(steps)
     segments = given.get("segments")
     return Vector(
         number,
@@ -122,24 +151,58 @@ def _vector(number: int, given: dict[str, Any]) -> Vector:
         spans,
         0 if spans else _size(given["import_quantum"]),
         sum(size for _, size in spans) if spans else _size(given["limit"]),
-        tuple(_step(*step) for step in given["steps"]),
-        None if segments is None else tuple((base, size, kind) for base, size, kind in segments),
+        steps,
+        None if segments is None else tuple((row[0], row[1], row[2]) for row in _rows("segments", segments, 3)),
+        tuple(sorted(given.keys() - {*_ALWAYS, *ours, "segments", "mode"})),
     )
 
 
-def _step(call: list[Any], answer: int | str | None, *sizes: int | None) -> tuple[tuple[Any, ...], Told]:
-    if _CALLS.get(call[0]) != len(call):
-        raise ValueError(f"{call} is no call; there are {', '.join(_CALLS)}")
+def _rows(name: str, given: Any, *lengths: int) -> list[list[Any]]:
+    """Return a list of lists, of one of these lengths each; only segments may be none."""
+    if type(given) is not list or not (given or name == "segments"):
+        raise ValueError(f"{name} is no list of lists")
+    for row in given:
+        if type(row) is not list or len(row) not in lengths:
+            raise ValueError(f"{name} has {str(row)[:40]}, which is no list of {' or '.join(map(str, lengths))}")
+    return given
+
+
+def _require_ids(steps: tuple[tuple[tuple[Any, ...], Told], ...]) -> None:
+    """Require that each ID is given once, and freed while it is live.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    given, live = set(), set()
+    for number, (call, told) in enumerate(steps, 1):
+        if call[0] == "free" and call[1] not in live:
+            raise ValueError(f"step {number} frees {call[1]}, which is not live")
+        if call[0] in ("alloc", "xalloc"):
+            if call[1] in given:
+                raise ValueError(f"step {number} gives the ID {call[1]} once more")
+            given.add(call[1])
+            if told.answer != _REFUSED:
+                live.add(call[1])
+        elif call[0] == "free":
+            live.remove(call[1])
+
+
+def _step(call: Any, answer: Any, *sizes: Any) -> tuple[tuple[Any, ...], Told]:
+    if type(call) is not list or not call or type(call[0]) is not str or _CALLS.get(call[0]) != len(call):
+        raise ValueError(f"{str(call)[:40]} is no call; there are {', '.join(_CALLS)}")
     for argument in call[1:]:
         _size(argument, 0)
-    if not (answer is None or answer == _REFUSED or type(answer) is int):
-        raise ValueError(f"the answer {answer!r} is no address, no null and not {_REFUSED}")
-    return tuple(call), Told(answer, *sizes)
+    asks = call[0] in ("alloc", "xalloc")
+    if answer != _REFUSED and (answer is None) is asks:
+        raise ValueError(f"the answer to {call[0]} cannot be {answer!r}")
+    if answer is not None and answer != _REFUSED:
+        _size(answer, 0)
+    return tuple(call), Told(answer, *(size if size is None else _size(size, 0) for size in sizes))
 
 
 def _size(value: Any, least: int = 1) -> int:
     if type(value) is not int or not least <= value < 2**64:
-        raise ValueError(f"{value!r} is no number of bytes in {least} .. 2**64 - 1")
+        raise ValueError(f"{str(value)[:40]} is no number of bytes in {least} .. 2**64 - 1")
     return value
 
 
@@ -182,6 +245,16 @@ class Replayed:
     not_run: dict[str, int]
     not_compared: tuple[str, ...] = ()
 
+    def joined(self, later: Replayed) -> Replayed:
+        """Return the result of these programs and of later ones."""
+        return Replayed(
+            self.programs + later.programs,
+            self.steps + later.steps,
+            self.disagreements + later.disagreements,
+            dict(Counter(self.not_run) + Counter(later.not_run)),
+            tuple(sorted({*self.not_compared, *later.not_compared})),
+        )
+
     @property
     def agrees(self) -> bool:
         """Whether programs were run, and none disagrees."""
@@ -192,7 +265,9 @@ class _CannotBeSetError(Exception):
     """An allocator does not take a setting that a vector needs."""
 
 
-def replay_vectors(make_space: MakeSpace, vectors: Iterable[Vector]) -> Replayed:
+def replay_vectors(
+    make_space: MakeSpace, vectors: Iterable[Vector], *, before: Callable[[int], None] = lambda _step: None
+) -> Replayed:
     """Make the calls of vectors on an allocator.
 
     Args:
@@ -200,6 +275,7 @@ def replay_vectors(make_space: MakeSpace, vectors: Iterable[Vector]) -> Replayed
             ``quantum_cache``) and ``import_quantum`` (or ``arena_size``), as far as it takes them; one in C gets them in the
             text for its ``open``.  A program is not run where a setting that it needs is not taken.
         vectors: The vectors.
+        before: Called with the number of a step before it is made.
     """
     programs = steps = 0
     found: list[Disagreement] = []
@@ -211,8 +287,11 @@ def replay_vectors(make_space: MakeSpace, vectors: Iterable[Vector]) -> Replayed
         except _CannotBeSetError as error:
             not_run[str(error)] += 1
             continue
+        except Exception as error:
+            not_run[f"it cannot be made so: {type(error).__name__}: {error}"] += 1
+            continue
         programs += 1
-        done, differs = _replay(space, vector)
+        done, differs = _replay(space, vector, before)
         steps += done
         if differs is not None:
             found.append(differs)
@@ -262,13 +341,14 @@ def _made(make_space: MakeSpace, vector: Vector) -> Any:
     return space
 
 
-def _replay(space: Any, vector: Vector) -> tuple[int, Disagreement | None]:
+def _replay(space: Any, vector: Vector, before: Callable[[int], None]) -> tuple[int, Disagreement | None]:
     """Make the calls until something is told otherwise; return how many were made, and what that is."""
     places: dict[int, int] = {}
     for number, (call, kernel) in enumerate(vector.steps, 1):
+        before(number)
         answer = _answer(space, places, call)
         here = _told(space, answer)
-        words = " ".join(map(str, call))
+        words = _words(call)
         for name in ("answer", "total", "in_use", "largest"):
             theirs, ours = getattr(kernel, name), getattr(here, name)
             if theirs != ours and (name == "answer" or (theirs is not None and ours is not None)):
@@ -286,7 +366,7 @@ def _replay(space: Any, vector: Vector) -> tuple[int, Disagreement | None]:
 
 
 def _answer(space: Any, places: dict[int, int], call: tuple[Any, ...]) -> int | str | None:
-    """Make a call; a number that is not live, as after a refusal, is passed over."""
+    """Make a call."""
     what, *numbers = call
     try:
         if what == "alloc":
@@ -311,6 +391,10 @@ def _told(space: Any, answer: int | str | None) -> Told:
         return Told(answer)
     stats = space.stats()
     return Told(answer, stats.mapped, stats.live + stats.cached, stats.largest_hole)
+
+
+def _words(call: tuple[Any, ...]) -> str:
+    return " ".join(map(str, call))
 
 
 def _shown(name: str, value: int | str | None) -> str:

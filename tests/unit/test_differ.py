@@ -169,7 +169,7 @@ def test_the_order_may_differ_where_the_same_ranges_are_live() -> None:
     found = differ_on(ordered, alone).difference
     assert found is not None
     assert (found.what, found.answers) == ("live before free 0", ("0x0+4096", "0x1000+4096"))
-    assert differ(ordered).not_asked == ("bad frees (one does not promise to notice them)",)
+    assert differ(ordered).not_asked == ("bad frees (one does not declare that it notices them)",)
 
 
 def test_figures_are_compared_where_both_know_them() -> None:
@@ -296,7 +296,7 @@ def test_steps_that_name_addresses_are_not_asked_where_addresses_may_differ() ->
     unchecked = pair_of(other, lambda source: Swapping(source, 0))
     only = attrs.evolve(program, steps=program.steps[2:3])
     result = differ_on(unchecked, only)
-    assert (result.difference, result.not_asked[-1]) == (None, "bad frees (two does not promise to notice them)")
+    assert (result.difference, result.not_asked[-1]) == (None, "bad frees (two does not declare that it notices them)")
 
 
 def test_results_are_joined() -> None:

@@ -180,10 +180,10 @@ def test_small_programs_suit_the_allocator() -> None:
 
 def test_small_worlds_differ_where_no_arena_size_is_taken() -> None:
     """An allocator without arena_size gets one world for each limit."""
-    worlds = list(small_module._worlds(Subject(SUBJECTS["per-pipe"])))
+    worlds = list(small_module.small_worlds(Subject(SUBJECTS["per-pipe"])))
     assert len(worlds) == len({*worlds})
     assert not any(world.arena for world in worlds)
-    buddies = list(small_module._worlds(Subject(SUBJECTS["buddy"], parse_contract("geometry=buddy"))))
+    buddies = list(small_module.small_worlds(Subject(SUBJECTS["buddy"], parse_contract("geometry=buddy"))))
     assert not any(world.arena & (world.arena - 1) for world in buddies)
 
 

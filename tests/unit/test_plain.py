@@ -76,7 +76,7 @@ class Odd:
 
     def free(self, base: int) -> None:
         """Fail."""
-        raise KeyError(base)
+        raise RuntimeError if base == 0 else KeyError(base)
 
 
 def test_what_is_no_answer_is_shown_as_it_came() -> None:
@@ -86,7 +86,8 @@ def test_what_is_no_answer_is_shown_as_it_came() -> None:
     assert run.do(Step(Action.RECLAIM)) is None
     assert run.do(Step(Action.ALLOC, 0, 1)) == Answer(Status.REFUSED)
     assert run.do(Step(Action.ALLOC, 0, 2)) == Answer(Status.GRANTED, 0)
-    assert str(run.do(Step(Action.FREE, 0))) == "raised: KeyError"
+    assert str(run.do(Step(Action.FREE, 0))) == "raised: RuntimeError"
+    assert run.do(Step(Action.FREE_WILD, at=7)) == Answer(Status.REJECTED)
     assert run.picture() == "no arena is mapped"
 
 

@@ -69,8 +69,8 @@ def test_an_allocator_that_agrees_does() -> None:
     ("place", "value", "what", "kernel", "here"),
     [
         ((0, 1), 69632, "answer", "0x11000", "0x10000"),
-        ((0, 1), "ENOMEM", "answer", "ENOMEM", "0x10000"),
-        ((2, 1), None, "answer", "nothing", "ENOMEM"),
+        ((2, 1), 65536, "answer", "0x10000", "ENOMEM"),
+        ((1, 1), 65536, "answer", "0x10000", "0x11000"),
         ((3, 2), 1, "total", "1", "65536"),
         ((3, 3), 1, "in_use", "1", "4096"),
         ((4, 4), 1, "largest", "1", "57344"),
@@ -145,6 +145,17 @@ def test_what_is_not_told_is_not_compared() -> None:
     assert replay_vectors(VmemSpace, vectors(SPANS | {"steps": no_sizes})).agrees
 
 
+def test_a_program_whose_settings_are_refused_is_left_out() -> None:
+    """It is counted with the allocator's words, and the others are run; a word that is not read is named."""
+    (vector, other) = vectors(SPANS | {"quantum": 3000, "note": 1}, SPANS)
+    result = replay_vectors(VmemSpace, [vector, other])
+    assert (result.programs, result.agrees, vector.unread, other.unread) == (1, True, ("note",), ())
+    ((why, n),) = result.not_run.items()
+    assert (n, why.startswith("it cannot be made so: InvalidRequestError: quantum=3000")) == (1, True)
+    both = result.joined(result)
+    assert (both.programs, both.steps, both.not_run) == (2, 2 * result.steps, {why: 2})
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_an_allocator_in_c_gets_the_settings_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its open gets them; spans cannot be added to it."""
@@ -171,17 +182,31 @@ def lines_with(line: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b"{", "is no vector: Expecting"),
-        (b"\xff", "is no vector"),
-        (b"[]", "is no vector"),
-        (b"{}", "lacks 'strategy'"),
+        (b"{", "is no JSON"),
+        (b"\xff", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b"[]", "is no vector: it is no object"),
+        (b"{}", "lacks strategy quantum qcache_max steps spans or import_quantum"),
+        (json.dumps({name: value for name, value in IMPORTS.items() if name != "limit"}).encode(), "it lacks limit"),
+        (json.dumps(SPANS | {"steps": []}).encode(), "steps is no list of lists"),
+        (json.dumps(SPANS | {"steps": [[["drain"]]]}).encode(), "steps has [['drain']], which is no list of 2 or 5"),
+        (json.dumps(SPANS | {"steps": [[["drain"], 5]]}).encode(), "the answer to drain cannot be 5"),
+        (json.dumps(SPANS | {"steps": [[["alloc", 0, 1], None]]}).encode(), "the answer to alloc cannot be None"),
+        (json.dumps(SPANS | {"steps": [[["free", 0], None]]}).encode(), "step 1 frees 0, which is not live"),
+        (
+            json.dumps(SPANS | {"steps": [[["alloc", 0, 1], "ENOMEM"], [["alloc", 0, 1], 5]]}).encode(),
+            "step 2 gives the ID 0 once more",
+        ),
+        (
+            json.dumps(SPANS | {"steps": [[["alloc", 0, 1], "ENOMEM"], [["free", 0], None]]}).encode(),
+            "step 2 frees 0, which is not live",
+        ),
         (json.dumps(SPANS | {"strategy": "M_NEXTFIT"}).encode(), "the strategy 'M_NEXTFIT' is none of M_FIRSTFIT"),
         (json.dumps(SPANS | {"quantum": 0}).encode(), "0 is no number of bytes"),
         (json.dumps(SPANS | {"spans": [[1]]}).encode(), "is no vector"),
         (json.dumps(SPANS | {"steps": [[["alloc", 0], None]]}).encode(), "is no call; there are alloc, xalloc"),
         (json.dumps(SPANS | {"steps": [[["alloc", 0, -1], None]]}).encode(), "-1 is no number of bytes"),
-        (json.dumps(SPANS | {"steps": [[["drain"], "EINVAL"]]}).encode(), "the answer 'EINVAL' is no address"),
-        (b"[" * 100_000, "is no vector"),
+        (json.dumps(SPANS | {"steps": [[["drain"], "EINVAL"]]}).encode(), "the answer to drain cannot be 'EINVAL'"),
     ],
 )
 def test_a_line_that_is_no_vector_is_named(line: bytes, words: str) -> None:
