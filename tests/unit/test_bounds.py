@@ -82,6 +82,14 @@ def test_a_solver_may_prove_a_bound_above_the_most_live_bytes() -> None:
     assert found.most_live < found.lower
 
 
+def test_ortools_improves_a_placement_that_is_bad() -> None:
+    """A tower of all buffers is brought down to the least that there is."""
+    tower = [sum(life.size for life in GAP[:number]) for number in range(len(GAP))]
+    placement, proven = SOLVERS["ortools"][1](GAP, tower, 60.0)
+    assert (height(GAP, placement), proven) == (5, 5)
+    assert not misplaced(GAP, placement)
+
+
 def test_omnimalloc_proves_what_greedy_finds() -> None:
     """It runs where the bounds do not meet."""
     found = optimum(GAP, solvers=["omnimalloc"])

@@ -13,7 +13,7 @@ import pytest
 
 from coalloc import CoalescingSpace, Completeness, Contract, Fit, InvalidRequestError, PerPipeSpace
 from coalloc.testing import MUTANTS, SUBJECTS, Action, CheckProgram, Step, Subject, World, dumps, loads
-from coalloc.testing.differ import Differed, Difference, Ignore, Pair, differ, differ_on
+from coalloc.testing.differ import Differed, Difference, Ignore, Pair, differ, differ_on, differ_small
 from coalloc.testing.properties import Breach, Property
 from coalloc.testing.targets import find_target
 from tests.unit.c_allocators import SKELETON, changed
@@ -328,3 +328,72 @@ def test_c_is_compared_with_c_and_with_python(tmp_path: Path, monkeypatch: pytes
     assert "SIGSEGV" in dead.answers[1]
     with pytest.raises(InvalidRequestError, match=r"two.*cannot be compared: it damaged memory"):
         differ(pair_of(find_target("good.c"), find_target("late.c")))
+
+
+def test_small_programs_come_the_shortest_first() -> None:
+    """What one call shows is found by one call in the smallest world; what small programs do not show is not found."""
+
+    class Small(PerPipeSpace):
+        """Refuses all but single pages."""
+
+        def alloc(self, size: int) -> int:
+            if size > PAGE:
+                raise MemoryError
+            return super().alloc(size)
+
+    def made(source: Any, *, kva_limit: int) -> Small:
+        return Small(source, kva_limit=kva_limit)
+
+    found = differ_small(pair_of("per-pipe", made)).difference
+    assert found is not None
+    assert found.program == CheckProgram(World(limit=2, room=2), (Step(Action.ALLOC, 0, 2 * PAGE),))
+    late = differ_small(pair_of(told("A"), told("B", ends=True), figures=True)).difference
+    assert late is not None
+    assert len(late.program.steps) == 1
+    alike = differ_small(pair_of("per-pipe", "per-pipe"))
+    assert (alike.difference, alike.programs > 100) == (None, True)
+    both = differ_small(pair_of(told("A", ends=True), told("B", ends=True), figures=True))
+    assert (both.difference, both.ended > 0) == (None, True)
+
+
+def test_what_is_not_asked_is_said_though_both_could() -> None:
+    """Without a contract nobody says which constraints are kept, nor how a buffer is resized; a contract that is none is told."""
+
+    class Bare(PerPipeSpace):
+        contract = None  # type: ignore[assignment]
+
+    def made(source: Any, *, kva_limit: int) -> Bare:
+        return Bare(source, kva_limit=kva_limit)
+
+    class Odd(PerPipeSpace):
+        contract = "fit=first"  # type: ignore[assignment]
+
+    def odd(source: Any, *, kva_limit: int) -> Odd:
+        return Odd(source, kva_limit=kva_limit)
+
+    class Ends(PerPipeSpace):
+        def stats(self) -> Any:
+            raise Breach(Property.P17, "it died")
+
+    def ends(source: Any, *, kva_limit: int) -> Ends:
+        return Ends(source, kva_limit=kva_limit)
+
+    said = differ(pair_of(made, made, figures=True), programs=range(1)).not_asked
+    assert said[-2:] == (
+        "resize (they do not both declare how they resize)",
+        "bad frees (one does not declare that it notices them)",
+    )
+    constrained = differ(pair_of(small(lambda _made: _Undeclared), small(lambda _made: _Undeclared)), programs=range(1))
+    assert "xalloc (they declare no constraint that both keep)" in constrained.not_asked
+    assert (
+        "figures (there is none that both tell)"
+        in differ(pair_of(ends, ends, figures=True), programs=range(1)).not_asked
+    )
+    with pytest.raises(InvalidRequestError, match=r"what two declares is no coalloc\.Contract"):
+        differ(pair_of(made, odd))
+
+
+class _Undeclared(CoalescingSpace):
+    """Declares nothing."""
+
+    contract = None  # type: ignore[assignment]
