@@ -357,7 +357,7 @@ def test_small_programs_come_the_shortest_first() -> None:
 
 
 def test_what_is_not_asked_is_said_though_both_could() -> None:
-    """Without a contract nobody says which constraints are kept, nor how a buffer is resized; a contract that is none is told."""
+    """Without a contract nobody says which constraints are kept, nor how a buffer is resized; another thing is refused."""
 
     class Bare(PerPipeSpace):
         contract = None  # type: ignore[assignment]
