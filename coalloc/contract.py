@@ -417,8 +417,8 @@ class Contract:
         remainder: A rest of a hole of fewer bytes than this stays with the buffer; 0 for none.
         max_size: The largest request, in bytes, that is ever served; None sets no bound below 2**63.
         completeness: How large a hole must be to oblige it to serve.
-        reclaims: Whether idle arenas are released for a request that the limit would refuse.
-        retries: Whether a smaller arena is tried where the source refuses a larger one.
+        reclaims: Whether caches are drained, and idle arenas released, for a request that would else be refused.
+        retries: Whether a smaller arena is tried where the source or the limit forbids a larger one.
         max_segments: The most segments, busy and free, that it can keep; None sets no bound.
         reserve: Bytes of the limit that requests may not take.
         reserve_percent: The same as a percentage of the limit.

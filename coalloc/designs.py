@@ -30,7 +30,7 @@ from coalloc.space.cached import CachedSpace
 from coalloc.space.coalescing import CoalescingSpace
 from coalloc.space.perpipe import PerPipeSpace
 from coalloc.space.protocol import Space
-from coalloc.space.vmem import VmemSpace
+from coalloc.space.vmem import Imports, VmemSpace
 from coalloc.vm.kernelmap import KernelMap
 
 __all__ = ["DESIGNS", "GROUP", "Registry", "find", "find_designs", "load", "of_factory"]
@@ -95,6 +95,12 @@ _BUILT_IN: Final = (
         "vmem",
         "FreeBSD's vmem: instant fit, quantum caches up to 16 KiB, 4 MiB imports",
         _by(VmemSpace, qcache_max=PIPE_SIZE),
+        maker=VmemSpace,
+    ),
+    Design(
+        "vmem-sure",
+        "vmem whose imports always suffice, or are given back",
+        _by(VmemSpace, qcache_max=PIPE_SIZE, imports=Imports.SURE),
         maker=VmemSpace,
     ),
     Design(

@@ -29,6 +29,7 @@ class Refusal:
         granule: The multiple to which the size of an imported arena is rounded.
         available: The largest size that the source would have mapped.
         geometry: The geometry, by which sizes are rounded.
+        sure_size: Returns the bytes of an arena that would be imported for a request and is sure to admit it.
     """
 
     request: Placement
@@ -38,6 +39,7 @@ class Refusal:
     granule: int
     available: int
     geometry: Geometry = Geometry.ANY
+    sure_size: Callable[[Placement], int] = lambda request: request.sure_size
 
     def error(self) -> ExhaustionError:
         """Return the exception to raise: KvaLimitError if the limit forbade an import that might help, else NoSpaceError."""
@@ -85,7 +87,7 @@ class Refusal:
         smaller = _last(fits_smaller, request.size // quantum - 1)
         if smaller:
             yield Remedy(Change.SIZE, smaller * quantum)
-        sure = round_up(request.sure_size, self.granule)
+        sure = round_up(self.sure_size(request), self.granule)
         unbounded = request.lo == 0 and request.hi == MAX_ADDRESS
         if request.possible and unbounded and self._headroom < sure <= self.available:
             yield Remedy(Change.KVA_LIMIT, self.mapped + sure)
@@ -111,7 +113,7 @@ class Refusal:
         """Tell whether a hole admits the request, or an importable arena is sure to admit it."""
         if any(request.start_in(base, size) >= 0 for base, size in self.holes):
             return True
-        sure = round_up(request.sure_size, self.granule)
+        sure = round_up(self.sure_size(request), self.granule)
         importable = min(self.available, round_down(self._headroom, self.granule))
         return request.possible and request.lo == 0 and request.hi == MAX_ADDRESS and sure <= importable
 

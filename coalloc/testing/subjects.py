@@ -13,7 +13,7 @@ from coalloc.space.buddy import BuddySpace
 from coalloc.space.cached import CachedSpace
 from coalloc.space.coalescing import CoalescingSpace
 from coalloc.space.perpipe import PerPipeSpace
-from coalloc.space.vmem import VmemSpace
+from coalloc.space.vmem import Imports, VmemSpace
 from coalloc.testing.subject import MakeSpace
 from coalloc.units import MiB
 from coalloc.vm.source import Source
@@ -52,12 +52,12 @@ def _coalescing(fit: Fit, *, cache: int = 0, release: Release = _ONE) -> MakeSpa
     return make_space
 
 
-def _vmem(strategy: Fit, *, cache: int = 0) -> MakeSpace:
+def _vmem(strategy: Fit, *, cache: int = 0, imports: Imports = Imports.KERNEL) -> MakeSpace:
     def make_space(
         source: Source,
         *,
         kva_limit: int,
-        arena_size: int = 4 * MiB,
+        arena_size: int | None = None,
         quantum: int = 4096,
         quantum_cache: int | None = None,
         strategy: Fit = strategy,
@@ -69,6 +69,7 @@ def _vmem(strategy: Fit, *, cache: int = 0) -> MakeSpace:
             quantum=quantum,
             strategy=strategy,
             qcache_max=cache * quantum if quantum_cache is None else quantum_cache,
+            imports=imports,
         )
 
     return make_space
@@ -101,7 +102,10 @@ SUBJECTS: Final[Mapping[str, MakeSpace]] = {
     "buddy": BuddySpace,
     "vmem": _vmem(Fit.INSTANT),
     "vmem-bestfit": _vmem(Fit.CLASS_BEST),
+    "vmem-nextfit": _vmem(Fit.NEXT),
     "vmem+qcache": _vmem(Fit.INSTANT, cache=2),
+    "vmem-sure": _vmem(Fit.INSTANT, imports=Imports.SURE),
+    "vmem-sure+qcache": _vmem(Fit.INSTANT, cache=2, imports=Imports.SURE),
     "dragonfly": _dragonfly,
     "netbsd": _netbsd,
     "cache-over-arenas": _cache_over_arenas,

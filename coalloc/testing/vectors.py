@@ -378,7 +378,7 @@ def _answer(space: Any, places: dict[int, int], call: tuple[Any, ...]) -> int | 
         if what == "free":
             space.free(places.pop(numbers[0]))
         else:
-            space.reclaim()
+            getattr(space, "drain", space.reclaim)()
     except MemoryError:
         return _REFUSED
     except Exception as error:

@@ -70,7 +70,7 @@ def test_b33_best_fit_scans_the_class_and_takes_the_newest_that_fits() -> None:
 
 def test_b34_frees_join_both_neighbours_never_across_spans() -> None:
     """A free coalesces with both neighbours, but two static spans that touch stay apart."""
-    space = VmemSpace(KernelMap(base=0, size=PAGE), kva_limit=64 * PAGE)
+    space = VmemSpace(KernelMap(base=0, size=PAGE), kva_limit=64 * PAGE, import_quantum=PAGE)
     space.add(Extent(1 << 30, 8 * PAGE))
     space.add(Extent((1 << 30) + 8 * PAGE, 8 * PAGE))
     bases = [space.alloc(2 * PAGE) for _ in range(8)]
@@ -143,10 +143,14 @@ def test_b36_what_a_quantum_cache_keeps_is_not_joined_until_it_is_drained() -> N
     assert space.alloc(2 * PAGE) == small[-1]
     space.free(small[-1])
     assert (space.stats().cache_hits, space.stats().cached, space.stats().drained) == (1, 8 * PAGE, 0)
-    whole = space.alloc(8 * PAGE)
-    assert (whole, space.stats().drained, space.stats().cached) == (0, 4, 0)
-    space.free(whole)
-    assert space.stats().mapped == 0
+    space.free(kept := space.alloc(PAGE + 1))
+    assert kept == small[-1]
+    held = space.alloc(2 * PAGE)
+    most = space.alloc(6 * PAGE)
+    assert (held, most, space.stats().drained, space.stats().cached) == (small[-1], 0, 3, 0)
+    space.free(most)
+    space.free(held)
+    assert space.stats().cached == 2 * PAGE
 
 
 def test_b36_a_cache_is_bounded_and_reclaim_drains_it() -> None:

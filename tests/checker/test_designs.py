@@ -159,7 +159,7 @@ VMEM: list[tuple[str, Callable[[Any], None]]] = [
     ("I6", lambda space: space._cache.clear()),
     ("I6", set_("_allocs", 50)),
     ("I2", lambda space: space._static.update({1 << 31: PAGE})),
-    ("I9", lambda space: setattr(space._arenas, "kva_limit", 18 * PAGE)),
+    ("I9", set_("_bound", 18 * PAGE)),
 ]
 
 

@@ -18,13 +18,17 @@ from coalloc import (
     FreeFault,
     InvalidRequestError,
     KernelMap,
+    Kind,
     KvaLimitError,
+    NoSpaceError,
     PerPipeSpace,
     SpanOverlapError,
     VmemSpace,
 )
+from coalloc.space.vmem import Imports
 
 PAGE = 4096
+SURE = Imports.SURE
 
 
 def make(pages: int = 16, **keywords: Any) -> VmemSpace:
@@ -34,8 +38,8 @@ def make(pages: int = 16, **keywords: Any) -> VmemSpace:
 
 
 def test_imports_are_rounded_and_given_back() -> None:
-    """An import is rounded up, or down to what the limit leaves, and released when it is free."""
-    space = make(10)
+    """A sure import is rounded up, or down to what the limit leaves, and released when it is free."""
+    space = make(10, imports=SURE)
     a = space.alloc(5 * PAGE)
     assert (space.stats().mapped, space.stats().arenas, space.available()) == (8 * PAGE, 1, 3 * PAGE)
     b, c = space.alloc(3 * PAGE), space.alloc(2 * PAGE)
@@ -49,8 +53,8 @@ def test_imports_are_rounded_and_given_back() -> None:
 
 
 def test_an_import_that_does_not_admit_a_constrained_request_is_given_back() -> None:
-    """An import that does not admit the request is released, and the cache is drained on the way."""
-    space = make(16, qcache_max=PAGE)
+    """A sure import that does not admit the request is released, and the cache is drained on the way."""
+    space = make(16, qcache_max=PAGE, imports=SURE)
     space.free(space.alloc(PAGE))
     with pytest.raises(MemoryError):
         space.xalloc(2 * PAGE, lo=1 << 40)
@@ -114,7 +118,7 @@ def test_the_contract_says_how_it_is_configured() -> None:
 
 def test_a_static_span_that_is_no_multiple_of_the_granule_leaves_whole_granules_to_import() -> None:
     """Beside a small static span only whole granules are imported, and the limit can be reached."""
-    space = make(16, kva_limit=16384, quantum=512)
+    space = make(16, kva_limit=16384, quantum=512, imports=SURE)
     space.add(Extent(1 << 30, 512))
     assert space.available() == 3 * PAGE
     held = [space.alloc(3 * PAGE), space.alloc(512)]
@@ -123,7 +127,7 @@ def test_a_static_span_that_is_no_multiple_of_the_granule_leaves_whole_granules_
     for base in held:
         space.free(base)
     space.check()
-    exact = make(16, kva_limit=4608, quantum=512)
+    exact = make(16, kva_limit=4608, quantum=512, imports=SURE)
     exact.add(Extent(1 << 30, 512))
     assert exact.alloc(512) == 1 << 30
     assert exact.alloc(PAGE) == 0
@@ -144,7 +148,7 @@ def test_an_import_may_not_overlap_a_static_span() -> None:
 def test_a_constrained_import_is_sure_to_admit_its_request() -> None:
     """An import for a request with nocross is large enough to admit it."""
     kernel = KernelMap(base=PAGE, size=64 * PAGE)
-    space = VmemSpace(kernel, kva_limit=64 * PAGE, import_quantum=PAGE)
+    space = VmemSpace(kernel, kva_limit=64 * PAGE, import_quantum=PAGE, imports=SURE)
     assert space.xalloc(2 * PAGE, nocross=2 * PAGE) == 2 * PAGE
     space.check()
 
@@ -203,10 +207,175 @@ def test_a_drain_that_fails_keeps_what_it_could_not_give_back() -> None:
 
 def test_static_spans_count_against_the_limit() -> None:
     """Static spans count against the limit and leave less to import."""
-    space = make(8)
+    space = make(8, import_quantum=2 * PAGE)
     space.add(Extent(1 << 30, 6 * PAGE))
     space.alloc(6 * PAGE)
     assert space.alloc(2 * PAGE) == 0
     with pytest.raises(KvaLimitError):
         space.alloc(PAGE)
     assert space.stats().peak_mapped == 8 * PAGE
+
+
+def test_nothing_is_imported_with_an_import_quantum_of_0() -> None:
+    """Only the spans that were added are used."""
+    space = make(import_quantum=0)
+    with pytest.raises(MemoryError):
+        space.alloc(PAGE)
+    space.add(Extent(0, 2 * PAGE))
+    space.add(Extent(2 * PAGE, PAGE))
+    assert [space.available(), space.alloc(PAGE), space.alloc(2 * PAGE), space.available()] == [
+        2 * PAGE,
+        2 * PAGE,
+        0,
+        0,
+    ]
+    with pytest.raises(NoSpaceError) as caught:
+        space.alloc(PAGE)
+    assert caught.value.explain().remedies == ()
+    assert space.reclaim() == 0
+
+
+def test_without_an_import_quantum_at_most_the_limit_is_imported() -> None:
+    """It is 4 MiB, or what the limit has in whole granules; a limit below a granule imports one, and so never."""
+    for limit, mapped in ((1 << 30, 4 << 20), (3 * PAGE + 5, 3 * PAGE)):
+        space = VmemSpace(KernelMap(), kva_limit=limit)
+        space.alloc(1)
+        assert space.stats().mapped == mapped
+    with pytest.raises(KvaLimitError):
+        VmemSpace(KernelMap(), kva_limit=100).alloc(1)
+
+
+def test_a_limit_can_be_set_later() -> None:
+    """What is above it stays, and nothing is imported until there is room below it."""
+    space = make(16)
+    first, second = space.alloc(4 * PAGE), space.alloc(4 * PAGE)
+    space.set_limit(6 * PAGE)
+    assert (space.kva_limit, space.stats().mapped) == (6 * PAGE, 8 * PAGE)
+    space.check()
+    with pytest.raises(KvaLimitError):
+        space.alloc(PAGE)
+    space.free(first)
+    with pytest.raises(KvaLimitError):
+        space.alloc(PAGE)
+    space.free(second)
+    space.alloc(PAGE)
+    space.check()
+    with pytest.raises(InvalidRequestError, match="limit=0"):
+        space.set_limit(0)
+
+
+def test_others_are_asked_to_spare_something_before_a_refusal() -> None:
+    """The request is tried again if more is free afterwards; with None nobody is asked."""
+    space = make(4)
+    spare = [space.alloc(PAGE) for _ in range(4)]
+    asked = []
+
+    def reclaim() -> None:
+        asked.append(len(spare))
+        if len(spare) > 2:
+            space.free(spare.pop())
+            space.free(spare.pop())
+
+    space.set_reclaim(reclaim)
+    assert space.alloc(2 * PAGE) == 2 * PAGE
+    with pytest.raises(KvaLimitError):
+        space.alloc(PAGE)
+    assert asked == [4, 2]
+    space.set_reclaim(None)
+    with pytest.raises(KvaLimitError):
+        space.alloc(PAGE)
+    assert asked == [4, 2]
+
+
+def test_only_the_kernels_strategies_and_ways_to_import_are_taken() -> None:
+    """Anything else is refused by its name; M_NEXTFIT takes no bounds."""
+    for name in ("strategy", "imports"):
+        with pytest.raises(InvalidRequestError) as caught:
+            make(**{name: "first"})
+        assert caught.value.what == name
+    space = make(strategy=Fit.NEXT)
+    with pytest.raises(InvalidRequestError, match="M_NEXTFIT takes none"):
+        space.xalloc(PAGE, lo=1)
+
+
+def test_an_explanation_knows_what_the_kernel_would_import() -> None:
+    """The limit that it advises holds an import as the kernel sizes it; for nocross none is sure."""
+    space = make(16, kva_limit=6 * PAGE)
+    space.alloc(4 * PAGE)
+    with pytest.raises(KvaLimitError) as caught:
+        space.xalloc(PAGE, align=2 * PAGE)
+    assert [(remedy.what.value, remedy.value) for remedy in caught.value.explain().remedies] == [
+        ("kva_limit", 12 * PAGE)
+    ]
+    space.set_limit(12 * PAGE)
+    space.xalloc(PAGE, align=2 * PAGE)
+    with pytest.raises(MemoryError) as other:
+        make(16, kva_limit=4 * PAGE).xalloc(5 * PAGE, nocross=8 * PAGE)
+    assert "kva_limit" not in [remedy.what.value for remedy in other.value.explain().remedies]
+
+
+def test_next_fit_goes_round_and_skips_spans_that_came_later_and_lie_lower() -> None:
+    """The cursor stands behind what was carved, before the next tag that does not lie lower."""
+    space = make(strategy=Fit.NEXT, import_quantum=0)
+    space.add(Extent(8 * PAGE, 4 * PAGE))
+    space.add(Extent(0, 4 * PAGE))
+    space.add(Extent(12 * PAGE, PAGE))
+    assert [space.alloc(2 * PAGE) for _ in range(2)] == [8 * PAGE, 10 * PAGE]  # the cursor is behind the span at 0
+    assert space.alloc(PAGE) == 12 * PAGE
+    space.free(8 * PAGE)
+    assert [space.alloc(PAGE) for _ in range(3)] == [8 * PAGE, 9 * PAGE, 0]
+    assert [(s.base // PAGE, s.kind is Kind.FREE) for s in space.segments()] == [
+        (0, False), (1, True), (8, False), (9, False), (10, False), (12, False)
+    ]  # fmt: skip
+    space.check()
+
+
+def test_next_fit_in_a_span_that_the_cursor_divides() -> None:
+    """Free segments on both sides of the cursor are shown as one, and coalesced by the next request or by reclaim()."""
+    space = make(8, strategy=Fit.NEXT, import_quantum=8 * PAGE)
+    space.free(space.alloc(3 * PAGE))  # the span stays, since the cursor divides it
+    assert [(s.base, s.size) for s in space.segments()] == [(0, 8 * PAGE)]
+    assert (space.stats().holes, space.stats().arenas) == (1, 1)
+    assert space.alloc(5 * PAGE) == 3 * PAGE
+    assert space.alloc(PAGE) == 0
+    space.check()
+    for base in (0, 3 * PAGE):
+        space.free(base)
+    assert space.alloc(8 * PAGE) == 0
+    space.free(0)
+    space.alloc(PAGE)
+    space.free(0)
+    assert space.reclaim() == 8 * PAGE
+    assert space.segments() == ()
+    space.check()
+
+
+def test_next_fit_releases_what_it_coalesces_at_the_cursor() -> None:
+    """An imported span that the coalesced segment fills is released, though the request is served elsewhere."""
+    space = make(16, strategy=Fit.NEXT)
+    space.add(Extent(1 << 30, 6 * PAGE))
+    most, some = space.alloc(5 * PAGE), space.alloc(2 * PAGE)
+    assert (most, some) == (1 << 30, 0)
+    space.free(some)
+    space.free(most)
+    assert space.stats().arenas == 2
+    assert space.alloc(5 * PAGE) == 1 << 30
+    assert space.stats().arenas == 1
+    space.check()
+
+
+def test_a_size_that_is_cached_is_tried_twice() -> None:
+    """The first try drains, and releases a span, after which there is less free than before; the second imports."""
+    space = make(4, import_quantum=2 * PAGE, qcache_max=2 * PAGE)
+    space.alloc(PAGE)
+    space.alloc(PAGE)
+    space.free(space.alloc(PAGE))
+    assert space.alloc(2 * PAGE) == 2 * PAGE
+    assert space.stats().drained == 1
+    larger = make(4, import_quantum=2 * PAGE, qcache_max=PAGE)
+    larger.alloc(PAGE)
+    larger.alloc(PAGE)
+    larger.free(larger.alloc(PAGE))
+    with pytest.raises(MemoryError):
+        larger.alloc(2 * PAGE)
+    assert larger.alloc(2 * PAGE) == 2 * PAGE

@@ -69,7 +69,7 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
         raise Breach(Property.P7, f"{words} was refused, and {at}", expected=places)
     if places:
         return False
-    if books.parked and spec.places(books.drained(), size, bounds, books.frame):
+    if contract.reclaims and books.parked and spec.places(books.drained(), size, bounds, books.frame):
         raise Breach(Property.P13, f"{words} was refused, and there is room when the cache is drained")
     need = _sure_arena(books, size, bounds, source.unit)
     if need and not refused.starved and (contract.retries or not source.refused):
@@ -118,8 +118,10 @@ def _sure_arena(books: Books, size: int, bounds: Bounds, granule: int) -> int:
         need += size + bounds.align + -(size + bounds.align) % granule
     if books.arena:
         return books.arena if need <= books.arena else 0  # 0, too, if its size is not known yet
+    if need and not contract.retries:
+        return max(2 * need, books.told or books.due)  # it may want a larger one than the request needs
     if need and contract.completeness == Completeness.BEST_EFFORT and books.live:
-        return max(2 * need, books.told)  # it may want a larger one than the request needs
+        return max(2 * need, books.told)
     return need
 
 
@@ -151,7 +153,8 @@ def require_explanation(
     if told != list(books.state.holes):
         raise Breach(Property.P16, f"the refusal tells of {len(told)} holes, and there are {len(books.state.holes)}")
     headroom = books.due - source.mapped
-    if isinstance(error, KvaLimitError) and headroom >= refused.size + -refused.size % source.unit:
+    enough = headroom >= refused.size + -refused.size % source.unit and books.contract.retries
+    if isinstance(error, KvaLimitError) and enough:
         raise Breach(Property.P16, f"the refusal blames the limit, which leaves {headroom} bytes")
     for remedy in explanation.remedies:
         helps, less_helps = _tried(books, refused, source, remedy.what, remedy.value)
@@ -184,7 +187,8 @@ def _tried(
         return _would(books, source, value, bounds), more < size and _would(books, source, more, bounds)
     if what is Change.KVA_LIMIT:
         need = _sure_arena(books, size, bounds, source.unit)
-        if not need or bounds != ANYWHERE or books.contract.completeness != Completeness.EXACT:
+        exact = books.contract.completeness == Completeness.EXACT and books.contract.retries
+        if not need or bounds != ANYWHERE or not exact:
             return None, None
         room = min(value - source.mapped, source.largest_gap(source.ranges))
         return room >= need, value - source.unit - source.mapped >= need
