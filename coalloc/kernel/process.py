@@ -570,7 +570,7 @@ class Process:
         pair, mutex = _pair(item), _mutex(item)
         got = -1
         try:
-            got = yield from self.kernel.uiomove(lambda: pair.read(end, n, into=into))
+            got = yield from self.kernel.uiomove(lambda: pair.read(end, n, into=into, blocks=not nonblock))
         except PipeError as error:
             if error.errno != errno.EAGAIN or nonblock:
                 raise

@@ -16,12 +16,12 @@ __all__ = ["ROOT", "Budget", "Console", "ConsoleLine", "Owner"]
 
 @attrs.frozen
 class Owner:
-    """Who creates a pipe and is charged for its buffers.
+    """Who creates a pipe and is charged for its buffers; or who makes a call on it, and is asked for privilege and limit.
 
     Args:
         uid: Real user id; charges are summed by it.
-        privileged: Whether the owner may use the reserve (PRIV_PIPEBUF).
-        pipebuf_limit: RLIMIT_PIPEBUF in bytes; 0 enforces none.
+        privileged: Whether a call of theirs may use the reserve (PRIV_PIPEBUF).
+        pipebuf_limit: RLIMIT_PIPEBUF in bytes of their calls; 0 enforces none, as in the kernel.
     """
 
     uid: int = 0
@@ -139,17 +139,17 @@ class Budget:
         """Tell whether another ``size`` bytes stay within a hard limit; the old buffer of a resize still counts (B9)."""
         return self.kva_used + size <= self._ceiling
 
-    def reserve_allows(self, size: int, owner: Owner) -> bool:
-        """Tell whether the share kept for the privileged is left alone (B15)."""
+    def reserve_allows(self, size: int, caller: Owner) -> bool:
+        """Tell whether a caller leaves the share kept for the privileged alone, or may use it (B15)."""
         percent = self._era.reserve_percent
-        return not percent or owner.privileged or self.maxpipekva // 100 * (100 - percent) >= self.kva_used + size
+        return not percent or caller.privileged or self.maxpipekva // 100 * (100 - percent) >= self.kva_used + size
 
-    def charge_user(self, size: int, owner: Owner) -> bool:
-        """Charge the owner, if the limit allows; a refused charge changes nothing (B16)."""
+    def charge_user(self, size: int, owner: Owner, caller: Owner) -> bool:
+        """Charge the owner, if the caller's limit allows; a refused charge changes nothing (B16, B61)."""
         if not self._era.charges_users or not size:
             return True
         charged = self.users.get(owner.uid, 0) + size
-        if owner.pipebuf_limit and charged > owner.pipebuf_limit:
+        if caller.pipebuf_limit and charged > caller.pipebuf_limit:
             return False
         self.users[owner.uid] = charged
         return True

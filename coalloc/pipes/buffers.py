@@ -18,11 +18,23 @@ so a half remembers how far it has touched, and the space is asked only beyond t
 
 from __future__ import annotations
 
+import errno
+import heapq
 from typing import Final
 
-from coalloc.errors import ExhaustionError, InvalidRequestError
-from coalloc.pipes.budget import Budget, Console
-from coalloc.pipes.eras import BIG_PIPE_SIZE, LIMITBIGPIPES, PIPE_SIZE, SMALL_PIPE_SIZE, Era, Growth
+from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError
+from coalloc.pipes.budget import Budget, Console, Owner
+from coalloc.pipes.eras import (
+    BIG_PIPE_SIZE,
+    LIMITBIGPIPES,
+    PIPE_BUF,
+    PIPE_MINDIRECT,
+    PIPE_SIZE,
+    SMALL_PIPE_SIZE,
+    Era,
+    Growth,
+    Numbers,
+)
 from coalloc.pipes.half import Half
 from coalloc.sched.clock import SimClock
 from coalloc.space.protocol import FullSpace
@@ -63,6 +75,9 @@ class Buffers:
 
     __slots__ = (
         "_bigpipes",
+        "_free_numbers",
+        "_mindirect",
+        "_number",
         "budget",
         "bytes_read",
         "bytes_written",
@@ -100,10 +115,13 @@ class Buffers:
         self.console = Console(self.clock, hz)
         self.resize_in_place = resize_in_place
         self.piperesizeallowed = True
+        self._mindirect = PIPE_MINDIRECT
         self.pipefragretry = self.pipeallocfail = self.piperesizefail = 0
         self.resized_in_place = self.resized_by_move = 0
         self.writes = self.bytes_written = self.reads = self.bytes_read = 0
         self._bigpipes = 0
+        self._number = 0
+        self._free_numbers: list[int] = []
 
     # --- how large ---------------------------------------------------------------------------------
 
@@ -117,14 +135,27 @@ class Buffers:
         """Whether buffers are to shrink; while they are not, a write that fits and a read change no buffer."""
         return self.era.shrinks and self.budget.above_three_quarters
 
-    def choose_size(self, half: Half, n: int) -> None:
+    @property
+    def pipe_mindirect(self) -> int:
+        """The least bytes of a direct write (kern.ipc.pipe_mindirect)."""
+        return self._mindirect
+
+    @pipe_mindirect.setter
+    def pipe_mindirect(self, value: int) -> None:
+        if "pipe_mindirect" not in self.era.sysctls:
+            raise PipeError(errno.ENOENT, "sysctl")
+        if type(value) is not int or not PIPE_BUF < value < 2**63:
+            raise PipeError(errno.EINVAL, "sysctl")
+        self._mindirect = value
+
+    def choose_size(self, half: Half, n: int, caller: Owner | None = None) -> None:
         """Give a half the buffer that a write of ``n`` bytes calls for, if that can be had (B5, B6, B7, B10)."""
         if not half.size and half.lazy:
-            self.get_buffer(half, self.rule_size)
+            self.get_buffer(half, self.rule_size, caller)
         size, cnt = half.size, half.cnt
         if self.era.growth is _BIG:
             if n > PIPE_SIZE >= size and not cnt and self._bigpipes < LIMITBIGPIPES and half.direct is None:
-                self.get_buffer(half, BIG_PIPE_SIZE)
+                self.get_buffer(half, BIG_PIPE_SIZE, caller)
             return
         wanted = size or SMALL_PIPE_SIZE
         if wanted < cnt + n and self.piperesizeallowed and not self.budget.above_half:
@@ -133,19 +164,35 @@ class Buffers:
         if self._should_shrink(half):
             wanted = SMALL_PIPE_SIZE
         if wanted != size and half.direct is None:
-            self.get_buffer(half, wanted)
+            self.get_buffer(half, wanted, caller)
 
-    def shrink_on_read(self, half: Half) -> None:
+    def shrink_on_read(self, half: Half, caller: Owner | None = None) -> None:
         """Shrink a half's buffer at the start of a read, if the rules ask for it (B7)."""
         if self._should_shrink(half) and half.direct is None:
-            self.get_buffer(half, SMALL_PIPE_SIZE)
+            self.get_buffer(half, SMALL_PIPE_SIZE, caller)
 
     def _should_shrink(self, half: Half) -> bool:
         return self.lean and half.size > SMALL_PIPE_SIZE and self.piperesizeallowed and half.cnt <= SMALL_PIPE_SIZE
 
+    # --- st_ino --------------------------------------------------------------------------------------
+
+    def draw_number(self, half: Half) -> None:
+        """Give a half its number, if it has none (B59): the next one, or where numbers return the lowest free one."""
+        if not half.ino:
+            if self._free_numbers:
+                half.ino = heapq.heappop(self._free_numbers)
+            else:
+                self._number += 1
+                half.ino = self._number
+
+    def return_number(self, half: Half) -> None:
+        """Take the number of a half back when it is closed, in eras where numbers return."""
+        if half.ino and self.era.numbers is Numbers.AT_FSTAT:
+            heapq.heappush(self._free_numbers, half.ino)
+
     # --- pipespace_new and pipe_free_kmem -----------------------------------------------------------
 
-    def get_buffer(self, half: Half, size: int) -> bool:
+    def get_buffer(self, half: Half, size: int, caller: Owner | None = None) -> bool:
         """Give a half a buffer in place of the one it has, and return whether that could be done.
 
         The steps and their order are those of pipespace_new: the owner is charged, then the reserve is asked, then the map.  An
@@ -154,11 +201,13 @@ class Buffers:
         Args:
             half: The half.
             size: Bytes, >= 1; rounded up to whole pages, and to what is buffered.
+            caller: Whose call it is, who is asked for privilege and limit; None for the owner.
 
         Guarantees:
             If it could not be done, the half has the buffer and the contents that it had.
         """
         budget, owner = self.budget, half.owner
+        caller = owner if caller is None else caller
         old, rations = half.size, budget.rations
         in_place = old > 0 and self.resize_in_place
         if size < half.cnt:
@@ -167,10 +216,10 @@ class Buffers:
         while True:
             more = max(size - old, 0) if in_place else size  # the kernel has both buffers for a moment
             retry = not old and size > SMALL_PIPE_SIZE
-            if rations and not budget.charge_user(more, owner):
+            if rations and not budget.charge_user(more, owner, caller):
                 if not retry:
                     return False
-            elif rations and not budget.reserve_allows(more, owner):
+            elif rations and not budget.reserve_allows(more, caller):
                 budget.refund_user(more, owner)
                 if not retry:
                     return False

@@ -10,6 +10,7 @@ the field says so beside its value.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Final, Literal, Self
 
@@ -23,6 +24,7 @@ __all__ = [
     "BIG_PIPE_SIZE",
     "LIMITBIGPIPES",
     "MINPIPESIZE",
+    "NAMING",
     "NO_MARK",
     "PIPE_BUF",
     "PIPE_MINDIRECT",
@@ -33,6 +35,7 @@ __all__ = [
     "Growth",
     "KernelState",
     "LinuxState",
+    "Numbers",
 ]
 
 PIPE_SIZE: Final = 16 * KiB
@@ -48,6 +51,10 @@ NO_MARK: Final = Fraction(2**40)
 """``small_above`` where buffers are never made small for want of address space."""
 LIMITBIGPIPES: Final = 32
 """At most so many buffers of BIG_PIPE_SIZE exist, where growth is to that size at once."""
+
+
+NAMING: Final = frozenset({"name", "title", "kernel", "sources"})
+"""The values of a state that say what it is, and need no source."""
 
 
 class Backing(enum.Enum):
@@ -66,6 +73,14 @@ class Growth(enum.Enum):
     LADDER = "doubled until the data fit, up to BIG_PIPE_SIZE and half the limit"
 
 
+class Numbers(enum.Enum):
+    """Where the numbers of ends that fstat(2) shows (st_ino) come from."""
+
+    NONE = "st_ino and st_dev are 0"
+    AT_FSTAT = "the lowest free number at the first fstat, given back at close"
+    AT_CREATION = "a number for each half that gets a buffer when the pipe is made, never given back"
+
+
 @attrs.frozen(kw_only=True)
 class KernelState:
     """One state of a kernel: what every kind of it has.
@@ -80,6 +95,8 @@ class KernelState:
         direct: Whether pages come from a direct map, so that taking one is no fault, and giving it back frees no page of a
             mapping and is no shoot-down.
         around: What surrounds the pipe; None where that is not known.
+        sources: Where each value comes from, by its name: a file with its version or date; "not known" and what is assumed
+            where no source was seen.
     """
 
     name: str
@@ -90,6 +107,7 @@ class KernelState:
     findspace: Literal["tree", "linear"]
     direct: bool = False
     around: Surroundings | None = None
+    sources: Mapping[str, str] = attrs.field(factory=dict, repr=False, eq=False)
 
     @property
     def surroundings(self) -> Surroundings:
@@ -103,6 +121,23 @@ class KernelState:
                 "state", self.name, "has no kernel around its pipes: what surrounds them is not known"
             )
         return self.around
+
+    def since(self, source: str, *, assumed: Mapping[str, str] | None = None, **changes: object) -> Self:
+        """Return a later state, or another kernel's, with some values changed, and where these come from.
+
+        Args:
+            source: Where the changed values come from.
+            assumed: What is assumed of values whose source was not seen, and why, by their names.
+            **changes: The values.
+        """
+        cited = {name: source for name in changes if name not in NAMING}
+        unseen = {name: f"not known; {why}" for name, why in (assumed or {}).items()}
+        return attrs.evolve(self, sources=dict(self.sources) | cited | unseen, **changes)  # type: ignore[arg-type]
+
+    def cited(self, source: str, *, assumed: Mapping[str, str] | None = None) -> Self:
+        """Return this state with one source for all of its values, but for those that are assumed."""
+        names = [field.name for field in attrs.fields(type(self)) if field.name not in NAMING]
+        return self.since(source, assumed=assumed, **{name: getattr(self, name) for name in names})
 
     def with_around(self, **changes: object) -> Self:
         """Return this state with some fields of what surrounds the pipe changed.
@@ -131,9 +166,11 @@ class Era(KernelState):
         sysctls: Further names under kern.ipc that this era has, without the prefix.
         one_way: Whether fildes[0] can only be read and fildes[1] only be written.
         polls_unbacked: Whether a half without a buffer counts as writable.
-        numbers_ends: Whether fstat(2) gives each end a number (st_ino) and both a device (st_dev); 0 otherwise.
+        numbers: Whether fstat(2) gives each end a number (st_ino) and both a device (st_dev), and which.
         forward: How the half that fildes[0] reads from is backed.
         direct_writes: Whether a large blocking write goes directly from the writer's pages, without the buffer.
+        tells_room_at_eof: Whether EVFILT_WRITE tells the room that there was when the reader closed; 0 otherwise.
+        empty_read_is_cheap: Whether a non-blocking read of an empty pipe fails before it would shrink the buffer.
     """
 
     reverse: Backing
@@ -149,9 +186,11 @@ class Era(KernelState):
     sysctls: tuple[str, ...]
     one_way: bool = False
     polls_unbacked: bool = False
-    numbers_ends: bool = False
+    numbers: Numbers = Numbers.NONE
     forward: Backing = Backing.RULE
     direct_writes: bool = True
+    tells_room_at_eof: bool = False
+    empty_read_is_cheap: bool = False
 
 
 @attrs.frozen(kw_only=True)

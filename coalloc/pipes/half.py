@@ -31,7 +31,7 @@ class Half(Ring):
         lazy: Whether its first write gives it the buffer that a new pipe would get.
     """
 
-    __slots__ = ("base", "busy", "direct", "eof", "lazy", "owner", "present", "touched")
+    __slots__ = ("base", "busy", "direct", "eof", "ino", "lazy", "left", "owner", "present", "touched")
 
     def __init__(self, owner: Owner, *, lazy: bool = False) -> None:
         super().__init__()
@@ -45,6 +45,10 @@ class Half(Ring):
         """Calls inside the half."""
         self.direct: bytes | None = None
         """What a direct write in progress still holds."""
+        self.left = 0
+        """Room for a writer when this half was closed."""
+        self.ino = 0
+        """Its number (st_ino); 0 if it has none yet."""
         self.touched = 0
         """Bytes from the base that have been touched since the buffer was had."""
 

@@ -15,8 +15,15 @@ fildes[0] is closed, too (B21).  The pair is given back when both halves are fin
 Blocking.  Calls behave as on a non-blocking descriptor: what cannot be done now is EAGAIN.  A caller that models a blocked
 writer keeps the rest, and hands it in again with ``rest_of`` (no size is chosen then, as in the kernel's loop).
 
-Differences from the kernel: time stands still within a call; a direct write holds bytes, not pages, and is never copied
-into the ring by a signal; descriptors are numbers 0 and 1 here, the descriptor table is another room's.
+Direct writes.  A large blocking write waits until the buffer is empty, and then lets its reader copy from the writer's own
+pages, which are wired meanwhile: nothing goes into the buffer, and nothing is charged.  A signal copies what is left into the
+buffer (``interrupt``); the write counts as whole, since its bytes were counted when its pages were wired.
+
+Who is asked.  Buffers are charged to the owner of the pipe; privilege and limit are those of the caller (B61).
+
+Differences from the kernel: time stands still within a call; descriptors are numbers 0 and 1 here, the descriptor table is
+another room's; a write that is not direct and meets a direct one is EAGAIN here, and sleeps in the kernel even if it may not
+block.
 """
 
 from __future__ import annotations
@@ -31,7 +38,7 @@ import attrs
 from coalloc.errors import InvalidRequestError, PipeError
 from coalloc.pipes.budget import Owner
 from coalloc.pipes.buffers import Buffers
-from coalloc.pipes.eras import MINPIPESIZE, PIPE_BUF, PIPE_MINDIRECT, Backing
+from coalloc.pipes.eras import MINPIPESIZE, PIPE_BUF, Backing, Numbers
 from coalloc.pipes.half import Half, Present
 from coalloc.units import PAGE_SIZE
 
@@ -62,10 +69,11 @@ class PipeStat:
 
 @attrs.frozen
 class PollState:
-    """What select(2) and poll(2) tell of an end: whether a read or a write would be served at once, or fail."""
+    """What select(2) and poll(2) tell of an end: whether a read or a write would be served at once, or fail; and POLLHUP."""
 
     readable: bool
     writable: bool
+    hung_up: bool = False
 
 
 @attrs.frozen
@@ -75,10 +83,12 @@ class KEvent:
     Args:
         data: Bytes that can be read (EVFILT_READ), or for which there is room (EVFILT_WRITE).
         eof: Whether the other end is closed (EV_EOF).
+        oneshot: Whether this is the last event of its filter (EV_ONESHOT): the reader's close is finished.
     """
 
     data: int
     eof: bool
+    oneshot: bool = False
 
 
 @attrs.frozen
@@ -95,6 +105,9 @@ class Knote:
         if self.filter == "read":
             n = half.readable
             return KEvent(n, half.eof) if n or half.eof else None
+        reader = self.pair.halves[1 - self.end]
+        if reader.present is not _ACTIVE:
+            return KEvent(self.pair.room_at_eof(self.end), eof=True, oneshot=reader.present is _FINALIZED)
         room = self.pair.room(self.end)
         return KEvent(room, half.eof) if room >= PIPE_BUF or half.eof else None
 
@@ -129,16 +142,19 @@ class PipePair:
 
     # --- data --------------------------------------------------------------------------------------
 
-    def write(self, end: int, data: int | bytes, *, direct: bool = False, rest_of: int = 0) -> int:
+    def write(
+        self, end: int, data: int | bytes, *, direct: bool = False, rest_of: int = 0, caller: Owner | None = None
+    ) -> int:
         """Write bytes, or a number of bytes that stand for any, and return how many were taken.
 
         Args:
             end: The end that writes; the data go to the other end's buffer (B20).
             data: The bytes, or how many (>= 0).
-            direct: Whether this is a blocking write from user space.  If at least PIPE_MINDIRECT bytes are to go and the
+            direct: Whether this is a blocking write from user space.  If at least pipe_mindirect bytes are to go and the
                 buffer is no smaller, they go directly from the writer's pages, once the buffer is empty, in eras that do so.
             rest_of: Bytes of the write that blocked and that this is the rest of: the buffer's size is not chosen anew, and
                 the rest is atomic only if the whole was.  0 for a new write.
+            caller: Who writes, and is asked for privilege and limit; None for the owner.
 
         Raises:
             PipeError: EBADF if the end is closed, or only for reading; EPIPE if the other is closed; ENOMEM if there is no
@@ -158,12 +174,15 @@ class PipePair:
         half = self._open(end, "write", peer=True)
         buffers = self._buffers
         if not rest_of:
-            buffers.choose_size(half, n)
+            buffers.choose_size(half, n, caller)
             if not half.size:
                 raise PipeError(errno.ENOMEM, "write")
+        if not n:
+            return 0
         if half.direct is not None:
             raise PipeError(errno.EAGAIN, "write")
-        if direct and n >= PIPE_MINDIRECT and half.size >= PIPE_MINDIRECT and buffers.era.direct_writes:
+        least = buffers.pipe_mindirect
+        if direct and n >= least and half.size >= least and buffers.era.direct_writes:
             if half.cnt:  # the kernel sleeps on "pipdwc" until it is drained, and stores nothing
                 raise PipeError(errno.EAGAIN, "write")
             taken = min(n, half.size)
@@ -179,7 +198,34 @@ class PipePair:
         buffers.bytes_written += taken
         return taken
 
-    def read(self, end: int, n: int, *, into: bytearray | None = None, again: bool = False) -> int:
+    def interrupt(self, end: int) -> int:
+        """Let a signal end the direct write from an end: what nobody has read goes into the buffer (pipe_clone_write_buffer).
+
+        Returns:
+            How many bytes that is; the write has been counted as whole.
+
+        Raises:
+            PipeError: EBADF if the end is closed; EPIPE if the other is.
+        """
+        half = self._open(end, "write", peer=True)
+        held, half.direct = half.direct, None
+        if not held:
+            return 0
+        half.put(len(held), held)
+        if half.high > half.touched:
+            self._buffers.touch(half, half.high)
+        return len(held)
+
+    def read(
+        self,
+        end: int,
+        n: int,
+        *,
+        into: bytearray | None = None,
+        again: bool = False,
+        blocks: bool = False,
+        caller: Owner | None = None,
+    ) -> int:
         """Read up to ``n`` bytes and return how many; 0 is the end of the file.
 
         Args:
@@ -187,6 +233,8 @@ class PipePair:
             n: How many bytes at most, >= 0.
             into: Where to append them.
             again: Whether this goes on with a read that had to wait: the buffer's size is not looked at anew.
+            blocks: Whether the descriptor blocks: such a read looks at the buffer's size before it finds it empty, in all eras.
+            caller: Who reads, and is asked for privilege and limit; None for the owner.
 
         Raises:
             PipeError: EBADF if the end is closed, or only for writing; EAGAIN if there is nothing to read now.
@@ -198,15 +246,17 @@ class PipePair:
         if buffers.era.one_way and end == 1:
             raise PipeError(errno.EBADF, "read")
         half = self._open(end, "read", peer=False)
-        if not again:
-            buffers.shrink_on_read(half)
+        if not n:
+            return 0  # before anything
+        if not again and (half.readable or half.eof or blocks or not buffers.era.empty_read_is_cheap):
+            buffers.shrink_on_read(half, caller)
         if half.direct is not None:
             held = half.direct[:n]
             half.direct = half.direct[len(held) :] or None
             if into is not None:
                 into += held
             got = len(held)
-        elif half.cnt or not n:
+        elif half.cnt:
             got = half.get(n, into)
         elif half.eof:
             return 0
@@ -229,6 +279,13 @@ class PipePair:
         if half.present is not _ACTIVE or half.direct is not None:
             return 0
         return half.space if half.size or not half.lazy else self._buffers.rule_size
+
+    def room_at_eof(self, end: int) -> int:
+        """Return the room that EVFILT_WRITE tells of when the reader has closed, or is closing (B55); 0 in older eras."""
+        half = self.halves[1 - end]
+        if not self._buffers.era.tells_room_at_eof:
+            return 0
+        return half.size - half.cnt if half.present is not _FINALIZED else half.left
 
     def readable(self, end: int) -> int:
         """Return the bytes that ``end`` can read now: those buffered, or those of a direct write."""
@@ -263,8 +320,10 @@ class PipePair:
         Source: FreeBSD sys_pipe.c, pipe_stat.
         """
         half = self._open(end, "fstat", peer=False)
-        numbered = self._buffers.era.numbers_ends
-        return PipeStat(half.readable, PAGE_SIZE, 2 * self.number + end + 1 if numbered else 0, 1 if numbered else 0)
+        numbers = self._buffers.era.numbers
+        if numbers is Numbers.AT_FSTAT:
+            self._buffers.draw_number(half)
+        return PipeStat(half.readable, PAGE_SIZE, half.ino, 0 if numbers is Numbers.NONE else 1)
 
     def poll(self, end: int) -> PollState:
         """Return what select(2) tells of an end: writable is one that has room for PIPE_BUF bytes.
@@ -276,19 +335,23 @@ class PipePair:
         """
         half, peer = self._open(end, "poll", peer=False), self.halves[1 - end]
         unbacked = self._buffers.era.polls_unbacked and not peer.size
-        return PollState(bool(half.readable) or half.eof, half.eof or unbacked or self.room(end) >= PIPE_BUF)
+        gone = half.eof or peer.present is not _ACTIVE  # PIPE_EOF is set before the close waits
+        return PollState(
+            bool(half.readable) or half.eof, gone or unbacked or self.room(end) >= PIPE_BUF, hung_up=half.eof
+        )
 
     def knote(self, end: int, filter: Literal["read", "write"]) -> Knote:  # noqa: A002 (kqueue's word)
         """Register a filter on an end: EVFILT_READ or EVFILT_WRITE.
 
         Raises:
-            PipeError: EBADF if the end is closed; EPIPE for "write" if the other end is.
+            PipeError: EBADF if the end is closed; EPIPE for "write" if the other end is, but not while its close waits (B58).
 
         Source: FreeBSD sys_pipe.c, pipe_kqfilter, filt_piperead and filt_pipewrite.
         """
         if filter not in ("read", "write"):
             raise InvalidRequestError("filter", filter, "must be 'read' or 'write'")
-        self._open(end, "kevent", peer=filter == "write")
+        closing = self.halves[end ^ 1 if end in (0, 1) else 0].present is _CLOSING
+        self._open(end, "kevent", peer=filter == "write" and not closing)
         return Knote(self, end, filter)
 
     # --- life --------------------------------------------------------------------------------------
@@ -337,9 +400,11 @@ class PipePair:
     def _finish(self, end: int) -> None:
         half, peer = self.halves[end], self.halves[1 - end]
         peer.eof = True
+        half.direct = None
+        half.left = half.size - half.cnt
         if half.size:
             self._buffers.free_buffer(half)
-        half.direct = None
+        self._buffers.return_number(half)
         half.present = _FINALIZED
         if peer.present is _FINALIZED:
             del self._zone[self.number]

@@ -22,7 +22,7 @@ from typing import Final, Generic, TypeVar, cast
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState
+from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState, Numbers
 from coalloc.pipes.surroundings import LAYOUTS, FiledescLock, OldTable, Surroundings
 from coalloc.sched.witness import RULES
 
@@ -74,9 +74,17 @@ _JULY_2003: Final = Era(
         pair_zone=False,
         giant_pipespace=True,
     ),
+).cited(
+    "FreeBSD 5-CURRENT of July 2003, sys/kern/sys_pipe.c and subr_param.c",
+    assumed={
+        "polls_unbacked": "both halves are backed, so that nothing rests on it",
+        "numbers": "no number is assumed",
+        "tells_room_at_eof": "0, as in 10.4, is assumed",
+        "empty_read_is_cheap": "it came in August 2022",
+    },
 )
-_JANUARY_2004: Final = attrs.evolve(
-    _JULY_2003,
+_JANUARY_2004: Final = _JULY_2003.since(
+    "mails of 27 and 31 January 2004 on freebsd-current, and XNU bsd/kern/sys_pipe.c, which was forked shortly before",
     name="2004-01",
     title="FreeBSD 5-CURRENT of 31 January 2004: pipe_map is the hard limit, both halves backed",
     small_above=Fraction(1, 2),
@@ -87,8 +95,13 @@ _JANUARY_2004: Final = attrs.evolve(
     sysctls=("pipes",),
     around=_AROUND_2004,
 )
-_EARLY_2006: Final = attrs.evolve(
-    _JANUARY_2004,
+_EARLY_2006: Final = _JANUARY_2004.since(
+    "FreeBSD of early 2006, sys/kern/sys_pipe.c 1.186",
+    assumed={
+        "polls_unbacked": "the test that asks for it came later",
+        "numbers": "no number is assumed",
+        "tells_room_at_eof": "0, as in 10.4, is assumed",
+    },
     name="2006",
     title="FreeBSD of early 2006: only the forward half backed, buffers grow and shrink",
     reverse=Backing.NONE,
@@ -106,57 +119,85 @@ _EARLY_2006: Final = attrs.evolve(
         giant_faults=False,  # not seen in its source; nothing here rests on it
     ),
 )
-_TEN: Final = attrs.evolve(
-    _EARLY_2006,
+_TEN: Final = _EARLY_2006.since(
+    "FreeBSD releng/10.4, sys/kern/sys_pipe.c (r321020), and 11-CURRENT of December 2015 (r291691); "
+    "that 12.0 and 12.1 are alike follows from the dates of the changes behind them",
     name="10.x",
-    title="FreeBSD 10.2 to 10.4: pipe(2) succeeds without a buffer",
+    title="FreeBSD 10.0 to 12.1: pipe(2) succeeds without a buffer",
     create_errno=None,
     sysctls=(),
-    polls_unbacked=True,  # not seen in its source; the test that asks for it is in its tree
-    numbers_ends=True,  # the same
+    polls_unbacked=True,
+    numbers=Numbers.AT_FSTAT,
+    tells_room_at_eof=False,
+    empty_read_is_cheap=False,
     around=_AROUND_TEN,
 )
-_CURRENT: Final = attrs.evolve(
-    _EARLY_2006,
-    name="current",
-    title="FreeBSD of today: a small reverse half, a reserve for root, a limit per user",
+_TWELVE: Final = _TEN.since(
+    "FreeBSD 12.2, sys/kern/sys_pipe.c; EVFILT_WRITE: r360380 and D24528 of April 2020; "
+    "creation: spring 2020, commit not found",
+    name="12.2",
+    title="FreeBSD 12.2 to 13.0: a small reverse half, pipe(2) fails without a buffer",
     reverse=Backing.SMALL,
+    create_errno=errno.ENOMEM,
+    numbers=Numbers.AT_CREATION,
+    tells_room_at_eof=True,
+)
+_FOURTEEN: Final = _TWELVE.since(
+    "FreeBSD 14-CURRENT and main of August 2023, sys/kern/sys_pipe.c; pipe_mindirect: af14713d49fd; "
+    "the empty read: August 2022",
+    assumed={"around": "as in 10.4"},
+    name="14.x",
+    title="FreeBSD 14: kern.ipc.pipe_mindirect, and an empty read that does nothing",
+    sysctls=("pipe_mindirect",),
+    empty_read_is_cheap=True,
+)
+_CURRENT: Final = _FOURTEEN.since(
+    "FreeBSD main, sys/kern/sys_pipe.c at 004248ee6494",
+    assumed={"around": "as in 10.4"},
+    name="current",
+    title="FreeBSD of today: a reserve for root, a limit per user",
     reserve_percent=2,
     charges_users=True,
-    sysctls=("pipebuf_reserv",),
-    polls_unbacked=True,
-    numbers_ends=True,
-    around=_AROUND_TEN,
+    sysctls=("pipe_mindirect", "pipebuf_reserv"),
 )
 
 # --- other kernels -------------------------------------------------------------------------------------------
 
-_DRAGONFLY: Final = attrs.evolve(
-    _JULY_2003,
+_DRAGONFLY: Final = _JULY_2003.since(
+    "DragonFly, sys/kern/sys_pipe.c at fc7d518197 of 20 February 2004",
+    assumed={
+        "direct_writes": "FreeBSD's of 2003, from which it comes, has them; so has DragonFly's of 2005",
+        "findspace": "as FreeBSD's of 2003",
+        "own_object": "as FreeBSD's of 2003",
+    },
     name="dragonfly-2004",
     title="DragonFly of February 2004: both halves backed, 32 big pipes, KVA cached on each CPU",
-    direct_writes=True,  # not seen in its source; FreeBSD's of 2003, from which it comes, has them
     small_above=NO_MARK,
     message="",
     sysctls=(),
     kernel="DragonFly",
     around=None,
 )
-_NETBSD: Final = attrs.evolve(
-    _DRAGONFLY,
+_NETBSD: Final = _DRAGONFLY.since(
+    "NetBSD, sys/kern/sys_pipe.c 1.110 of 11 April 2009",
+    assumed={"own_object": "as FreeBSD's of 2003"},
     name="netbsd-2009",
     title="NetBSD of 2009: one direction, 32 big pipes, KVA kept with the cached object",
     reverse=Backing.NONE,
     one_way=True,  # so the write side never has a buffer
-    direct_writes=True,  # as loans of the writer's pages; its limit on them is not modelled
+    direct_writes=False,  # loans of the writer's pages are not compiled in
+    create_errno=errno.ENFILE,
+    growth=Growth.BIG,
+    shrinks=False,
     findspace="tree",
     kernel="NetBSD",
 )
-_OPENBSD: Final = attrs.evolve(
-    _DRAGONFLY,
+_OPENBSD: Final = _DRAGONFLY.since(
+    "OpenBSD, sys/kern/sys_pipe.c 1.149 and 1.130",
+    assumed={"own_object": "as FreeBSD's of 2003", "findspace": "a tree, as its uvm_map has had since 2002"},
     name="openbsd",
     title="OpenBSD: both halves backed, 32 big pipes, no limit on KVA",
-    direct_writes=False,  # not seen in its source
+    direct_writes=False,
     create_errno=errno.ENOMEM,
     findspace="tree",
     kernel="OpenBSD",
@@ -171,7 +212,7 @@ _LINUX: Final = LinuxState(
     direct=True,
     pages_soft=16 * 1024,
     pages_hard=0,
-)
+).cited("Linux, fs/pipe.c of 2025 (6.18)")
 
 # --- the registry --------------------------------------------------------------------------------------------
 
@@ -200,7 +241,19 @@ class View(Mapping[str, S], Generic[S]):
 
 _STATES: Final[dict[str, KernelState]] = {
     state.name: state
-    for state in (_JULY_2003, _JANUARY_2004, _EARLY_2006, _TEN, _CURRENT, _DRAGONFLY, _NETBSD, _OPENBSD, _LINUX)
+    for state in (
+        _JULY_2003,
+        _JANUARY_2004,
+        _EARLY_2006,
+        _TEN,
+        _TWELVE,
+        _FOURTEEN,
+        _CURRENT,
+        _DRAGONFLY,
+        _NETBSD,
+        _OPENBSD,
+        _LINUX,
+    )
 }
 
 STATES: Final[Mapping[str, KernelState]] = View(_STATES, lambda _: True)

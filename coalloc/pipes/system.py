@@ -10,7 +10,7 @@ from coalloc.checked import Checked
 from coalloc.errors import BadFreeError, InvalidRequestError, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.buffers import Buffers
-from coalloc.pipes.eras import PIPE_SIZE, SMALL_PIPE_SIZE, Backing, Era
+from coalloc.pipes.eras import PIPE_SIZE, SMALL_PIPE_SIZE, Backing, Era, Numbers
 from coalloc.pipes.half import Half
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import PipeCounters
@@ -22,6 +22,7 @@ __all__ = ["PipeCounters", "PipeSystem"]
 
 _RULE: Final = Backing.RULE  # as in buffers
 _SMALL: Final = Backing.SMALL
+_AT_CREATION: Final = Numbers.AT_CREATION
 
 
 class PipeSystem(Buffers, Checked):
@@ -100,6 +101,8 @@ class PipeSystem(Buffers, Checked):
             if size and not self.get_buffer(half, size) and era.create_errno is not None:
                 self.free_buffer(forward)
                 self._refuse()
+            if era.numbers is _AT_CREATION and half.size:
+                self.draw_number(half)
         self._created += 1
         self._small += 0 < forward.size < PIPE_SIZE
         self._pairs[pair.number] = pair
@@ -176,6 +179,7 @@ class PipeSystem(Buffers, Checked):
             "pipes": 2 * len(self._pairs),
             "maxpipes": self.maxpipes or 0,
             "pipebuf_reserv": self.era.reserve_percent,
+            "pipe_mindirect": self.pipe_mindirect,
         }
         values |= {name: further[name] for name in self.era.sysctls}
         return {f"kern.ipc.{name}": values[name] for name in sorted(values)}

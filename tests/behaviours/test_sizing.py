@@ -36,13 +36,15 @@ def test_b1_new_forward_buffers_are_16k_up_to_the_mark_and_4k_strictly_above(era
 @ALL_DESIGNS
 @ALL_ERAS
 def test_b2_what_is_backed_at_creation_depends_on_the_era(era: Era, design: str) -> None:
-    """Creation backs both halves until 2004, the forward half from 2006 on, and today a small reverse half, too."""
+    """Creation backs both halves until 2004, the forward half from 2006 on, and from 12.2 on a small reverse half, too."""
     sizes = tuple(half.size for half in make(era, design).pipe().halves)
     expected = {
         "2003-07": (FULL, FULL),
         "2004-01": (FULL, FULL),
         "2006": (FULL, 0),
         "10.x": (FULL, 0),
+        "12.2": (FULL, SMALL),
+        "14.x": (FULL, SMALL),
         "current": (FULL, SMALL),
     }
     assert sizes == expected[era.name]

@@ -202,3 +202,57 @@ def test_spans_may_not_overlap_nor_exceed_the_limit() -> None:
         with pytest.raises(ValueError, match="span"):
             space.add(span)  # type: ignore[arg-type]
     assert len(space.segments()) == 1
+
+
+def test_b63_an_import_is_sized_as_the_kernel_sizes_it_and_stays() -> None:
+    """Twice an alignment is added; what does not admit the request stays, and another is tried, up to the limit."""
+    kernel = KernelMap(base=0, size=1 << 30)
+    space = VmemSpace(kernel, kva_limit=64 * PAGE, import_quantum=8 * PAGE)
+    space.xalloc(PAGE, align=8 * PAGE)
+    assert kernel.counters().mapped == 24 * PAGE  # 1 + 16 pages, rounded up
+    with pytest.raises(MemoryError):
+        space.xalloc(PAGE, lo=1 << 29)
+    assert kernel.counters().mapped == 64 * PAGE
+    assert [segment.kind for segment in space.segments()].count(Kind.FREE) == 6
+    assert space.alloc(PAGE) == 56 * PAGE  # of the newest
+    assert space.reclaim() == 32 * PAGE
+    space.check()
+
+
+def test_b64_a_drain_helps_only_if_more_is_free_than_before() -> None:
+    """A drain that releases a span with more free bytes than were cached is followed by a refusal, or by a second try."""
+    for qcache, served in ((PAGE, False), (2 * PAGE, True)):
+        space = VmemSpace(KernelMap(base=0), kva_limit=4 * PAGE, import_quantum=2 * PAGE, qcache_max=qcache)
+        space.alloc(PAGE)
+        space.alloc(PAGE)
+        space.free(space.alloc(PAGE))
+        if served:
+            assert space.alloc(2 * PAGE) == 2 * PAGE
+        else:
+            with pytest.raises(MemoryError):
+                space.alloc(2 * PAGE)
+        assert space.stats().drained == 1
+
+
+def test_b65_next_fit_goes_on_from_its_cursor() -> None:
+    """What was freed behind the cursor is used last, and a span that the cursor divides stays until the next request."""
+    space = make(8, strategy=Fit.NEXT)
+    first, second = space.alloc(2 * PAGE), space.alloc(2 * PAGE)
+    space.free(first)
+    assert space.alloc(2 * PAGE) == 4 * PAGE
+    space.free(second)
+    space.free(4 * PAGE)
+    assert space.stats().arenas == 1
+    assert space.alloc(8 * PAGE) == 0
+
+
+def test_b66_the_limit_bounds_imports_and_others_are_asked_to_spare() -> None:
+    """A limit below what is mapped takes nothing away; the callback frees, and the request is served."""
+    space = make(8)
+    base = space.alloc(8 * PAGE)
+    space.set_limit(4 * PAGE)
+    space.check()
+    space.set_reclaim(lambda: space.free(base))
+    with pytest.raises(MemoryError):
+        space.alloc(PAGE)  # the span is released, and another is more than the limit
+    assert space.stats().mapped == 0

@@ -139,7 +139,9 @@ def test_sysctl_has_the_names_of_its_era() -> None:
     common = {"maxpipekva", "pipeallocfail", "pipefragretry", "pipekva", "piperesizefail"}
     extra = {
         "2003-07": {"pipes", "maxpipes"}, "2004-01": {"pipes"}, "2006": {"pipes", "piperesizeallowed"},
-        "10.x": {"piperesizeallowed"}, "current": {"piperesizeallowed", "pipebuf_reserv"},
+        "10.x": {"piperesizeallowed"}, "12.2": {"piperesizeallowed"},
+        "14.x": {"piperesizeallowed", "pipe_mindirect"},
+        "current": {"piperesizeallowed", "pipe_mindirect", "pipebuf_reserv"},
     }  # fmt: skip
     for era, names in extra.items():
         system = make(era)

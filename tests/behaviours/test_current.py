@@ -1,0 +1,228 @@
+"""What FreeBSD's pipes do today, and since when: B55 to B62."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from coalloc import ERAS, KernelMap, PerPipeSpace, PipeError, PipeSystem
+from coalloc.pipes.budget import Owner
+from coalloc.pipes.eras import Era, Numbers
+
+PAGE = 4096
+FULL = 4 * PAGE
+ALL_ERAS = pytest.mark.parametrize("era", ERAS.values(), ids=list(ERAS))
+
+
+def make(era: str | Era, *, m: int = 1 << 20) -> PipeSystem:
+    """Make a system over one mapping for each buffer."""
+    state = ERAS[era] if isinstance(era, str) else era
+    return PipeSystem(PerPipeSpace(KernelMap(base=0), kva_limit=m), state, maxpipekva=m)
+
+
+def refused(call: Any, *arguments: Any, **named: Any) -> int:
+    """Return the number of the error that a call raises."""
+    with pytest.raises(PipeError) as caught:
+        call(*arguments, **named)
+    return caught.value.errno
+
+
+@ALL_ERAS
+@pytest.mark.parametrize(("written", "room"), [(0, FULL), (FULL - 513, 513), (FULL, 0)])
+def test_b55_a_writer_is_told_the_room_at_the_readers_close(era: Era, written: int, room: int) -> None:
+    """From 12.2 on EVFILT_WRITE has the room at the close, with EV_EOF and EV_ONESHOT; before that 0."""
+    pair = make(era).pipe()
+    note = pair.knote(1, "write")
+    pair.write(1, written)
+    pair.close(0)
+    event = note.event()
+    assert event is not None
+    assert event.data == (room if era.tells_room_at_eof else 0)
+    assert (event.eof, event.oneshot) == (True, True)
+    assert era.tells_room_at_eof == (era.name in ("12.2", "14.x", "current"))
+
+
+def test_b55_a_direct_write_leaves_the_buffers_room() -> None:
+    """While it goes on the room is 0; when the reader closes it is that of the empty buffer."""
+    pair = make("current").pipe()
+    note = pair.knote(1, "write")
+    pair.write(1, FULL, direct=True)
+    assert note.event() is None
+    pair.close(0)
+    event = note.event()
+    assert event is not None
+    assert event.data == FULL
+
+
+def _lean(era: Era) -> tuple[PipeSystem, Any]:
+    """Return a system above three quarters of its limit, and a pipe of 16 KiB."""
+    system = make(era, m=1 << 18)
+    pair = system.pipe()
+    while system.kva_used < 0.8 * (1 << 18):
+        system.pipe()
+    return system, pair
+
+
+@ALL_ERAS
+def test_b56_a_read_of_nothing_does_nothing(era: Era) -> None:
+    """A read of 0 bytes never shrinks; a non-blocking read of an empty pipe shrinks before 14, and a blocking one always."""
+    if not era.shrinks:
+        assert make(era).pipe().read(0, 0) == 0
+        return
+    system, pair = _lean(era)
+    assert pair.read(0, 0) == 0
+    assert pair.halves[0].size == FULL
+    assert refused(pair.read, 0, 1) == errno.EAGAIN
+    assert pair.halves[0].size == (FULL if era.empty_read_is_cheap else PAGE)
+    assert era.empty_read_is_cheap == (era.name in ("14.x", "current"))
+    assert refused(pair.read, 0, 1, blocks=True) == errno.EAGAIN
+    assert pair.halves[0].size == PAGE
+    assert system.reads == 0
+
+
+def test_b56_at_the_end_of_the_file_the_buffer_is_looked_at() -> None:
+    """The short cut is for pipes that somebody may still write to."""
+    _, pair = _lean(ERAS["current"])
+    pair.close(1)
+    assert pair.read(0, 1) == 0
+    assert pair.halves[0].size == PAGE
+
+
+@ALL_ERAS
+def test_b57_a_direct_write_waits_for_the_drain_and_touches_nothing(era: Era) -> None:
+    """Nothing goes into the ring, no page of the buffer is touched, nothing is charged; a signal copies what is left."""
+    kernel = KernelMap(base=0)
+    system = PipeSystem(PerPipeSpace(kernel, kva_limit=1 << 20), era, maxpipekva=1 << 20)
+    pair = system.pipe()
+    pair.write(1, b"x")
+    assert refused(pair.write, 1, b"a" * FULL, direct=True) == errno.EAGAIN
+    used, faults = system.kva_used, kernel.counters().faults
+    assert (pair.buffered(0), pair.read(0, 9)) == (1, 1)
+    assert pair.write(1, b"a" * FULL, direct=True) == FULL
+    assert (pair.buffered(0), pair.readable(0), system.kva_used) == (0, FULL, used)
+    assert pair.read(0, 1000) == 1000
+    assert kernel.counters().faults == faults
+    assert pair.interrupt(1) == FULL - 1000
+    assert (pair.buffered(0), pair.writes_directly(1)) == (FULL - 1000, False)
+    got = bytearray()
+    assert (pair.read(0, FULL, into=got), bytes(got)) == (FULL - 1000, b"a" * (FULL - 1000))
+    assert pair.interrupt(1) == 0
+    system.check()
+
+
+@ALL_ERAS
+def test_b58_while_a_close_waits_the_writer_sees_the_end(era: Era) -> None:
+    """The writer polls writable without POLLHUP, a write is EPIPE, and EVFILT_WRITE is taken; afterwards it is not."""
+    pair = make(era).pipe()
+    size = pair.halves[0].size
+    pair.write(1, size)
+    with pair.busy(0):
+        assert not pair.close(0)
+        state = pair.poll(1)
+        assert (state.writable, state.hung_up) == (True, False)
+        assert refused(pair.write, 1, 1) == errno.EPIPE
+        event = pair.knote(1, "write").event()
+        assert event is not None
+        assert (event.data, event.eof, event.oneshot) == (0, True, False)
+    assert pair.poll(1).hung_up
+    assert refused(pair.knote, 1, "write") == errno.EPIPE
+
+
+@ALL_ERAS
+def test_b59_numbers_are_drawn_for_what_was_made(era: Era) -> None:
+    """From 12.2 on a half has a number if it was backed when the pipe was made; in 10.x the lowest free one when asked."""
+    system = make(era, m=8 * PAGE if era.numbers is Numbers.AT_CREATION else 1 << 20)
+    numbers = []
+    pairs = []
+    for _ in range(2):
+        pairs.append(system.pipe())
+        numbers += [pairs[-1].stat(end).st_ino for end in (1, 0)]
+    if era.numbers is Numbers.NONE:
+        assert set(numbers) == {0}
+        assert pairs[0].stat(0).st_dev == 0
+        return
+    assert pairs[0].stat(0).st_dev == pairs[1].stat(1).st_dev == 1
+    if era.numbers is Numbers.AT_FSTAT:
+        assert numbers == [1, 2, 3, 4]
+        pairs[0].close(0)
+        assert system.pipe().stat(0).st_ino == 2
+        return
+    assert numbers == [2, 1, 4, 3]
+    assert refused(system.pipe) == errno.ENOMEM  # there is room for the forward half, whose number is lost
+    pairs[0].close(1)
+    assert system.pipe().stat(0).st_ino == 6
+    assert refused(system.pipe) == errno.ENOMEM  # there is no room for the forward half: none is lost
+    for pair in pairs:
+        for end in (0, 1)[pair is pairs[0] :]:
+            pair.close(1 - end)
+    assert system.pipe().stat(0).st_ino == 8
+
+
+@ALL_ERAS
+def test_b60_a_write_of_nothing_is_0_whatever_goes_on(era: Era) -> None:
+    """Also during a direct write, which others have to wait for; and it is EPIPE if nobody reads."""
+    pair = make(era).pipe()
+    pair.write(1, FULL, direct=True)
+    assert pair.write(1, 0) == pair.write(1, b"", direct=True) == 0
+    assert refused(pair.write, 1, 1) == errno.EAGAIN
+    pair.close(0)
+    assert refused(pair.write, 1, 0) == errno.EPIPE
+
+
+def test_b61_privilege_and_limit_are_the_callers_and_the_charge_is_the_owners() -> None:
+    """Whoever writes is asked; whoever made the pipe pays."""
+    system = make("current", m=1 << 20)
+    poor = Owner(uid=7, privileged=False, pipebuf_limit=5 * PAGE)
+    pair = system.pipe(poor)
+    assert system.budget.users == {7: 5 * PAGE}
+    assert pair.write(1, FULL + 1) == FULL  # the buffer stays
+    assert pair.halves[0].size == FULL
+    rich = Owner(uid=8, privileged=False, pipebuf_limit=1 << 20)
+    pair.read(0, FULL)
+    assert pair.write(1, FULL + 1, caller=rich) == FULL + 1
+    assert system.budget.users == {7: 9 * PAGE}
+    limited = Owner(uid=9, privileged=False, pipebuf_limit=PAGE)
+    other = system.pipe(rich)
+    assert other.write(0, 2 * PAGE, caller=limited) == PAGE
+    counters = system.counters()
+    assert (counters.pipeallocfail, counters.piperesizefail, counters.pipefragretry) == (0, 0, 0)
+    system.check()
+
+
+def test_b61_the_reserve_is_for_privileged_callers() -> None:
+    """Growth into the reserve is refused to those without privilege, whoever owns the pipe, and counts nothing."""
+    system = make("current", m=100 * PAGE)
+    user = Owner(uid=7, privileged=False)
+    pair = system.pipe()
+    while system.kva_used + FULL <= 50 * PAGE:
+        system.pipe()
+    system.piperesizeallowed = True
+    system.get_buffer(pair.halves[0], 13 * FULL // 2)
+    assert not system.get_buffer(pair.halves[0], 9 * FULL, user)
+    before = system.counters()
+    assert (before.piperesizefail, before.pipeallocfail) == (0, 0)
+
+
+@ALL_ERAS
+def test_b62_the_least_direct_write_can_be_set(era: Era) -> None:
+    """From 14 on kern.ipc.pipe_mindirect says from when on a write is direct; values up to PIPE_BUF are EINVAL."""
+    system = make(era)
+    pair = system.pipe()
+    if "pipe_mindirect" not in era.sysctls:
+        with pytest.raises(PipeError) as caught:
+            system.pipe_mindirect = 1024
+        assert (caught.value.errno, "kern.ipc.pipe_mindirect" in system.sysctl()) == (errno.ENOENT, False)
+        return
+    assert system.sysctl()["kern.ipc.pipe_mindirect"] == 8192
+    for value in (512, 0, -1, True, 2**63):
+        with pytest.raises(PipeError) as caught:
+            system.pipe_mindirect = value
+        assert caught.value.errno == errno.EINVAL
+    system.pipe_mindirect = 513
+    pair.write(1, 512, direct=True)
+    assert pair.buffered(0) == 512
+    pair.read(0, 512)
+    pair.write(1, 513, direct=True)
+    assert (pair.buffered(0), system.sysctl()["kern.ipc.pipe_mindirect"]) == (0, 513)
