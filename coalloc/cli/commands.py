@@ -100,6 +100,11 @@ COMMANDS: Final = {
         "diff",
         "Run the same programs on two allocators, and print a short one on which they differ.",
     ),
+    "probe": Entry(
+        "coalloc.cli.probe",
+        "probe",
+        "Drive the running Linux kernel's pipes and their model with the same random calls, and show where they differ.",
+    ),
     "native": Entry(
         "coalloc.cli.native",
         "native_app",

@@ -22,11 +22,25 @@ class Owner:
         uid: Real user id; charges are summed by it.
         privileged: Whether a call of theirs may use the reserve (PRIV_PIPEBUF).
         pipebuf_limit: RLIMIT_PIPEBUF in bytes of their calls; 0 enforces none, as in the kernel.
+        resource: Whether they have CAP_SYS_RESOURCE of Linux; None if that is as ``privileged``.
+        admin: Whether they have CAP_SYS_ADMIN; None if that is as ``privileged``.
     """
 
     uid: int = 0
     privileged: bool = True
     pipebuf_limit: int = 0
+    resource: bool | None = None
+    admin: bool | None = None
+
+    @property
+    def may_exceed_size(self) -> bool:
+        """Whether Linux lets them set a pipe to more than fs.pipe-max-size."""
+        return self.privileged if self.resource is None else self.resource
+
+    @property
+    def may_exceed_limits(self) -> bool:
+        """Whether Linux lets them have more than fs.pipe-user-pages-soft and -hard."""
+        return self.may_exceed_size or (self.privileged if self.admin is None else self.admin)
 
 
 ROOT: Final = Owner()

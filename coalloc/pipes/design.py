@@ -202,7 +202,7 @@ def pipes_of(
         InvalidRequestError: If no pipes are known for a record of this kind.
     """
     if isinstance(state, LinuxState):
-        return LinuxPipes(space, clock=clock, pages_soft=state.pages_soft, pages_hard=state.pages_hard)
+        return LinuxPipes(space, clock=clock, state=state)
     if isinstance(state, Era):
         return PipeSystem(space, state, maxpipekva=limit, clock=clock, resize_in_place=resize_in_place)
     raise InvalidRequestError("state", state, "is no kernel state whose pipes are known")

@@ -36,6 +36,8 @@ __all__ = [
     "KernelState",
     "LinuxState",
     "Numbers",
+    "ReadWakes",
+    "WriteWakes",
 ]
 
 PIPE_SIZE: Final = 16 * KiB
@@ -193,6 +195,22 @@ class Era(KernelState):
     empty_read_is_cheap: bool = False
 
 
+class WriteWakes(enum.Enum):
+    """When a write wakes those who wait to read."""
+
+    ALWAYS = "whenever it stored something"
+    EMPTY = "if the pipe was empty"
+    POLLED = "if the pipe was empty, or somebody has ever polled it"
+
+
+class ReadWakes(enum.Enum):
+    """When a read wakes those who wait to write."""
+
+    SLOT = "whenever it freed a slot"
+    FULL = "if the pipe was full when it began"
+    FULL_SLOT = "if it freed a slot of a full pipe"
+
+
 @attrs.frozen(kw_only=True)
 class LinuxState(KernelState):
     """One state of Linux's pipe code.
@@ -200,7 +218,33 @@ class LinuxState(KernelState):
     Args:
         pages_soft: Slots of a user above which new pipes are made small (fs.pipe-user-pages-soft); 0 is none.
         pages_hard: Slots of a user above which pipe(2) fails (fs.pipe-user-pages-hard); 0 is none.
+        max_size: Bytes above which only the privileged set a size (fs.pipe-max-size).
+        beyond_soft: Slots of a new pipe whose user is above the soft limit.
+        limits_are_reached: Whether a limit is exceeded when it is reached, before the new slots are charged.
+        root_is_exempt: Whether the limits spare the privileged when a pipe is made.
+        shrinks_freely: Whether a pipe may be made smaller though a limit is exceeded.
+        size_is_unsigned: Whether F_SETPIPE_SZ takes an unsigned int, so that 2**32 is 0; if not, that is EINVAL.
+        spares: How many pages that were read are kept for the next write.
+        pages_ahead: The most pages that a write of more than one takes before it takes the pipe's mutex.
+        tee_merges: Whether a write goes on in a page that was teed.
+        write_wakes: When a write wakes those who read.
+        read_wakes: When a read wakes those who write.
+        slot_bytes: Bytes of a slot in the ring.
+        largest_ring: The most bytes that a ring can have (KMALLOC_MAX_SIZE); beyond is ENOMEM.
     """
 
     pages_soft: int
     pages_hard: int
+    max_size: int = 1 << 20
+    beyond_soft: int = 2
+    limits_are_reached: bool = False
+    root_is_exempt: bool = True
+    shrinks_freely: bool = True
+    size_is_unsigned: bool = True
+    spares: int = 2
+    pages_ahead: int = 0
+    tee_merges: bool = False
+    write_wakes: WriteWakes = WriteWakes.POLLED
+    read_wakes: ReadWakes = ReadWakes.FULL_SLOT
+    slot_bytes: int = 40
+    largest_ring: int = 4 << 20

@@ -1,15 +1,22 @@
-"""Linux's pipe: a ring of page slots, pages that are taken when data are written, and limits per user (B53).
+"""Linux's pipe: a ring of page slots, pages that are taken when data are written, and limits per user (B53, B67 to B72).
 
 A pipe has no buffer of its own: its ring has slots, and each slot that is in use refers to a page, or part of one.  So nothing
-is mapped for a pipe, and what is charged to its user is the number of slots.  A small write goes into the last page if it
-fits there whole; a page that has been read is kept for the next write, one for each pipe, and given back otherwise.
+is mapped for a pipe, and what is charged to its user is the number of slots.
+
+Writing.  What is over from whole pages goes behind the last slot if it fits into its page, and the slot may be merged into:
+only a write makes such slots, and a part that was teed or spliced loses that.  The rest opens slots.  With ``packet``
+(O_DIRECT) each slot is a packet: a read takes one, and drops what does not fit.
+
+Pages.  A page that has been read is kept for the next write, up to two in a pipe, unless another slot still refers to it.
+Pages that were spliced in from files or given by vmsplice are not the pipe's, and are not counted.
 
 Descriptors are one-way: end 1 writes, end 0 reads.  Keeps PI1 in this sense: the bytes in use are those of the pages of all
 pipes; and PI2 and PI3.
 
-Not done: splice, packets, watch queues.
+Versions of Linux differ by a record (:class:`~coalloc.pipes.eras.LinuxState`).  Not done: watch queues, faults of user memory.
 
-Source: Linux fs/pipe.c of 2025 (alloc_pipe_info, pipe_write, pipe_read, pipe_set_size); the soft limit: commit 759c01142a5d.
+Source: Linux fs/pipe.c and fs/splice.c (alloc_pipe_info, pipe_write, pipe_read, pipe_poll, pipe_set_size, link_pipe,
+splice_pipe_to_pipe, vmsplice_to_pipe), versions as the records say; the soft limit: commit 759c01142a5d.
 """
 
 from __future__ import annotations
@@ -17,16 +24,19 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Sequence
+from typing import cast
 
 import attrs
 
 from coalloc.checked import Checked
 from coalloc.errors import ExhaustionError, InvalidRequestError, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
+from coalloc.pipes.eras import LinuxState, ReadWakes, WriteWakes
 from coalloc.pipes.protocol import PipeCounters
+from coalloc.pipes.states import STATES
 from coalloc.sched.clock import SimClock
 from coalloc.space.protocol import FullSpace
-from coalloc.units import PAGE_SIZE, Extremes
+from coalloc.units import PAGE_SIZE, Extremes, is_power_of_two
 
 __all__ = [
     "PIPE_DEF_BUFFERS",
@@ -35,6 +45,7 @@ __all__ = [
     "PIPE_USER_PAGES_SOFT",
     "LinuxPipe",
     "LinuxPipes",
+    "LinuxPoll",
 ]
 
 PIPE_DEF_BUFFERS = 16
@@ -48,13 +59,23 @@ PIPE_USER_PAGES_SOFT = PIPE_DEF_BUFFERS * 1024
 
 
 @attrs.define(eq=False)
+class _Page:
+    """A page: its address, -1 if it is not the pipes'; and how many slots refer to it."""
+
+    address: int
+    slots: int = 1
+
+
+@attrs.define(eq=False)
 class _Slot:
     """Part of a page that holds data; the content is kept only where bytes were written."""
 
-    page: int
+    page: _Page
     start: int
     length: int
     content: bytes | None
+    merges: bool = True
+    packet: bool = False
 
 
 def _joined(slot: _Slot, content: bytes | None, n: int) -> bytes:
@@ -83,10 +104,28 @@ class _End:
         self.closed = False
 
 
-class LinuxPipe:
-    """A pipe; made by :meth:`LinuxPipes.pipe`."""
+@attrs.frozen
+class LinuxPoll:
+    """What poll(2) tells of an end: POLLIN, POLLOUT, POLLERR and POLLHUP."""
 
-    __slots__ = ("_system", "bytes_in", "bytes_out", "halves", "max_slots", "number", "owner", "spare")
+    readable: bool
+    writable: bool
+    error: bool
+    hung_up: bool
+
+
+class LinuxPipe:
+    """A pipe; made by :meth:`LinuxPipes.pipe`.
+
+    Attributes:
+        reader_wakeups: How often those who wait to read were woken, and
+        writer_wakeups: those who wait to write, by the rules of the version; whether anybody waits is not asked.
+    """
+
+    __slots__ = (
+        "_polled", "_system", "bytes_in", "bytes_out", "halves", "max_slots", "number", "owner", "reader_wakeups", "spares",
+        "writer_wakeups",
+    )  # fmt: skip
 
     def __init__(self, system: LinuxPipes, number: int, owner: Owner, slots: int) -> None:
         self._system = system
@@ -95,22 +134,29 @@ class LinuxPipe:
         self.max_slots = slots
         """Slots of the ring, each for a page."""
         self.halves = (_End(), _End())
-        self.spare = -1
-        """A page that was read, kept for the next write; -1 if there is none."""
+        self.spares: list[_Page] = []
+        """Pages that were read, kept for the next write."""
         self.bytes_in = self.bytes_out = 0
+        self.reader_wakeups = self.writer_wakeups = 0
+        self._polled = False
 
     def __repr__(self) -> str:
         ring = self.halves[0].ring
         return f"<LinuxPipe {self.number}: {ring.cnt} bytes in {len(ring.slots)}/{self.max_slots} slots>"
 
-    def write(self, end: int, data: int | bytes, *, direct: bool = False, rest_of: int = 0) -> int:
+    # --- data --------------------------------------------------------------------------------------
+
+    def write(
+        self, end: int, data: int | bytes, *, direct: bool = False, rest_of: int = 0, packet: bool = False
+    ) -> int:
         """Write bytes, or a number that stands for any, and return how many were taken.
 
         Args:
             end: Must be 1.
             data: The bytes, or how many (>= 0).
             direct: Ignored: there are no direct writes.
-            rest_of: Bytes of the write that this is the rest of; 0 for a new one.
+            rest_of: Bytes of the write that this is the rest of, which is not merged any more; 0 for a new one.
+            packet: Whether the descriptor has O_DIRECT, so that each page of it is a packet.
 
         Raises:
             PipeError: EBADF for end 0 or a closed one, EPIPE if nobody reads, EAGAIN if there is no free slot, ENOMEM if there
@@ -132,36 +178,42 @@ class LinuxPipe:
         if reader.closed:
             raise PipeError(errno.EPIPE, "write")
         ring, system = reader.ring, self._system
-        slots = ring.slots
+        slots, unit = ring.slots, system.page_size
+        was_empty = not slots
+        ahead = system.pages_ahead(n)
         done = 0
         if slots:
             last = slots[-1]
-            tail = n % PAGE_SIZE  # what is over from whole pages goes behind the last
-            if tail and last.start + last.length + tail <= PAGE_SIZE:
+            tail = n % unit  # what is over from whole pages goes behind the last
+            if tail and not rest_of and last.merges and last.start + last.length + tail <= unit:
                 if content is not None or last.content is not None:
                     last.content = _joined(last, content[:tail] if content is not None else None, tail)
                 last.length += tail
                 done = tail
         while done < n and len(slots) < self.max_slots:
-            if self.spare >= 0:
-                page, self.spare = self.spare, -1
-            else:
-                page = system.take_page()
-                if page < 0:
-                    break
-            length = min(PAGE_SIZE, n - done)
-            slots.append(_Slot(page, 0, length, content[done : done + length] if content is not None else None))
+            page = ahead.pop() if ahead else self.spares.pop() if self.spares else system.take_page()
+            if page is None:
+                break
+            length = min(unit, n - done)
+            part = content[done : done + length] if content is not None else None
+            slots.append(_Slot(page, 0, length, part, merges=not packet, packet=packet))
             done += length
+        for page in ahead:
+            self._put(page)
         if not done:
             raise PipeError(errno.EAGAIN if len(slots) == self.max_slots else errno.ENOMEM, "write")
         ring.cnt += done
         self.bytes_in += done
         system.writes += 1
         system.bytes_written += done
+        wakes = system.state.write_wakes
+        self.reader_wakeups += wakes is WriteWakes.ALWAYS or was_empty or (wakes is WriteWakes.POLLED and self._polled)
         return done
 
     def read(self, end: int, n: int, *, into: bytearray | None = None) -> int:
         """Read up to ``n`` bytes and return how many; 0 is the end of the file.
+
+        A read ends with the first packet that it meets, and what of that does not fit is dropped.
 
         Args:
             end: Must be 0.
@@ -178,36 +230,50 @@ class LinuxPipe:
         if end != 0 or reader.closed:
             raise self._refusal(end, "read")
         ring, system = reader.ring, self._system
-        if n and not ring.cnt:
+        if not n:
+            return 0
+        if not ring.slots:
             if writer.closed:
                 return 0
             raise PipeError(errno.EAGAIN, "read")
         left, slots = n, ring.slots
+        was_full, freed_full, dropped = len(slots) >= self.max_slots, False, 0
+        freed = False
         while left and slots:
             slot = slots[0]
             taken = min(left, slot.length)
             if into is not None:
                 into += bytes(taken) if slot.content is None else slot.content[:taken]
+            left -= taken
+            if slot.packet:
+                dropped += slot.length - taken
+                taken, ends = slot.length, True
+            else:
+                ends = False
             if slot.content is not None:
                 slot.content = slot.content[taken:]
             slot.start += taken
             slot.length -= taken
-            left -= taken
             if not slot.length:
+                freed_full |= len(slots) >= self.max_slots
+                freed = True
                 slots.popleft()
-                if self.spare < 0:
-                    self.spare = slot.page
-                else:
-                    system.free_page(slot.page)
+                self._release(slot)
+            if ends:
+                break
         done = n - left
-        ring.cnt -= done
-        self.bytes_out += done
+        ring.cnt -= done + dropped
+        self.bytes_out += done + dropped
         system.reads += 1
         system.bytes_read += done
+        wakes = system.state.read_wakes
+        self.writer_wakeups += {
+            ReadWakes.SLOT: freed, ReadWakes.FULL: was_full, ReadWakes.FULL_SLOT: freed_full,
+        }[wakes]  # fmt: skip
         return done
 
     def buffered(self, end: int) -> int:
-        """Return the bytes that ``end`` can read."""
+        """Return the bytes that ``end`` can read (FIONREAD)."""
         return self.halves[end].ring.cnt
 
     def readable(self, end: int) -> int:
@@ -223,32 +289,191 @@ class LinuxPipe:
         """Tell whether a writer that blocked would be woken: there is a free slot."""
         return end == 1 and len(self.halves[0].ring.slots) < self.max_slots
 
-    def set_size(self, size: int) -> int:
+    def poll(self, end: int) -> LinuxPoll:
+        """Tell what events an end has; from then on the pipe is one that somebody has polled.
+
+        Raises:
+            PipeError: EBADF if the end is closed.
+        """
+        if end not in (0, 1) or self.halves[end].closed:
+            raise self._refusal(end, "poll")
+        self._polled = True
+        reader, writer = self.halves
+        n = len(reader.ring.slots)
+        if end == 0:
+            return LinuxPoll(n > 0, writable=False, error=False, hung_up=writer.closed)
+        return LinuxPoll(readable=False, writable=n < self.max_slots, error=reader.closed, hung_up=False)
+
+    # --- splice, tee and vmsplice -------------------------------------------------------------------
+
+    def tee(self, other: LinuxPipe, n: int) -> int:
+        """Let another pipe have up to ``n`` of the bytes here, which stay (tee(2) with SPLICE_F_NONBLOCK).
+
+        The other pipe refers to the same pages, and no write goes on in them there.
+
+        Raises:
+            PipeError: As :meth:`splice`.
+        """
+        return self._link(other, n, "tee", moves=False)
+
+    def splice(self, other: LinuxPipe, n: int) -> int:
+        """Move up to ``n`` bytes to another pipe (splice(2) with SPLICE_F_NONBLOCK); 0 is the end of the file.
+
+        Slots move whole, as they are; of the last one part may move, and a write does not go on in that part.
+
+        Raises:
+            PipeError: EBADF for a closed end, EINVAL for the same pipe, EPIPE if nobody reads there, EAGAIN if there is nothing
+                here, or no slot there.
+        """
+        return self._link(other, n, "splice", moves=True)
+
+    def _link(self, other: LinuxPipe, n: int, call: str, *, moves: bool) -> int:
+        """Let another pipe refer to the pages of this one, in its order."""
+        if type(n) is not int or n < 0:
+            raise InvalidRequestError("n", n, "must be an int >= 0")
+        if not n:
+            return 0
+        if self.halves[0].closed or other.halves[1].closed:
+            raise PipeError(errno.EBADF, call)
+        if other is self:
+            raise PipeError(errno.EINVAL, call)
+        source, target = self.halves[0].ring, other.halves[0].ring
+        if not source.slots and not self.halves[1].closed:
+            raise PipeError(errno.EAGAIN, call)
+        if other.halves[0].closed:
+            raise PipeError(errno.EPIPE, call)
+        if len(target.slots) >= other.max_slots:
+            raise PipeError(errno.EAGAIN, call)
+        if not source.slots:
+            return 0
+        done = at = 0
+        while done < n and at < len(source.slots) and len(target.slots) < other.max_slots:
+            slot = source.slots[at]
+            taken = min(slot.length, n - done)
+            if moves and taken == slot.length:
+                target.slots.append(source.slots.popleft())
+            else:
+                slot.page.slots += 1
+                part = None if slot.content is None else slot.content[:taken]
+                merges = slot.merges and self._system.state.tee_merges
+                target.slots.append(_Slot(slot.page, slot.start, taken, part, merges=merges, packet=slot.packet))
+                if moves:
+                    slot.start += taken
+                    slot.length -= taken
+                    slot.content = None if slot.content is None else slot.content[taken:]
+                else:
+                    at += 1
+            done += taken
+        target.cnt += done
+        other.bytes_in += done
+        if moves:
+            source.cnt -= done
+            self.bytes_out += done
+        return done
+
+    def vmsplice(self, sizes: Sequence[int], *, offset: int = 0, gift: bool = False) -> int:
+        """Give pages of user memory to the pipe (vmsplice(2) with SPLICE_F_NONBLOCK), and return how many bytes were taken.
+
+        Args:
+            sizes: Bytes of each part, which takes a slot for each page that it touches; one of 0 takes none.
+            offset: How far into a page each part begins.
+            gift: Whether the pages are given away (SPLICE_F_GIFT), which changes nothing here.
+
+        Raises:
+            PipeError: EBADF for a closed end, EPIPE if nobody reads, EAGAIN if there is no free slot.
+        """
+        del gift
+        reader, writer = self.halves
+        if writer.closed:
+            raise PipeError(errno.EBADF, "vmsplice")
+        if not sum(sizes):
+            return 0
+        return self._fill(
+            reader, [n for size in sizes for n in _parts(offset, size, self._system.page_size)], "vmsplice"
+        )
+
+    def splice_from_file(self, offset: int, n: int) -> int:
+        """Take pages of a file in (splice(2) with SPLICE_F_NONBLOCK), and return how many bytes were taken.
+
+        Args:
+            offset: Where in the file they begin, bytes.
+            n: Bytes, all of them in the file.
+
+        Raises:
+            PipeError: As :meth:`vmsplice`.
+        """
+        reader, writer = self.halves
+        if writer.closed:
+            raise PipeError(errno.EBADF, "splice")
+        if not n:
+            return 0
+        unit = self._system.page_size
+        free = self.max_slots - len(reader.ring.slots)
+        return self._fill(reader, _parts(offset % unit, min(n, free * unit) if free > 0 else n, unit), "splice")
+
+    def _fill(self, reader: _End, parts: list[int], call: str) -> int:
+        """Let so many bytes of foreign pages into slots, one for each part, as far as there are free ones."""
+        if reader.closed:
+            raise PipeError(errno.EPIPE, call)
+        ring = reader.ring
+        if len(ring.slots) >= self.max_slots:
+            raise PipeError(errno.EAGAIN, call)
+        done = 0
+        for part in parts[: self.max_slots - len(ring.slots)]:
+            ring.slots.append(_Slot(_Page(-1), 0, part, None, merges=False))
+            done += part
+        ring.cnt += done
+        self.bytes_in += done
+        return done
+
+    # --- size ----------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Bytes of the ring (fcntl F_GETPIPE_SZ)."""
+        return self.max_slots * self._system.page_size
+
+    def set_size(self, size: int, *, caller: Owner | None = None) -> int:
         """Change the ring (fcntl F_SETPIPE_SZ), and return its size in bytes.
 
         Args:
-            size: Bytes, rounded up to a power of two of pages; 0 asks for a page.
+            size: Bytes, an unsigned int of 32 bits, of which more is cut off; rounded up to a power of two of pages.
+            caller: Whose call it is, who is asked for capabilities; None for the owner, who is charged.
 
         Raises:
             PipeError: EBADF if both ends are closed, EINVAL above 2**31, EPERM if the unprivileged ask for more than
-                PIPE_MAX_SIZE or grow while their user is above a limit, EBUSY if more slots are in use.
+                fs.pipe-max-size or grow while the owner is above a limit, ENOMEM if there is no such ring, EBUSY if more slots
+                are in use.
         """
         if self.finished:
             raise PipeError(errno.EBADF, "fcntl")
+        system, state = self._system, self._system.state
+        caller = self.owner if caller is None else caller
+        if type(size) is int and state.size_is_unsigned:
+            size &= 2**32 - 1
         if type(size) is not int or not 0 <= size <= 2**31:
             raise PipeError(errno.EINVAL, "fcntl")
-        pages = -(-size // PAGE_SIZE) or 1
+        pages = -(-size // system.page_size) or 1
         slots = 1 << (pages - 1).bit_length()
-        if slots > self.max_slots:
-            if slots * PAGE_SIZE > PIPE_MAX_SIZE and not self.owner.privileged:
-                raise PipeError(errno.EPERM, "fcntl")
-            if self._system.too_many(self.owner, slots - self.max_slots):
-                raise PipeError(errno.EPERM, "fcntl")
+        grows = slots > self.max_slots
+        if (
+            (grows or not state.shrinks_freely)
+            and slots * system.page_size > system.max_size
+            and not caller.may_exceed_size
+        ):
+            raise PipeError(errno.EPERM, "fcntl")
+        if (grows or not state.shrinks_freely) and system.too_many(self.owner, slots - self.max_slots, caller):
+            raise PipeError(errno.EPERM, "fcntl")
+        if slots * state.slot_bytes > state.largest_ring:
+            raise PipeError(errno.ENOMEM, "fcntl")
         if slots < len(self.halves[0].ring.slots):
             raise PipeError(errno.EBUSY, "fcntl")
-        self._system.charge(self.owner, slots - self.max_slots)
+        system.charge(self.owner, slots - self.max_slots)
         self.max_slots = slots
-        return slots * PAGE_SIZE
+        self.writer_wakeups += 1
+        return slots * system.page_size
+
+    # --- life ----------------------------------------------------------------------------------------
 
     def close(self, end: int) -> bool:
         """Close an end; everything goes when both are closed.
@@ -263,12 +488,12 @@ class LinuxPipe:
         if self.finished:
             ring = self.halves[0].ring
             for slot in ring.slots:
-                self._system.free_page(slot.page)
+                self._system.put_page(slot.page)
             ring.slots.clear()
             ring.cnt = 0
-            if self.spare >= 0:
-                self._system.free_page(self.spare)
-                self.spare = -1
+            for page in self.spares:
+                self._system.put_page(page)
+            self.spares = []
             self._system.take_back(self)
         return True
 
@@ -277,11 +502,29 @@ class LinuxPipe:
         """Whether both ends are closed, and all pages given back."""
         return self.halves[0].closed and self.halves[1].closed
 
+    def _release(self, slot: _Slot) -> None:
+        """Let a slot that has been read go: its page becomes a spare, unless another slot refers to it."""
+        self._put(slot.page)
+
+    def _put(self, page: _Page) -> None:
+        """Keep a page that nobody else refers to as a spare, if there is a place for it."""
+        if page.address >= 0 and page.slots == 1 and len(self.spares) < self._system.state.spares:
+            self.spares.append(page)
+        else:
+            self._system.put_page(page)
+
     def _refusal(self, end: int, call: str) -> InvalidRequestError | PipeError:
         """Return the error for a call at an end that is closed, of the wrong direction, or not there."""
         if end != 0 and end != 1:
             return InvalidRequestError("end", end, "must be 0 or 1")
         return PipeError(errno.EBADF, call)
+
+
+def _parts(start: int, n: int, unit: int) -> list[int]:
+    """Cut bytes that begin so far into a page at the ends of pages."""
+    first = min(unit - start, n) if start else 0
+    left = n - first
+    return [part for part in (first, *[unit] * (left // unit), left % unit) if part]
 
 
 class LinuxPipes(Checked):
@@ -290,8 +533,11 @@ class LinuxPipes(Checked):
     Args:
         space: Where pages come from, one at a time.
         clock: Tells the simulated time; one of its own if None.
-        pages_soft: Slots of a user above which new pipes are made small (fs.pipe-user-pages-soft); 0 is none.
-        pages_hard: Slots of a user above which pipe(2) fails (fs.pipe-user-pages-hard); 0 is none.
+        state: The version of Linux; ``STATES["linux"]`` if None.
+        pages_soft: Slots of a user above which new pipes are made small (fs.pipe-user-pages-soft); 0 is none, None the state's.
+        pages_hard: Slots of a user above which pipe(2) fails (fs.pipe-user-pages-hard); likewise.
+        max_size: Bytes above which only the privileged set a size (fs.pipe-max-size); None is the state's.
+        page_size: Bytes of a page, a power of two.
 
     Attributes:
         writes: Writes that stored something, and
@@ -300,7 +546,7 @@ class LinuxPipes(Checked):
         bytes_read: for what was taken out.
 
     Raises:
-        InvalidRequestError: For a limit that is negative.
+        InvalidRequestError: For a limit that is negative, or a page size that is none.
 
     >>> from coalloc.space import CoalescingSpace
     >>> from coalloc.vm import KernelMap
@@ -315,16 +561,24 @@ class LinuxPipes(Checked):
         space: FullSpace,
         *,
         clock: SimClock | None = None,
-        pages_soft: int = PIPE_USER_PAGES_SOFT,
-        pages_hard: int = 0,
+        state: LinuxState | None = None,
+        pages_soft: int | None = None,
+        pages_hard: int | None = None,
+        max_size: int | None = None,
+        page_size: int = PAGE_SIZE,
     ) -> None:
-        for what, value in (("pages_soft", pages_soft), ("pages_hard", pages_hard)):
-            if type(value) is not int or value < 0:
+        self.state = cast("LinuxState", STATES["linux"]) if state is None else state
+        for what, value in (("pages_soft", pages_soft), ("pages_hard", pages_hard), ("max_size", max_size)):
+            if value is not None and (type(value) is not int or value < 0):
                 raise InvalidRequestError(what, value, "must be an int >= 0")
+        if type(page_size) is not int or page_size < 1 or not is_power_of_two(page_size):
+            raise InvalidRequestError("page_size", page_size, "must be a power of two")
         self.space = space
         self.clock = SimClock() if clock is None else clock
-        self.pages_soft = pages_soft
-        self.pages_hard = pages_hard
+        self.pages_soft = self.state.pages_soft if pages_soft is None else pages_soft
+        self.pages_hard = self.state.pages_hard if pages_hard is None else pages_hard
+        self.max_size = self.state.max_size if max_size is None else max_size
+        self.page_size = page_size
         self._pipes: dict[int, LinuxPipe] = {}
         self._slots: dict[int, int] = {}  # by uid
         self._pages = self._past_peak = 0
@@ -335,17 +589,17 @@ class LinuxPipes(Checked):
     @property
     def kva_used(self) -> int:
         """Bytes of the pages that pipes hold."""
-        return self._pages * PAGE_SIZE
+        return self._pages * self.page_size
 
     @property
     def peak_kva_used(self) -> int:
         """Most bytes of pages held at any time."""
-        return max(self._most, self._past_peak) * PAGE_SIZE
+        return max(self._most, self._past_peak) * self.page_size
 
     def extremes(self) -> Extremes:
         """Return the least and the most bytes of pages since the last call; those that are there begin the next."""
         self._past_peak = max(self._past_peak, self._most)
-        found = Extremes(self._least * PAGE_SIZE, self._most * PAGE_SIZE)
+        found = Extremes(self._least * self.page_size, self._most * self.page_size)
         self._least = self._most = self._pages
         return found
 
@@ -360,15 +614,17 @@ class LinuxPipes(Checked):
         Raises:
             PipeError: ENFILE if its user is above the hard limit, and unprivileged.
         """
+        state = self.state
         slots = PIPE_DEF_BUFFERS
-        self.charge(owner, slots)
-        if self._above(owner, self.pages_soft):
-            self.charge(owner, PIPE_MIN_DEF_BUFFERS - slots)
-            slots = PIPE_MIN_DEF_BUFFERS
-        if self._above(owner, self.pages_hard):
-            self.charge(owner, -slots)
+        if slots * self.page_size > self.max_size and not owner.may_exceed_size:
+            slots = max(self.max_size // self.page_size, 1)
+        small = state.beyond_soft
+        if self._above(owner, slots, self.pages_soft):
+            slots = small
+        if self._above(owner, slots, self.pages_hard):
             self._refused += 1
             raise PipeError(errno.ENFILE, "pipe")
+        self.charge(owner, slots)
         self._created += 1
         self._small += slots < PIPE_DEF_BUFFERS
         pipe = LinuxPipe(self, self._created + self._refused - 1, owner, slots)
@@ -402,29 +658,52 @@ class LinuxPipes(Checked):
         """Charge a user, or refund a negative number."""
         self._slots[owner.uid] = self._slots.get(owner.uid, 0) + slots
 
-    def _above(self, owner: Owner, limit: int) -> bool:
-        return bool(limit) and not owner.privileged and self.charged(owner) > limit
+    def _above(self, owner: Owner, slots: int, limit: int) -> bool:
+        """Tell whether a new pipe of so many slots takes its user above a limit that holds for them."""
+        if not limit or (owner.may_exceed_limits and self.state.root_is_exempt):
+            return False
+        charged = self.charged(owner)
+        return charged >= limit if self.state.limits_are_reached else charged + slots > limit
 
-    def too_many(self, owner: Owner, more: int) -> bool:
-        """Tell whether so many more slots would take an unprivileged user above a limit."""
+    def too_many(self, owner: Owner, more: int, caller: Owner) -> bool:
+        """Tell whether so many more slots would take an owner above a limit, which holds for this caller."""
         wanted = self.charged(owner) + more
-        return not owner.privileged and any(limit and wanted > limit for limit in (self.pages_soft, self.pages_hard))
+        if self.state.limits_are_reached:
+            wanted = self.charged(owner) + 1
+        return not caller.may_exceed_limits and any(
+            limit and wanted > limit for limit in (self.pages_soft, self.pages_hard)
+        )
 
-    def take_page(self) -> int:
-        """Take a page, and return its address, or -1."""
+    def take_page(self) -> _Page | None:
+        """Take a page; None if there is none."""
         try:
-            page = self.space.alloc(PAGE_SIZE)
+            address = self.space.alloc(self.page_size)
         except ExhaustionError:
-            return -1
-        self.space.touch(page, PAGE_SIZE)
+            return None
+        self.space.touch(address, self.page_size)
         self._pages += 1
         self._most = max(self._most, self._pages)
-        return page
+        return _Page(address)
 
-    def free_page(self, page: int) -> None:
-        """Give a page back."""
-        self.space.discard(page, self.space.size_of(page))
-        self.space.free(page)
+    def pages_ahead(self, n: int) -> list[_Page]:
+        """Take the pages that a write of ``n`` bytes takes before the mutex, in versions that do so."""
+        if not self.state.pages_ahead or n <= self.page_size:
+            return []
+        pages = []
+        for _ in range(min(-(-n // self.page_size), self.state.pages_ahead)):
+            page = self.take_page()
+            if page is None:
+                break
+            pages.append(page)
+        return pages
+
+    def put_page(self, page: _Page) -> None:
+        """Give a page back, when no slot refers to it any more; one that is not the pipes' is forgotten."""
+        page.slots -= 1
+        if page.address < 0 or page.slots:
+            return
+        self.space.discard(page.address, self.space.size_of(page.address))
+        self.space.free(page.address)
         self._pages -= 1
         self._least = min(self._least, self._pages)
 
@@ -438,23 +717,25 @@ class LinuxPipes(Checked):
     def violations(self) -> tuple[Violation, ...]:
         """Return every broken invariant (PI1, PI2, PI3), recomputed from the pipes."""
         found = []
-        pages = 0
+        pages: dict[int, int] = {}
         by_user: dict[int, int] = {}
         for pipe in self._pipes.values():
             ring = pipe.halves[0].ring
-            pages += len(ring.slots) + (pipe.spare >= 0)
+            for page in (*(slot.page for slot in ring.slots), *pipe.spares):
+                if page.address >= 0:
+                    pages[page.address] = pages.get(page.address, 0) + 1
             by_user[pipe.owner.uid] = by_user.get(pipe.owner.uid, 0) + pipe.max_slots
             held = sum(slot.length for slot in ring.slots)
             if ring.cnt != held or len(ring.slots) > pipe.max_slots:
                 found.append(Violation("PI2", f"pipe {pipe.number} counts {ring.cnt} bytes, its slots hold {held}"))
-            if any(not 0 < slot.length <= PAGE_SIZE - slot.start for slot in ring.slots):
+            if any(not 0 < slot.length <= self.page_size - slot.start for slot in ring.slots):
                 found.append(Violation("PI2", f"pipe {pipe.number} has a slot that is empty, or ends behind its page"))
             if pipe.bytes_in - pipe.bytes_out != ring.cnt:
                 found.append(
                     Violation("PI3", f"pipe {pipe.number}: bytes in less bytes out are not those that it holds")
                 )
-        if pages != self._pages:
-            found.append(Violation("PI1", f"{self._pages} pages are counted, the pipes hold {pages}"))
+        if len(pages) != self._pages:
+            found.append(Violation("PI1", f"{self._pages} pages are counted, the pipes hold {len(pages)}"))
         if by_user != {uid: slots for uid, slots in self._slots.items() if slots}:
             found.append(Violation("PI1", "users are charged for other slots than their pipes have"))
         return tuple(found)

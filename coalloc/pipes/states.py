@@ -22,7 +22,7 @@ from typing import Final, Generic, TypeVar, cast
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState, Numbers
+from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState, Numbers, ReadWakes, WriteWakes
 from coalloc.pipes.surroundings import LAYOUTS, FiledescLock, OldTable, Surroundings
 from coalloc.sched.witness import RULES
 
@@ -202,9 +202,9 @@ _OPENBSD: Final = _DRAGONFLY.since(
     findspace="tree",
     kernel="OpenBSD",
 )
-_LINUX: Final = LinuxState(
-    name="linux",
-    title="Linux: a ring of pages, charged to the user",
+_LINUX_44: Final = LinuxState(
+    name="linux-4.4",
+    title="Linux 4.4: one slot beyond the soft limit, one spare page",
     kernel="Linux",
     maxpipekva_is_hard=False,
     own_object=False,
@@ -212,7 +212,77 @@ _LINUX: Final = LinuxState(
     direct=True,
     pages_soft=16 * 1024,
     pages_hard=0,
-).cited("Linux, fs/pipe.c of 2025 (6.18)")
+    beyond_soft=1,
+    limits_are_reached=True,
+    root_is_exempt=False,
+    shrinks_freely=False,
+    size_is_unsigned=False,
+    spares=1,
+    tee_merges=True,
+    write_wakes=WriteWakes.ALWAYS,
+    read_wakes=ReadWakes.SLOT,
+).cited(
+    "Linux 4.4.y, fs/pipe.c, with the limits per user of 759c01142a5d",
+    assumed={
+        "size_is_unsigned": "what 2**32 gives was not seen; EINVAL, as in later versions, is assumed",
+        "tee_merges": "follows from its operations of a page, its splice.c was not seen",
+        "slot_bytes": "as in 7.2",
+        "largest_ring": "KMALLOC_MAX_SIZE of x86-64, as in 6.8",
+        "maxpipekva_is_hard": "Linux has no such limit",
+        "own_object": "Linux maps no pages of pipes",
+        "findspace": "Linux maps no pages of pipes",
+        "around": "what surrounds its pipes is not modelled",
+    },
+)
+_LINUX_54: Final = _LINUX_44.since(
+    "Linux 5.4.y, fs/pipe.c, with 46c4c9d1beb7",
+    assumed={"limits_are_reached": "as from 4.16 on", "root_is_exempt": "as from 4.16 on"},
+    name="linux-5.4",
+    title="Linux 5.4: two slots beyond the soft limit",
+    beyond_soft=2,
+    limits_are_reached=False,
+    root_is_exempt=True,
+    shrinks_freely=True,
+    size_is_unsigned=False,
+    tee_merges=False,  # a0ce2f0aa6ad
+)
+_LINUX_510: Final = _LINUX_54.since(
+    "Linux 5.10.13, fs/pipe.c; two wait queues since 0ddad21d3e99",
+    assumed={"read_wakes": "as 5.7"},
+    name="linux-5.10",
+    title="Linux 5.10: two wait queues, wakeups only if empty or full",
+    beyond_soft=1,
+    write_wakes=WriteWakes.EMPTY,
+    read_wakes=ReadWakes.FULL,
+)
+_LINUX_61: Final = _LINUX_510.since(
+    "Linux of about 6.1, fs/pipe.c; 46c4c9d1beb7, 3b844826b6c6",
+    name="linux-6.1",
+    title="Linux 6.1: a pipe that is polled wakes at every write",
+    beyond_soft=2,
+    write_wakes=WriteWakes.POLLED,
+)
+_LINUX_612: Final = _LINUX_61.since(
+    "Linux of about 6.12, fs/pipe.c; abb5e0dbe61b",
+    assumed={"read_wakes": "as in 6.1, until aaec5a95d596 of 6.14"},
+    name="linux-6.12",
+    title="Linux 6.12: F_SETPIPE_SZ is unsigned",
+    size_is_unsigned=True,
+    read_wakes=ReadWakes.FULL,
+)
+_LINUX: Final = _LINUX_612.since(
+    "Linux 6.18, fs/pipe.c as stored after it, and what 6.18.44 does; aaec5a95d596, 46af8e2406c2",
+    name="linux",
+    title="Linux 6.18: a ring of pages, charged to the user, two spare pages",
+    spares=2,
+    read_wakes=ReadWakes.FULL_SLOT,
+)
+_LINUX_72: Final = _LINUX.since(
+    "Linux 7.2, fs/pipe.c; 212ed884a1ae",
+    name="linux-7.2",
+    title="Linux 7.2: pages are allocated before the mutex is taken",
+    pages_ahead=8,
+)
 
 # --- the registry --------------------------------------------------------------------------------------------
 
@@ -253,6 +323,12 @@ _STATES: Final[dict[str, KernelState]] = {
         _NETBSD,
         _OPENBSD,
         _LINUX,
+        _LINUX_44,
+        _LINUX_54,
+        _LINUX_510,
+        _LINUX_61,
+        _LINUX_612,
+        _LINUX_72,
     )
 }
 

@@ -1,0 +1,172 @@
+"""``coalloc probe``: the running kernel's pipes beside their model, or what another machine has answered."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import attrs
+import typer
+
+from coalloc.cli.common import Bar, JsonOption, SeedOption, kept_output, print_json
+from coalloc.errors import InvalidRequestError, ProgramError
+from coalloc.experiments.probe import Difference
+from coalloc.experiments.probe_run import Probed, as_c, compare_recorded, free_uid, probe_kernel
+from coalloc.pipes.eras import LinuxState
+from coalloc.pipes.states import STATES
+from coalloc.report.tables import counted
+from coalloc.workload.files import raw_lines
+
+__all__ = ["probe"]
+
+_WIDTH: Final = 80
+
+
+def probe(
+    steps: Annotated[int, typer.Option("--steps", help="Steps to run at least, for each user.")] = 100_000,
+    seed: SeedOption = 0,
+    read: Annotated[
+        Path | None, typer.Option("--read", help="Compare what a probe has recorded, here or on another machine.")
+    ] = None,
+    record: Annotated[Path | None, typer.Option("--record", help="Write programs and answers to this file.")] = None,
+    emit: Annotated[str, typer.Option("--emit", help="Write the probe as a program instead: c.")] = "",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file for --emit.")] = None,
+    state: Annotated[
+        str, typer.Option("--state", help="The model, such as linux-6.1; that of the kernel's version if not given.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Drive the running Linux kernel's pipes and their model with the same random calls, and show where they differ.
+
+    Exit status 0 if they answer alike, 1 if not.
+    """
+    if steps < 1:
+        raise InvalidRequestError("--steps", steps, "must be at least 1")
+    model = _state(state)
+    if emit:
+        _emit(emit, output, steps, seed, read=read is not None or record is not None)
+        return
+    if output is not None:
+        raise InvalidRequestError("-o", str(output), "is for --emit")
+    if read is not None:
+        if record is not None:
+            raise InvalidRequestError("--record", str(record), "has no meaning with --read")
+        results = [_recorded(read, model)]
+    else:
+        results = _asked(steps, seed, record, model)
+    with kept_output():
+        if as_json:
+            print_json([_as_dict(result) for result in results])
+        else:
+            for result in results:
+                _print(result)
+    if any(result.interrupted for result in results):
+        raise KeyboardInterrupt
+    if any(result.n_differ for result in results):
+        raise typer.Exit(1)
+
+
+def _state(name: str) -> LinuxState | None:
+    if not name:
+        return None
+    state = STATES.get(name)
+    if not isinstance(state, LinuxState):
+        names = ", ".join(name for name, each in STATES.items() if isinstance(each, LinuxState))
+        raise InvalidRequestError("--state", name, f"is no state of Linux; there are {names}")
+    return state
+
+
+def _emit(emit: str, output: Path | None, steps: int, seed: int, *, read: bool) -> None:
+    if emit != "c":
+        raise InvalidRequestError("--emit", emit, "must be c")
+    if read:
+        raise InvalidRequestError("--emit", emit, "has no meaning with --read and --record")
+    text = as_c(steps=steps, seed=seed)
+    if output is None:
+        print(text, end="")
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+def _recorded(file: Path, state: LinuxState | None) -> Probed:
+    if file.is_dir() or not file.exists():
+        raise InvalidRequestError("--read", str(file), "is a folder" if file.is_dir() else "there is no such file")
+    try:
+        return compare_recorded(raw_lines(str(file)), str(file), state=state)
+    except ProgramError as error:
+        raise InvalidRequestError("--read", str(file), f"cannot be read: {error}") from None
+
+
+def _asked(steps: int, seed: int, record: Path | None, state: LinuxState | None) -> list[Probed]:
+    """Ask as oneself, and if that is root as an ordinary user, too."""
+    users: list[int | None] = [None]
+    if not hasattr(os, "geteuid") or os.geteuid() == 0:
+        users.append(free_uid())
+    results = []
+    for user in users:
+        file = None if record is None else _of_user(record, user)
+        with Bar().task("steps", steps) as advance:
+            if file is None:
+                result = probe_kernel(steps=steps, seed=seed, uid=user, state=state, progress=advance)
+            else:
+                with file.open("w", encoding="utf-8") as stream:
+                    result = probe_kernel(
+                        steps=steps, seed=seed, uid=user, state=state, record=stream, progress=advance
+                    )
+        results.append(result)
+        if result.interrupted:
+            break
+    return results
+
+
+def _of_user(record: Path, user: int | None) -> Path:
+    """Return the file for a user: the second one's is named after the first."""
+    return record if user is None else record.with_name(f"{record.stem}-user{record.suffix}")
+
+
+def _say(text: str) -> None:
+    print(textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
+
+
+def _print(result: Probed) -> None:
+    machine = result.machine
+    powers = [name for name, has in (("CAP_SYS_RESOURCE", machine.resource), ("CAP_SYS_ADMIN", machine.admin)) if has]
+    _say(
+        f"{machine.kernel}, user {machine.uid} with {' and '.join(powers) or 'no capability'}, beside the model {result.state}"
+    )
+    _say(
+        f"pipe-max-size {machine.max_size:,}, pipe-user-pages-soft {machine.soft:,}, -hard {machine.hard:,}, "
+        f"pages of {machine.page:,} bytes"
+    )
+    alike = "no difference" if not result.n_differ else f"{counted(result.n_differ, 'program')} with a difference"
+    print(f"{counted(result.programs, 'program')}, {counted(result.steps, 'step')}: {alike}")
+    if result.interrupted:
+        print("it was interrupted")
+    for found in result.differences:
+        _print_difference(found)
+    print()
+
+
+def _print_difference(found: Difference) -> None:
+    print()
+    for step in found.program:
+        print("    " + " ".join(map(str, step)))
+    for name, theirs, ours in found.words:
+        print(f"  {name}: the kernel tells {theirs}, the model {ours}")
+
+
+def _as_dict(result: Probed) -> dict[str, Any]:
+    return {
+        "machine": attrs.asdict(result.machine),
+        "state": result.state,
+        "programs": result.programs,
+        "steps": result.steps,
+        "differ": result.n_differ,
+        "interrupted": result.interrupted,
+        "differences": [
+            {"steps": [list(step) for step in found.program], "kernel": found.kernel, "model": found.model}
+            for found in result.differences
+        ],
+    }

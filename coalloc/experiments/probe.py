@@ -1,0 +1,475 @@
+"""A probe: the same random calls on pipes for a Linux kernel and for its model, step by step, and where they differ.
+
+A program is a list of steps on two pipes, 0 and 1, that exist when it begins, with non-blocking ends.  A step is a list: what
+to do, and numbers.  After each step the result is compared (a number, or minus an error number; of a read also a checksum of
+the bytes) and what FIONREAD, F_GETPIPE_SZ and poll(2) then tell of both pipes.
+
+=========================  ==============================================================================================
+``write PIPE N``           write N bytes
+``read PIPE N``            read up to N bytes
+``size PIPE N``            F_SETPIPE_SZ
+``tee PIPE N``             tee(2) to the other pipe
+``splice PIPE N``          splice(2) to the other pipe
+``file PIPE AT N``         splice(2) from a file, from an offset on
+``vmsplice PIPE K N AT G`` vmsplice(2) of K parts of N bytes, each so far into a page; G is 1 with SPLICE_F_GIFT
+``packet PIPE ON``         F_SETFL, with O_DIRECT or without
+``close PIPE END``         close an end
+``pipe PIPE``              close both ends, and make the pipe anew
+``more K N``               make K more pipes of N bytes, and keep them; the result is the slots of them all
+=========================  ==============================================================================================
+
+Programs are drawn beside the model, so that they suit what it holds; a kernel runs them afterwards, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import random
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import attrs
+
+from coalloc.errors import PipeError, ProgramError
+from coalloc.pipes.budget import Owner
+from coalloc.pipes.eras import LinuxState
+from coalloc.pipes.linux import LinuxPipe, LinuxPipes
+from coalloc.pipes.states import STATES
+from coalloc.space.perpipe import PerPipeSpace
+from coalloc.units import MiB
+from coalloc.vm.kernelmap import KernelMap
+
+__all__ = [
+    "Answer",
+    "Difference",
+    "Machine",
+    "Step",
+    "compare",
+    "draw_program",
+    "model_answers",
+    "pattern",
+    "read_probes",
+    "shortest",
+    "state_of",
+]
+
+Step = tuple[str | int, ...]
+"""What to do, and numbers."""
+Answer = list[Any]
+"""The result, a checksum, and what is told of each pipe: FIONREAD, size, events of the reading end, of the writing end."""
+
+FILE_SIZE: Final = 4 * MiB
+"""Bytes of the file, all zero, that pages are spliced from."""
+MOST_KEPT: Final = 400
+"""The most pipes that a step ``more`` makes."""
+_NUMBERS: Final = {
+    "write": 2, "read": 2, "size": 2, "tee": 2, "splice": 2, "file": 3, "vmsplice": 5, "packet": 2, "close": 2, "pipe": 1,
+    "more": 2,
+}  # fmt: skip
+_POLLIN, _POLLOUT, _POLLERR, _POLLHUP = 1, 4, 8, 16
+_MOST_MEMORY: Final = 1 << 34
+
+
+@attrs.frozen
+class Machine:
+    """A kernel, and who asks it.
+
+    Args:
+        kernel: Its name and version, such as "Linux 6.18.44".
+        page: Bytes of a page.
+        uid: The user.
+        resource: Whether the user has CAP_SYS_RESOURCE.
+        admin: Whether the user has CAP_SYS_ADMIN.
+        max_size: fs.pipe-max-size.
+        soft: fs.pipe-user-pages-soft.
+        hard: fs.pipe-user-pages-hard.
+    """
+
+    kernel: str
+    page: int
+    uid: int
+    resource: bool
+    admin: bool
+    max_size: int
+    soft: int
+    hard: int
+
+    @property
+    def owner(self) -> Owner:
+        """The user as the model knows one."""
+        return Owner(self.uid, privileged=self.resource or self.admin, resource=self.resource, admin=self.admin)
+
+
+def state_of(kernel: str) -> LinuxState:
+    """Return the newest state of Linux that is no newer than a kernel, or the oldest.
+
+    Raises:
+        ProgramError: If its name is not one of Linux.
+
+    >>> state_of("Linux 6.18.44").name, state_of("Linux 5.15.0-91-generic").name, state_of("Linux 3.10").name
+    ('linux', 'linux-5.10', 'linux-4.4')
+    """
+    words = kernel.split()
+    if len(words) != 2 or words[0] != "Linux":
+        raise ProgramError(f"{kernel!r} is no Linux, and no other kernel has all of these calls")
+    version = _version(words[1])
+    states = sorted(
+        (
+            (_version(state.title.partition(":")[0].split()[1]), state)
+            for state in STATES.values()
+            if isinstance(state, LinuxState)
+        ),
+        key=lambda pair: pair[0],
+    )
+    return [state for number, state in states if number <= version or number == states[0][0]][-1]
+
+
+def _version(text: str) -> tuple[int, int]:
+    numbers = [int("".join(char for char in part if char.isdigit()) or 0) for part in text.replace("-", ".").split(".")]
+    return (numbers[0], numbers[1] if len(numbers) > 1 else 0)
+
+
+def pattern(number: int, n: int) -> bytes:
+    """Return the bytes that the write of a step stores: its number, again and again.
+
+    Args:
+        number: The number of the step, from 0.
+        n: How many bytes.
+    """
+    return bytes([number % 251 + 1]) * n
+
+
+# --- the model --------------------------------------------------------------------------------------------------
+
+
+class _Model:
+    """Two pipes of the model, and what is done with them."""
+
+    def __init__(self, machine: Machine, state: LinuxState) -> None:
+        kernel = KernelMap(base=0, size=_MOST_MEMORY, direct=True)
+        self.machine = machine
+        self.system = LinuxPipes(
+            PerPipeSpace(kernel, kva_limit=_MOST_MEMORY),
+            state=state,
+            pages_soft=machine.soft,
+            pages_hard=machine.hard,
+            max_size=machine.max_size,
+            page_size=machine.page,
+        )
+        self.pipes: list[LinuxPipe | None] = [None, None]
+        self.packets = [False, False]
+        self.open = [[False, False], [False, False]]
+        self.kept = 0
+        for number in (0, 1):
+            self._make(number)
+
+    def _make(self, number: int) -> int:
+        self.packets[number] = False
+        self.open[number] = [False, False]
+        self.pipes[number] = None
+        try:
+            self.pipes[number] = self.system.pipe(self.machine.owner)
+        except PipeError as error:
+            return -(error.errno or 0)
+        self.open[number] = [True, True]
+        return 0
+
+    def do(self, number: int, step: Step) -> Answer:
+        """Do a step, and return its answer."""
+        what, *numbers = step
+        into = bytearray()
+        try:
+            result = getattr(self, f"_{what}")(number, into, *numbers)
+        except PipeError as error:
+            result = -(error.errno or 0)
+        told: Answer = [result, zlib.crc32(into) if what == "read" and result >= 0 else 0]
+        for pipe in (0, 1):
+            told += self._told(pipe)
+        return told
+
+    def _told(self, number: int) -> list[int]:
+        pipe, (reads, writes) = self.pipes[number], self.open[number]
+        if pipe is None or not (reads or writes):
+            return [-1, -1, -1, -1]
+        events = [-1, -1]
+        for end in (0, 1):
+            if self.open[number][end]:
+                told = pipe.poll(end)
+                events[end] = (
+                    _POLLIN * told.readable + _POLLOUT * told.writable + _POLLERR * told.error + _POLLHUP * told.hung_up
+                )
+        return [pipe.buffered(0), pipe.size, *events]
+
+    def _end(self, number: int, end: int) -> LinuxPipe:
+        pipe = self.pipes[number]
+        if pipe is None or not self.open[number][end]:
+            raise PipeError(errno.EBADF, "step")
+        return pipe
+
+    def _write(self, number: int, _into: bytearray, pipe: int, n: int) -> int:
+        return self._end(pipe, 1).write(1, pattern(number, n), packet=self.packets[pipe])
+
+    def _read(self, _number: int, into: bytearray, pipe: int, n: int) -> int:
+        return self._end(pipe, 0).read(0, n, into=into)
+
+    def _size(self, _number: int, _into: bytearray, pipe: int, n: int) -> int:
+        return self._end(pipe, 0 if self.open[pipe][0] else 1).set_size(n)
+
+    def _tee(self, _number: int, _into: bytearray, pipe: int, n: int) -> int:
+        return self._linked(pipe, n, LinuxPipe.tee)
+
+    def _splice(self, _number: int, _into: bytearray, pipe: int, n: int) -> int:
+        return self._linked(pipe, n, LinuxPipe.splice)
+
+    def _linked(self, pipe: int, n: int, call: Callable[[LinuxPipe, LinuxPipe, int], int]) -> int:
+        if not n:
+            return 0
+        return call(self._end(pipe, 0), self._end(1 - pipe, 1), n)
+
+    def _file(self, _number: int, _into: bytearray, pipe: int, at: int, n: int) -> int:
+        if not n:
+            return 0
+        return self._end(pipe, 1).splice_from_file(at, min(n, FILE_SIZE - at))
+
+    def _vmsplice(self, _number: int, _into: bytearray, pipe: int, k: int, n: int, at: int, gift: int) -> int:
+        return self._end(pipe, 1).vmsplice([n] * k, offset=at, gift=bool(gift))
+
+    def _packet(self, _number: int, _into: bytearray, pipe: int, on: int) -> int:
+        self._end(pipe, 1)
+        self.packets[pipe] = bool(on)
+        return 0
+
+    def _close(self, _number: int, _into: bytearray, pipe: int, end: int) -> int:
+        self._end(pipe, end).close(end)
+        self.open[pipe][end] = False
+        return 0
+
+    def _pipe(self, _number: int, _into: bytearray, pipe: int) -> int:
+        for end in (0, 1):
+            if self.open[pipe][end]:
+                self._close(0, bytearray(), pipe, end)
+        return self._make(pipe)
+
+    def _more(self, _number: int, _into: bytearray, k: int, n: int) -> int:
+        slots = 0
+        for _ in range(k):
+            pipe = self.system.pipe(self.machine.owner)
+            with contextlib.suppress(PipeError):
+                pipe.set_size(n)
+            slots += pipe.max_slots
+        self.kept += k
+        return slots
+
+
+def model_answers(machine: Machine, program: Iterable[Step], state: LinuxState | None = None) -> list[Answer]:
+    """Return what the model answers to the steps of a program.
+
+    Args:
+        machine: The kernel that is modelled, and who asks.
+        program: The steps.
+        state: The version of the model; None for that of the kernel.
+    """
+    model = _Model(machine, state or state_of(machine.kernel))
+    return [model.do(number, step) for number, step in enumerate(program)]
+
+
+# --- drawing ------------------------------------------------------------------------------------------------------
+
+
+def draw_program(machine: Machine, seed: int, steps: int = 60) -> list[Step]:
+    """Draw a program that suits what the model holds.
+
+    Args:
+        machine: The kernel, and who asks.
+        seed: The program depends on it and on the machine alone.
+        steps: How many steps.
+    """
+    draw = random.Random(seed)
+    model = _Model(machine, state_of(machine.kernel))
+    program: list[Step] = []
+    if draw.random() < 0.15:
+        program.append(("more", draw.choice((1, 3, 60, 64)), draw.choice((machine.page, machine.max_size))))
+        model.do(0, program[-1])
+    kinds = draw.choices(
+        ["write", "read", "size", "tee", "splice", "file", "vmsplice", "packet", "close", "pipe"],
+        [30, 22, 10, 8, 8, 5, 5, 3, 1.5, 2.5],
+        k=steps,
+    )
+    focus = draw.random()
+    for kind in kinds:
+        pipe = int(draw.random() < (0.5 if focus < 0.5 else 0.1))
+        step = _drawn(draw, kind, pipe, model)
+        model.do(len(program), step)
+        program.append(step)
+        lost = [number for number in (0, 1) if not all(model.open[number])]
+        if lost and draw.random() < 0.3:
+            program.append(("pipe", draw.choice(lost)))
+            model.do(len(program) - 1, program[-1])
+    return program
+
+
+def _drawn(draw: random.Random, kind: str, pipe: int, model: _Model) -> Step:
+    page = model.machine.page
+    there = model.pipes[pipe]
+    held = there.buffered(0) if there is not None else 0
+    room = (there.max_slots - len(there.halves[0].ring.slots)) * page if there is not None else 0
+    near = draw.choice(
+        (0, 1, page - 1, page, page + 1, 2 * page, held, held // 2, room, room + 1, draw.randrange(1, 3 * page))
+    )
+    if kind in ("write", "read", "tee", "splice"):
+        n = draw.choice((near, near, draw.randrange(1, 200), draw.randrange(1, 20 * page)))
+        return (kind, pipe, n)
+    if kind == "size":
+        n = draw.choice((
+            0, 1, page, page + 1, 2 * page, draw.randrange(1, 40 * page), 16 * page, held, model.machine.max_size,
+            model.machine.max_size + 1, 2**28, 2**28 + 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 2 * page, -1,
+        ))  # fmt: skip
+        if n > 1 << 25 and n <= 2**28:
+            n = draw.choice((n, 4 * page))  # a ring of megabytes takes long
+        return (kind, pipe, n)
+    if kind == "file":
+        return (kind, pipe, draw.choice((0, 1, 100, page, draw.randrange(FILE_SIZE - page))), near)
+    if kind == "vmsplice":
+        at = draw.choice((0, 0, 1, page // 2, page - 1))
+        return (
+            kind,
+            pipe,
+            draw.choice((1, 1, 2, 3, 16, 20)),
+            draw.choice((1, 10, page, page + 1, 3 * page)),
+            at,
+            draw.randrange(2),
+        )
+    if kind == "packet":
+        return (kind, pipe, draw.randrange(2))
+    return (kind, pipe, draw.randrange(2)) if kind == "close" else (kind, pipe)
+
+
+# --- comparing --------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Difference:
+    """The first step of a program that a kernel answers otherwise than its model.
+
+    Args:
+        program: The steps, up to that one.
+        kernel: The kernel's answer.
+        model: The model's answer.
+    """
+
+    program: tuple[Step, ...]
+    kernel: Answer
+    model: Answer
+
+    @property
+    def words(self) -> list[tuple[str, Any, Any]]:
+        """What differs: its name, what the kernel tells, and what the model tells."""
+        names = ["result", "checksum"]
+        names += [
+            f"{what} of pipe {pipe}"
+            for pipe in (0, 1)
+            for what in ("bytes", "size", "events to read", "events to write")
+        ]
+        pairs = zip(names, self.kernel, self.model, strict=True)
+        return [(name, theirs, ours) for name, theirs, ours in pairs if theirs != ours]
+
+
+def compare(program: list[Step], kernel: list[Answer], model: list[Answer]) -> Difference | None:
+    """Return the first difference, or None."""
+    for number, (theirs, ours) in enumerate(zip(kernel, model, strict=False)):
+        if theirs != ours:
+            return Difference(tuple(program[: number + 1]), theirs, ours)
+    return None
+
+
+def shortest(found: Difference, differs: Callable[[list[Step]], Difference | None]) -> Difference:
+    """Leave out steps of a program as long as it still differs, and return what is left.
+
+    Args:
+        found: The difference.
+        differs: Runs a program on the kernel and on the model.
+
+    Complexity:
+        At most the square of the number of steps, in runs; usually some dozens.
+    """
+    size = max(len(found.program) // 2, 1)
+    while True:
+        at, shorter = 0, False
+        while at < len(found.program):
+            candidate = [*found.program[:at], *found.program[at + size :]]
+            again = differs(candidate) if candidate else None
+            if again is not None and len(again.program) < len(found.program):
+                found, shorter = again, True
+            else:
+                at += size
+        if size == 1 and not shorter:
+            return found
+        size = max(size // 2, 1)
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def read_probes(
+    lines: Iterable[bytes], name: str | None = None
+) -> tuple[Machine, Iterator[tuple[list[Step], list[Answer]]]]:
+    """Read what a probe has recorded: a line about the machine, and one for each program.
+
+    Args:
+        lines: The lines of the file.
+        name: The name of the file, for errors.
+
+    Returns:
+        The machine, and an iterator over programs and the kernel's answers.
+
+    Raises:
+        ProgramError: If a line is not what it should be; the iterator raises it, too.
+    """
+    numbered = enumerate(lines, 1)
+    for number, line in numbered:
+        if line.strip():
+            try:
+                given = json.loads(line)
+                machine = Machine(**{field.name: given[field.name] for field in attrs.fields(Machine)})
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise ProgramError(
+                    "does not tell the machine, as the first line of a probe does", name, number
+                ) from None
+            return machine, _programs(numbered, name)
+    raise ProgramError("has no line", name)
+
+
+def _programs(numbered: Iterator[tuple[int, bytes]], name: str | None) -> Iterator[tuple[list[Step], list[Answer]]]:
+    for number, line in numbered:
+        if not line.strip():
+            continue
+        try:
+            given = json.loads(line)
+            program = [_step(step) for step in given["steps"]]
+            answers = [_answer(answer) for answer in given["answers"]]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ProgramError(f"is no program of a probe: {what}", name, number) from None
+        yield program, answers
+
+
+def _step(given: object) -> Step:
+    if type(given) is not list or not given or _NUMBERS.get(given[0]) != len(given) - 1:
+        raise ValueError(f"{str(given)[:60]} is no step")
+    if any(type(number) is not int for number in given[1:]):
+        raise ValueError(f"{str(given)[:60]} is no step: its arguments are no numbers")
+    at_most = MOST_KEPT if given[0] == "more" else 1
+    if not 0 <= given[1] <= at_most or (given[0] == "close" and given[2] not in (0, 1)):
+        raise ValueError(f"{str(given)[:60]} is no step: there is no such pipe or end")
+    if given[0] not in ("size", "pipe") and any(not 0 <= number <= 1 << 40 for number in given[1:]):
+        raise ValueError(f"{str(given)[:60]} is no step: a number is out of range")
+    return tuple(given)
+
+
+def _answer(given: object) -> Answer:
+    if type(given) is not list or len(given) != 10 or any(type(number) is not int for number in given):
+        raise ValueError(f"{str(given)[:60]} is no answer of ten numbers")
+    return given
