@@ -213,5 +213,5 @@ def main() -> None:  # pragma: no cover - it changes the whole process
     serve(kernel, sys.stdin, lambda line: print(line, flush=True))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - as above
     main()

@@ -26,7 +26,7 @@ def refused(call: Any, *arguments: Any, **named: Any) -> int:
     """Return the number of the error that a call raises."""
     with pytest.raises(PipeError) as caught:
         call(*arguments, **named)
-    return caught.value.errno
+    return caught.value.errno or 0
 
 
 @ALL_ERAS

@@ -71,6 +71,7 @@ def test_descriptors_are_one_way_and_closed_ones_are_no_descriptors() -> None:
         lambda pipe: pipe.write(2, 1), lambda pipe: pipe.write(1, -1), lambda pipe: pipe.write(1, "x"),
         lambda pipe: pipe.write(1, 70000, rest_of=100),
         lambda pipe: pipe.read(0, -1), lambda pipe: pipe.read(0, 1.5), lambda pipe: pipe.close(7),
+        lambda pipe: pipe.poll(2), lambda pipe: pipe.tee(pipe, -1), lambda pipe: pipe.splice(pipe, 1.5),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused(call: Any) -> None:
@@ -79,7 +80,7 @@ def test_bad_arguments_are_refused(call: Any) -> None:
         call(make().pipe())
 
 
-@pytest.mark.parametrize("limits", [{"pages_soft": -1}, {"pages_hard": 1.5}])
+@pytest.mark.parametrize("limits", [{"pages_soft": -1}, {"pages_hard": 1.5}, {"max_size": True}, {"page_size": 5000}])
 def test_bad_limits_are_refused_by_name(limits: dict[str, Any]) -> None:
     """A bad limit is refused by its name when the system is made."""
     with pytest.raises(InvalidRequestError) as caught:
@@ -155,3 +156,17 @@ def test_pages_may_be_larger_in_the_space_below() -> None:
     pipe.close(0)
     pipe.close(1)
     assert (system.kva_used, kernel.counters().mapped) == (0, 0)
+
+
+def test_a_closed_end_tells_nothing_to_poll() -> None:
+    """EBADF, as for the other calls; the other end tells that it was closed."""
+    pipe = make().pipe()
+    pipe.write(1, 5)
+    pipe.close(1)
+    assert fails(lambda: pipe.poll(1)) == errno.EBADF
+    told = pipe.poll(0)
+    assert (told.readable, told.hung_up, told.writable, told.error) == (True, True, False, False)
+    other = make().pipe()
+    other.close(0)
+    assert other.poll(1).error
+    assert other.size == 65536

@@ -291,7 +291,7 @@ def test_only_the_kernels_strategies_and_ways_to_import_are_taken() -> None:
     """Anything else is refused by its name; M_NEXTFIT takes no bounds."""
     for name in ("strategy", "imports"):
         with pytest.raises(InvalidRequestError) as caught:
-            make(**{name: "first"})
+            make(16, **{name: "first"})
         assert caught.value.what == name
     space = make(strategy=Fit.NEXT)
     with pytest.raises(InvalidRequestError, match="M_NEXTFIT takes none"):
@@ -309,7 +309,7 @@ def test_an_explanation_knows_what_the_kernel_would_import() -> None:
     ]
     space.set_limit(12 * PAGE)
     space.xalloc(PAGE, align=2 * PAGE)
-    with pytest.raises(MemoryError) as other:
+    with pytest.raises(KvaLimitError) as other:
         make(16, kva_limit=4 * PAGE).xalloc(5 * PAGE, nocross=8 * PAGE)
     assert "kva_limit" not in [remedy.what.value for remedy in other.value.explain().remedies]
 
