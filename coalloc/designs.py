@@ -59,6 +59,10 @@ def _dragonfly(_state: KernelState, kernel: KernelMap, limit: int, *, depth: int
     return CachedSpace(PerPipeSpace(kernel, kva_limit=limit), sizes=[PIPE_SIZE], depth=depth, ncpus=kernel.cpus)
 
 
+def _dragonfly_2017(_state: KernelState, kernel: KernelMap, limit: int, *, depth: int = 32) -> Space:
+    return CachedSpace(PerPipeSpace(kernel, kva_limit=limit), sizes=[2 * PIPE_SIZE], depth=depth, ncpus=kernel.cpus)
+
+
 def _netbsd(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
     return CachedSpace(PerPipeSpace(kernel, kva_limit=limit), sizes=[PIPE_SIZE], depth=None)
 
@@ -108,6 +112,13 @@ _BUILT_IN: Final = (
         "DragonFly of 2004: one mapping per buffer, 16 kept with their KVA on each CPU",
         _dragonfly,
         state=KERNELS["dragonfly-2004"],
+        one_by_one=True,
+    ),
+    Design(
+        "dragonfly-2017",
+        "DragonFly since 2017: two buffers of 32 KiB in a pipe, 16 pipes kept with their KVA on each CPU",
+        _dragonfly_2017,
+        state=KERNELS["dragonfly-2017"],
         one_by_one=True,
     ),
     Design(

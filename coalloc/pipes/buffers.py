@@ -44,6 +44,7 @@ __all__ = ["Buffers"]
 
 # A name of its own, here and in what follows: looking up a member of an Enum takes 15 times as long.
 _BIG: Final = Growth.BIG
+_NO_GROWTH: Final = Growth.NONE
 
 
 class Buffers:
@@ -128,7 +129,7 @@ class Buffers:
     @property
     def rule_size(self) -> int:
         """The size of a new buffer: PIPE_SIZE, or SMALL_PIPE_SIZE above the era's mark (B1)."""
-        return SMALL_PIPE_SIZE if self.budget.kva_used > self.budget.small_mark else PIPE_SIZE
+        return SMALL_PIPE_SIZE if self.budget.kva_used > self.budget.small_mark else self.era.pipe_size
 
     @property
     def lean(self) -> bool:
@@ -153,7 +154,10 @@ class Buffers:
         if not half.size and half.lazy:
             self.get_buffer(half, self.rule_size, caller)
         size, cnt = half.size, half.cnt
-        if self.era.growth is _BIG:
+        growth = self.era.growth
+        if growth is _NO_GROWTH:
+            return
+        if growth is _BIG:
             if n > PIPE_SIZE >= size and not cnt and self._bigpipes < LIMITBIGPIPES and half.direct is None:
                 self.get_buffer(half, BIG_PIPE_SIZE, caller)
             return

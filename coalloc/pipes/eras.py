@@ -71,6 +71,7 @@ class Backing(enum.Enum):
 class Growth(enum.Enum):
     """How a write makes a buffer larger."""
 
+    NONE = "not at all"
     BIG = "an empty buffer of up to PIPE_SIZE becomes BIG_PIPE_SIZE, while few such exist"
     LADDER = "doubled until the data fit, up to BIG_PIPE_SIZE and half the limit"
 
@@ -97,8 +98,11 @@ class KernelState:
         direct: Whether pages come from a direct map, so that taking one is no fault, and giving it back frees no page of a
             mapping and is no shoot-down.
         around: What surrounds the pipe; None where that is not known.
+        goes: When a buffer goes, in words.
+        kept: What is kept for the next pipe or write, in words.
+        locks: Which locks guard a pipe, in words.
         sources: Where each value comes from, by its name: a file with its version or date; "not known" and what is assumed
-            where no source was seen.
+            where no source was seen.  That of ``name`` is the state's own.
     """
 
     name: str
@@ -109,6 +113,9 @@ class KernelState:
     findspace: Literal["tree", "linear"]
     direct: bool = False
     around: Surroundings | None = None
+    goes: str = ""
+    kept: str = ""
+    locks: str = ""
     sources: Mapping[str, str] = attrs.field(factory=dict, repr=False, eq=False)
 
     @property
@@ -132,7 +139,7 @@ class KernelState:
             assumed: What is assumed of values whose source was not seen, and why, by their names.
             **changes: The values.
         """
-        cited = {name: source for name in changes if name not in NAMING}
+        cited = {name: source for name in changes if name not in NAMING} | {"name": source}
         unseen = {name: f"not known; {why}" for name, why in (assumed or {}).items()}
         return attrs.evolve(self, sources=dict(self.sources) | cited | unseen, **changes)  # type: ignore[arg-type]
 
@@ -171,6 +178,8 @@ class Era(KernelState):
         numbers: Whether fstat(2) gives each end a number (st_ino) and both a device (st_dev), and which.
         forward: How the half that fildes[0] reads from is backed.
         direct_writes: Whether a large blocking write goes directly from the writer's pages, without the buffer.
+        pipe_size: Bytes of a new buffer.
+        freed_together: Whether buffers go when both ends are closed, and not each at its own end's close.
         tells_room_at_eof: Whether EVFILT_WRITE tells the room that there was when the reader closed; 0 otherwise.
         empty_read_is_cheap: Whether a non-blocking read of an empty pipe fails before it would shrink the buffer.
     """
@@ -191,6 +200,8 @@ class Era(KernelState):
     numbers: Numbers = Numbers.NONE
     forward: Backing = Backing.RULE
     direct_writes: bool = True
+    pipe_size: int = PIPE_SIZE
+    freed_together: bool = False
     tells_room_at_eof: bool = False
     empty_read_is_cheap: bool = False
 

@@ -402,10 +402,14 @@ class PipePair:
         peer.eof = True
         half.direct = None
         half.left = half.size - half.cnt
-        if half.size:
+        together = self._buffers.era.freed_together
+        if half.size and not together:
             self._buffers.free_buffer(half)
         self._buffers.return_number(half)
         half.present = _FINALIZED
+        if together and peer.present is _FINALIZED:
+            for each in self.halves:
+                self._buffers.free_buffer(each)
         if peer.present is _FINALIZED:
             del self._zone[self.number]
 

@@ -5,11 +5,10 @@ value was not seen, the record says so beside it.
 
 FreeBSD's eras first, oldest first.  Then kernels whose pipe code comes from FreeBSD's: what they put in front of the map is a
 space of its own (:mod:`coalloc.space.cached`); what all three limit is the number of big pipes.  NetBSD's own limits on KVA
-(8 MiB, 16 MiB for loans) are not modelled, and what it counts as pipekva, which does not fall at close, is what stays mapped
-here.
+(8 MiB, 16 MiB for loans) govern nothing in its code of 2009, and what it counts as pipekva, which does not fall at close, is
+what stays mapped here.  illumos and XNU are records without a model: they tell what their kernels do.
 
-Source: FreeBSD kern/sys_pipe.c and what includes it, at the dates in the titles; B1 to B25, B39 to B49; sys_pipe.c of DragonFly
-(commit fc7d518197), of NetBSD (1.110) and of OpenBSD; Linux fs/pipe.c of 2025; B50 to B53.
+Source: each record cites one for each of its values (``sources``); B1 to B25, B39 to B62, B67 to B72.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from coalloc.errors import InvalidRequestError
 from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState, Numbers, ReadWakes, WriteWakes
 from coalloc.pipes.surroundings import LAYOUTS, FiledescLock, OldTable, Surroundings
 from coalloc.sched.witness import RULES
+from coalloc.units import KiB
 
 __all__ = ["BEFORE_PAIRS", "ERAS", "FIXES", "KERNELS", "STATES", "View", "register", "unregister"]
 
@@ -68,6 +68,9 @@ _JULY_2003: Final = Era(
     own_object=True,
     findspace="linear",
     sysctls=("pipes", "maxpipes"),
+    goes="at its own end's close",
+    kept="nothing",
+    locks="a mutex that both ends share; Giant for the map",
     around=attrs.evolve(
         _AROUND_2004,
         fd=LAYOUTS["4.4bsd"],  # frees the old table after the lock: its source was not seen, B54 asks for no report
@@ -93,6 +96,7 @@ _JANUARY_2004: Final = _JULY_2003.since(
     message=_EXCEEDED,
     own_object=False,  # a submap's buffers are mapped without an object
     sysctls=("pipes",),
+    locks="a mutex in the pair, and a flag of each half while it is copied",
     around=_AROUND_2004,
 )
 _EARLY_2006: Final = _JANUARY_2004.since(
@@ -175,8 +179,30 @@ _DRAGONFLY: Final = _JULY_2003.since(
     small_above=NO_MARK,
     message="",
     sysctls=(),
+    goes="at its own end's close, if it is not kept",
+    kept="16 halves of 16 KiB with their KVA on each CPU",
+    locks="not known",
     kernel="DragonFly",
     around=None,
+)
+_DRAGONFLY_2017: Final = _DRAGONFLY.since(
+    "DragonFly, sys/kern/sys_pipe.c of 2017 and later (ivadasz/DragonFlyBSD 10643519df27); "
+    "teardown: 5eab490ea55e of 13 August 2017",
+    assumed={"findspace": "as FreeBSD's of 2003"},
+    name="dragonfly-2017",
+    title="DragonFly since 2017: two buffers of 32 KiB in a pipe, whole pipes cached on each CPU",
+    reverse=Backing.RULE,
+    forward=Backing.RULE,
+    growth=Growth.NONE,
+    pipe_size=32 * KiB,
+    freed_together=True,
+    direct_writes=False,
+    own_object=True,
+    create_errno=errno.ENFILE,
+    goes="when both ends are closed, if the pipe is not kept",
+    kept="16 pipes with their KVA on each CPU, 32 from 7 GB of memory on, 64 from 15 GB on",
+    locks="two tokens of each buffer; a mutex of the CPU for the teardown",
+    kernel="DragonFly",
 )
 _NETBSD: Final = _DRAGONFLY.since(
     "NetBSD, sys/kern/sys_pipe.c 1.110 of 11 April 2009",
@@ -190,17 +216,68 @@ _NETBSD: Final = _DRAGONFLY.since(
     growth=Growth.BIG,
     shrinks=False,
     findspace="tree",
+    goes="64 KiB at its own end's close; 16 KiB stay with the cached object",
+    kept="what the pool cache keeps",
+    locks="a mutex that both ends share, and a flag while it is copied",
     kernel="NetBSD",
+)
+_NETBSD_10: Final = _NETBSD.since(
+    "NetBSD, sys/kern/sys_pipe.c 1.160 of 22 April 2023; that NetBSD 10 has it follows from 1.140, which allocates alike",
+    name="netbsd-10",
+    title="NetBSD 10: as in 2009, but pipe(2) waits for address space",
+    create_errno=errno.ENOMEM,
 )
 _OPENBSD: Final = _DRAGONFLY.since(
     "OpenBSD, sys/kern/sys_pipe.c 1.149 and 1.130",
     assumed={"own_object": "as FreeBSD's of 2003", "findspace": "a tree, as its uvm_map has had since 2002"},
     name="openbsd",
-    title="OpenBSD: both halves backed, 32 big pipes, no limit on KVA",
+    title="OpenBSD 7: both halves backed, 32 big pipes, no limit on KVA",
     direct_writes=False,
     create_errno=errno.ENOMEM,
     findspace="tree",
+    goes="at its own end's close",
+    kept="nothing",
+    locks="an rwlock in the pair, and a flag of each half while it is copied",
     kernel="OpenBSD",
+)
+_ILLUMOS: Final = KernelState(
+    name="illumos",
+    title="illumos: STREAMS pipes, a block for each write",
+    kernel="illumos",
+    maxpipekva_is_hard=False,
+    own_object=False,
+    findspace="tree",
+    goes="each block when it is read; an end's own input at its close",
+    kept="pairs with their vnodes, and blocks by size, in kmem caches",
+    locks="a mutex that both ends share, held while a reader copies",
+).cited(
+    "illumos-gate, usr/src/uts/common/fs/fifofs/fifosubr.c and fifovnops.c (5f5704245a8a, 1fdaf7d2e3c6)",
+    assumed={
+        "maxpipekva_is_hard": "there is no such limit",
+        "own_object": "blocks come from kmem caches",
+        "findspace": "blocks come from kmem caches",
+        "direct": "blocks come from kmem caches",
+        "around": "what surrounds its pipes is not modelled",
+    },
+)
+_XNU: Final = KernelState(
+    name="xnu",
+    title="XNU: 512 bytes at first, the smallest of seven blocks that is larger than the need",
+    kernel="XNU",
+    maxpipekva_is_hard=False,
+    own_object=False,
+    findspace="tree",
+    goes="at its own end's close",
+    kept="what kalloc keeps",
+    locks="a mutex for the pair, and a flag of each half while it is copied",
+).cited(
+    "XNU, bsd/kern/sys_pipe.c (apple-oss-distributions/xnu 1031c584a5e3)",
+    assumed={
+        "own_object": "buffers come from kalloc",
+        "findspace": "buffers come from kalloc",
+        "direct": "buffers come from kalloc",
+        "around": "what surrounds its pipes is not modelled",
+    },
 )
 _LINUX_44: Final = LinuxState(
     name="linux-4.4",
@@ -212,6 +289,9 @@ _LINUX_44: Final = LinuxState(
     direct=True,
     pages_soft=16 * 1024,
     pages_hard=0,
+    goes="each page when it is read; the rest when both ends are closed",
+    kept="a page that was read",
+    locks="a mutex of the pipe",
     beyond_soft=1,
     limits_are_reached=True,
     root_is_exempt=False,
@@ -274,6 +354,7 @@ _LINUX: Final = _LINUX_612.since(
     "Linux 6.18, fs/pipe.c as stored after it, and what 6.18.44 does; aaec5a95d596, 46af8e2406c2",
     name="linux",
     title="Linux 6.18: a ring of pages, charged to the user, two spare pages",
+    kept="two pages that were read",
     spares=2,
     read_wakes=ReadWakes.FULL_SLOT,
 )
@@ -320,8 +401,12 @@ _STATES: Final[dict[str, KernelState]] = {
         _FOURTEEN,
         _CURRENT,
         _DRAGONFLY,
+        _DRAGONFLY_2017,
         _NETBSD,
+        _NETBSD_10,
         _OPENBSD,
+        _ILLUMOS,
+        _XNU,
         _LINUX,
         _LINUX_44,
         _LINUX_54,

@@ -10,7 +10,7 @@ from coalloc.checked import Checked
 from coalloc.errors import BadFreeError, InvalidRequestError, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.buffers import Buffers
-from coalloc.pipes.eras import PIPE_SIZE, SMALL_PIPE_SIZE, Backing, Era, Numbers
+from coalloc.pipes.eras import SMALL_PIPE_SIZE, Backing, Era, Numbers
 from coalloc.pipes.half import Half
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import PipeCounters
@@ -104,7 +104,7 @@ class PipeSystem(Buffers, Checked):
             if era.numbers is _AT_CREATION and half.size:
                 self.draw_number(half)
         self._created += 1
-        self._small += 0 < forward.size < PIPE_SIZE
+        self._small += 0 < forward.size < era.pipe_size
         self._pairs[pair.number] = pair
         if len(self._pairs) > self._peak_pipes:
             self._peak_pipes = len(self._pairs)

@@ -27,6 +27,7 @@ __all__ = [
     "figure_text",
     "format_ratio",
     "milliseconds",
+    "life_table",
     "states_table",
     "trace_figures",
     "trace_words",
@@ -189,7 +190,11 @@ _BACKED: Final = {
     Backing.FIRST_WRITE: "at the first write",
     Backing.NONE: "as writes need it",
 }
-_GROWTH: Final = {Growth.BIG: "16 to 64 KiB at once, 32 at most", Growth.LADDER: "doubling up to 64 KiB"}
+_GROWTH: Final = {
+    Growth.NONE: "none",
+    Growth.BIG: "16 to 64 KiB at once, 32 at most",
+    Growth.LADDER: "doubling up to 64 KiB",
+}
 
 
 def states_table(states: Iterable[KernelState]) -> str:
@@ -205,6 +210,26 @@ def states_table(states: Iterable[KernelState]) -> str:
     """
     rows = [_COLUMNS, ("---",) * len(_COLUMNS), *((state.name, state.kernel, *_policy(state)) for state in states)]
     return "\n".join(f"| {' | '.join(row)} |".replace(" --- ", "---") for row in rows)
+
+
+_LIFE: Final = ("state", "a buffer goes", "kept", "locks", "source")
+
+
+def life_table(states: Iterable[KernelState]) -> str:
+    """Return a table of kernel states in Markdown: when a buffer goes, what is kept, which locks there are, and the sources.
+
+    >>> from coalloc import STATES
+    >>> print(life_table([STATES["openbsd"]]).splitlines()[2][:46])
+    | openbsd | at its own end's close | nothing |
+    """
+    rows = [_LIFE, ("---",) * len(_LIFE)]
+    rows += [(state.name, state.goes, state.kept, state.locks, _source_of(state)) for state in states]
+    return "\n".join(f"| {' | '.join(row)} |".replace(" --- ", "---") for row in rows)
+
+
+def _source_of(state: KernelState) -> str:
+    """Return a state's own source; values that it shares with an older one have that one's."""
+    return state.sources.get("name", "not known")
 
 
 def _policy(state: KernelState) -> tuple[str, ...]:
