@@ -134,6 +134,7 @@ _TEN: Final = _EARLY_2006.since(
     numbers=Numbers.AT_FSTAT,
     tells_room_at_eof=False,
     empty_read_is_cheap=False,
+    fifos=True,
     around=_AROUND_TEN,
 )
 _TWELVE: Final = _TEN.since(

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from coalloc import ERAS, KernelMap, PerPipeSpace, PipeError, PipeSystem
+from coalloc import ERAS, InvalidRequestError, KernelMap, PerPipeSpace, PipeError, PipeSystem
 from coalloc.pipes.budget import Owner
 from coalloc.pipes.eras import Era, Numbers
+from coalloc.pipes.fifo import Fifo
 
 PAGE = 4096
 FULL = 4 * PAGE
@@ -226,3 +227,45 @@ def test_b62_the_least_direct_write_can_be_set(era: Era) -> None:
     pair.read(0, 512)
     pair.write(1, 513, direct=True)
     assert (pair.buffered(0), system.sysctl()["kern.ipc.pipe_mindirect"]) == (0, 513)
+
+
+@ALL_ERAS
+def test_b73_a_fifo_has_buffers_from_its_first_open_to_its_last_close(era: Era) -> None:
+    """The first opener pays; data stay while anybody has it open; an open that fails makes the pair, and frees it again."""
+    system = make(era)
+    if not era.fifos:
+        assert era.name in ("2003-07", "2004-01", "2006")
+        with pytest.raises(InvalidRequestError, match="its FIFOs are no pipes"):
+            Fifo(system)
+        return
+    fifo = Fifo(system)
+    poor = Owner(uid=7, privileged=False)
+    assert refused(fifo.open, writes=True, nonblock=True) == errno.ENXIO
+    assert (system.kva_used, system.counters().pipes_created) == (0, 1)
+    writer = fifo.open(writes=True, caller=poor)
+    held = FULL if era.name == "10.x" else FULL + PAGE
+    assert system.kva_used == held
+    assert system.budget.users == ({7: held} if era.charges_users else {})
+    assert refused(writer.write, 5) == errno.EPIPE
+    reader = fifo.open(reads=True)
+    both = fifo.open(reads=True, writes=True, nonblock=True)
+    assert (writer.write(b"abc"), fifo.readers, fifo.writers) == (3, 2, 2)
+    assert refused(writer.read, 1) == refused(reader.write, 1) == errno.EBADF
+    both.close()
+    reader.close()
+    assert refused(writer.write, 1) == errno.EPIPE
+    again = fifo.open(reads=True)
+    writer.close()
+    got = bytearray()
+    assert (again.read(9, into=got), bytes(got), again.read(9)) == (3, b"abc", 0)
+    late = fifo.open(writes=True, nonblock=True)
+    assert (late.write(9), again.read(5)) == (9, 5)
+    assert system.kva_used == held
+    late.close()
+    assert (again.read(9), again.read(9)) == (4, 0)
+    again.close()
+    assert (system.kva_used, fifo.pair) == (0, None)
+    assert refused(again.close) == errno.EBADF
+    with pytest.raises(InvalidRequestError, match="one of them must be true"):
+        fifo.open()
+    system.check()
