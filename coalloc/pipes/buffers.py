@@ -60,6 +60,8 @@ class Buffers:
 
     Attributes:
         piperesizeallowed: Whether buffers may grow and shrink (kern.ipc.piperesizeallowed); a first buffer is had anyway.
+        maxpipekvawired: Bytes of wired pages from which on no write is direct, in eras that account them; None for no bound.
+        pipekvawired: Bytes of the pages that direct writes have wired, in eras that account them.
         pipefragretry: Times that an unbacked half was tried again with SMALL_PIPE_SIZE.
         pipeallocfail: Times that an unbacked half got none.
         piperesizefail: Times that a backed half kept the buffer that it had.
@@ -85,8 +87,10 @@ class Buffers:
         "clock",
         "console",
         "era",
+        "maxpipekvawired",
         "pipeallocfail",
         "pipefragretry",
+        "pipekvawired",
         "piperesizeallowed",
         "piperesizefail",
         "reads",
@@ -117,6 +121,8 @@ class Buffers:
         self.resize_in_place = resize_in_place
         self.piperesizeallowed = True
         self._mindirect = PIPE_MINDIRECT
+        self.maxpipekvawired: int | None = None
+        self.pipekvawired = 0
         self.pipefragretry = self.pipeallocfail = self.piperesizefail = 0
         self.resized_in_place = self.resized_by_move = 0
         self.writes = self.bytes_written = self.reads = self.bytes_read = 0
@@ -148,6 +154,21 @@ class Buffers:
         if type(value) is not int or not PIPE_BUF < value < 2**63:
             raise PipeError(errno.EINVAL, "sysctl")
         self._mindirect = value
+
+    def goes_directly(self, half: Half, n: int) -> bool:
+        """Tell whether a blocking write of ``n`` bytes from user space goes directly."""
+        era, least, most = self.era, self._mindirect, self.maxpipekvawired
+        if not era.direct_writes or n < least or half.size < least:
+            return False
+        return not era.accounts_wired or most is None or self.pipekvawired < most
+
+    def hold(self, half: Half, held: bytes | None) -> None:
+        """Note what a direct write to a half still holds, and account the pages where the era does."""
+        half.direct = held or None
+        if self.era.accounts_wired:
+            wired = half.wired or (len(held) + PAGE_SIZE - 1) & -PAGE_SIZE if held else 0
+            self.pipekvawired += wired - half.wired
+            half.wired = wired
 
     def choose_size(self, half: Half, n: int, caller: Owner | None = None) -> None:
         """Give a half the buffer that a write of ``n`` bytes calls for, if that can be had (B5, B6, B7, B10)."""

@@ -178,6 +178,7 @@ class Era(KernelState):
         numbers: Whether fstat(2) gives each end a number (st_ino) and both a device (st_dev), and which.
         forward: How the half that fildes[0] reads from is backed.
         direct_writes: Whether a large blocking write goes directly from the writer's pages, without the buffer.
+        accounts_wired: Whether the pages that direct writes wire count against maxpipekvawired.
         fifos: Whether FIFOs are pipes, with their buffers.
         pipe_size: Bytes of a new buffer.
         freed_together: Whether buffers go when both ends are closed, and not each at its own end's close.
@@ -201,6 +202,7 @@ class Era(KernelState):
     numbers: Numbers = Numbers.NONE
     forward: Backing = Backing.RULE
     direct_writes: bool = True
+    accounts_wired: bool = False
     fifos: bool = False
     pipe_size: int = PIPE_SIZE
     freed_together: bool = False

@@ -16,7 +16,8 @@ Blocking.  Calls behave as on a non-blocking descriptor: what cannot be done now
 writer keeps the rest, and hands it in again with ``rest_of`` (no size is chosen then, as in the kernel's loop).
 
 Direct writes.  A large blocking write waits until the buffer is empty, and then lets its reader copy from the writer's own
-pages, which are wired meanwhile: nothing goes into the buffer, and nothing is charged.  A signal copies what is left into the
+pages, which are wired meanwhile: nothing goes into the buffer, and nothing is charged but, in older eras, the wired pages
+themselves (their mapping is not modelled).  A signal copies what is left into the
 buffer (``interrupt``); the write counts as whole, since its bytes were counted when its pages were wired.
 
 Who is asked.  Buffers are charged to the owner of the pipe; privilege and limit are those of the caller (B61).
@@ -181,12 +182,11 @@ class PipePair:
             return 0
         if half.direct is not None:
             raise PipeError(errno.EAGAIN, "write")
-        least = buffers.pipe_mindirect
-        if direct and n >= least and half.size >= least and buffers.era.direct_writes:
+        if direct and buffers.goes_directly(half, n):
             if half.cnt:  # the kernel sleeps on "pipdwc" until it is drained, and stores nothing
                 raise PipeError(errno.EAGAIN, "write")
             taken = min(n, half.size)
-            half.direct = bytes(taken) if content is None else content[:taken]
+            buffers.hold(half, bytes(taken) if content is None else content[:taken])
         else:
             room = half.size - half.cnt
             if room < n and (room == 0 or (rest_of or n) <= PIPE_BUF):
@@ -208,9 +208,10 @@ class PipePair:
             PipeError: EBADF if the end is closed; EPIPE if the other is.
         """
         half = self._open(end, "write", peer=True)
-        held, half.direct = half.direct, None
+        held = half.direct
         if not held:
             return 0
+        self._buffers.hold(half, None)
         half.put(len(held), held)
         if half.high > half.touched:
             self._buffers.touch(half, half.high)
@@ -252,7 +253,7 @@ class PipePair:
             buffers.shrink_on_read(half, caller)
         if half.direct is not None:
             held = half.direct[:n]
-            half.direct = half.direct[len(held) :] or None
+            buffers.hold(half, half.direct[len(held) :])
             if into is not None:
                 into += held
             got = len(held)
@@ -400,7 +401,7 @@ class PipePair:
     def _finish(self, end: int) -> None:
         half, peer = self.halves[end], self.halves[1 - end]
         peer.eof = True
-        half.direct = None
+        self._buffers.hold(half, None)
         half.left = half.size - half.cnt
         together = self._buffers.era.freed_together
         if half.size and not together:

@@ -37,6 +37,7 @@ class PipeSystem(Buffers, Checked):
         clock: Tells the simulated time, for the console; one of its own if None.
         resize_in_place: Let the space change a buffer where it lies, if it can; the kernels always move (B9).
         maxpipes: kern.ipc.maxpipes, how many halves may exist, in eras that have it; None enforces none.
+        maxpipekvawired: kern.ipc.maxpipekvawired in bytes, in eras that have it; None enforces none.
         hz: Clock ticks a second.
 
     Raises:
@@ -68,11 +69,15 @@ class PipeSystem(Buffers, Checked):
         clock: SimClock | None = None,
         resize_in_place: bool = False,
         maxpipes: int | None = None,
+        maxpipekvawired: int | None = None,
         hz: int = 100,
     ) -> None:
         super().__init__(space, era, maxpipekva=maxpipekva, clock=clock, resize_in_place=resize_in_place, hz=hz)
         if maxpipes is not None and (type(maxpipes) is not int or maxpipes < 2):
             raise InvalidRequestError("maxpipes", maxpipes, "must be an int >= 2, or None")
+        if maxpipekvawired is not None and (type(maxpipekvawired) is not int or maxpipekvawired < 0):
+            raise InvalidRequestError("maxpipekvawired", maxpipekvawired, "must be an int >= 0, or None")
+        self.maxpipekvawired = maxpipekvawired if era.accounts_wired else None
         self.maxpipes = maxpipes if "maxpipes" in era.sysctls else None
         self._pairs: dict[int, PipePair] = {}
         self._created = self._refused = self._small = self._peak_pipes = 0
@@ -180,6 +185,8 @@ class PipeSystem(Buffers, Checked):
             "maxpipes": self.maxpipes or 0,
             "pipebuf_reserv": self.era.reserve_percent,
             "pipe_mindirect": self.pipe_mindirect,
+            "maxpipekvawired": self.maxpipekvawired or 0,
+            "pipekvawired": self.pipekvawired,
         }
         values |= {name: further[name] for name in self.era.sysctls}
         return {f"kern.ipc.{name}": values[name] for name in sorted(values)}
@@ -195,6 +202,9 @@ class PipeSystem(Buffers, Checked):
             found.append(Violation("PI1", f"kva_used is {self.budget.kva_used}, the buffers hold {total}"))
         if self.era.maxpipekva_is_hard and total > self.budget.maxpipekva:
             found.append(Violation("PI1", f"the buffers hold {total}, maxpipekva is {self.budget.maxpipekva}"))
+        wired = sum(half.wired for half in halves)
+        if self.pipekvawired != wired:
+            found.append(Violation("PI1", f"pipekvawired is {self.pipekvawired}, the halves have {wired}"))
         charges: dict[int, int] = {}
         for half in halves:
             found += half.violations()

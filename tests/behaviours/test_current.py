@@ -114,6 +114,37 @@ def test_b57_a_direct_write_waits_for_the_drain_and_touches_nothing(era: Era) ->
 
 
 @ALL_ERAS
+def test_b57_wired_pages_are_accounted_until_2004(era: Era) -> None:
+    """While they are not below maxpipekvawired a write goes through the buffer; they are given back by the last read."""
+    space = PerPipeSpace(KernelMap(base=0), kva_limit=1 << 20)
+    system = PipeSystem(space, era, maxpipekva=1 << 20, maxpipekvawired=FULL)
+    one, two = system.pipe(), system.pipe()
+    assert one.write(1, FULL - 1, direct=True) == FULL - 1
+    accounted = era.name in ("2003-07", "2004-01")
+    assert (era.accounts_wired, system.pipekvawired) == (accounted, FULL if accounted else 0)
+    two.write(1, FULL, direct=True)
+    assert (two.buffered(0), system.sysctl().get("kern.ipc.pipekvawired", 0)) == (
+        FULL if accounted else 0,
+        system.pipekvawired,
+    )
+    system.check()
+    one.read(0, 100)
+    assert system.pipekvawired == (FULL if accounted else 0)
+    one.read(0, FULL)
+    assert system.pipekvawired == 0
+    one.write(1, FULL, direct=True)
+    one.close(0)
+    assert system.pipekvawired == 0
+    three = system.pipe()
+    three.write(1, FULL, direct=True)
+    three.interrupt(1)
+    assert system.pipekvawired == 0
+    system.check()
+    with pytest.raises(InvalidRequestError, match="maxpipekvawired=-1"):
+        PipeSystem(space, era, maxpipekva=1 << 20, maxpipekvawired=-1)
+
+
+@ALL_ERAS
 def test_b58_while_a_close_waits_the_writer_sees_the_end(era: Era) -> None:
     """The writer polls writable without POLLHUP, a write is EPIPE, and EVFILT_WRITE is taken; afterwards it is not."""
     pair = make(era).pipe()

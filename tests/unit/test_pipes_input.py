@@ -138,7 +138,8 @@ def test_sysctl_has_the_names_of_its_era() -> None:
     """The sysctls of an era are sorted and have the kernel's names."""
     common = {"maxpipekva", "pipeallocfail", "pipefragretry", "pipekva", "piperesizefail"}
     extra = {
-        "2003-07": {"pipes", "maxpipes"}, "2004-01": {"pipes"}, "2006": {"pipes", "piperesizeallowed"},
+        "2003-07": {"pipes", "maxpipes", "maxpipekvawired", "pipekvawired"},
+        "2004-01": {"pipes", "maxpipekvawired", "pipekvawired"}, "2006": {"pipes", "piperesizeallowed"},
         "10.x": {"piperesizeallowed"}, "12.2": {"piperesizeallowed"},
         "14.x": {"piperesizeallowed", "pipe_mindirect"},
         "current": {"piperesizeallowed", "pipe_mindirect", "pipebuf_reserv"},
