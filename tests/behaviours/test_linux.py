@@ -144,7 +144,9 @@ def test_b68_the_errors_of_splice_and_tee_come_in_the_kernels_order(call: Any, n
     assert refused(call, one, other, 1) == errno.EAGAIN
 
 
-@pytest.mark.parametrize("call", [lambda pipe: pipe.vmsplice([5]), lambda pipe: pipe.splice_from_file(0, 5)], ids=str)
+@pytest.mark.parametrize(
+    "call", [lambda pipe: pipe.vmsplice([5]), lambda pipe: pipe.splice_from_file(0, 5)], ids=["vmsplice", "splice"]
+)
 def test_b68_pages_come_only_where_somebody_reads(call: Any) -> None:
     """EPIPE without a reader, EAGAIN without a slot, EBADF without the end; nothing is nothing."""
     pipe = make().pipe()

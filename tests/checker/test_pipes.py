@@ -49,6 +49,7 @@ def shift_a_drained_ring(system: PipeSystem) -> None:
 
 CORRUPTIONS: list[tuple[str, Callable[[PipeSystem], None], str]] = [
     ("kva_used", lambda s: s.budget.add(4096), "PI1"),
+    ("wired", lambda s: setattr(s, "pipekvawired", 4096), "PI1"),
     ("limit", lambda s: setattr(s.budget, "maxpipekva", 4096), "PI1"),
     ("charge", overcharge, "PI1"),
     ("buffer moved in the space", move_a_buffer, "PI1"),
