@@ -136,6 +136,8 @@ def _print(result: Probed) -> None:
     _say(
         f"{machine.kernel}, user {machine.uid} with {' and '.join(powers) or 'no capability'}, beside the model {result.state}"
     )
+    if not machine.kernel.startswith("Linux"):
+        _say("compared: results, bytes that are read, FIONREAD; not the events of poll(2), nor what only Linux has")
     _say(
         f"pipe-max-size {machine.max_size:,}, pipe-user-pages-soft {machine.soft:,}, -hard {machine.hard:,}, "
         f"pages of {machine.page:,} bytes"

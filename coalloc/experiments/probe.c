@@ -209,7 +209,7 @@ tells(int pipe)
 	struct pollfd polled[2];
 	int i, fd, n = 0, size = -1, events[2] = { -1, -1 };
 
-	fd = fds[pipe][0] > fds[pipe][1] ? fds[pipe][0] : fds[pipe][1];
+	fd = fds[pipe][0] >= 0 ? fds[pipe][0] : fds[pipe][1];
 	if (fd < 0) {
 		printf(", -1, -1, -1, -1");
 		return;

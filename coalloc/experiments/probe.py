@@ -29,15 +29,16 @@ import json
 import random
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
 from coalloc.errors import PipeError, ProgramError
 from coalloc.pipes.budget import Owner
-from coalloc.pipes.eras import LinuxState
+from coalloc.pipes.eras import Era, KernelState, LinuxState
 from coalloc.pipes.linux import LinuxPipe, LinuxPipes
 from coalloc.pipes.states import STATES
+from coalloc.pipes.system import PipeSystem
 from coalloc.space.perpipe import PerPipeSpace
 from coalloc.units import MiB
 from coalloc.vm.kernelmap import KernelMap
@@ -54,6 +55,7 @@ __all__ = [
     "read_probes",
     "shortest",
     "state_of",
+    "without_events",
 ]
 
 Step = tuple[str | int, ...]
@@ -103,28 +105,29 @@ class Machine:
         return Owner(self.uid, privileged=self.resource or self.admin, resource=self.resource, admin=self.admin)
 
 
-def state_of(kernel: str) -> LinuxState:
-    """Return the newest state of Linux that is no newer than a kernel, or the oldest.
+def state_of(kernel: str) -> KernelState:
+    """Return the newest state of Linux or FreeBSD that is no newer than a kernel, or the oldest that there is for it.
 
     Raises:
-        ProgramError: If its name is not one of Linux.
+        ProgramError: If its name is not one of these.
 
     >>> state_of("Linux 6.18.44").name, state_of("Linux 5.15.0-91-generic").name, state_of("Linux 3.10").name
     ('linux', 'linux-5.10', 'linux-4.4')
+    >>> state_of("FreeBSD 13.2-RELEASE").name, state_of("FreeBSD 15.0").name
+    ('12.2', 'current')
     """
     words = kernel.split()
-    if len(words) != 2 or words[0] != "Linux":
-        raise ProgramError(f"{kernel!r} is no Linux, and no other kernel has all of these calls")
+    if len(words) != 2 or words[0] not in ("Linux", "FreeBSD"):
+        raise ProgramError(f"there is no model of {kernel!r}")
     version = _version(words[1])
-    states = sorted(
-        (
-            (_version(state.title.partition(":")[0].split()[1]), state)
-            for state in STATES.values()
-            if isinstance(state, LinuxState)
-        ),
-        key=lambda pair: pair[0],
-    )
-    return [state for number, state in states if number <= version or number == states[0][0]][-1]
+    if words[0] == "FreeBSD":
+        return [STATES[name] for number, name in _FREEBSD if number <= version or name == _FREEBSD[0][1]][-1]
+    linux = [state for state in STATES.values() if isinstance(state, LinuxState)]
+    states = sorted((_version(state.title.partition(":")[0].split()[1]), state.name) for state in linux)
+    return [STATES[name] for number, name in states if number <= version or number == states[0][0]][-1]
+
+
+_FREEBSD: Final = (((10, 0), "10.x"), ((12, 2), "12.2"), ((14, 0), "14.x"), ((15, 0), "current"))
 
 
 def _version(text: str) -> tuple[int, int]:
@@ -264,7 +267,63 @@ class _Model:
         return slots
 
 
-def model_answers(machine: Machine, program: Iterable[Step], state: LinuxState | None = None) -> list[Answer]:
+class _FreeBSD:
+    """Two pipes of FreeBSD's model; of its kernel's calls it has those that Linux has, too, and no poll."""
+
+    def __init__(self, machine: Machine, era: Era) -> None:
+        kernel = KernelMap(base=0, size=_MOST_MEMORY)
+        self.machine = machine
+        self.system = PipeSystem(PerPipeSpace(kernel, kva_limit=_MOST_MEMORY), era, maxpipekva=64 * MiB)
+        self.pipes = [self.system.pipe() for _ in (0, 1)]
+        self.open = [[True, True], [True, True]]
+
+    def do(self, number: int, step: Step) -> Answer:
+        """Do a step, and return its answer."""
+        what, *numbers = step
+        into = bytearray()
+        try:
+            result = self._done(number, str(what), into, [int(each) for each in numbers])
+        except PipeError as error:
+            result = -(error.errno or 0)
+        told: Answer = [result, zlib.crc32(into) if what == "read" and result >= 0 else 0]
+        for pipe, ends in enumerate(self.open):
+            end = 0 if ends[0] else 1
+            told += [self.pipes[pipe].readable(end) if any(ends) else -1, -1, 0, 0]
+        return told
+
+    def _done(self, number: int, what: str, into: bytearray, numbers: list[int]) -> int:
+        pipe = numbers[0]
+        if what in ("write", "read", "close"):
+            end = numbers[1] if what == "close" else int(what == "write")
+            if not self.open[pipe][end]:
+                raise PipeError(errno.EBADF, what)
+            if what == "write":
+                return self.pipes[pipe].write(1, pattern(number, numbers[1]))
+            if what == "read":
+                return self.pipes[pipe].read(0, numbers[1], into=into)
+            self.pipes[pipe].close(end)
+            self.open[pipe][end] = False
+            return 0
+        if what == "pipe":
+            for end in (0, 1):
+                if self.open[pipe][end]:
+                    self.pipes[pipe].close(end)
+            self.pipes[pipe], self.open[pipe] = self.system.pipe(), [True, True]
+            return 0
+        return -_ENOSYS
+
+
+_ENOSYS: Final = 38
+_EVENTS: Final = (4, 5, 8, 9)
+"""Where an answer has the events of poll(2), which FreeBSD's model does not tell as its kernel does."""
+
+
+def without_events(answers: Iterable[Answer]) -> list[Answer]:
+    """Return answers in which no events are told."""
+    return [[0 if at in _EVENTS else value for at, value in enumerate(answer)] for answer in answers]
+
+
+def model_answers(machine: Machine, program: Iterable[Step], state: KernelState | None = None) -> list[Answer]:
     """Return what the model answers to the steps of a program.
 
     Args:
@@ -272,7 +331,8 @@ def model_answers(machine: Machine, program: Iterable[Step], state: LinuxState |
         program: The steps.
         state: The version of the model; None for that of the kernel.
     """
-    model = _Model(machine, state or state_of(machine.kernel))
+    version = state or state_of(machine.kernel)
+    model = _FreeBSD(machine, version) if isinstance(version, Era) else _Model(machine, cast("LinuxState", version))
     return [model.do(number, step) for number, step in enumerate(program)]
 
 
@@ -288,7 +348,8 @@ def draw_program(machine: Machine, seed: int, steps: int = 60) -> list[Step]:
         steps: How many steps.
     """
     draw = random.Random(seed)
-    model = _Model(machine, state_of(machine.kernel))
+    state = state_of(machine.kernel)
+    model = _Model(machine, cast("LinuxState", state))
     program: list[Step] = []
     if draw.random() < 0.15:
         program.append(("more", draw.choice((1, 3, 60, 64)), draw.choice((machine.page, machine.max_size))))

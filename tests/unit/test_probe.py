@@ -75,6 +75,9 @@ def test_the_models_answers_are_results_checksums_and_what_is_told() -> None:
         ("Linux 6.2.0-26-generic", "linux-6.1"),
         ("Linux 5.4.1", "linux-5.4"),
         ("Linux 2.6", "linux-4.4"),
+        ("FreeBSD 9.3", "10.x"),
+        ("FreeBSD 12.1-RELEASE", "10.x"),
+        ("FreeBSD 14.1", "14.x"),
     ],
 )
 def test_a_kernel_is_compared_with_the_newest_state_that_is_no_newer(kernel: str, name: str) -> None:
@@ -82,10 +85,10 @@ def test_a_kernel_is_compared_with_the_newest_state_that_is_no_newer(kernel: str
     assert state_of(kernel).name == name
 
 
-@pytest.mark.parametrize("kernel", ["FreeBSD 14.1", "Linux", ""])
+@pytest.mark.parametrize("kernel", ["OpenBSD 7.8", "Linux", ""])
 def test_another_kernel_has_no_model_here(kernel: str) -> None:
     """It does not have these calls."""
-    with pytest.raises(ProgramError, match="is no Linux"):
+    with pytest.raises(ProgramError, match="there is no model of"):
         state_of(kernel)
 
 
@@ -216,6 +219,26 @@ def test_the_probe_in_c_answers_the_same(tmp_path: Path) -> None:
     assert [program for program, _ in programs] == [
         draw_program(user, 3 * 10**9 + number) for number in range(probed.programs)
     ]
+
+
+def test_freebsds_answers_are_compared_without_events() -> None:
+    """Calls that only Linux has are answered with ENOSYS; results, bytes and FIONREAD count."""
+    here = attrs.evolve(MACHINE, kernel="FreeBSD 15.0", max_size=0, soft=0)
+    program: list[Any] = [
+        ("write", 0, 20000), ("read", 0, 100), ("size", 0, 4096), ("close", 0, 0), ("write", 0, 1), ("read", 0, 1), ("pipe", 0),
+        ("read", 0, 5), ("close", 1, 1), ("read", 1, 5), ("close", 1, 0), ("close", 1, 0),
+    ]  # fmt: skip
+    answers = model_answers(here, program)
+    assert [answer[0] for answer in answers] == [20000, 100, -38, 0, -32, -9, 0, -11, 0, 0, 0, -9]
+    assert [answer[2] for answer in answers[:4]] == [20000, 19900, 19900, 0]
+    assert answers[-1][6] == -1
+    given = [[value + (at in (4, 9)) for at, value in enumerate(answer)] for answer in answers]
+    lines = [json.dumps(attrs.asdict(here)).encode(), json.dumps({"steps": program, "answers": given}).encode()]
+    probed = compare_recorded(lines)
+    assert (probed.state, probed.programs, probed.n_differ) == ("current", 1, 0)
+    given[0][0] = 16384
+    lines[1] = json.dumps({"steps": program, "answers": given}).encode()
+    assert compare_recorded(lines).n_differ == 1
 
 
 HEAD = json.dumps(attrs.asdict(MACHINE)).encode()
