@@ -56,7 +56,7 @@ def test_an_allocator_does_not_differ_from_itself(name: str, ignore: tuple[Ignor
     ("one", "two", "most"),
     [
         ("first-fit", "coalescing", 3),
-        ("vmem", "vmem-bestfit", 4),
+        ("vmem", "vmem-sure", 3),
         ("coalescing", "coalescing+cache", 4),
         ("eager", "retain-2", 3),
     ],

@@ -671,8 +671,10 @@ class Judge:
         """Judge a refusal, and what was done on the way to it."""
         most = self._most(size)
         refused = Refused(words, asked, most, bounds, self.source.starved)
+        # Without ``reclaims`` what was there when the call began may be in the way, though it has gone by now.
+        was_full = not self.contract.reclaims and any(not event.mapped for event in self.source.events)
         self._follow()
-        if self._meanwhile != _NOBODY:
+        if self._meanwhile != _NOBODY or was_full:
             return
         reclaims = Capability.RECLAIM in self.can and not self._opaque
         if not require_refusal(self.books, refused, self.source, reclaims=reclaims) or most != size:
