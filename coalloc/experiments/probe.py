@@ -4,19 +4,14 @@ A program is a list of steps on two pipes, 0 and 1, that exist when it begins, w
 to do, and numbers.  After each step the result is compared (a number, or minus an error number; of a read also a checksum of
 the bytes) and what FIONREAD, F_GETPIPE_SZ and poll(2) then tell of both pipes.
 
-=========================  ==============================================================================================
-``write PIPE N``           write N bytes
-``read PIPE N``            read up to N bytes
-``size PIPE N``            F_SETPIPE_SZ
-``tee PIPE N``             tee(2) to the other pipe
-``splice PIPE N``          splice(2) to the other pipe
-``file PIPE AT N``         splice(2) from a file, from an offset on
-``vmsplice PIPE K N AT G`` vmsplice(2) of K parts of N bytes, each so far into a page; G is 1 with SPLICE_F_GIFT
-``packet PIPE ON``         F_SETFL, with O_DIRECT or without
-``close PIPE END``         close an end
-``pipe PIPE``              close both ends, and make the pipe anew
-``more K N``               make K more pipes of N bytes, and keep them; the result is the slots of them all
-=========================  ==============================================================================================
+* ``write PIPE N``, ``read PIPE N``: write N bytes, read up to N;
+* ``size PIPE N``: F_SETPIPE_SZ;
+* ``tee PIPE N``, ``splice PIPE N``: tee(2) or splice(2) to the other pipe;
+* ``file PIPE AT N``: splice(2) from a file, from an offset on;
+* ``vmsplice PIPE K N AT G``: vmsplice(2) of K parts of N bytes, each so far into a page; G is 1 with SPLICE_F_GIFT;
+* ``packet PIPE ON``: F_SETFL, with O_DIRECT or without;
+* ``close PIPE END``: close an end; ``pipe PIPE``: close both, and make the pipe anew;
+* ``more K N``: make K more pipes of N bytes, and keep them; the result is the slots of them all.
 
 Programs are drawn beside the model, so that they suit what it holds; a kernel runs them afterwards, in a process of its own.
 """

@@ -110,6 +110,9 @@ def test_b57_a_direct_write_waits_for_the_drain_and_touches_nothing(era: Era) ->
     got = bytearray()
     assert (pair.read(0, FULL, into=got), bytes(got)) == (FULL - 1000, b"a" * (FULL - 1000))
     assert pair.interrupt(1) == 0
+    for _ in range(2):  # the second time into pages that were touched before
+        pair.write(1, FULL, direct=True)
+        assert (pair.interrupt(1), pair.read(0, FULL)) == (FULL, FULL)
     system.check()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coalloc import KernelMap, PerPipeSpace, PipeError, PipeSystem
+from coalloc import DESIGNS, KernelMap, PerPipeSpace, PipeError, PipeSystem
 from coalloc.pipes import KERNELS, LinuxPipes, Owner
 from coalloc.pipes.eras import Era
 from coalloc.pipes.linux import PIPE_DEF_BUFFERS, PIPE_MIN_DEF_BUFFERS, PIPE_USER_PAGES_SOFT
@@ -251,3 +251,23 @@ def test_b53_a_full_ring_takes_no_more_than_its_slots() -> None:
     assert pipe.wakes_writer(1)
     assert pipe.write(1, 4 * PAGE, rest_of=4 * PAGE) == PAGE
     assert not pipe.wakes_writer(0)
+
+
+def test_dragonflys_pipe_of_2017_keeps_its_two_buffers_until_both_ends_are_closed() -> None:
+    """Both are of 32 KiB, never grow or shrink, and go together; a pipe that is kept costs no mapping."""
+    era = era_of("dragonfly-2017")
+    kernel = KernelMap(base=0)
+    system = PipeSystem(DESIGNS["dragonfly-2017"].make_space(era, kernel, 1 << 20), era, maxpipekva=1 << 20)
+    pipe = system.pipe()
+    assert [half.size for half in pipe.halves] == [32768, 32768]
+    assert pipe.write(1, 100_000) == 32768
+    pipe.close(0)
+    assert (system.kva_used, pipe.halves[0].size) == (65536, 32768)
+    pipe.close(1)
+    assert (system.kva_used, kernel.counters().mapped) == (0, 65536)
+    mapped = kernel.counters().map_ops
+    again = system.pipe()
+    assert kernel.counters().map_ops == mapped
+    again.close(1)
+    again.close(0)
+    system.check()
