@@ -136,6 +136,13 @@ _BUILT_IN: Final = (
         one_by_one=True,
     ),
     Design(
+        "xnu",
+        "XNU: one allocation for each buffer, of 512 bytes to 64 KiB",
+        PER_PIPE.make_space,
+        state=KERNELS["xnu"],
+        one_by_one=True,
+    ),
+    Design(
         "linux",
         "Linux: a ring of pages from the direct map, taken when written",
         _direct_map,

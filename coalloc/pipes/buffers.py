@@ -27,6 +27,7 @@ from coalloc.pipes.budget import Budget, Console, Owner
 from coalloc.pipes.eras import (
     BIG_PIPE_SIZE,
     LIMITBIGPIPES,
+    PIPE_BLOCKS,
     PIPE_BUF,
     PIPE_MINDIRECT,
     PIPE_SIZE,
@@ -45,6 +46,7 @@ __all__ = ["Buffers"]
 # A name of its own, here and in what follows: looking up a member of an Enum takes 15 times as long.
 _BIG: Final = Growth.BIG
 _NO_GROWTH: Final = Growth.NONE
+_BLOCKS: Final = Growth.BLOCKS
 
 
 class Buffers:
@@ -178,6 +180,9 @@ class Buffers:
         growth = self.era.growth
         if growth is _NO_GROWTH:
             return
+        if growth is _BLOCKS:
+            self._choose_block(half, n, caller)
+            return
         if growth is _BIG:
             if n > PIPE_SIZE >= size and not cnt and self._bigpipes < LIMITBIGPIPES and half.direct is None:
                 self.get_buffer(half, BIG_PIPE_SIZE, caller)
@@ -190,6 +195,20 @@ class Buffers:
             wanted = SMALL_PIPE_SIZE
         if wanted != size and half.direct is None:
             self.get_buffer(half, wanted, caller)
+
+    def _choose_block(self, half: Half, n: int, caller: Owner | None) -> None:
+        """Give a half the block that a write calls for: a first one always, a larger one below the limit (XNU).
+
+        Raises:
+            PipeError: ENOMEM, if it cannot be had.
+        """
+        size, cnt = half.size, half.cnt
+        if size and (n <= size - cnt or self.budget.kva_used >= self.budget.maxpipekva):
+            return
+        target = max(size, cnt + n)
+        block = next((block for block in PIPE_BLOCKS if block > target), PIPE_BLOCKS[-1])
+        if block > size and not self.get_buffer(half, block, caller) and self.era.growth_fails_writes:
+            raise PipeError(errno.ENOMEM, "write")
 
     def shrink_on_read(self, half: Half, caller: Owner | None = None) -> None:
         """Shrink a half's buffer at the start of a read, if the rules ask for it (B7)."""
@@ -225,7 +244,7 @@ class Buffers:
 
         Args:
             half: The half.
-            size: Bytes, >= 1; rounded up to whole pages, and to what is buffered.
+            size: Bytes, >= 1; rounded up to whole units of the era, pages mostly, and to what is buffered.
             caller: Whose call it is, who is asked for privilege and limit; None for the owner.
 
         Guarantees:
@@ -237,7 +256,7 @@ class Buffers:
         in_place = old > 0 and self.resize_in_place
         if size < half.cnt:
             size = half.cnt
-        size = (size + PAGE_SIZE - 1) & -PAGE_SIZE
+        size += -size % self.era.unit
         while True:
             more = max(size - old, 0) if in_place else size  # the kernel has both buffers for a moment
             retry = not old and size > SMALL_PIPE_SIZE

@@ -26,6 +26,7 @@ __all__ = [
     "MINPIPESIZE",
     "NAMING",
     "NO_MARK",
+    "PIPE_BLOCKS",
     "PIPE_BUF",
     "PIPE_MINDIRECT",
     "PIPE_SIZE",
@@ -59,12 +60,17 @@ NAMING: Final = frozenset({"name", "title", "kernel", "sources"})
 """The values of a state that say what it is, and need no source."""
 
 
+PIPE_BLOCKS: Final = (512, 1 * KiB, 2 * KiB, 4 * KiB, 8 * KiB, 16 * KiB, 64 * KiB)
+"""The sizes that a buffer of XNU may have, in bytes."""
+
+
 class Backing(enum.Enum):
     """How, and when, a half gets its first buffer."""
 
     RULE = "PIPE_SIZE, or SMALL_PIPE_SIZE above the era's mark"
     SMALL = "SMALL_PIPE_SIZE"
     FIRST_WRITE = "the same, but at the first write"
+    BLOCK = "the smallest of PIPE_BLOCKS"
     NONE = "only as a write makes it grow: at once by Growth.LADDER, beyond PIPE_SIZE by Growth.BIG"
 
 
@@ -74,6 +80,7 @@ class Growth(enum.Enum):
     NONE = "not at all"
     BIG = "an empty buffer of up to PIPE_SIZE becomes BIG_PIPE_SIZE, while few such exist"
     LADDER = "doubled until the data fit, up to BIG_PIPE_SIZE and half the limit"
+    BLOCKS = "to the smallest of PIPE_BLOCKS that is larger than what is needed, below the limit"
 
 
 class Numbers(enum.Enum):
@@ -181,6 +188,10 @@ class Era(KernelState):
         accounts_wired: Whether the pages that direct writes wire count against maxpipekvawired.
         fifos: Whether FIFOs are pipes, with their buffers.
         pipe_size: Bytes of a new buffer.
+        unit: Bytes of which a buffer has a multiple.
+        room_in_view: The least bytes that a buffer counts as, for select and kqueue; 0 for those that it has.
+        wakes_below: A read that leaves fewer bytes wakes a writer; None wakes one whenever there is room.
+        growth_fails_writes: Whether a write fails if its buffer cannot grow.
         freed_together: Whether buffers go when both ends are closed, and not each at its own end's close.
         tells_room_at_eof: Whether EVFILT_WRITE tells the room that there was when the reader closed; 0 otherwise.
         empty_read_is_cheap: Whether a non-blocking read of an empty pipe fails before it would shrink the buffer.
@@ -205,6 +216,10 @@ class Era(KernelState):
     accounts_wired: bool = False
     fifos: bool = False
     pipe_size: int = PIPE_SIZE
+    unit: int = 4 * KiB
+    room_in_view: int = 0
+    wakes_below: int | None = MINPIPESIZE
+    growth_fails_writes: bool = False
     freed_together: bool = False
     tells_room_at_eof: bool = False
     empty_read_is_cheap: bool = False

@@ -39,7 +39,7 @@ import attrs
 from coalloc.errors import InvalidRequestError, PipeError
 from coalloc.pipes.budget import Owner
 from coalloc.pipes.buffers import Buffers
-from coalloc.pipes.eras import MINPIPESIZE, PIPE_BUF, Backing, Numbers
+from coalloc.pipes.eras import PIPE_BUF, Backing, Numbers
 from coalloc.pipes.half import Half, Present
 from coalloc.units import PAGE_SIZE
 
@@ -109,7 +109,7 @@ class Knote:
         reader = self.pair.halves[1 - self.end]
         if reader.present is not _ACTIVE:
             return KEvent(self.pair.room_at_eof(self.end), eof=True, oneshot=reader.present is _FINALIZED)
-        room = self.pair.room(self.end)
+        room = self.pair.room_in_view(self.end)
         return KEvent(room, half.eof) if room >= PIPE_BUF or half.eof else None
 
 
@@ -281,6 +281,13 @@ class PipePair:
             return 0
         return half.space if half.size or not half.lazy else self._buffers.rule_size
 
+    def room_in_view(self, end: int) -> int:
+        """Return the room that select and kqueue see: that of :meth:`room`, or of a buffer that could be had (XNU)."""
+        half, least = self.halves[1 - end], self._buffers.era.room_in_view
+        if not least or half.present is not _ACTIVE or half.direct is not None:
+            return self.room(end)
+        return max(least, half.size) - half.cnt
+
     def room_at_eof(self, end: int) -> int:
         """Return the room that EVFILT_WRITE tells of when the reader has closed, or is closing (B55); 0 in older eras."""
         half = self.halves[1 - end]
@@ -307,8 +314,8 @@ class PipePair:
 
     def wakes_writer(self, end: int) -> bool:
         """Tell whether a writer at ``end`` that blocked would be woken: the buffer holds less than MINPIPESIZE."""
-        half = self.halves[1 - end]
-        return half.direct is None and half.cnt < MINPIPESIZE and half.cnt < half.size
+        half, below = self.halves[1 - end], self._buffers.era.wakes_below
+        return half.direct is None and half.cnt < half.size and (below is None or half.cnt < below)
 
     # --- asking ------------------------------------------------------------------------------------
 
@@ -338,7 +345,7 @@ class PipePair:
         unbacked = self._buffers.era.polls_unbacked and not peer.size
         gone = half.eof or peer.present is not _ACTIVE  # PIPE_EOF is set before the close waits
         return PollState(
-            bool(half.readable) or half.eof, gone or unbacked or self.room(end) >= PIPE_BUF, hung_up=half.eof
+            bool(half.readable) or half.eof, gone or unbacked or self.room_in_view(end) >= PIPE_BUF, hung_up=half.eof
         )
 
     def knote(self, end: int, filter: Literal["read", "write"]) -> Knote:  # noqa: A002 (kqueue's word)

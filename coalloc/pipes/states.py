@@ -6,7 +6,7 @@ value was not seen, the record says so beside it.
 FreeBSD's eras first, oldest first.  Then kernels whose pipe code comes from FreeBSD's: what they put in front of the map is a
 space of its own (:mod:`coalloc.space.cached`); what all three limit is the number of big pipes.  NetBSD's own limits on KVA
 (8 MiB, 16 MiB for loans) govern nothing in its code of 2009, and what it counts as pipekva, which does not fall at close, is
-what stays mapped here.  illumos and XNU are records without a model: they tell what their kernels do.
+what stays mapped here.  illumos is a record without a model: it tells what its kernel does.
 
 Source: each record cites one for each of its values (``sources``); B1 to B25, B39 to B62, B67 to B72.
 """
@@ -21,7 +21,18 @@ from typing import Final, Generic, TypeVar, cast
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState, Numbers, ReadWakes, WriteWakes
+from coalloc.pipes.eras import (
+    NO_MARK,
+    PIPE_SIZE,
+    Backing,
+    Era,
+    Growth,
+    KernelState,
+    LinuxState,
+    Numbers,
+    ReadWakes,
+    WriteWakes,
+)
 from coalloc.pipes.surroundings import LAYOUTS, FiledescLock, OldTable, Surroundings
 from coalloc.sched.witness import RULES
 from coalloc.units import KiB
@@ -264,24 +275,31 @@ _ILLUMOS: Final = KernelState(
         "around": "what surrounds its pipes is not modelled",
     },
 )
-_XNU: Final = KernelState(
+_XNU: Final = _OPENBSD.since(
+    "XNU, bsd/kern/sys_pipe.c (apple-oss-distributions/xnu 1031c584a5e3)",
+    assumed={
+        "own_object": "buffers come from kalloc, one mapping for each is assumed",
+        "findspace": "buffers come from kalloc, a tree is assumed",
+        "numbers": "not modelled",
+        "polls_unbacked": "a half without a buffer has room in view, so that nothing rests on it",
+    },
     name="xnu",
     title="XNU: 512 bytes at first, the smallest of seven blocks that is larger than the need",
-    kernel="XNU",
+    forward=Backing.BLOCK,
+    reverse=Backing.NONE,
+    small_above=NO_MARK,
     maxpipekva_is_hard=False,
-    own_object=False,
-    findspace="tree",
+    growth=Growth.BLOCKS,
+    growth_fails_writes=True,
+    create_errno=errno.ENOMEM,
+    unit=512,
+    room_in_view=PIPE_SIZE,
+    wakes_below=None,
+    direct_writes=False,
     goes="at its own end's close",
     kept="what kalloc keeps",
     locks="a mutex for the pair, and a flag of each half while it is copied",
-).cited(
-    "XNU, bsd/kern/sys_pipe.c (apple-oss-distributions/xnu 1031c584a5e3)",
-    assumed={
-        "own_object": "buffers come from kalloc",
-        "findspace": "buffers come from kalloc",
-        "direct": "buffers come from kalloc",
-        "around": "what surrounds its pipes is not modelled",
-    },
+    kernel="XNU",
 )
 _LINUX_44: Final = LinuxState(
     name="linux-4.4",

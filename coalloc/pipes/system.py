@@ -10,7 +10,7 @@ from coalloc.checked import Checked
 from coalloc.errors import BadFreeError, InvalidRequestError, PipeError, Violation
 from coalloc.pipes.budget import ROOT, ConsoleLine, Owner
 from coalloc.pipes.buffers import Buffers
-from coalloc.pipes.eras import SMALL_PIPE_SIZE, Backing, Era, Numbers
+from coalloc.pipes.eras import PIPE_BLOCKS, SMALL_PIPE_SIZE, Backing, Era, Numbers
 from coalloc.pipes.half import Half
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import PipeCounters
@@ -21,7 +21,7 @@ from coalloc.units import Extremes
 __all__ = ["PipeCounters", "PipeSystem"]
 
 _RULE: Final = Backing.RULE  # as in buffers
-_SMALL: Final = Backing.SMALL
+_AT_ONCE: Final = {Backing.SMALL: SMALL_PIPE_SIZE, Backing.BLOCK: PIPE_BLOCKS[0]}
 _AT_CREATION: Final = Numbers.AT_CREATION
 
 
@@ -102,7 +102,7 @@ class PipeSystem(Buffers, Checked):
         pair = PipePair(self, self._pairs, self._created + self._refused, owner)
         forward, reverse = pair.halves
         for half, backing in ((forward, era.forward), (reverse, era.reverse)):
-            size = self.rule_size if backing is _RULE else SMALL_PIPE_SIZE if backing is _SMALL else 0
+            size = self.rule_size if backing is _RULE else _AT_ONCE.get(backing, 0)
             if size and not self.get_buffer(half, size) and era.create_errno is not None:
                 self.free_buffer(forward)
                 self._refuse()
@@ -208,7 +208,7 @@ class PipeSystem(Buffers, Checked):
         charges: dict[int, int] = {}
         for half in halves:
             found += half.violations()
-            if half.size and self._size_in_space(half) != half.size:
+            if half.size and self._size_in_space(half) != half.size + -half.size % self.space.quantum:
                 found.append(Violation("PI1", f"the space has no buffer {half.base:#x}+{half.size}"))
             if half.size and self.era.charges_users:
                 charges[half.owner.uid] = charges.get(half.owner.uid, 0) + half.size

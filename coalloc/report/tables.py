@@ -188,10 +188,12 @@ _BACKED: Final = {
     Backing.RULE: "whole",
     Backing.SMALL: "small",
     Backing.FIRST_WRITE: "at the first write",
+    Backing.BLOCK: "512 bytes",
     Backing.NONE: "as writes need it",
 }
 _GROWTH: Final = {
     Growth.NONE: "none",
+    Growth.BLOCKS: "by blocks up to 64 KiB, below the limit",
     Growth.BIG: "16 to 64 KiB at once, 32 at most",
     Growth.LADDER: "doubling up to 64 KiB",
 }

@@ -271,3 +271,48 @@ def test_dragonflys_pipe_of_2017_keeps_its_two_buffers_until_both_ends_are_close
     again.close(1)
     again.close(0)
     system.check()
+
+
+def test_xnus_buffers_grow_by_blocks_and_a_write_fails_where_they_cannot() -> None:
+    """512 bytes at first, then the smallest block that is larger than the need; select sees 16 KiB at least."""
+    era = era_of("xnu")
+    system = PipeSystem(PerPipeSpace(KernelMap(base=0), kva_limit=1 << 20), era, maxpipekva=1 << 17)
+    pipe = system.pipe()
+    assert ([half.size for half in pipe.halves], system.kva_used) == ([512, 0], 512)
+    for n, size in ((511, 512), (1, 512), (1, 1024), (10_000, 16_384), (6_000, 65_536)):
+        pipe.write(1, n)
+        assert pipe.halves[0].size == size, n
+    pipe.read(0, 1 << 20)
+    assert pipe.halves[0].size == 65_536
+    assert (pipe.write(1, 100_000), pipe.halves[0].size) == (65_536, 65_536)
+    assert pipe.read(0, 1) == 1
+    assert pipe.wakes_writer(1)
+    small = system.pipe()
+    small.write(1, 512)
+    assert small.poll(1).writable
+    event = small.knote(1, "write").event()
+    assert event is not None
+    assert event.data == 16_384 - 512
+    assert (small.write(0, 5), small.halves[1].size) == (5, 512)
+    other = system.pipe()
+    other.write(1, 60_000)
+    full = system.pipe()
+    full.write(1, 512)
+    while system.kva_used < 1 << 17:
+        system.pipe()
+    assert refused(full.write, 1, 1) == errno.EAGAIN  # it grows no more
+    assert full.halves[0].size == 512
+    system.check()
+    tight = PipeSystem(PerPipeSpace(KernelMap(base=0, size=3 * 4096), kva_limit=3 * 4096), era, maxpipekva=1 << 24)
+    one = tight.pipe()
+    assert one.write(1, 100) == 100
+    assert refused(one.write, 1, 60_000) == errno.ENOMEM
+    assert one.buffered(0) == 100
+    tight.check()
+
+
+def refused(call: Any, *arguments: Any) -> int:
+    """Return the number of the error that a call raises."""
+    with pytest.raises(PipeError) as caught:
+        call(*arguments)
+    return caught.value.errno or 0
