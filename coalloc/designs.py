@@ -71,6 +71,10 @@ def _direct_map(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
     return CoalescingSpace(kernel, kva_limit=limit, arena_size=limit, fit=Fit.FIRST, release=NEVER)
 
 
+def _blocks(_state: KernelState, kernel: KernelMap, limit: int) -> Space:
+    return CoalescingSpace(kernel, kva_limit=limit, arena_size=limit, quantum=16, fit=Fit.FIRST, release=NEVER)
+
+
 _BUILT_IN: Final = (
     PER_PIPE,
     Design(
@@ -134,6 +138,12 @@ _BUILT_IN: Final = (
         PER_PIPE.make_space,
         state=KERNELS["openbsd"],
         one_by_one=True,
+    ),
+    Design(
+        "illumos",
+        "illumos: a block from a cache for each write, freed when it is read",
+        _blocks,
+        state=KERNELS["illumos"],
     ),
     Design(
         "xnu",

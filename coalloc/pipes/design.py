@@ -16,10 +16,11 @@ from typing import Any, Final
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.pipes.eras import Era, KernelState, LinuxState
+from coalloc.pipes.eras import Era, KernelState, LinuxState, StreamsState
 from coalloc.pipes.linux import LinuxPipes
 from coalloc.pipes.protocol import Pipes
 from coalloc.pipes.states import STATES
+from coalloc.pipes.streams import StreamsPipes
 from coalloc.pipes.system import PipeSystem
 from coalloc.sched.clock import SimClock
 from coalloc.space.adapter import adapted
@@ -203,6 +204,8 @@ def pipes_of(
     """
     if isinstance(state, LinuxState):
         return LinuxPipes(space, clock=clock, state=state)
+    if isinstance(state, StreamsState):
+        return StreamsPipes(space, state, clock=clock)
     if isinstance(state, Era):
         return PipeSystem(space, state, maxpipekva=limit, clock=clock, resize_in_place=resize_in_place)
     raise InvalidRequestError("state", state, "is no kernel state whose pipes are known")

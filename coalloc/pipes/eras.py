@@ -38,6 +38,7 @@ __all__ = [
     "LinuxState",
     "Numbers",
     "ReadWakes",
+    "StreamsState",
     "WriteWakes",
 ]
 
@@ -278,3 +279,16 @@ class LinuxState(KernelState):
     read_wakes: ReadWakes = ReadWakes.FULL_SLOT
     slot_bytes: int = 40
     largest_ring: int = 4 << 20
+
+
+@attrs.frozen(kw_only=True)
+class StreamsState(KernelState):
+    """One state of illumos' pipe code.
+
+    Args:
+        hiwat: Bytes that are queued from which on a write waits (FIFOHIWAT).
+        pipe_buf: Bytes of a piece that would pass that mark (PIPE_BUF).
+    """
+
+    hiwat: int
+    pipe_buf: int

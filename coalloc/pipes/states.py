@@ -6,7 +6,7 @@ value was not seen, the record says so beside it.
 FreeBSD's eras first, oldest first.  Then kernels whose pipe code comes from FreeBSD's: what they put in front of the map is a
 space of its own (:mod:`coalloc.space.cached`); what all three limit is the number of big pipes.  NetBSD's own limits on KVA
 (8 MiB, 16 MiB for loans) govern nothing in its code of 2009, and what it counts as pipekva, which does not fall at close, is
-what stays mapped here.  illumos is a record without a model: it tells what its kernel does.
+what stays mapped here.  illumos' pipes have no buffers.
 
 Source: each record cites one for each of its values (``sources``); B1 to B25, B39 to B62, B67 to B72.
 """
@@ -31,6 +31,7 @@ from coalloc.pipes.eras import (
     LinuxState,
     Numbers,
     ReadWakes,
+    StreamsState,
     WriteWakes,
 )
 from coalloc.pipes.surroundings import LAYOUTS, FiledescLock, OldTable, Surroundings
@@ -255,13 +256,16 @@ _OPENBSD: Final = _DRAGONFLY.since(
     locks="an rwlock in the pair, and a flag of each half while it is copied",
     kernel="OpenBSD",
 )
-_ILLUMOS: Final = KernelState(
+_ILLUMOS: Final = StreamsState(
     name="illumos",
     title="illumos: STREAMS pipes, a block for each write",
     kernel="illumos",
     maxpipekva_is_hard=False,
     own_object=False,
     findspace="tree",
+    direct=True,
+    hiwat=16 * KiB,
+    pipe_buf=5120,
     goes="each block when it is read; an end's own input at its close",
     kept="pairs with their vnodes, and blocks by size, in kmem caches",
     locks="a mutex that both ends share, held while a reader copies",

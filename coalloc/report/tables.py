@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState
+from coalloc.pipes.eras import NO_MARK, Backing, Era, Growth, KernelState, LinuxState, StreamsState
 from coalloc.vm.costs import CostModel
 from coalloc.workload.figures import LABELS, design_figures
 from coalloc.workload.program import PipeProgram, Program
@@ -238,6 +238,8 @@ def _policy(state: KernelState) -> tuple[str, ...]:
     if isinstance(state, LinuxState):
         small = f"above {state.pages_soft:,} slots of a user" if state.pages_soft else "never"
         return "a ring without pages", small, "a page at a write", "ENFILE" if state.pages_hard else "succeeds"
+    if isinstance(state, StreamsState):
+        return "nothing", "never", "a block at a write", "succeeds"
     if not isinstance(state, Era):
         return ("",) * (len(_COLUMNS) - 2)
     forward, reverse = _BACKED[state.forward], _BACKED[state.reverse]

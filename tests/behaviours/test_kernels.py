@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from coalloc import DESIGNS, KernelMap, PerPipeSpace, PipeError, PipeSystem
+from coalloc import DESIGNS, InvalidRequestError, KernelMap, PerPipeSpace, PipeError, PipeSystem
 from coalloc.pipes import KERNELS, LinuxPipes, Owner
-from coalloc.pipes.eras import Era
+from coalloc.pipes.design import pipes_of
+from coalloc.pipes.eras import Era, StreamsState
 from coalloc.pipes.linux import PIPE_DEF_BUFFERS, PIPE_MIN_DEF_BUFFERS, PIPE_USER_PAGES_SOFT
+from coalloc.pipes.streams import StreamsPipes, block_size
 from coalloc.space import CachedSpace, CoalescingSpace
 
 PAGE = 4096
@@ -316,3 +318,79 @@ def refused(call: Any, *arguments: Any) -> int:
     with pytest.raises(PipeError) as caught:
         call(*arguments)
     return caught.value.errno or 0
+
+
+def illumos(pages: int = 64) -> StreamsPipes:
+    """Make illumos' pipes over so many pages."""
+    state = KERNELS["illumos"]
+    assert isinstance(state, StreamsState)
+    kernel = KernelMap(base=0, size=pages * 4096, direct=True)
+    space = DESIGNS["illumos"].make_space(state, kernel, pages * 4096)
+    pipes = pipes_of(state, space, pages * 4096)
+    assert isinstance(pipes, StreamsPipes)
+    return pipes
+
+
+def test_b74_a_write_takes_blocks_and_a_read_frees_them() -> None:
+    """A pipe has no buffer; each write is a block of its own, rounded to a cache's size; the mark can be passed."""
+    system = illumos()
+    pipe = system.pipe()
+    assert system.kva_used == 0
+    assert (pipe.write(1, b"ab"), pipe.write(1, b"c" * 100)) == (2, 100)
+    assert system.kva_used == 16 + 144
+    got = bytearray()
+    assert (pipe.read(0, 50, into=got), bytes(got), system.kva_used) == (50, b"ab" + b"c" * 48, 144)
+    assert (pipe.read(0, 99), system.kva_used, pipe.buffered(0)) == (52, 0, 0)
+    for n, taken in ((65_536, 20_480), (16_384, 16_384), (16_385, 16_385)):
+        assert pipe.write(1, n) == taken
+        assert pipe.readable(0) == taken
+        pipe.read(0, 1 << 20, into=got)
+    assert (pipe.write(1, 16_383), pipe.write(1, 5_120), refused(pipe.write, 1, 1)) == (16_383, 5_120, errno.EAGAIN)
+    assert (pipe.writable(1), pipe.wakes_writer(1)) == (False, False)
+    pipe.read(0, 5_120)
+    assert (pipe.writable(1), pipe.writes_directly(1), refused(pipe.set_size, 1)) == (True, False, errno.EINVAL)
+    system.check()
+
+
+def test_b74_ends_are_two_way_and_a_close_loses_what_its_own_end_has_not_read() -> None:
+    """What was written stays for the other end; the pipe goes when both are closed; no memory is ENOSR."""
+    system = illumos(4)
+    pipe = system.pipe()
+    pipe.write(0, 7)
+    pipe.write(1, 9)
+    assert repr(pipe) == "<StreamsPipe 0: 9 and 7 bytes queued>"
+    assert pipe.close(1)
+    assert (pipe.buffered(0), system.kva_used, pipe.writable(0)) == (9, 80, False)
+    assert (refused(pipe.write, 0, 1), pipe.write(0, 0)) == (errno.EPIPE, 0)
+    assert refused(pipe.read, 1, 1) == refused(pipe.close, 1) == errno.EBADF
+    assert [pipe.read(0, 0), pipe.read(0, 20), pipe.read(0, 20)] == [0, 9, 0]
+    assert (pipe.close(0), pipe.finished, system.counters().pipes, system.console_lines) == (True, True, 0, ())
+    other = system.pipe()
+    assert refused(other.read, 0, 1) == errno.EAGAIN
+    assert (other.write(1, 9_000), refused(other.write, 1, 5_000)) == (9_000, errno.ENOSR)
+    assert (system.extremes(), system.extremes()) == ((0, 12_048), (12_048, 12_048))
+    assert (system.peak_kva_used, system.counters().pipes_created) == (12_048, 2)
+    assert [block_size(n) for n in (8_184, 8_185, 12_040, 12_041)] == [8_192, 12_048, 12_048, 16_384]
+    for call, *arguments in ((other.write, 2, 1), (other.write, 1, -1), (other.read, 0, -1)):
+        with pytest.raises(InvalidRequestError):
+            call(*arguments)  # type: ignore[operator]
+    system.check()
+
+
+CORRUPT: list[tuple[str, Any]] = [
+    ("PI1", lambda system, _pipe: setattr(system, "_used", 5)),
+    ("PI1", lambda system, pipe: system.space.free(pipe.ends[0].blocks[0].address)),
+    ("PI2", lambda _system, pipe: setattr(pipe.ends[0], "cnt", 5)),
+    ("PI3", lambda _system, pipe: setattr(pipe, "bytes_in", 5)),
+]
+
+
+@pytest.mark.parametrize(("code", "corrupt"), CORRUPT, ids=["used", "freed", "count", "bytes"])
+def test_b74_each_corruption_is_reported(code: str, corrupt: Any) -> None:
+    """The check recomputes what it tells."""
+    system = illumos()
+    pipe = system.pipe()
+    pipe.write(1, 100)
+    system.check()
+    corrupt(system, pipe)
+    assert code in {violation.code for violation in system.violations()}

@@ -7,6 +7,7 @@ import pytest
 from coalloc import ERAS, MiB, PipeSystem, SimClock
 from coalloc.designs import DESIGNS, find_designs
 from coalloc.errors import InvalidRequestError
+from coalloc.pipes.eras import StreamsState
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -22,7 +23,7 @@ def test_a_design_makes_pipes_over_its_own_space(name: str) -> None:
         assert pipe.write(1, 5000) == 5000
         assert pipe.read(0, 9000) == 5000
     assert pipes.clock is clock
-    assert bench.space.stats().live > 0
+    assert bench.space.stats().live > 0 or isinstance(design.state, StreamsState)  # whose blocks go when they are read
     bench.space.check()
     assert (design.state is None) is (isinstance(pipes, PipeSystem) and pipes.era is ERAS["current"])
     assert design.one_by_one is (bench.space.stats().mapped == bench.space.stats().live)
