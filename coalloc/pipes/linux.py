@@ -618,9 +618,8 @@ class LinuxPipes(Checked):
         slots = PIPE_DEF_BUFFERS
         if slots * self.page_size > self.max_size and not owner.may_exceed_size:
             slots = max(self.max_size // self.page_size, 1)
-        small = state.beyond_soft
         if self._above(owner, slots, self.pages_soft):
-            slots = small
+            slots = state.beyond_soft
         if self._above(owner, slots, self.pages_hard):
             self._refused += 1
             raise PipeError(errno.ENFILE, "pipe")

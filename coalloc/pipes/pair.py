@@ -16,9 +16,9 @@ Blocking.  Calls behave as on a non-blocking descriptor: what cannot be done now
 writer keeps the rest, and hands it in again with ``rest_of`` (no size is chosen then, as in the kernel's loop).
 
 Direct writes.  A large blocking write waits until the buffer is empty, and then lets its reader copy from the writer's own
-pages, which are wired meanwhile: nothing goes into the buffer, and nothing is charged but, in older eras, the wired pages
-themselves (their mapping is not modelled).  A signal copies what is left into the
-buffer (``interrupt``); the write counts as whole, since its bytes were counted when its pages were wired.
+pages, which are wired meanwhile.  Nothing goes into the buffer; older eras account the wired pages (their mapping is not
+modelled).  A signal copies what is left into the buffer (``interrupt``); the write counts as whole, since its bytes were
+counted when its pages were wired.
 
 Who is asked.  Buffers are charged to the owner of the pipe; privilege and limit are those of the caller (B61).
 
@@ -358,8 +358,9 @@ class PipePair:
         """
         if filter not in ("read", "write"):
             raise InvalidRequestError("filter", filter, "must be 'read' or 'write'")
-        closing = self.halves[end ^ 1 if end in (0, 1) else 0].present is _CLOSING
-        self._open(end, "kevent", peer=filter == "write" and not closing)
+        self._open(end, "kevent", peer=False)
+        if filter == "write" and self.halves[1 - end].present is not _CLOSING:
+            self._open(end, "kevent", peer=True)
         return Knote(self, end, filter)
 
     # --- life --------------------------------------------------------------------------------------

@@ -229,9 +229,7 @@ def check_target(
         shown = in_order(executor, _show_again, ((target, contract, verdict, timeout) for verdict in broken))
         for verdict, again in zip(broken, shown, strict=True):
             others = (other for found in findings for other in found.broken if other.property is verdict.property)
-            if (
-                again.ruling is Ruling.NOT_REPRODUCIBLE
-            ):  # it may be the state of what ran before it, and another shows it
+            if again.ruling is Ruling.NOT_REPRODUCIBLE:  # it may need what earlier programs left; another may not
                 tried = (_show_again(target, contract, other, timeout) for other in others if other != verdict)
                 again = next((other for other in tried if other.ruling is Ruling.BROKEN), again)
             report = _replace(report, verdict, again)

@@ -670,11 +670,10 @@ class Judge:
     def _judge_refusal(self, words: str, asked: int, size: int, bounds: Bounds) -> None:
         """Judge a refusal, and what was done on the way to it."""
         most = self._most(size)
-        refused = Refused(words, asked, most, bounds, self.source.starved)
-        # Without ``reclaims`` what was there when the call began may be in the way, though it has gone by now.
-        was_full = not self.contract.reclaims and any(not event.mapped for event in self.source.events)
+        gave_back = any(not event.mapped for event in self.source.events)
+        refused = Refused(words, asked, most, bounds, self.source.starved, gave_back)
         self._follow()
-        if self._meanwhile != _NOBODY or was_full:
+        if self._meanwhile != _NOBODY:
             return
         reclaims = Capability.RECLAIM in self.can and not self._opaque
         if not require_refusal(self.books, refused, self.source, reclaims=reclaims) or most != size:

@@ -36,6 +36,7 @@ class Refused:
         size: All bytes that it occupies.
         bounds: Its constraints.
         starved: Whether a map call of the source was made to fail, or foretold to.
+        gave_back: Whether an arena was unmapped during the call.
     """
 
     words: str
@@ -43,6 +44,7 @@ class Refused:
     size: int
     bounds: Bounds
     starved: bool
+    gave_back: bool = False
 
 
 def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, reclaims: bool) -> bool:
@@ -60,7 +62,8 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
     state = books.sure
     places = spec.places(state, size, bounds, books.frame)
     level = contract.completeness
-    obliged = not books.live and not books.parked and not refused.starved
+    was_full = refused.gave_back and not contract.reclaims  # what has gone by now was in the way when the call began
+    obliged = not books.live and not books.parked and not refused.starved and not was_full
     large = books.due // _SMALL if source.refused else max(books.served, books.due // _SMALL)
     if level == Completeness.BEST_EFFORT and obliged and size <= large:
         level = Completeness.EXACT  # then it must serve
@@ -72,7 +75,7 @@ def require_refusal(books: Books, refused: Refused, source: WatchedSource, *, re
     if contract.reclaims and books.parked and spec.places(books.drained(), size, bounds, books.frame):
         raise Breach(Property.P13, f"{words} was refused, and there is room when the cache is drained")
     need = _sure_arena(books, size, bounds, source.unit)
-    if need and not refused.starved and (contract.retries or not source.refused):
+    if need and not refused.starved and not was_full and (contract.retries or not source.refused):
         ranges, idle = source.ranges, books.idle()
         if _can_map(books, source, ranges, need):
             raise Breach(Property.P7, f"{words} was refused, and an arena of {need} bytes could be mapped")
@@ -118,9 +121,7 @@ def _sure_arena(books: Books, size: int, bounds: Bounds, granule: int) -> int:
         need += size + bounds.align + -(size + bounds.align) % granule
     if books.arena:
         return books.arena if need <= books.arena else 0  # 0, too, if its size is not known yet
-    if (
-        need and not contract.retries
-    ):  # it may want one of whole arenas as it was told; of its own size, under constraints
+    if need and not contract.retries:  # then it may want whole arenas of the size that it was told
         unit = books.told or (1 if bounds == ANYWHERE else books.due)
         need += -need % unit
     if need and contract.completeness == Completeness.BEST_EFFORT and books.live:
