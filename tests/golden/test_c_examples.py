@@ -87,3 +87,35 @@ def test_the_bug_that_the_page_names_is_found_as_it_shows(tmp_path: Path, monkey
     breach = run_program(Subject(find_target("mine.c")), loads(re.sub("^    ", "", found[0], flags=re.MULTILINE)))
     assert breach is not None
     assert breach.message in " ".join(page.split())
+
+
+MUTANTS = {
+    "a hole that fits exactly is passed over": ("segment->size < size", "segment->size <= size"),
+    "the last bytes of the limit are not given": (
+        "whole > space->limit - space->mapped",
+        "whole >= space->limit - space->mapped",
+    ),
+    "what is imported is not counted": ("\tspace->mapped += whole;\n", ""),
+    "the last hole that fits is taken": (
+        "segment = segment->next;\n\tif (rest == NULL",
+        "segment = segment->prev;\n\tif (rest == NULL",
+    ),
+    "sizes are not rounded": ("size = (size + space->quantum - 1) & ~(space->quantum - 1);", ""),
+    "any segment is freed, busy or not": ("(!segment->busy || segment->base != base)", "segment->base != base"),
+    "segments of two arenas are joined": (
+        "!segment->prev->busy && segment->prev->arena == segment->arena",
+        "!segment->prev->busy",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_each_mutant_of_first_fit_is_found(name: str, tmp_path: Path) -> None:
+    """The small programs and a few checks find each change of the example, and show it with a short program."""
+    text = (FOLDER.parents[1] / "docs" / "examples" / "c" / "first_fit.c").read_text(encoding="utf-8")
+    mutant = tmp_path / "mutant.c"
+    mutant.write_text(changed(text, *MUTANTS[name]), encoding="utf-8")
+    report = check_space(find_target(str(mutant)), examples=30, checks=QUICK, seconds=30)
+    programs = [verdict.found.program for verdict in report.verdicts if verdict.found is not None]
+    assert programs
+    assert min(len(program.steps) for program in programs) <= 8
