@@ -10,22 +10,29 @@ from typing import Annotated, Any, Final
 import attrs
 import typer
 
-from coalloc.cli.common import Bar, JsonOption, SeedOption, kept_output, print_json
+from coalloc.cli.common import Bar, JsonOption, SeedOption, kept_output, note, print_json
 from coalloc.errors import InvalidRequestError, ProgramError
 from coalloc.experiments.probe import Difference
 from coalloc.experiments.probe_run import Probed, as_c, compare_recorded, free_uid, probe_kernel
-from coalloc.pipes.eras import LinuxState
-from coalloc.pipes.states import STATES
+from coalloc.pipes.eras import Era, KernelState, LinuxState
+from coalloc.pipes.states import ERAS, STATES
 from coalloc.report.tables import counted
 from coalloc.workload.files import raw_lines
 
 __all__ = ["probe"]
 
 _WIDTH: Final = 80
+_DEFAULT_STEPS: Final = 100_000
+_WITH: Final = {
+    (True, False): "with --emit", (True, True): "with --emit", (False, True): "with --read",
+    (False, False): "without --emit",
+}  # fmt: skip
 
 
 def probe(
-    steps: Annotated[int, typer.Option("--steps", help="Steps to run at least, for each user.")] = 100_000,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Steps to run at least, for each user; 100,000 if not given.")
+    ] = None,
     seed: SeedOption = 0,
     read: Annotated[
         Path | None, typer.Option("--read", help="Compare what a probe has recorded, here or on another machine.")
@@ -34,7 +41,10 @@ def probe(
     emit: Annotated[str, typer.Option("--emit", help="Write the probe as a program instead: c.")] = "",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The file for --emit.")] = None,
     state: Annotated[
-        str, typer.Option("--state", help="The model, such as linux-6.1; that of the kernel's version if not given.")
+        str,
+        typer.Option(
+            "--state", help="The model, such as linux-6.1 or 14.x; that of the kernel's version if not given."
+        ),
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -42,20 +52,27 @@ def probe(
 
     Exit status 0 if they answer alike, 1 if not.
     """
-    if steps < 1:
-        raise InvalidRequestError("--steps", steps, "must be at least 1")
     model = _state(state)
+    unused: dict[str, object] = {"--record": record, "--state": state, "--json": as_json} if emit else {"-o": output}
+    if emit and read is not None:
+        unused["--read"] = read
+    elif read is not None:
+        unused |= {"--record": record, "--steps": steps}
+    for option, value in unused.items():
+        if value:
+            raise InvalidRequestError(option, str(value), f"has no meaning {_WITH[bool(emit), read is not None]}")
+    n = _DEFAULT_STEPS if steps is None else steps
+    if n < 1:
+        raise InvalidRequestError("--steps", n, "must be at least 1")
     if emit:
-        _emit(emit, output, steps, seed, read=read is not None or record is not None)
+        _emit(emit, output, n, seed)
         return
-    if output is not None:
-        raise InvalidRequestError("-o", str(output), "is for --emit")
     if read is not None:
-        if record is not None:
-            raise InvalidRequestError("--record", str(record), "has no meaning with --read")
         results = [_recorded(read, model)]
+    elif isinstance(model, Era):
+        raise InvalidRequestError("--state", state, "is for --read: a FreeBSD kernel does not run here")
     else:
-        results = _asked(steps, seed, record, model)
+        results = _asked(n, seed, record, model)
     with kept_output():
         if as_json:
             print_json([_as_dict(result) for result in results])
@@ -68,21 +85,21 @@ def probe(
         raise typer.Exit(1)
 
 
-def _state(name: str) -> LinuxState | None:
+def _state(name: str) -> LinuxState | Era | None:
     if not name:
         return None
     state = STATES.get(name)
-    if not isinstance(state, LinuxState):
-        names = ", ".join(name for name, each in STATES.items() if isinstance(each, LinuxState))
-        raise InvalidRequestError("--state", name, f"is no state of Linux; there are {names}")
-    return state
+    if isinstance(state, LinuxState) or (isinstance(state, Era) and state.kernel == "FreeBSD"):
+        return state
+    names = ", ".join(name for name, each in STATES.items() if isinstance(each, LinuxState))
+    raise InvalidRequestError(
+        "--state", name, f"is no state of Linux; there are {names}; with --read {', '.join(ERAS)}"
+    )
 
 
-def _emit(emit: str, output: Path | None, steps: int, seed: int, *, read: bool) -> None:
+def _emit(emit: str, output: Path | None, steps: int, seed: int) -> None:
     if emit != "c":
         raise InvalidRequestError("--emit", emit, "must be c")
-    if read:
-        raise InvalidRequestError("--emit", emit, "has no meaning with --read and --record")
     text = as_c(steps=steps, seed=seed)
     if output is None:
         print(text, end="")
@@ -90,7 +107,7 @@ def _emit(emit: str, output: Path | None, steps: int, seed: int, *, read: bool) 
         output.write_text(text, encoding="utf-8")
 
 
-def _recorded(file: Path, state: LinuxState | None) -> Probed:
+def _recorded(file: Path, state: KernelState | None) -> Probed:
     if file.is_dir() or not file.exists():
         raise InvalidRequestError("--read", str(file), "is a folder" if file.is_dir() else "there is no such file")
     try:
@@ -115,6 +132,7 @@ def _asked(steps: int, seed: int, record: Path | None, state: LinuxState | None)
                     result = probe_kernel(
                         steps=steps, seed=seed, uid=user, state=state, record=stream, progress=advance
                     )
+                note(f"wrote {file}")
         results.append(result)
         if result.interrupted:
             break
@@ -142,10 +160,19 @@ def _print(result: Probed) -> None:
         f"pipe-max-size {machine.max_size:,}, pipe-user-pages-soft {machine.soft:,}, -hard {machine.hard:,}, "
         f"pages of {machine.page:,} bytes"
     )
+    if not result.is_of_its_age:
+        _say(f"no model is as old as this kernel: {result.state} is the oldest")
     alike = "no difference" if not result.n_differ else f"{counted(result.n_differ, 'program')} with a difference"
     print(f"{counted(result.programs, 'program')}, {counted(result.steps, 'step')}: {alike}")
+    if result.disturbed:
+        _say(f"{counted(result.disturbed, 'program')} not compared: the user's other pipes came and went meanwhile")
     if result.interrupted:
         print("it was interrupted")
+    if not result.complete:
+        _say("the file has no last line: it was cut, or the probe that wrote it was interrupted")
+    if len(result.differences) < result.n_differ:
+        shown = len(result.differences)
+        _say(f"{shown} of them {'is' if shown == 1 else 'are'} shown, each of another kind")
     for found in result.differences:
         _print_difference(found)
     print()
@@ -166,7 +193,10 @@ def _as_dict(result: Probed) -> dict[str, Any]:
         "programs": result.programs,
         "steps": result.steps,
         "differ": result.n_differ,
+        "disturbed": result.disturbed,
         "interrupted": result.interrupted,
+        "complete": result.complete,
+        "model_is_of_its_age": result.is_of_its_age,
         "differences": [
             {"steps": [list(step) for step in found.program], "kernel": found.kernel, "model": found.model}
             for found in result.differences

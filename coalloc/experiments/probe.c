@@ -253,6 +253,86 @@ setting(const char *name)
 	return (value);
 }
 
+#ifdef __linux__
+#define DEFAULT_SLOTS 16
+#define RESERVE 4
+
+/* Makes a pipe, keeps one end of it, and returns that; the others are closed at the end. */
+static int
+keeps(void)
+{
+	int ends[2];
+
+	if (n_kept == KEPT || pipe(ends) != 0) {
+		perror("probe: cannot find out what the user's other pipes are charged for");
+		exit(2);
+	}
+	(void)close(ends[1]);
+	kept[n_kept++] = ends[0];
+	return (ends[0]);
+}
+
+/* Sets the size of a pipe; its slots, or -1. */
+static long
+resized(int fd, long size)
+{
+	int done = fcntl(fd, F_SETPIPE_SZ, size);
+
+	return (done < 0 ? -1 : done / page);
+}
+#endif
+
+/*
+ * How many slots the user's other pipes are charged for, where a limit holds: more are asked for until the kernel refuses.
+ * A new pipe is small when 16 more slots would exceed the soft limit, and pipes grow as long as they do not.  Four pipes of a
+ * slot are closed one by one at the end, if the last one that was made already exceeds it.
+ */
+static long
+charged(void)
+{
+	long found = 0;
+#ifdef __linux__
+	unsigned long long caps = setting("CapEff");
+	long soft = (long)setting("pipe-user-pages-soft"), most = (long)setting("pipe-max-size"), own = 0, size, slots;
+	int reserve[RESERVE], fd, i;
+
+	if (soft == 0 || (caps >> 24 & 1) || (caps >> 21 & 1))
+		return (0);
+	for (i = 0; i < RESERVE; i++) {
+		reserve[i] = keeps();
+		own += resized(reserve[i], page);
+	}
+	for (;;) {
+		fd = keeps();
+		slots = fcntl(fd, F_GETPIPE_SZ) / page;
+		if (slots < DEFAULT_SLOTS)
+			break;
+		for (size = most; size > slots * page && resized(fd, size) < 0; size /= 2)
+			;
+		own += fcntl(fd, F_GETPIPE_SZ) / page;
+	}
+	own += resized(fd, page);
+	while (resized(fd, 2 * page) > 0) {
+		own++;
+		fd = keeps();
+		own += resized(fd, page);
+	}
+	found = soft + (1L << 16); /* others exceed the limit: how far makes no difference */
+	for (i = 1; i <= RESERVE; i++) {
+		(void)close(reserve[i - 1]);
+		kept[i - 1] = -1;
+		if (resized(fd, 2 * page) > 0) {
+			found = soft + i - 1 - own;
+			break;
+		}
+	}
+	while (n_kept > 0)
+		if (kept[--n_kept] >= 0)
+			(void)close(kept[n_kept]);
+#endif
+	return (found);
+}
+
 static void
 tells_machine(void)
 {
@@ -274,7 +354,7 @@ main(void)
 	struct rlimit files;
 	unsigned long sum;
 	long long done;
-	long number;
+	long number, before, programs = 0;
 	int i;
 
 	page = sysconf(_SC_PAGESIZE);
@@ -291,9 +371,14 @@ main(void)
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
+		if (files.rlim_max != RLIM_INFINITY && files.rlim_max < 512) {
+			(void)fprintf(stderr, "probe: 512 descriptors are needed (ulimit -n)\n");
+			return (2);
+		}
 	}
 	tells_machine();
 	while (step < end) {
+		before = charged();
 		if (begins(0) != 0 || begins(1) != 0) {
 			perror("probe");
 			return (2);
@@ -314,10 +399,20 @@ main(void)
 			tells(1);
 			printf("]");
 		}
-		printf("]}\n");
 		while (n_kept > 0)
 			(void)close(kept[--n_kept]);
+		(void)closes(0, 0);
+		(void)closes(0, 1);
+		(void)closes(1, 0);
+		(void)closes(1, 1);
+		printf("], \"charged\": %ld}\n", charged() == before ? before : -1);
+		programs++;
 		step++;
+	}
+	printf("{\"programs\": %ld}\n", programs);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		perror("probe: standard output");
+		return (2);
 	}
 	return (0);
 }

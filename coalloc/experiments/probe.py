@@ -35,16 +35,18 @@ from coalloc.pipes.linux import LinuxPipe, LinuxPipes
 from coalloc.pipes.states import STATES
 from coalloc.pipes.system import PipeSystem
 from coalloc.space.perpipe import PerPipeSpace
-from coalloc.units import MiB
+from coalloc.units import MiB, is_power_of_two
 from coalloc.vm.kernelmap import KernelMap
 
 __all__ = [
     "Answer",
+    "Asking",
     "Difference",
     "Machine",
     "Step",
     "compare",
     "draw_program",
+    "has_model_of_its_age",
     "model_answers",
     "pattern",
     "read_probes",
@@ -66,6 +68,11 @@ _NUMBERS: Final = {
     "write": 2, "read": 2, "size": 2, "tee": 2, "splice": 2, "file": 3, "vmsplice": 5, "packet": 2, "close": 2, "pipe": 1,
     "more": 2,
 }  # fmt: skip
+_MOST: Final = {
+    "write": (1 << 22,), "file": (FILE_SIZE, 1 << 40), "vmsplice": (1024, 1 << 22, 1 << 20, 1), "packet": (1,),
+    "close": (1,), "more": (1 << 40,),
+}  # fmt: skip
+"""The most that the further numbers of a step may be, where that is not 2**40."""
 _POLLIN, _POLLOUT, _POLLERR, _POLLHUP = 1, 4, 8, 16
 _MOST_MEMORY: Final = 1 << 34
 
@@ -112,14 +119,30 @@ def state_of(kernel: str) -> KernelState:
     ('12.2', 'current')
     """
     words = kernel.split()
-    if len(words) != 2 or words[0] not in ("Linux", "FreeBSD"):
+    if len(words) != 2 or words[0] not in ("Linux", "FreeBSD") or not words[1][0].isdigit():
         raise ProgramError(f"there is no model of {kernel!r}")
     version = _version(words[1])
     if words[0] == "FreeBSD":
         return [STATES[name] for number, name in _FREEBSD if number <= version or name == _FREEBSD[0][1]][-1]
     linux = [state for state in STATES.values() if isinstance(state, LinuxState)]
-    states = sorted((_version(state.title.partition(":")[0].split()[1]), state.name) for state in linux)
+    states = sorted((_version_of(state), state.name) for state in linux)
     return [STATES[name] for number, name in states if number <= version or number == states[0][0]][-1]
+
+
+def has_model_of_its_age(kernel: str) -> bool:
+    """Tell whether there is a state that is no newer than a kernel.
+
+    >>> has_model_of_its_age("Linux 3.10"), has_model_of_its_age("FreeBSD 13.2-RELEASE")
+    (False, True)
+    """
+    name, version = kernel.split()
+    if name == "FreeBSD":
+        return _version(version) >= _FREEBSD[0][0]
+    return _version(version) >= min(_version_of(state) for state in STATES.values() if isinstance(state, LinuxState))
+
+
+def _version_of(state: LinuxState) -> tuple[int, int]:
+    return _version(state.title.partition(":")[0].split()[1])
 
 
 _FREEBSD: Final = (((10, 0), "10.x"), ((12, 2), "12.2"), ((14, 0), "14.x"), ((15, 0), "current"))
@@ -146,7 +169,7 @@ def pattern(number: int, n: int) -> bytes:
 class _Model:
     """Two pipes of the model, and what is done with them."""
 
-    def __init__(self, machine: Machine, state: LinuxState) -> None:
+    def __init__(self, machine: Machine, state: LinuxState, charged: int = 0) -> None:
         kernel = KernelMap(base=0, size=_MOST_MEMORY, direct=True)
         self.machine = machine
         self.system = LinuxPipes(
@@ -157,6 +180,7 @@ class _Model:
             max_size=machine.max_size,
             page_size=machine.page,
         )
+        self.system.charge(machine.owner, charged)
         self.pipes: list[LinuxPipe | None] = [None, None]
         self.packets = [False, False]
         self.open = [[False, False], [False, False]]
@@ -309,25 +333,29 @@ class _FreeBSD:
 
 
 _ENOSYS: Final = 38
-_EVENTS: Final = (4, 5, 8, 9)
-"""Where an answer has the events of poll(2), which FreeBSD's model does not tell as its kernel does."""
+_LINUX_ONLY: Final = (3, 4, 5, 7, 8, 9)
+"""Where an answer has F_GETPIPE_SZ and the events of poll(2), which FreeBSD's model does not tell as its kernel does."""
 
 
 def without_events(answers: Iterable[Answer]) -> list[Answer]:
-    """Return answers in which no events are told."""
-    return [[0 if at in _EVENTS else value for at, value in enumerate(answer)] for answer in answers]
+    """Return answers in which no events are told, and no sizes."""
+    return [[0 if at in _LINUX_ONLY else value for at, value in enumerate(answer)] for answer in answers]
 
 
-def model_answers(machine: Machine, program: Iterable[Step], state: KernelState | None = None) -> list[Answer]:
+def model_answers(
+    machine: Machine, program: Iterable[Step], state: KernelState | None = None, *, charged: int = 0
+) -> list[Answer]:
     """Return what the model answers to the steps of a program.
 
     Args:
         machine: The kernel that is modelled, and who asks.
         program: The steps.
         state: The version of the model; None for that of the kernel.
+        charged: Slots that the user's other pipes are charged for.
     """
     version = state or state_of(machine.kernel)
-    model = _FreeBSD(machine, version) if isinstance(version, Era) else _Model(machine, cast("LinuxState", version))
+    freebsd = _FreeBSD(machine, version) if isinstance(version, Era) else None
+    model = freebsd or _Model(machine, cast("LinuxState", version), charged)
     return [model.do(number, step) for number, step in enumerate(program)]
 
 
@@ -469,17 +497,30 @@ def shortest(found: Difference, differs: Callable[[list[Step]], Difference | Non
 # --- files --------------------------------------------------------------------------------------------------------
 
 
-def read_probes(
-    lines: Iterable[bytes], name: str | None = None
-) -> tuple[Machine, Iterator[tuple[list[Step], list[Answer]]]]:
-    """Read what a probe has recorded: a line about the machine, and one for each program.
+@attrs.frozen
+class Asking:
+    """A program that a kernel was asked.
+
+    Args:
+        program: The steps.
+        answers: The kernel's answers, one for each step.
+        charged: Slots that the user's other pipes were charged for; -1 if that changed meanwhile.
+    """
+
+    program: list[Step]
+    answers: list[Answer]
+    charged: int = 0
+
+
+def read_probes(lines: Iterable[bytes], name: str | None = None) -> tuple[Machine, Iterator[Asking | int]]:
+    """Read what a probe has recorded: a line about the machine, one for each program, and one with their number.
 
     Args:
         lines: The lines of the file.
         name: The name of the file, for errors.
 
     Returns:
-        The machine, and an iterator over programs and the kernel's answers.
+        The machine, and an iterator over what was asked; at last the number of programs, if the file has its last line.
 
     Raises:
         ProgramError: If a line is not what it should be; the iterator raises it, too.
@@ -489,27 +530,69 @@ def read_probes(
         if line.strip():
             try:
                 given = json.loads(line)
-                machine = Machine(**{field.name: given[field.name] for field in attrs.fields(Machine)})
+                told = {field.name: given[field.name] for field in attrs.fields(Machine)}
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise ProgramError(
                     "does not tell the machine, as the first line of a probe does", name, number
                 ) from None
-            return machine, _programs(numbered, name)
+            for what, value in told.items():
+                if not _FIELDS[what](value):
+                    raise ProgramError(f"tells a machine whose {what} is {str(value)[:40]!r}", name, number)
+            return Machine(**told), _programs(numbered, name)
     raise ProgramError("has no line", name)
 
 
-def _programs(numbered: Iterator[tuple[int, bytes]], name: str | None) -> Iterator[tuple[list[Step], list[Answer]]]:
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value < _MOST_MEMORY
+
+
+def _is_flag(value: object) -> bool:
+    return type(value) is bool
+
+
+def _is_page(value: object) -> bool:
+    return type(value) is int and 512 <= value <= MiB and is_power_of_two(value)
+
+
+_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
+    "kernel": lambda value: isinstance(value, str),
+    "page": _is_page,
+    "uid": _is_number,
+    "resource": _is_flag,
+    "admin": _is_flag,
+    "max_size": _is_number,
+    "soft": _is_number,
+    "hard": _is_number,
+}
+"""What the values of a machine may be."""
+
+
+def _programs(numbered: Iterator[tuple[int, bytes]], name: str | None) -> Iterator[Asking | int]:
+    done = 0
     for number, line in numbered:
         if not line.strip():
             continue
         try:
             given = json.loads(line)
+            if "programs" in given:
+                if given["programs"] != done:
+                    raise ValueError(f"the last line tells {str(given['programs'])[:20]} programs, the file has {done}")
+                yield done
+                continue
             program = [_step(step) for step in given["steps"]]
             answers = [_answer(answer) for answer in given["answers"]]
+            charged = given.get("charged", 0)
+            if type(charged) is not int or not -1 <= charged < _MOST_MEMORY:
+                raise ValueError(f"charged is {str(charged)[:20]}")
+            if len(answers) != len(program):
+                raise ValueError(f"it has {len(answers)} answers to {len(program)} steps")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ProgramError(f"is no program of a probe: {what}", name, number) from None
-        yield program, answers
+        done += 1
+        yield Asking(program, answers, charged)
+    if not done:
+        raise ProgramError("has no program", name)
 
 
 def _step(given: object) -> Step:
@@ -520,7 +603,11 @@ def _step(given: object) -> Step:
     at_most = MOST_KEPT if given[0] == "more" else 1
     if not 0 <= given[1] <= at_most or (given[0] == "close" and given[2] not in (0, 1)):
         raise ValueError(f"{str(given)[:60]} is no step: there is no such pipe or end")
-    if given[0] not in ("size", "pipe") and any(not 0 <= number <= 1 << 40 for number in given[1:]):
+    if given[0] not in ("size", "pipe") and any(
+        not 0 <= number <= most for number, most in zip(given[2:], _MOST.get(given[0], (1 << 40,)), strict=False)
+    ):
+        raise ValueError(f"{str(given)[:60]} is no step: a number is out of range")
+    if abs(given[-1]) >= 1 << 63:
         raise ValueError(f"{str(given)[:60]} is no step: a number is out of range")
     return tuple(given)
 

@@ -2,9 +2,10 @@
 
     python -m coalloc.experiments.probe_kernel [UID]
 
-Each line of standard input is a program as JSON; each line of standard output its answers.  The first line of output tells the
-machine.  With a UID the process takes that user's identity first, which gives up all capabilities.  It changes no setting of
-the system, and keeps nothing from one program to the next.
+Each line of standard input is a program as JSON; each line of standard output its answers, and the slots that the user's
+other pipes were charged for (-1 if that changed meanwhile).  The first line of output tells the machine.  With a UID the
+process takes that user's identity first, which gives up all capabilities.  It changes no setting of the system, and keeps
+nothing from one program to the next.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ import attrs
 
 from coalloc.experiments.probe import FILE_SIZE, Answer, Machine, Step, pattern
 
-__all__ = ["Kernel", "machine", "serve"]
+__all__ = ["LEAST_FILES", "Kernel", "machine", "serve"]
+
+LEAST_FILES: Final = 512
+"""How many descriptors a process needs."""
 
 _F_SETPIPE_SZ: Final = 1031
 _F_GETPIPE_SZ: Final = 1032
@@ -38,6 +42,10 @@ _FIONREAD: Final = 0x541B
 _NONBLOCK: Final = 2
 _GIFT: Final = 8
 _CAP_SYS_ADMIN, _CAP_SYS_RESOURCE = 21, 24
+_DEFAULT_SLOTS: Final = 16
+_RESERVE: Final = 4
+_FAR: Final = 1 << 16
+_TRIES: Final = 3
 _AREA: Final = 1 << 22
 """Bytes of the memory that vmsplice gives."""
 
@@ -82,6 +90,66 @@ class Kernel:
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._area))
         self._fds = [[-1, -1], [-1, -1]]
         self._kept: list[int] = []
+
+    def run_and_look(self, program: list[Step], asker: Machine) -> dict[str, Any]:
+        """Run a program, and tell what the user's other pipes were charged for; try again if that changed meanwhile."""
+        for _ in range(_TRIES):
+            before = self.charged(asker)
+            answers = self.run(program)
+            if self.charged(asker) == before:
+                return {"charged": before, "answers": answers}
+        return {"charged": -1, "answers": answers}
+
+    def charged(self, asker: Machine) -> int:
+        """Return how many slots the user is charged for, where a limit holds: more are asked for until the kernel refuses.
+
+        A new pipe is small when 16 more slots would exceed the soft limit, and pipes grow as long as they do not.  Four pipes
+        of a slot are closed one by one at the end, if the last one that was made already exceeds it.
+        """
+        if not asker.soft or asker.resource or asker.admin:
+            return 0
+        unit, held = asker.page, list[int]()
+        own = 0
+        try:
+            reserve = [self._kept_pipe(held) for _ in range(_RESERVE)]
+            own += sum(self._resized(fd, unit) for fd in reserve)
+            while (slots := self._slots(fd := self._kept_pipe(held))) >= _DEFAULT_SLOTS:
+                size = asker.max_size
+                while size > slots * unit and self._resized(fd, size) < 0:
+                    size //= 2
+                own += self._slots(fd)
+            own += self._resized(fd, unit)
+            while self._resized(fd, 2 * unit) > 0:
+                own += 1
+                fd = self._kept_pipe(held)
+                own += self._resized(fd, unit)
+            for freed in range(1, _RESERVE + 1):
+                held.remove(reserve[freed - 1])
+                self._close_kept(reserve[freed - 1])
+                if self._resized(fd, 2 * unit) > 0:
+                    return asker.soft + freed - 1 - own
+            return asker.soft + _FAR  # others exceed the limit: how far makes no difference
+        finally:
+            for fd in held:
+                self._close_kept(fd)
+
+    def _kept_pipe(self, held: list[int]) -> int:
+        """Make a pipe, and return the one descriptor of it that stays open."""
+        reads, writes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        os.close(writes)
+        held.append(reads)
+        return reads
+
+    def _close_kept(self, fd: int) -> None:
+        os.close(fd)
+
+    def _slots(self, fd: int) -> int:
+        return fcntl.fcntl(fd, _F_GETPIPE_SZ) // mmap.PAGESIZE
+
+    def _resized(self, fd: int, size: int) -> int:
+        """Set the size of a pipe, and return its slots, or -1."""
+        done = int(self._libc.fcntl(fd, _F_SETPIPE_SZ, ctypes.c_long(size)))
+        return done // mmap.PAGESIZE if done >= 0 else -1
 
     def run(self, program: Iterable[Step]) -> list[Answer]:
         """Make the pipes, do the steps, and close everything."""
@@ -196,15 +264,19 @@ class Kernel:
 
 def serve(kernel: Kernel, given: Iterable[str], put: Callable[[str], Any]) -> None:
     """Answer programs line by line, after a line that tells the machine."""
-    put(json.dumps(attrs.asdict(machine())))
+    asker = machine()
+    put(json.dumps(attrs.asdict(asker)))
     for line in given:
-        put(json.dumps(kernel.run(json.loads(line))))
+        put(json.dumps(kernel.run_and_look(json.loads(line), asker)))
 
 
 def main() -> None:  # pragma: no cover - it changes the whole process
     """Take on an identity, and serve."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)) if hard >= 0 else 4096, hard))
+    most = max(soft, min(hard, 4096)) if hard >= 0 else 4096
+    if most < LEAST_FILES:
+        sys.exit(f"the process may have {most} descriptors (ulimit -n), and needs {LEAST_FILES}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     kernel = Kernel()  # a file of its own, which others may not be allowed to make
     if len(sys.argv) > 1:
         os.setgroups([])

@@ -12,14 +12,15 @@ from typing import IO, Any, Final, Self, cast
 
 import attrs
 
-from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.errors import CoallocError, InvalidRequestError, ProgramError
 from coalloc.experiments.probe import (
-    Answer,
+    Asking,
     Difference,
     Machine,
     Step,
     compare,
     draw_program,
+    has_model_of_its_age,
     model_answers,
     read_probes,
     shortest,
@@ -28,8 +29,10 @@ from coalloc.experiments.probe import (
 )
 from coalloc.pipes.eras import Era, KernelState, LinuxState
 
-__all__ = ["Asked", "Probed", "as_c", "compare_recorded", "free_uid", "probe_kernel"]
+__all__ = ["MOST_IN_C", "Asked", "Probed", "as_c", "compare_recorded", "free_uid", "probe_kernel"]
 
+MOST_IN_C: Final = 1_000_000
+"""The most steps of a probe in C, which are all in its source."""
 _MOST_DIFFERENCES: Final = 5
 _UIDS: Final = range(60_000, 61_000)
 
@@ -43,9 +46,12 @@ class Probed:
         state: The name of the state that it was compared with.
         programs: How many programs were run.
         steps: How many steps they had.
-        differences: Programs on which the two differ, each as short as it can be; at most five of different kinds.
+        differences: Programs on which the two differ, at most five of different kinds; each as short as it can be where the
+            kernel could be asked again.
         n_differ: How many programs differed.
+        disturbed: How many programs were not compared, since the user's other pipes came and went meanwhile.
         interrupted: Whether it was interrupted.
+        complete: Whether the end of the recording was seen; true where none was read.
     """
 
     machine: Machine
@@ -54,7 +60,14 @@ class Probed:
     steps: int
     differences: tuple[Difference, ...]
     n_differ: int
+    disturbed: int = 0
     interrupted: bool = False
+    complete: bool = True
+
+    @property
+    def is_of_its_age(self) -> bool:
+        """Whether there is a model that is no newer than the kernel; if not, the oldest one was compared."""
+        return has_model_of_its_age(self.machine.kernel)
 
 
 class Asked:
@@ -84,7 +97,7 @@ class Asked:
         self._child.kill()
         self._child.communicate()
 
-    def run(self, program: list[Step]) -> list[Answer]:
+    def run(self, program: list[Step]) -> Asking:
         """Return what the kernel answers to the steps of a program.
 
         Raises:
@@ -93,7 +106,8 @@ class Asked:
         assert self._child.stdin is not None
         self._child.stdin.write(json.dumps(program) + "\n")
         self._child.stdin.flush()
-        return json.loads(self._line())  # type: ignore[no-any-return]
+        told = json.loads(self._line())
+        return Asking(program, told["answers"], told["charged"])
 
     def _line(self) -> str:
         assert self._child.stdout is not None
@@ -155,28 +169,43 @@ def probe_kernel(
             record.write(json.dumps(attrs.asdict(machine)) + "\n")
 
         def differs(program: list[Step]) -> Difference | None:
-            return compare(program, kernel.run(program), model_answers(machine, program, model))
+            return _difference(machine, kernel.run(program), model)
 
-        done = programs = n_differ = 0
+        done = programs = n_differ = disturbed = 0
         found: dict[Any, Difference] = {}
         interrupted = False
         try:
             while done < steps:
                 program = draw_program(machine, seed * 10**9 + programs)
-                answers = kernel.run(program)
+                asked = kernel.run(program)
                 if record is not None:
-                    record.write(json.dumps({"steps": program, "answers": answers}) + "\n")
-                difference = compare(program, answers, model_answers(machine, program, model))
+                    told = {"charged": asked.charged, "steps": program, "answers": asked.answers}
+                    record.write(json.dumps(told) + "\n")
+                difference = _difference(machine, asked, model)
                 programs += 1
+                disturbed += asked.charged < 0
                 done += len(program)
                 if progress is not None:
                     progress(done)
                 if difference is not None:
                     n_differ += 1
                     _keep(found, difference, differs)
+            if record is not None:
+                record.write(json.dumps({"programs": programs}) + "\n")
         except KeyboardInterrupt:
             interrupted = True
-    return Probed(machine, model.name, programs, done, tuple(found.values()), n_differ, interrupted)
+    return Probed(machine, model.name, programs, done, tuple(found.values()), n_differ, disturbed, interrupted)
+
+
+def _difference(machine: Machine, asked: Asking, model: KernelState) -> Difference | None:
+    """Return where a kernel's answers and the model's differ; None also if the charges of the user's other pipes changed."""
+    if asked.charged < 0:
+        return None
+    ours = model_answers(machine, asked.program, model, charged=asked.charged)
+    theirs = asked.answers
+    if isinstance(model, Era):
+        theirs, ours = without_events(theirs), without_events(ours)
+    return compare(asked.program, theirs, ours)
 
 
 def _keep(
@@ -186,7 +215,10 @@ def _keep(
     if len(found) >= _MOST_DIFFERENCES:
         return
     least = difference if differs is None else shortest(difference, differs)
-    kind = least.program[-1][0], tuple(name for name, _, _ in least.words)
+    kind = (
+        least.program[-1][0],
+        tuple(name.removesuffix(" of pipe 1").removesuffix(" of pipe 0") for name, _, _ in least.words),
+    )
     if kind not in found or len(least.program) < len(found[kind].program):
         found[kind] = least
 
@@ -200,23 +232,29 @@ def compare_recorded(lines: Iterable[bytes], name: str | None = None, *, state: 
         state: The model; None for that of the kernel's version.
 
     Raises:
-        ProgramError: If it is no such file, or there is no model of its kernel.
+        ProgramError: If it is no such file, or there is no model of its kernel, or the state is another kernel's.
     """
     machine, programs = read_probes(lines, name)
     model = state or state_of(machine.kernel)
+    if model.kernel != machine.kernel.split()[0]:
+        raise ProgramError(
+            f"the recording is of {machine.kernel[:40]}, {model.name} is a state of {model.kernel}", name
+        )
     found: dict[Any, Difference] = {}
-    n = steps = n_differ = 0
-    for program, answers in programs:
+    n = steps = n_differ = disturbed = 0
+    complete = False
+    for asked in programs:
+        if isinstance(asked, int):
+            complete = True
+            continue
         n += 1
-        steps += len(program)
-        ours = model_answers(machine, program, model)
-        if isinstance(model, Era):
-            answers, ours = without_events(answers), without_events(ours)
-        difference = compare(program, answers, ours)
+        steps += len(asked.program)
+        disturbed += asked.charged < 0
+        difference = _difference(machine, asked, model)
         if difference is not None:
             n_differ += 1
             _keep(found, difference, None)
-    return Probed(machine, model.name, n, steps, tuple(found.values()), n_differ)
+    return Probed(machine, model.name, n, steps, tuple(found.values()), n_differ, disturbed, complete=complete)
 
 
 def as_c(*, steps: int, seed: int = 0) -> str:
@@ -225,7 +263,12 @@ def as_c(*, steps: int, seed: int = 0) -> str:
     Args:
         steps: The least number of steps.
         seed: The programs depend on it.
+
+    Raises:
+        InvalidRequestError: If ``steps`` is out of range.
     """
+    if not 1 <= steps <= MOST_IN_C:
+        raise InvalidRequestError("steps", steps, f"must be at least 1, and at most {MOST_IN_C:,} in a C program")
     machine = Machine("Linux 6.18", 4096, 1000, False, False, 1 << 20, 16_384, 0)
     return (
         Path(__file__)

@@ -63,6 +63,8 @@ class Buffers:
     Attributes:
         piperesizeallowed: Whether buffers may grow and shrink (kern.ipc.piperesizeallowed); a first buffer is had anyway.
         maxpipekvawired: Bytes of wired pages from which on no write is direct, in eras that account them; None for no bound.
+        maxpipes: Buffers from whose number on no further one is had, in eras that have it; None for no bound.
+        n_buffers: How many buffers there are.
         pipekvawired: Bytes of the pages that direct writes have wired, in eras that account them.
         pipefragretry: Times that an unbacked half was tried again with SMALL_PIPE_SIZE.
         pipeallocfail: Times that an unbacked half got none.
@@ -90,6 +92,8 @@ class Buffers:
         "console",
         "era",
         "maxpipekvawired",
+        "maxpipes",
+        "n_buffers",
         "pipeallocfail",
         "pipefragretry",
         "pipekvawired",
@@ -124,6 +128,8 @@ class Buffers:
         self.piperesizeallowed = True
         self._mindirect = PIPE_MINDIRECT
         self.maxpipekvawired: int | None = None
+        self.maxpipes: int | None = None
+        self.n_buffers = 0
         self.pipekvawired = 0
         self.pipefragretry = self.pipeallocfail = self.piperesizefail = 0
         self.resized_in_place = self.resized_by_move = 0
@@ -131,6 +137,11 @@ class Buffers:
         self._bigpipes = 0
         self._number = 0
         self._free_numbers: list[int] = []
+
+    @property
+    def beyond_maxpipes(self) -> bool:
+        """Whether there are more buffers than kern.ipc.maxpipes allows, so that none is had."""
+        return self.maxpipes is not None and self.n_buffers > self.maxpipes
 
     # --- how large ---------------------------------------------------------------------------------
 
@@ -160,7 +171,7 @@ class Buffers:
     def goes_directly(self, half: Half, n: int) -> bool:
         """Tell whether a blocking write of ``n`` bytes from user space goes directly."""
         era, least, most = self.era, self._mindirect, self.maxpipekvawired
-        if not era.direct_writes or n < least or half.size < least:
+        if not era.direct_writes or n < least or (era.direct_needs_buffer and half.size < least):
             return False
         return not era.accounts_wired or most is None or self.pipekvawired < most
 
@@ -184,7 +195,7 @@ class Buffers:
             self._choose_block(half, n, caller)
             return
         if growth is _BIG:
-            if n > PIPE_SIZE >= size and not cnt and self._bigpipes < LIMITBIGPIPES and half.direct is None:
+            if n > PIPE_SIZE >= size and not cnt and self._may_be_big and half.direct is None:
                 self.get_buffer(half, BIG_PIPE_SIZE, caller)
             return
         wanted = size or SMALL_PIPE_SIZE
@@ -195,6 +206,12 @@ class Buffers:
             wanted = SMALL_PIPE_SIZE
         if wanted != size and half.direct is None:
             self.get_buffer(half, wanted, caller)
+
+    @property
+    def _may_be_big(self) -> bool:
+        """Whether one more buffer may become BIG_PIPE_SIZE."""
+        below, budget = self.era.grows_below, self.budget
+        return self._bigpipes < LIMITBIGPIPES and (below is None or budget.kva_used < below * budget.maxpipekva)
 
     def _choose_block(self, half: Half, n: int, caller: Owner | None) -> None:
         """Give a half the block that a write calls for: a first one always, a larger one below the limit (XNU).
@@ -207,7 +224,7 @@ class Buffers:
             return
         target = max(size, cnt + n)
         block = next((block for block in PIPE_BLOCKS if block > target), PIPE_BLOCKS[-1])
-        if block > size and not self.get_buffer(half, block, caller) and self.era.growth_fails_writes:
+        if (block > size or not cnt) and not self.get_buffer(half, block, caller) and self.era.growth_fails_writes:
             raise PipeError(errno.ENOMEM, "write")
 
     def shrink_on_read(self, half: Half, caller: Owner | None = None) -> None:
@@ -257,6 +274,9 @@ class Buffers:
         if size < half.cnt:
             size = half.cnt
         size += -size % self.era.unit
+        if self.beyond_maxpipes:
+            self.console.print(self.era.message)
+            return False
         while True:
             more = max(size - old, 0) if in_place else size  # the kernel has both buffers for a moment
             retry = not old and size > SMALL_PIPE_SIZE
@@ -296,7 +316,7 @@ class Buffers:
             self.piperesizefail += 1
         else:
             self.pipeallocfail += 1
-        if not backed or self.era.resize_failure_prints:
+        if self.era.map_failure_prints and (not backed or self.era.resize_failure_prints):
             self.console.print(self.era.message)
 
     def _move_in(self, half: Half, base: int, size: int) -> None:
@@ -306,6 +326,7 @@ class Buffers:
         if size == BIG_PIPE_SIZE or old == BIG_PIPE_SIZE:
             self._bigpipes += (size == BIG_PIPE_SIZE) - (old == BIG_PIPE_SIZE)
         if not old:
+            self.n_buffers += 1
             half.base, half.size = base, size
             return
         if base == half.base:
@@ -330,6 +351,7 @@ class Buffers:
         """Free a half's buffer and what it holds, if it has one."""
         size = half.size
         if size:
+            self.n_buffers -= 1
             self.space.free(half.base)
             budget = self.budget
             budget.add(-size)

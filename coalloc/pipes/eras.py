@@ -10,6 +10,7 @@ the field says so beside its value.
 from __future__ import annotations
 
 import enum
+import errno
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Final, Literal, Self
@@ -32,6 +33,7 @@ __all__ = [
     "PIPE_SIZE",
     "SMALL_PIPE_SIZE",
     "Backing",
+    "BlockSize",
     "Era",
     "Growth",
     "KernelState",
@@ -90,6 +92,15 @@ class Numbers(enum.Enum):
     NONE = "st_ino and st_dev are 0"
     AT_FSTAT = "the lowest free number at the first fstat, given back at close"
     AT_CREATION = "a number for each half that gets a buffer when the pipe is made, never given back"
+
+
+class BlockSize(enum.Enum):
+    """What fstat(2) tells as the block size of an end (st_blksize)."""
+
+    PAGE = "a page"
+    BUFFER = "the size of the buffer that it reads from"
+    EITHER = "the same, or that of the other end if there is none"
+    AT_LEAST = "the same, or PIPE_SIZE if that is more"
 
 
 @attrs.frozen(kw_only=True)
@@ -196,6 +207,19 @@ class Era(KernelState):
         freed_together: Whether buffers go when both ends are closed, and not each at its own end's close.
         tells_room_at_eof: Whether EVFILT_WRITE tells the room that there was when the reader closed; 0 otherwise.
         empty_read_is_cheap: Whether a non-blocking read of an empty pipe fails before it would shrink the buffer.
+        grows_below: The share of maxpipekva from which on Growth.BIG does not grow; None for any.
+        stores_below: A write stores nothing while the buffer holds so many bytes; None for no such mark.
+        direct_needs_buffer: Whether only a buffer of at least PIPE_MINDIRECT bytes lets a write go directly.
+        rest_is_atomic: Whether the rest of a larger write is atomic, too, once it is no larger than PIPE_BUF.
+        reverse_first: Whether the reverse half gets its buffer first.
+        map_failure_prints: Whether the console line is printed when there is no address space.
+        stat_size_direct: Whether st_size counts the bytes of a direct write.
+        stat_size_reader: Whether st_size of the end that writes is that of the end that reads.
+        stat_block: What st_blksize is.
+        knote_errno: What EVFILT_WRITE fails with when the other end is closed; None where it is accepted.
+        knote_oneshot: Whether the last event of a filter has EV_ONESHOT.
+        hup_while_closing: Whether POLLHUP is told as soon as the other end's close begins, and not when it is finished.
+        eof_while_closing: The same of EV_EOF of EVFILT_READ.
     """
 
     reverse: Backing
@@ -224,6 +248,19 @@ class Era(KernelState):
     freed_together: bool = False
     tells_room_at_eof: bool = False
     empty_read_is_cheap: bool = False
+    grows_below: Fraction | None = None
+    stores_below: int | None = None
+    direct_needs_buffer: bool = True
+    rest_is_atomic: bool = False
+    reverse_first: bool = False
+    map_failure_prints: bool = True
+    stat_size_direct: bool = True
+    stat_size_reader: bool = False
+    stat_block: BlockSize = BlockSize.PAGE
+    knote_errno: int | None = errno.EPIPE
+    knote_oneshot: bool = False
+    hup_while_closing: bool = False
+    eof_while_closing: bool = False
 
 
 class WriteWakes(enum.Enum):

@@ -43,7 +43,7 @@ class Fifo:
     (5, 5, 20480)
     """
 
-    __slots__ = ("_system", "pair", "readers", "writers")
+    __slots__ = ("_eof", "_system", "pair", "readers", "writers")
 
     def __init__(self, system: PipeSystem) -> None:
         if not system.era.fifos:
@@ -51,6 +51,7 @@ class Fifo:
         self._system = system
         self.pair: PipePair | None = None
         self.readers = self.writers = 0
+        self._eof = False
 
     def open(
         self, *, reads: bool = False, writes: bool = False, nonblock: bool = False, caller: Owner = ROOT
@@ -75,6 +76,8 @@ class Fifo:
         if writes and not reads and nonblock and not self.readers:
             self._clean_up()
             raise PipeError(errno.ENXIO, "open")
+        if writes or not self.readers:
+            self._eof = False
         self.readers += reads
         self.writers += writes
         return FifoFile(self, reads=reads, writes=writes)
@@ -83,7 +86,13 @@ class Fifo:
         """Take note that an open has ended; the last one frees the pair, and what it holds is lost."""
         self.readers -= reads
         self.writers -= writes
+        self._eof |= writes and not self.writers
         self._clean_up()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether a read of nothing is the end of the file: the last who wrote has closed it, and nobody came since."""
+        return self._eof
 
     def _clean_up(self) -> None:
         if self.pair is not None and not (self.readers or self.writers):
@@ -114,13 +123,13 @@ class FifoFile:
         return pair.write(1, data, caller=caller)
 
     def read(self, n: int, *, into: bytearray | None = None, caller: Owner | None = None) -> int:
-        """Read up to ``n`` bytes, and return how many; 0 if nothing is left and nobody writes.
+        """Read up to ``n`` bytes, and return how many; 0 if nothing is left and the last who wrote has closed it.
 
         Raises:
-            PipeError: EBADF if it is not open for reading; else as :meth:`PipePair.read`.
+            PipeError: EBADF if it is not open for reading; else as :meth:`PipePair.read`: EAGAIN if nobody has written yet.
         """
         pair = self._pair(self._reads, "read")
-        if not self._fifo.writers and not pair.readable(0):
+        if self._fifo.at_end and not pair.readable(0):
             return 0
         return pair.read(0, n, into=into, caller=caller)
 

@@ -31,7 +31,20 @@ class Half(Ring):
         lazy: Whether its first write gives it the buffer that a new pipe would get.
     """
 
-    __slots__ = ("base", "busy", "direct", "eof", "ino", "lazy", "left", "owner", "present", "touched", "wired")
+    __slots__ = (
+        "awaits",
+        "base",
+        "busy",
+        "direct",
+        "eof",
+        "ino",
+        "lazy",
+        "left",
+        "owner",
+        "present",
+        "touched",
+        "wired",
+    )
 
     def __init__(self, owner: Owner, *, lazy: bool = False) -> None:
         super().__init__()
@@ -45,6 +58,8 @@ class Half(Ring):
         """Calls inside the half."""
         self.direct: bytes | None = None
         """What a direct write in progress still holds."""
+        self.awaits = False
+        """Whether a direct write waits until the buffer is empty."""
         self.wired = 0
         """Bytes of the writer's pages that a direct write has wired and that are accounted."""
         self.left = 0

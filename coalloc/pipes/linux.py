@@ -43,6 +43,7 @@ __all__ = [
     "PIPE_MAX_SIZE",
     "PIPE_MIN_DEF_BUFFERS",
     "PIPE_USER_PAGES_SOFT",
+    "UIO_MAXIOV",
     "LinuxPipe",
     "LinuxPipes",
     "LinuxPoll",
@@ -54,6 +55,8 @@ PIPE_MIN_DEF_BUFFERS = 2
 """Slots of a new pipe whose user is above the soft limit."""
 PIPE_MAX_SIZE = 1 << 20
 """Bytes that the unprivileged may set a pipe to (fs.pipe-max-size)."""
+UIO_MAXIOV = 1024
+"""The most parts that a call may give."""
 PIPE_USER_PAGES_SOFT = PIPE_DEF_BUFFERS * 1024
 """Slots that a user's pipes may have together before new ones are made small (fs.pipe-user-pages-soft)."""
 
@@ -273,7 +276,7 @@ class LinuxPipe:
         return done
 
     def buffered(self, end: int) -> int:
-        """Return the bytes that ``end`` can read (FIONREAD)."""
+        """Return the bytes in the ring that ``end`` reads from; end 1 has none (FIONREAD tells both ends those of end 0)."""
         return self.halves[end].ring.cnt
 
     def readable(self, end: int) -> int:
@@ -380,10 +383,17 @@ class LinuxPipe:
             gift: Whether the pages are given away (SPLICE_F_GIFT), which changes nothing here.
 
         Raises:
-            PipeError: EBADF for a closed end, EPIPE if nobody reads, EAGAIN if there is no free slot.
+            PipeError: EBADF for a closed end, EINVAL for more than 1,024 parts, EPIPE if nobody reads, EAGAIN if there is no
+                free slot.
+            InvalidRequestError: For a negative number.
         """
         del gift
         reader, writer = self.halves
+        for what, value in (*(("sizes", size) for size in sizes), ("offset", offset)):
+            if type(value) is not int or value < 0:
+                raise InvalidRequestError(what, value, "must be an int >= 0")
+        if len(sizes) > UIO_MAXIOV:
+            raise PipeError(errno.EINVAL, "vmsplice")
         if writer.closed:
             raise PipeError(errno.EBADF, "vmsplice")
         if not sum(sizes):
@@ -400,13 +410,17 @@ class LinuxPipe:
             n: Bytes, all of them in the file.
 
         Raises:
-            PipeError: As :meth:`vmsplice`.
+            PipeError: As :meth:`vmsplice`; not even EBADF for 0 bytes.
+            InvalidRequestError: For a negative number.
         """
         reader, writer = self.halves
-        if writer.closed:
-            raise PipeError(errno.EBADF, "splice")
+        for what, value in (("offset", offset), ("n", n)):
+            if type(value) is not int or value < 0:
+                raise InvalidRequestError(what, value, "must be an int >= 0")
         if not n:
             return 0
+        if writer.closed:
+            raise PipeError(errno.EBADF, "splice")
         unit = self._system.page_size
         free = self.max_slots - len(reader.ring.slots)
         return self._fill(reader, _parts(offset % unit, min(n, free * unit) if free > 0 else n, unit), "splice")

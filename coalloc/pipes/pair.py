@@ -39,7 +39,7 @@ import attrs
 from coalloc.errors import InvalidRequestError, PipeError
 from coalloc.pipes.budget import Owner
 from coalloc.pipes.buffers import Buffers
-from coalloc.pipes.eras import PIPE_BUF, Backing, Numbers
+from coalloc.pipes.eras import PIPE_BUF, PIPE_SIZE, Backing, BlockSize, Era, Numbers
 from coalloc.pipes.half import Half, Present
 from coalloc.units import PAGE_SIZE
 
@@ -103,13 +103,17 @@ class Knote:
     def event(self) -> KEvent | None:
         """Return the event that is pending, or None: one is while there is data to read, or room for PIPE_BUF bytes, or EOF."""
         half = self.pair.halves[self.end]
+        other, era = self.pair.halves[1 - self.end], self.pair.era
         if self.filter == "read":
             n = half.readable
-            return KEvent(n, half.eof) if n or half.eof else None
-        reader = self.pair.halves[1 - self.end]
-        if reader.present is not _ACTIVE:
-            return KEvent(self.pair.room_at_eof(self.end), eof=True, oneshot=reader.present is _FINALIZED)
+            eof = half.eof or (era.eof_while_closing and other.present is not _ACTIVE)
+            return KEvent(n, eof) if n or eof else None
+        if other.present is not _ACTIVE:
+            oneshot = era.knote_oneshot and other.present is _FINALIZED
+            return KEvent(self.pair.room_at_eof(self.end), eof=True, oneshot=oneshot)
         room = self.pair.room_in_view(self.end)
+        if not other.size and era.polls_unbacked and not other.lazy:
+            room = PIPE_BUF
         return KEvent(room, half.eof) if room >= PIPE_BUF or half.eof else None
 
 
@@ -136,6 +140,11 @@ class PipePair:
             Half(owner, lazy=era.forward is _FIRST_WRITE),
             Half(owner, lazy=era.reverse is _FIRST_WRITE),
         )
+
+    @property
+    def era(self) -> Era:
+        """The rules that the pipe follows."""
+        return self._buffers.era
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{half.present.name.lower()} {half.cnt}/{half.size}" for half in self.halves)
@@ -182,14 +191,18 @@ class PipePair:
             return 0
         if half.direct is not None:
             raise PipeError(errno.EAGAIN, "write")
-        if direct and buffers.goes_directly(half, n):
-            if half.cnt:  # the kernel sleeps on "pipdwc" until it is drained, and stores nothing
+        if direct and ((rest_of and half.awaits) or buffers.goes_directly(half, n)):
+            half.awaits = half.cnt > 0
+            if half.awaits:  # the kernel sleeps on "pipdwc" until it is drained, and stores nothing
                 raise PipeError(errno.EAGAIN, "write")
             taken = min(n, half.size)
             buffers.hold(half, bytes(taken) if content is None else content[:taken])
         else:
-            room = half.size - half.cnt
-            if room < n and (room == 0 or (rest_of or n) <= PIPE_BUF):
+            era, room = buffers.era, half.size - half.cnt
+            whole = n if era.rest_is_atomic else rest_of or n
+            if room < n and (room == 0 or whole <= PIPE_BUF):
+                raise PipeError(errno.EAGAIN, "write")
+            if era.stores_below is not None and half.cnt >= era.stores_below:
                 raise PipeError(errno.EAGAIN, "write")
             taken = half.put(n, content)
             if half.high > half.touched:
@@ -291,7 +304,7 @@ class PipePair:
     def room_at_eof(self, end: int) -> int:
         """Return the room that EVFILT_WRITE tells of when the reader has closed, or is closing (B55); 0 in older eras."""
         half = self.halves[1 - end]
-        if not self._buffers.era.tells_room_at_eof:
+        if not self._buffers.era.tells_room_at_eof or half.direct is not None:
             return 0
         return half.size - half.cnt if half.present is not _FINALIZED else half.left
 
@@ -327,11 +340,21 @@ class PipePair:
 
         Source: FreeBSD sys_pipe.c, pipe_stat.
         """
-        half = self._open(end, "fstat", peer=False)
-        numbers = self._buffers.era.numbers
+        half, era = self._open(end, "fstat", peer=False), self._buffers.era
+        numbers = era.numbers
         if numbers is Numbers.AT_FSTAT:
             self._buffers.draw_number(half)
-        return PipeStat(half.readable, PAGE_SIZE, half.ino, 0 if numbers is Numbers.NONE else 1)
+        shown = self.halves[0] if era.stat_size_reader else half
+        size = shown.readable if era.stat_size_direct else shown.cnt
+        return PipeStat(size, self._block_size(half), half.ino, 0 if numbers is Numbers.NONE else 1)
+
+    def _block_size(self, half: Half) -> int:
+        kind = self._buffers.era.stat_block
+        if kind is BlockSize.PAGE:
+            return PAGE_SIZE
+        if kind is BlockSize.EITHER and not half.size:
+            return max(each.size for each in self.halves)
+        return max(half.size, PIPE_SIZE) if kind is BlockSize.AT_LEAST else half.size
 
     def poll(self, end: int) -> PollState:
         """Return what select(2) tells of an end: writable is one that has room for PIPE_BUF bytes.
@@ -344,23 +367,25 @@ class PipePair:
         half, peer = self._open(end, "poll", peer=False), self.halves[1 - end]
         unbacked = self._buffers.era.polls_unbacked and not peer.size
         gone = half.eof or peer.present is not _ACTIVE  # PIPE_EOF is set before the close waits
-        return PollState(
-            bool(half.readable) or half.eof, gone or unbacked or self.room_in_view(end) >= PIPE_BUF, hung_up=half.eof
-        )
+        hung_up = gone if self._buffers.era.hup_while_closing else half.eof
+        writable = gone or unbacked or self.room_in_view(end) >= PIPE_BUF
+        return PollState(bool(half.readable) or half.eof, writable, hung_up)
 
     def knote(self, end: int, filter: Literal["read", "write"]) -> Knote:  # noqa: A002 (kqueue's word)
         """Register a filter on an end: EVFILT_READ or EVFILT_WRITE.
 
         Raises:
-            PipeError: EBADF if the end is closed; EPIPE for "write" if the other end is, but not while its close waits (B58).
+            PipeError: EBADF if the end is closed; for "write" the era's error, EPIPE mostly, if the other end is, but not while
+                its close waits (B58).
 
         Source: FreeBSD sys_pipe.c, pipe_kqfilter, filt_piperead and filt_pipewrite.
         """
         if filter not in ("read", "write"):
             raise InvalidRequestError("filter", filter, "must be 'read' or 'write'")
         self._open(end, "kevent", peer=False)
-        if filter == "write" and self.halves[1 - end].present is not _CLOSING:
-            self._open(end, "kevent", peer=True)
+        failure = self._buffers.era.knote_errno
+        if filter == "write" and failure is not None and self.halves[1 - end].present is _FINALIZED:
+            raise PipeError(failure, "kevent")
         return Knote(self, end, filter)
 
     # --- life --------------------------------------------------------------------------------------

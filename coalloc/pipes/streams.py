@@ -6,7 +6,8 @@ write waits.  Below that the piece is the whole rest, or if that would pass the 
 Both ends read and write.
 
 Differences from the kernel: what a block is rounded to is taken from the sizes of its caches, and a block is had from the space
-itself; nobody leaves the fast mode.
+itself; the header of each block (dblk_t) is not counted; where there is no memory a write fails, and the kernel waits; nobody
+leaves the fast mode.
 
 Source: illumos-gate, usr/src/uts/common/fs/fifofs/fifosubr.c and fifovnops.c, io/stream.c; B74.
 """

@@ -36,7 +36,8 @@ class PipeSystem(Buffers, Checked):
         maxpipekva: kern.ipc.maxpipekva in bytes, > 0.
         clock: Tells the simulated time, for the console; one of its own if None.
         resize_in_place: Let the space change a buffer where it lies, if it can; the kernels always move (B9).
-        maxpipes: kern.ipc.maxpipes, how many halves may exist, in eras that have it; None enforces none.
+        maxpipes: kern.ipc.maxpipes, how many buffers there are when a further one is refused, in eras that have it: there is
+            one more than this at most; None enforces none.
         maxpipekvawired: kern.ipc.maxpipekvawired in bytes, in eras that have it; None enforces none.
         hz: Clock ticks a second.
 
@@ -58,7 +59,7 @@ class PipeSystem(Buffers, Checked):
     (True, 0)
     """
 
-    __slots__ = ("_created", "_pairs", "_peak_pipes", "_refused", "_small", "maxpipes")
+    __slots__ = ("_created", "_pairs", "_peak_pipes", "_refused", "_small")
 
     def __init__(
         self,
@@ -96,15 +97,14 @@ class PipeSystem(Buffers, Checked):
         Complexity: One or two allocations of the space.
         """
         era = self.era
-        if self.maxpipes is not None and 2 * len(self._pairs) + 2 > self.maxpipes:
-            self.console.print(era.message)
-            self._refuse()
         pair = PipePair(self, self._pairs, self._created + self._refused, owner)
         forward, reverse = pair.halves
-        for half, backing in ((forward, era.forward), (reverse, era.reverse)):
+        order = ((forward, era.forward), (reverse, era.reverse))
+        for half, backing in reversed(order) if era.reverse_first else order:
             size = self.rule_size if backing is _RULE else _AT_ONCE.get(backing, 0)
             if size and not self.get_buffer(half, size) and era.create_errno is not None:
-                self.free_buffer(forward)
+                for each in pair.halves:
+                    self.free_buffer(each)
                 self._refuse()
             if era.numbers is _AT_CREATION and half.size:
                 self.draw_number(half)
@@ -181,7 +181,7 @@ class PipeSystem(Buffers, Checked):
         if self.era.shrinks:
             values["piperesizeallowed"] = int(self.piperesizeallowed)
         further = {
-            "pipes": 2 * len(self._pairs),
+            "pipes": self.n_buffers if "maxpipes" in self.era.sysctls else 2 * len(self._pairs),
             "maxpipes": self.maxpipes or 0,
             "pipebuf_reserv": self.era.reserve_percent,
             "pipe_mindirect": self.pipe_mindirect,

@@ -308,9 +308,18 @@ TESTS: Final[Mapping[str, PipeTest]] = {
             fails_in={"2006": "the reverse half has no buffer, and that does not count as room"},
         ),
         PipeTest("wraparound", "data wrap around the end of the buffer, and arrive as sent", _wraparound),
-        PipeTest("bigpipe", "after select says writable, no write of 64 KiB fails with EAGAIN", _bigpipe, 1000),
         PipeTest(
-            "kqueue", "EVFILT_WRITE tells the room, is silent below PIPE_BUF, and sees the other end close", _kqueue
+            "bigpipe",
+            "after select says writable, no write of 64 KiB fails with EAGAIN",
+            _bigpipe,
+            1000,
+            fails_in={"2003-07": "a write stores nothing while 16 KiB are buffered, and select knows nothing of that"},
+        ),
+        PipeTest(
+            "kqueue",
+            "EVFILT_WRITE tells the room, is silent below PIPE_BUF, and sees the other end close",
+            _kqueue,
+            fails_in={"2003-07": "EVFILT_WRITE fails with EBADF when the other end is closed"},
         ),
         PipeTest(
             "ino",
@@ -318,7 +327,12 @@ TESTS: Final[Mapping[str, PipeTest]] = {
             _ino,
             fails_in=dict.fromkeys(("2003-07", "2004-01", "2006"), "fstat gives no numbers yet"),
         ),
-        PipeTest("fstat", "st_size is what the next read gets, with a direct write, too", _fstat),
+        PipeTest(
+            "fstat",
+            "st_size is what the next read gets, with a direct write, too",
+            _fstat,
+            fails_in={"2003-07": "st_size does not count what a direct write holds"},
+        ),
     )
 }
 """The tests by name."""

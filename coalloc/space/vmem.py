@@ -6,9 +6,10 @@ crosses into another span.  Free tags are also on a *free list* by size class: o
 for each power of two (B32).  Busy tags are found by address.
 
 M_FIRSTFIT, "instant fit", looks at the first segment of each list whose members are all large enough.  It falls back to
-M_BESTFIT, which searches the lists from the request's own class upwards (B33).  New free segments go to the front of their
-list, so the newest is found first.  M_NEXTFIT follows the list of all tags from the *cursor* on, a tag of its own, which then
-stands behind what was carved.  Free segments on both sides of the cursor are coalesced by the next request.
+M_BESTFIT, which searches the lists from the request's own class upwards (B33), and stays with it after an import or a drain.
+New free segments go to the front of their list, so the newest is found first.  M_NEXTFIT follows the list of all tags from the
+*cursor* on, a tag of its own, which then stands behind what was carved.  Free segments on both sides of the cursor are
+coalesced by the next request, and what they become stays on the list of the lower one.
 
 A *static* span is added with ``add`` and stays.  An *imported* span is released as soon as a free leaves it wholly free (B34).
 An import is the size of the request, with twice the alignment where one is asked for, rounded up to ``import_quantum``: no more
@@ -29,7 +30,8 @@ Differences from the kernel: a cache is one bounded stack for each size; nobody 
 M_NOWAIT; a request that M_NEXTFIT cannot place is refused (in 03ccfdd2ecf3 the search goes round for ever if the cursor is
 first); ``reclaim()`` releases spans that have stayed, which the kernel does not; M_NEXTFIT carves whole quanta (the kernel
 passes the size as it was asked for); address 0 can be cached; static spans that touch stay apart (03ccfdd2ecf3 joins them
-where nothing is imported); the reserve of tags is not modelled.
+where nothing is imported); a span that is added counts against the limit, and is refused beyond it (vmem_add looks at no
+limit, and a limit of 0 is none there); the reserve of tags is not modelled.
 
 Source: FreeBSD sys/kern/subr_vmem.c of 10.2 and, for what is newer, of commits 898f32a49d55 and 03ccfdd2ecf3; vmem(9); B32 to
 B38; Bonwick and Adams, USENIX ATC 2001.
@@ -95,12 +97,14 @@ class _Tag:
     The list of all tags is a ring, closed by a tag of its own.
     """
 
-    __slots__ = ("after", "before", "kind", "size", "span", "start")
+    __slots__ = ("after", "before", "filed", "kind", "size", "span", "start")
 
     def __init__(self, start: int, size: int, kind: Kind | None, span: _Tag | None) -> None:
         self.start = start
         self.size = size
         self.kind = kind
+        self.filed = -1
+        """The class of the free list that it is on."""
         self.span = self if span is None else span
         self.before: _Tag = self
         self.after: _Tag = self
@@ -415,7 +419,7 @@ class VmemSpace(SpaceSource):
         """Search, then fetch more and search again, until there is no more; return the base, or -1."""
         next_fit = self._strategy is Fit.NEXT
         take = self._take_next if next_fit else self._take
-        start = take(request)
+        start = take(request) if next_fit else self._take(request, instant=self._strategy is Fit.INSTANT)
         while start < 0:
             span = self._import_for(request)
             if span is None and not self._spare():
@@ -443,9 +447,9 @@ class VmemSpace(SpaceSource):
         error.largest_hole = self._class_floor()
         raise error
 
-    def _take(self, request: Placement) -> int:
-        """Carve the request out of the free segment that the strategy picks; return its base, or -1."""
-        return self._carve_first(request, self._candidates(request.size))
+    def _take(self, request: Placement, *, instant: bool = False) -> int:
+        """Carve the request out of the first free segment of the lists; return its base, or -1."""
+        return self._carve_first(request, self._candidates(request.size, instant=instant))
 
     def _take_next(self, request: Placement) -> int:
         """Carve the request out of the next free segment behind the cursor, and move the cursor; return its base, or -1."""
@@ -473,11 +477,11 @@ class VmemSpace(SpaceSource):
                 return start
         return -1
 
-    def _candidates(self, size: int) -> Iterator[_Tag]:
+    def _candidates(self, size: int, *, instant: bool) -> Iterator[_Tag]:
         quanta = size // self._quantum
         own = size_class(quanta)
         present = sorted(index for index in self._lists if index >= own)
-        if self._strategy is Fit.INSTANT:
+        if instant:
             sure = own if quanta <= 32 or is_power_of_two(quanta) else own + 1
             yield from (next(reversed(self._lists[index])) for index in present if index >= sure)
         for index in present:
@@ -581,7 +585,7 @@ class VmemSpace(SpaceSource):
         self._release_if_idle(tag)
 
     def _join(self, tag: _Tag, behind: _Tag) -> None:
-        """Let a free segment that is on no list take in the free one behind it."""
+        """Let a segment take in the free one behind it."""
         self._strike(behind)
         tag.size += behind.size
         behind.take_out()
@@ -592,9 +596,7 @@ class VmemSpace(SpaceSource):
         before, after = self._cursor.before, self._cursor.after
         if before.kind is not Kind.FREE or after.kind is not Kind.FREE or before.start + before.size != after.start:
             return None
-        self._strike(before)
-        self._join(before, after)
-        self._enter(before)
+        self._join(before, after)  # it stays on the list of its class, as the kernel leaves it
         return before
 
     def _release_if_idle(self, tag: _Tag) -> None:
@@ -610,13 +612,19 @@ class VmemSpace(SpaceSource):
         del self._spans[tag.span.start]
 
     def _enter(self, tag: _Tag) -> None:
-        self._lists.setdefault(size_class(tag.size // self._quantum), {})[tag] = None
+        tag.filed = size_class(tag.size // self._quantum)
+        self._lists.setdefault(tag.filed, {})[tag] = None
 
     def _strike(self, tag: _Tag) -> None:
-        index = size_class(tag.size // self._quantum)
+        index = tag.filed
         del self._lists[index][tag]
         if not self._lists[index]:
             del self._lists[index]
+
+    def _misfiled(self, tag: _Tag, index: int) -> bool:
+        """Tell whether a tag is on a list of another class; what was coalesced at the cursor may be on that of a lower one."""
+        own = size_class(max(tag.size // self._quantum, 1))
+        return tag.filed != index or (index > own if self._strategy is Fit.NEXT else index != own)
 
     def _is_idle(self, base: int) -> bool:
         first = self._spans[base].after
@@ -714,7 +722,7 @@ class VmemSpace(SpaceSource):
         if len(listed) != len(set(listed)) or set(listed) != {tag for tag in tags if tag.kind is Kind.FREE}:
             found.append(Violation("I5", "the free lists hold other tags than those that are free"))
         for index, of_class in self._lists.items():
-            if not of_class or any(size_class(max(tag.size // self._quantum, 1)) != index for tag in of_class):
+            if not of_class or any(self._misfiled(tag, index) for tag in of_class):
                 found.append(Violation("I5", f"the list of class {index} is empty, or holds a tag of another class"))
         if self._busy != {tag.start: tag for tag in tags if tag.kind is Kind.BUSY}:
             found.append(Violation("I6", "the busy table differs from the busy tags"))

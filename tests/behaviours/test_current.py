@@ -1,4 +1,4 @@
-"""What FreeBSD's pipes do today, and since when: B55 to B62."""
+"""What FreeBSD's pipes do today, and since when: B55 to B62, B73, B75 to B78."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_b55_a_writer_is_told_the_room_at_the_readers_close(era: Era, written: i
     event = note.event()
     assert event is not None
     assert event.data == (room if era.tells_room_at_eof else 0)
-    assert (event.eof, event.oneshot) == (True, True)
+    assert (event.eof, event.oneshot) == (True, era.name not in ("2003-07", "2004-01"))
     assert era.tells_room_at_eof == (era.name in ("12.2", "14.x", "current"))
 
 
@@ -149,20 +149,48 @@ def test_b57_wired_pages_are_accounted_until_2004(era: Era) -> None:
 
 @ALL_ERAS
 def test_b58_while_a_close_waits_the_writer_sees_the_end(era: Era) -> None:
-    """The writer polls writable without POLLHUP, a write is EPIPE, and EVFILT_WRITE is taken; afterwards it is not."""
+    """The writer polls writable, a write is EPIPE, EVFILT_WRITE is taken, afterwards it is not; POLLHUP early until 2006."""
     pair = make(era).pipe()
     size = pair.halves[0].size
     pair.write(1, size)
     with pair.busy(0):
         assert not pair.close(0)
         state = pair.poll(1)
-        assert (state.writable, state.hung_up) == (True, False)
+        assert (state.writable, state.hung_up) == (True, era.name in ("2003-07", "2004-01", "2006"))
         assert refused(pair.write, 1, 1) == errno.EPIPE
         event = pair.knote(1, "write").event()
         assert event is not None
         assert (event.data, event.eof, event.oneshot) == (0, True, False)
     assert pair.poll(1).hung_up
-    assert refused(pair.knote, 1, "write") == errno.EPIPE
+    assert refused(pair.knote, 1, "write") == (errno.EBADF if era.name == "2003-07" else errno.EPIPE)
+
+
+@ALL_ERAS
+def test_b58_the_reader_sees_the_end_while_the_writers_close_waits_until_12_1(era: Era) -> None:
+    """EVFILT_READ has EV_EOF as soon as the other end's close begins, and from 12.2 on when it is finished."""
+    pair = make(era).pipe()
+    note = pair.knote(0, "read")
+    with pair.busy(1):
+        assert not pair.close(1)
+        event = note.event()
+    early = era.name in ("2003-07", "2004-01", "2006", "10.x")
+    assert (event is not None and event.eof) is early
+    event = note.event()
+    assert event is not None
+    assert event.eof
+
+
+@ALL_ERAS
+def test_b58_a_direct_write_leaves_no_room_while_its_readers_close_waits(era: Era) -> None:
+    """While PIPE_DIRECTW is set EVFILT_WRITE tells 0 bytes, with EV_EOF."""
+    pair = make(era).pipe()
+    assert pair.write(1, 10_000, direct=True) == 10_000
+    note = pair.knote(1, "write")
+    with pair.busy(0):
+        assert not pair.close(0)
+        event = note.event()
+        assert event is not None
+        assert (event.data, event.eof) == (0, True)
 
 
 @ALL_ERAS
@@ -303,3 +331,85 @@ def test_b73_a_fifo_has_buffers_from_its_first_open_to_its_last_close(era: Era) 
     with pytest.raises(InvalidRequestError, match="one of them must be true"):
         fifo.open()
     system.check()
+
+
+@ALL_ERAS
+def test_b73_a_fifo_that_nobody_has_written_to_is_not_at_its_end(era: Era) -> None:
+    """A read before any writer came is EAGAIN; after the last one has closed it is the end, until another comes."""
+    if not era.fifos:
+        assert era.name in ("2003-07", "2004-01", "2006")
+        return
+    fifo = Fifo(make(era))
+    reader = fifo.open(reads=True, nonblock=True)
+    assert refused(reader.read, 1) == errno.EAGAIN
+    writer = fifo.open(writes=True)
+    assert refused(reader.read, 1) == errno.EAGAIN
+    writer.close()
+    assert reader.read(1) == 0
+    second = fifo.open(reads=True)
+    assert second.read(1) == 0
+    fifo.open(writes=True)
+    assert refused(reader.read, 1) == errno.EAGAIN
+
+
+def test_b57_a_direct_write_that_waits_stays_direct() -> None:
+    """It stores nothing while the buffer drains, though the buffer shrinks below pipe_mindirect meanwhile."""
+    system = make("current", m=98_304)
+    pair = system.pipe()
+    pair.write(1, 1000)
+    assert refused(pair.write, 1, 20_000, direct=True) == errno.EAGAIN
+    for _ in range(4):
+        system.pipe()
+    assert pair.read(0, 500) == 500
+    assert pair.halves[0].size == PAGE
+    assert refused(pair.write, 1, 20_000, direct=True, rest_of=20_000) == errno.EAGAIN
+    assert (pair.readable(0), pair.read(0, 500)) == (500, 500)
+    assert pair.write(1, 20_000, direct=True, rest_of=20_000) == PAGE
+    assert (pair.writes_directly(1), pair.buffered(0)) == (True, 0)
+    assert pair.read(0, 1 << 16) == PAGE
+    assert pair.write(1, 15_904, direct=True, rest_of=20_000) == PAGE  # in pieces of the buffer's size, by then small
+
+
+def test_b75_in_july_2003_a_buffer_of_16_kib_is_full() -> None:
+    """A write stores nothing while 16 KiB are buffered, however large the buffer; select sees room all the same."""
+    pair = make("2003-07").pipe()
+    assert pair.write(1, 20_000) == 20_000
+    assert refused(pair.write, 1, 100) == errno.EAGAIN
+    assert pair.poll(1).writable
+    pair.read(0, 20_000 - FULL + 1)
+    assert pair.write(1, 100) == 100
+
+
+def test_b75_in_july_2003_a_buffer_grows_below_the_mark_only() -> None:
+    """From maxpipekva on a write of more than 16 KiB gets no larger buffer."""
+    for mark, size in ((2 * FULL, FULL), (2 * FULL + 1, 4 * FULL)):
+        system = PipeSystem(PerPipeSpace(KernelMap(base=0), kva_limit=1 << 20), ERAS["2003-07"], maxpipekva=mark)
+        pair = system.pipe()
+        pair.write(1, 20_000)
+        assert pair.halves[0].size == size
+
+
+def test_b76_until_2004_a_small_buffer_lets_a_write_go_directly() -> None:
+    """It goes in pieces of the buffer's size."""
+    for era, directly in (("2003-07", True), ("2004-01", True), ("2006", False), ("current", False)):
+        system = PipeSystem(PerPipeSpace(KernelMap(base=0), kva_limit=1 << 20), ERAS[era], maxpipekva=8 * FULL)
+        while system.pipe().halves[0].size != PAGE:
+            pass
+        pair = system.pairs[-1]
+        assert pair.write(1, 10_000, direct=True) >= PAGE
+        assert pair.writes_directly(1) is directly, era
+
+
+def test_b77_what_fstat_told_in_july_2003() -> None:
+    """st_blksize is the buffer's size, and st_size leaves out what a direct write holds."""
+    pair = make("2003-07").pipe()
+    pair.write(1, 10_000, direct=True)
+    assert (pair.stat(0).st_size, pair.stat(0).st_blksize) == (0, FULL)
+
+
+def test_b78_in_10_x_evfilt_write_sees_room_where_there_is_no_buffer() -> None:
+    """The reverse half of a new pipe has none, and EVFILT_WRITE tells PIPE_BUF; in 2006 it tells nothing."""
+    event = make("10.x").pipe().knote(0, "write").event()
+    assert event is not None
+    assert (event.data, event.eof) == (512, False)
+    assert make("2006").pipe().knote(0, "write").event() is None

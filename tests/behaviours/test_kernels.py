@@ -286,7 +286,9 @@ def test_xnus_buffers_grow_by_blocks_and_a_write_fails_where_they_cannot() -> No
         assert pipe.halves[0].size == size, n
     pipe.read(0, 1 << 20)
     assert pipe.halves[0].size == 65_536
+    moves = system.counters().resizes_moved
     assert (pipe.write(1, 100_000), pipe.halves[0].size) == (65_536, 65_536)
+    assert system.counters().resizes_moved == moves + 1  # an empty pipe gets a new buffer, though of the same size
     assert pipe.read(0, 1) == 1
     assert pipe.wakes_writer(1)
     small = system.pipe()
@@ -295,7 +297,13 @@ def test_xnus_buffers_grow_by_blocks_and_a_write_fails_where_they_cannot() -> No
     event = small.knote(1, "write").event()
     assert event is not None
     assert event.data == 16_384 - 512
-    assert (small.write(0, 5), small.halves[1].size) == (5, 512)
+    assert refused(small.write, 0, 5) == refused(small.read, 1, 5) == errno.EBADF
+    assert (small.stat(1).st_size, small.stat(1).st_blksize) == (512, 16_384)
+    gone = system.pipe()
+    gone.close(0)
+    event = gone.knote(1, "write").event()
+    assert event is not None
+    assert (event.data, event.eof, event.oneshot) == (0, True, False)
     other = system.pipe()
     other.write(1, 60_000)
     full = system.pipe()
@@ -394,3 +402,40 @@ def test_b74_each_corruption_is_reported(code: str, corrupt: Any) -> None:
     system.check()
     corrupt(system, pipe)
     assert code in {violation.code for violation in system.violations()}
+
+
+def test_dragonfly_since_2017_wakes_a_writer_at_half_the_buffer() -> None:
+    """A read that leaves at most 16 KiB of 32 wakes who waits to write."""
+    pipe = PipeSystem(PerPipeSpace(KernelMap(base=0), kva_limit=1 << 20), era_of("dragonfly-2017"), maxpipekva=1).pipe()
+    pipe.write(1, 32_768)
+    pipe.read(0, 16_383)
+    assert not pipe.wakes_writer(1)
+    pipe.read(0, 1)
+    assert pipe.wakes_writer(1)
+
+
+def test_netbsds_rest_of_a_write_is_atomic_once_it_is_small() -> None:
+    """The rest of a larger write waits until all of it fits, once it is no larger than PIPE_BUF; and fstat tells the size."""
+    pipe = PipeSystem(PerPipeSpace(KernelMap(base=0), kva_limit=1 << 20), era_of("netbsd-10"), maxpipekva=1).pipe()
+    pipe.write(1, 1000)
+    assert pipe.write(1, 15_784) == 15_384
+    pipe.read(0, 11_384)
+    pipe.write(1, 11_284)
+    assert refused(pipe.write, 1, 400) == errno.EAGAIN
+    with pytest.raises(PipeError):
+        pipe.write(1, 400, rest_of=15_784)
+    assert pipe.stat(0).st_blksize == pipe.stat(1).st_blksize == 16_384
+    pipe.close(0)
+    assert refused(pipe.knote, 1, "write") == errno.EBADF
+
+
+def test_openbsd_backs_the_reverse_half_first() -> None:
+    """So it gets the lower address, and what cannot be had leaves nothing behind."""
+    system = PipeSystem(
+        PerPipeSpace(KernelMap(base=0, size=3 * 16_384), kva_limit=1 << 20), era_of("openbsd"), maxpipekva=1
+    )
+    pipe = system.pipe()
+    assert pipe.halves[1].base < pipe.halves[0].base
+    assert refused(system.pipe) == errno.ENOMEM
+    assert system.kva_used == 2 * 16_384
+    system.check()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coalloc import Extent, Fit, InvariantViolation, KernelMap, Kind, NoSpaceError, SpanOverlapError
+from coalloc import ExhaustionError, Extent, Fit, InvariantViolation, KernelMap, Kind, NoSpaceError, SpanOverlapError
 from coalloc.space.holes import size_class
 from coalloc.space.vmem import VmemSpace
 
@@ -256,3 +256,28 @@ def test_b66_the_limit_bounds_imports_and_others_are_asked_to_spare() -> None:
     with pytest.raises(MemoryError):
         space.alloc(PAGE)  # the span is released, and another is more than the limit
     assert space.stats().mapped == 0
+
+
+def test_b64_instant_fit_is_not_tried_again_after_a_drain() -> None:
+    """After a drain the kernel goes on with M_BESTFIT, so that an older segment of the request's own class is found."""
+    space = VmemSpace(KernelMap(), kva_limit=145 * PAGE, import_quantum=0, qcache_max=16 * PAGE)
+    space.add(Extent(PAGE, 145 * PAGE))
+    first = [space.alloc(16 * PAGE) for _ in range(3)]
+    space.alloc(17 * PAGE)
+    for base in first + [space.alloc(16 * PAGE) for _ in range(5)]:
+        space.free(base)
+    assert space.alloc(40 * PAGE) == PAGE
+    space.check()
+
+
+def test_b65_what_is_coalesced_at_the_cursor_stays_on_its_list() -> None:
+    """So the largest free size that is told may be that of a lower class."""
+    space = VmemSpace(KernelMap(), kva_limit=64 * PAGE, import_quantum=0, strategy=Fit.NEXT)
+    space.add(Extent(PAGE, 64 * PAGE))
+    space.alloc(20 * PAGE)
+    space.free(space.alloc(20 * PAGE))
+    with pytest.raises(ExhaustionError):
+        space.alloc(50 * PAGE)
+    assert (space.stats().free, space.stats().largest_hole) == (44 * PAGE, 20 * PAGE)
+    space.check()
+    assert space.alloc(44 * PAGE) == 21 * PAGE

@@ -25,7 +25,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_running_kernel_is_probed_and_recorded(coalloc: Any) -> None:
     """As oneself, and as another user if one is root; each in a file of its own, which can be read again."""
     result = coalloc("probe", "--steps", "300", "--record", "here.jsonl")
-    assert (result.status, result.err) == (0, "")
+    assert (result.status, result.err.splitlines()[0]) == (0, "coalloc: wrote here.jsonl")
     assert result.out.count("no difference") == 1 + (os.geteuid() == 0)
     assert max(map(len, result.out.splitlines())) <= 80
     again = coalloc("probe", "--read", "here.jsonl")
@@ -64,13 +64,19 @@ def test_a_probe_in_c_is_written(coalloc: Any) -> None:
     [
         (("--steps", "0"), "--steps=0: must be at least 1"),
         (("--emit", "rust"), "--emit='rust': must be c"),
-        (("--emit", "c", "--read", "x"), "has no meaning with --read and --record"),
-        (("-o", "x"), "-o='x': is for --emit"),
+        (("--emit", "c", "--read", "x"), "--read='x': has no meaning with --emit"),
+        (("--emit", "c", "--json"), "--json='True': has no meaning with --emit"),
+        (("--emit", "c", "--state", "linux-4.4"), "--state='linux-4.4': has no meaning with --emit"),
+        (("--emit", "c", "--steps", "10000000"), "steps=10000000: must be at least 1, and at most 1,000,000"),
+        (("--read", "x", "--steps", "5"), "--steps='5': has no meaning with --read"),
+        (("--read", "x", "-o", "y"), "-o='y': has no meaning with --read"),
+        (("-o", "x"), "-o='x': has no meaning without --emit"),
         (("--read", "x", "--record", "y"), "--record='y': has no meaning with --read"),
         (("--read", "nowhere"), "--read='nowhere': there is no such file"),
         (("--read", "."), "--read='.': is a folder"),
         (("--read", "bad.jsonl"), "cannot be read: bad.jsonl, line 1: does not tell the machine"),
-        (("--state", "2006"), "is no state of Linux; there are linux, linux-4.4"),
+        (("--state", "openbsd"), "is no state of Linux; there are linux, linux-4.4"),
+        (("--state", "2006"), "--state='2006': is for --read: a FreeBSD kernel does not run here"),
     ],
 )
 def test_bad_usage_is_one_line(coalloc: Any, arguments: tuple[str, ...], words: str) -> None:
@@ -88,7 +94,13 @@ def test_differences_are_shown_step_by_step(coalloc: Any) -> None:
     Path("odd.jsonl").write_bytes(HEAD + b"\n" + line.encode())
     result = coalloc("probe", "--read", "odd.jsonl")
     assert result.status == 1
-    assert (
-        "1 program, 1 step: 1 program with a difference\n\n    write 0 5\n  result: the kernel tells 0, the model 5\n"
-        in result.out
-    )
+    assert "1 program, 1 step: 1 program with a difference\nthe file has no last line: " in result.out
+    assert "\n\n    write 0 5\n  result: the kernel tells 0, the model 5\n" in result.out
+    old = HEAD.replace(b"6.18.44", b"3.10.0") + b"\n" + line.encode() + b"\n" + line.encode() + b'\n{"programs": 2}\n'
+    Path("old.jsonl").write_bytes(old)
+    result = coalloc("probe", "--read", "old.jsonl")
+    assert "no model is as old as this kernel: linux-4.4 is the oldest\n" in result.out
+    assert "2 programs, 2 steps: 2 programs with a difference\n1 of them is shown, each of another kind\n" in result.out
+    Path("moved.jsonl").write_bytes(HEAD + b"\n" + line.encode()[:-1] + b', "charged": -1}\n{"programs": 1}\n')
+    result = coalloc("probe", "--read", "moved.jsonl")
+    assert (result.status, "1 program not compared: the user's other pipes" in result.out) == (0, True)

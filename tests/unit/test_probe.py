@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import attrs
 import pytest
 
-from coalloc import CoallocError, InvalidRequestError, ProgramError
+from coalloc import ERAS, CoallocError, InvalidRequestError, ProgramError
 from coalloc.experiments import probe_run
 from coalloc.experiments.probe import (
+    Answer,
+    Asking,
     Difference,
     Machine,
+    Step,
     compare,
     draw_program,
     model_answers,
@@ -121,7 +125,7 @@ def test_2000_steps_of_the_running_kernel_and_its_model_are_alike() -> None:
         record = io.StringIO()
         probed = probe_kernel(steps=2000, uid=uid, record=record, progress=told.append)
         assert (probed.differences, probed.n_differ, probed.interrupted) == ((), 0, False)
-        assert (probed.steps, probed.programs) == (told[-1], len(told))
+        assert (probed.steps, probed.programs, probed.disturbed) == (told[-1], len(told), 0)
         assert probed.steps >= 2000
         again = compare_recorded([line.encode() for line in record.getvalue().splitlines()])
         assert again == probed
@@ -144,11 +148,105 @@ def test_the_kernel_answers_in_this_process_as_in_another() -> None:
     lines: list[str] = []
     serve(kernel, [json.dumps(program)], lines.append)
     assert json.loads(lines[0]) == attrs.asdict(here)
-    assert json.loads(lines[1]) == answers
+    assert json.loads(lines[1])["answers"] == answers
     kernel.close()
     with Asked() as asked:
         assert asked.machine == here
-        assert asked.run(program) == answers
+        assert asked.run(program).answers == answers
+
+
+class Counted(Kernel):
+    """A kernel that counts the slots of a user itself, by Linux's rule; others come and go."""
+
+    def __init__(self, charged: int, soft: int, others: Iterable[int] = ()) -> None:
+        super().__init__()
+        self.user, self.soft, self.others = charged, soft, iter(others)
+        self.pipes: dict[int, int] = {}
+
+    def _kept_pipe(self, held: list[int]) -> int:
+        fd = max(self.pipes, default=0) + 1
+        self.pipes[fd] = 16 if self.user + 16 <= self.soft else 2
+        self.user += self.pipes[fd]
+        held.append(fd)
+        return fd
+
+    def _close_kept(self, fd: int) -> None:
+        self.user -= self.pipes.pop(fd)
+
+    def _slots(self, fd: int) -> int:
+        return self.pipes[fd]
+
+    def _resized(self, fd: int, size: int) -> int:
+        more = size // 4096 - self.pipes[fd]
+        if more > 0 and self.user + more > self.soft:
+            return -1
+        self.pipes[fd] += more
+        self.user += more
+        return self.pipes[fd]
+
+    def run(self, program: Iterable[Step]) -> list[Answer]:
+        self.user += next(self.others, 0)
+        return [[len(list(program))]]
+
+
+@LINUX
+@pytest.mark.parametrize("soft", [64, 65, 70, 300, 1024])
+def test_what_other_pipes_are_charged_for_is_found_out(soft: int) -> None:
+    """To the slot, as long as they do not exceed the limit themselves; nothing is kept."""
+    asker = attrs.evolve(MACHINE, soft=soft, max_size=256 * 4096)
+    for charged in range(soft + 1):
+        kernel = Counted(charged, soft)
+        found = kernel.charged(asker)
+        assert found == charged or (charged >= soft - 4 and found >= soft), (charged, found)
+        assert (kernel.user, kernel.pipes) == (charged, {})
+        kernel.close()
+    kernel = Counted(soft + 100, soft)
+    assert kernel.charged(asker) > soft
+    for exempt in (attrs.evolve(asker, soft=0), attrs.evolve(asker, admin=True), attrs.evolve(asker, resource=True)):
+        assert kernel.charged(exempt) == 0
+    kernel.close()
+
+
+@LINUX
+def test_a_program_is_asked_again_if_other_pipes_come_or_go() -> None:
+    """Three times; then it is not compared."""
+    asker = attrs.evolve(MACHINE, soft=1024)
+    once, always = Counted(32, 1024, [16]), Counted(32, 1024, itertools.repeat(16))
+    assert once.run_and_look([("read", 0, 1)], asker) == {"charged": 48, "answers": [[1]]}
+    assert always.run_and_look([("read", 0, 1)], asker)["charged"] == -1
+    once.close()
+    always.close()
+    line = json.dumps({"steps": [["write", 0, 5]], "answers": [ANSWER], "charged": -1}).encode()
+    probed = compare_recorded([HEAD, line, b'{"programs": 1}'])
+    assert (probed.programs, probed.disturbed, probed.n_differ, probed.complete) == (1, 1, 0, True)
+
+
+_HOLDS = """
+import os, sys
+os.setuid(int(sys.argv[1]))
+kept = [os.pipe() for _ in range(20)]
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@LINUX
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as another user")
+def test_other_pipes_of_the_user_are_counted() -> None:
+    """Twenty pipes of another process of the same user, and limits that are reached: no difference."""
+    uid = free_uid()
+    command = [sys.executable, "-c", _HOLDS, str(uid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with Asked(uid) as asked:
+            program: list[Step] = [("more", 64, 1 << 20), ("more", 5, 4096), ("size", 0, 1 << 20)]
+            told = asked.run(program)
+            assert told.charged == 320
+            here = attrs.evolve(asked.machine)
+            assert told.answers == model_answers(here, program, charged=320)
+            assert told.answers != model_answers(here, program)
+        holder.communicate()
 
 
 @LINUX
@@ -216,9 +314,17 @@ def test_the_probe_in_c_answers_the_same(tmp_path: Path) -> None:
     here, programs = read_probes(done.stdout.splitlines())
     assert here == machine()
     user = attrs.evolve(MACHINE, kernel="Linux 6.18")
-    assert [program for program, _ in programs] == [
+    *asked, number = programs
+    assert number == probed.programs == len(asked)
+    assert [each.program for each in asked if isinstance(each, Asking)] == [
         draw_program(user, 3 * 10**9 + number) for number in range(probed.programs)
     ]
+    assert probed.complete
+    with Path("/dev/full").open("wb") as full:
+        unsaid = subprocess.run(["./probe"], cwd=tmp_path, stdout=full, stderr=subprocess.DEVNULL, check=False)
+    assert unsaid.returncode == 2
+    with pytest.raises(InvalidRequestError, match="at most 1,000,000 in a C program"):
+        as_c(steps=10**7)
 
 
 def test_freebsds_answers_are_compared_without_events() -> None:
@@ -257,6 +363,12 @@ ANSWER = [0] * 10
         (b'{"steps": [["close", 0, 2]], "answers": []}', "there is no such pipe or end"),
         (b'{"steps": [["more", 401, 5]], "answers": []}', "there is no such pipe or end"),
         (b'{"steps": [["write", 0, -5]], "answers": []}', "a number is out of range"),
+        (b'{"steps": [["size", 0, 9223372036854775808]], "answers": []}', "a number is out of range"),
+        (b'{"steps": [["write", 0, 1099511627776]], "answers": []}', "a number is out of range"),
+        (b'{"steps": [["vmsplice", 0, 1025, 1, 0, 0]], "answers": []}', "a number is out of range"),
+        (b'{"steps": [["read", 0, 5]], "answers": []}', "it has 0 answers to 1 steps"),
+        (b'{"steps": [], "answers": [], "charged": "x"}', "charged is x"),
+        (b'{"programs": 3}', "the last line tells 3 programs, the file has 0"),
         (b'{"steps": [7], "answers": []}', "7 is no step"),
     ],
 )
@@ -274,6 +386,22 @@ def test_a_file_that_tells_no_machine_is_refused() -> None:
             compare_recorded(lines)
     with pytest.raises(ProgramError, match="has no line"):
         compare_recorded([b" "])
+    with pytest.raises(ProgramError, match="has no program"):
+        compare_recorded([HEAD])
+    for field, value in (
+        ("kernel", 5),
+        ("page", 4095),
+        ("page", True),
+        ("uid", -1),
+        ("admin", 1),
+        ("soft", None),
+        ("hard", 1 << 70),
+    ):
+        odd_head = json.dumps(attrs.asdict(MACHINE) | {field: value}).encode()
+        with pytest.raises(ProgramError, match=f"line 1: tells a machine whose {field} is "):
+            compare_recorded([odd_head], "some.jsonl")
+    with pytest.raises(ProgramError, match=r"of Linux 6\.18\.44, 2006 is a state of FreeBSD"):
+        compare_recorded([HEAD], state=ERAS["2006"])
     right = json.dumps({"steps": [["write", 0, 5]], "answers": model_answers(MACHINE, [("write", 0, 5)])}).encode()
     wrong = json.dumps({"steps": [["write", 0, 5]], "answers": [ANSWER]}).encode()
     probed = compare_recorded([HEAD, b"", right, *[wrong] * 3])

@@ -69,6 +69,9 @@ REASONS = {
     "reverse": "sleeps for ever: reverse on pipewr; <PipePair 0: active 0/16384, active 16384/16384>",
     "reverse2": "a half without a buffer does not select as writable",
     "ino": "st_dev is 0 and 0",
+    "bigpipe": "select says writable, and write fails: write: EAGAIN: Resource temporarily unavailable",
+    "kqueue": "kevent: kevent: EBADF: Bad file descriptor, EPIPE is due",
+    "fstat": "st_size is 0 after a write of 8192, and a read gets 8192",
 }
 
 
