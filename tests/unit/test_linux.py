@@ -170,3 +170,19 @@ def test_a_closed_end_tells_nothing_to_poll() -> None:
     other.close(0)
     assert other.poll(1).error
     assert other.size == 65536
+
+
+def test_parts_and_offsets_that_make_no_sense_are_refused() -> None:
+    """Negative numbers and others; more than 1,024 parts are EINVAL; 0 bytes of a file are 0 even at a closed end."""
+    pipe = make().pipe()
+    for sizes, offset in (([-1], 0), ([1.5], 0), ([None], 0), ([1], -1)):
+        with pytest.raises(InvalidRequestError):
+            pipe.vmsplice(sizes, offset=offset)  # type: ignore[arg-type]
+    for offset, n in ((0, -1), (-1, 5), (0, True)):
+        with pytest.raises(InvalidRequestError):
+            pipe.splice_from_file(offset, n)
+    assert fails(lambda: pipe.vmsplice([0] * 1025)) == errno.EINVAL
+    assert pipe.vmsplice([0] * 1024) == 0
+    pipe.close(1)
+    assert pipe.splice_from_file(5, 0) == 0
+    assert fails(lambda: pipe.splice_from_file(5, 1)) == fails(lambda: pipe.vmsplice([1])) == errno.EBADF

@@ -155,6 +155,19 @@ def test_the_kernel_answers_in_this_process_as_in_another() -> None:
         assert asked.run(program).answers == answers
 
 
+@LINUX
+def test_a_pipe_that_is_kept_is_resized_and_closed() -> None:
+    """One descriptor of it stays open; a size that the kernel refuses is -1."""
+    kernel, held = Kernel(), list[int]()
+    fd = kernel._kept_pipe(held)
+    assert (held, kernel._slots(fd)) == ([fd], 16)
+    assert (kernel._resized(fd, 4096), kernel._slots(fd), kernel._resized(fd, 2**31 + 1)) == (1, 1, -1)
+    kernel._close_kept(fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    kernel.close()
+
+
 class Counted(Kernel):
     """A kernel that counts the slots of a user itself, by Linux's rule; others come and go."""
 
@@ -407,6 +420,7 @@ def test_a_file_that_tells_no_machine_is_refused() -> None:
     probed = compare_recorded([HEAD, b"", right, *[wrong] * 3])
     assert (probed.programs, probed.n_differ, len(probed.differences)) == (4, 3, 1)
     true = model_answers(MACHINE, [("write", 0, 5)])[0]
+    assert probed.is_of_its_age
     odd = [[value + (at == field) for at, value in enumerate(true)] for field in range(7)]
     lines = [json.dumps({"steps": [["write", 0, 5]], "answers": [answer]}).encode() for answer in odd]
     probed = compare_recorded([HEAD, *lines])
