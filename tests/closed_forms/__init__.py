@@ -1,0 +1,1 @@
+"""Simulated time against formulas: queues, saturation, scaling."""
