@@ -14,6 +14,7 @@ and a run that does not end (:class:`~coalloc.sched.run.FindingKind`).
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Hashable, Iterable
 from types import GeneratorType
 from typing import Any, Final
@@ -24,7 +25,20 @@ from coalloc.errors import InvalidRequestError, PanicError, Violation
 from coalloc.sched.clock import SimClock
 from coalloc.sched.lockprof import LockProfile
 from coalloc.sched.locks import Lock, LockKind
-from coalloc.sched.ops import Acquire, Body, Op, Preempt, SleepOn, Spend, TryAcquire, Unlock, WakeUp
+from coalloc.sched.ops import (
+    Access,
+    Acquire,
+    Body,
+    Finish,
+    Op,
+    Preempt,
+    SleepOn,
+    Spend,
+    Start,
+    TryAcquire,
+    Unlock,
+    WakeUp,
+)
 from coalloc.sched.run import Decision, Finding, FindingKind, Run
 from coalloc.sched.schedule import Driver, FollowDriver, Schedule
 from coalloc.sched.witness import Witness
@@ -41,6 +55,7 @@ class _Thread:
     name: str
     body: Body
     time: int = 0
+    priority: int = 0
     cpu: int | None = None
     waits_for: Lock | None = None
     since: int = 0
@@ -53,15 +68,30 @@ class _Thread:
     answer: Any = None
     pending: list[Acquire] = attrs.Factory(list)
     """The locks to take before the body goes on, the last of the list first."""
+    pins: int = 0
+    """How many locks of its CPU it holds."""
+    place: Hashable = None
+    """Where it is in its functions, since its last step; None if that is not known."""
 
 
 @attrs.define
 class _Owned:
-    """Which thread holds a lock, how many times it took it, and when the lock was released last."""
+    """Who holds a lock, how many times, who waits for it where that matters, and when it was released last."""
 
     owner: _Thread | None = None
     depth: int = 0
+    readers: list[_Thread] = attrs.Factory(list)
+    queue: list[_Thread] = attrs.Factory(list)
+    """Who waits, where the lock is given in the order of arrival."""
     free_at: int = 0
+
+    def admits(self, thread: _Thread, *, shared: bool) -> bool:
+        """Tell whether a thread can take the lock now."""
+        if self.owner is thread:
+            return True
+        if self.owner is not None or (self.readers and not shared):
+            return False
+        return not self.queue or self.queue[0] is thread
 
 
 class Machine:
@@ -75,6 +105,7 @@ class Machine:
         watch: Returns the invariants that are broken; it is called after each step.
         reversals: Whether a lock-order report is a finding, and so ends the run.
         outermost: The function at which the call paths of reports end; the functions around it are not the kernel's.
+        snapshot: Returns what threads share, as a hashable value without counters and times, for :meth:`state`.
 
     Raises:
         InvalidRequestError: If ``cpus`` is out of range.
@@ -101,6 +132,7 @@ class Machine:
         watch: Callable[[], Iterable[Violation]] | None = None,
         reversals: bool = False,
         outermost: str = "",
+        snapshot: Callable[[], Hashable] | None = None,
     ) -> None:
         if type(cpus) is not int or cpus < 1:
             raise InvalidRequestError("cpus", cpus, "must be an int >= 1")
@@ -110,8 +142,13 @@ class Machine:
         self.watch = watch
         self.reversals = reversals
         self.outermost = outermost
+        self.snapshot = snapshot
+        self.progress: tuple[int, ...] = ()
+        """The threads that got on in the last step: those that ended an operation, or altogether."""
+        self._did: Op | None = None
         self._threads: list[_Thread] = []
-        self._locks: dict[Lock, _Owned] = {}
+        self._locks: dict[tuple[Lock, int], _Owned] = {}
+        """By lock, and by CPU for those that each CPU has; 0 for others."""
         self._cpu_times = [self.clock.now] * cpus
         self._current: _Thread | None = None
         self._turns = 0
@@ -128,14 +165,89 @@ class Machine:
         """The time of the running thread, in nanoseconds."""
         return self._current.time if self._current is not None else self.clock.now
 
-    def spawn(self, name: str, body: Body) -> None:
+    def spawn(self, name: str, body: Body, *, priority: int = 0) -> None:
         """Add a thread; a running thread may call this, and the new thread then begins at its time.
 
         Args:
             name: The thread's name, for findings and results.
             body: What it does.
+            priority: A wakeup of one thread wakes that of the lowest number; only this is what a machine knows of priorities.
         """
-        self._threads.append(_Thread(len(self._threads), name, body, time=self.now))
+        self._threads.append(_Thread(len(self._threads), name, body, time=self.now, priority=priority))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The threads' names, by their numbers."""
+        return tuple(thread.name for thread in self._threads)
+
+    def state(self) -> Hashable:
+        """Return where each thread is, what it holds and waits for, and what they share, without times and counters.
+
+        Two equal states go on alike under the same choices, if ``snapshot`` tells all that threads share and change, and locks
+        have names of their own.  Of the variables of a thread's functions those count that are numbers, text, and tuples of
+        such.
+
+        Complexity:
+            O(threads * variables).
+        """
+        threads = []
+        for thread in self._threads:
+            place = None
+            if thread.asleep:  # in the queue of its channel
+                place = str(thread.asleep_on), self._sleepers(thread.asleep_on).index(thread)
+            waits_for = None if thread.waits_for is None else thread.waits_for.name
+            pending = tuple((op.lock.name, op.shared) for op in thread.pending)
+            if thread.place is None:
+                thread.place = () if thread.done else _place(thread.body)
+            threads.append((thread.done, place, waits_for, pending, _answer(thread.answer), thread.place))
+        locks = tuple(
+            (
+                lock.name,
+                cpu,
+                -1 if owned.owner is None else owned.owner.number,
+                owned.depth,
+                tuple(sorted(reader.number for reader in owned.readers)),
+                tuple(waiter.number for waiter in owned.queue),
+            )
+            for (lock, cpu), owned in sorted(self._locks.items(), key=lambda item: (item[0][0].name, item[0][1]))
+            if owned.owner is not None or owned.readers or owned.queue
+        )
+        return tuple(threads), locks, self.snapshot() if self.snapshot is not None else None
+
+    def _sleepers(self, channel: Hashable) -> list[_Thread]:
+        """Return who sleeps on a channel, in the order in which they are woken."""
+        found = [thread for thread in self._threads if thread.asleep and thread.asleep_on == channel]
+        return sorted(found, key=lambda thread: (thread.priority, thread.since, thread.turn))
+
+    @property
+    def did(self) -> str:
+        """What the last step was, in words."""
+        thread, op = self._current, self._did
+        match op:
+            case Acquire() | TryAcquire() if thread is not None and thread.waits_for is op.lock:
+                return f"waits for {op.lock.name}"
+            case Acquire() | TryAcquire():
+                return f"takes {op.lock.name}"
+            case Unlock():
+                return f"releases {op.lock.name}"
+            case SleepOn():
+                return f"sleeps on {op.channel}" + (f", and releases {op.lock.name}" if op.lock is not None else "")
+            case WakeUp():
+                return f"wakes {'one' if op.one else 'all'} on {op.channel}"
+            case None:
+                return "ends"
+        return "runs"
+
+    def alive(self, number: int) -> bool:
+        """Tell whether a thread has not ended."""
+        return not self._threads[number].done
+
+    def waits(self, number: int) -> str:
+        """Return the name of the lock that a thread waits for, or the channel that it sleeps on; empty if neither."""
+        thread = self._threads[number]
+        if thread.asleep:
+            return str(thread.asleep_on)
+        return "" if thread.waits_for is None else thread.waits_for.name
 
     def run(self, driver: Driver | Schedule | None = None, *, max_steps: int = 1_000_000, record: bool = True) -> Run:
         """Run all threads until they have ended or there is a finding.
@@ -174,20 +286,39 @@ class Machine:
     def _can_run(self, thread: _Thread) -> bool:
         if thread.done or thread.asleep:
             return False
-        return thread.waits_for is None or self._locks[thread.waits_for].owner in (None, thread)
+        if thread.waits_for is None:
+            return True
+        return self._owned(thread, thread.waits_for).admits(thread, shared=thread.pending[-1].shared)
+
+    def _owned(self, thread: _Thread, lock: Lock) -> _Owned:
+        key = lock, (thread.cpu or 0) if lock.discipline.per_cpu else 0
+        found = self._locks.get(key)
+        if found is None:
+            found = self._locks[key] = _Owned()
+        return found
 
     def _step(self, thread: _Thread) -> Finding | None:
         self._put_on_cpu(thread)
+        self.progress = ()
+        self._did = thread.pending[-1] if thread.pending else None
+        thread.place = None
         reports = len(self.witness.reports) if self.witness is not None else 0
         try:
             if thread.pending:
                 self._try_pending(thread)
             else:
                 answer, thread.answer = thread.answer, None
-                self._do(thread, thread.body.send(answer))
+                op = thread.body.send(answer)
+                while isinstance(op, Access | Start | Finish):
+                    if isinstance(op, Finish):
+                        self.progress = (thread.number,)
+                    op = thread.body.send(None)
+                self._did = op
+                self._do(thread, op)
         except StopIteration as ended:
             thread.done, thread.result = True, ended.value
-            kept = [lock.name for lock, owned in self._locks.items() if owned.owner is thread]
+            self.progress = (thread.number,)
+            kept = self._kept(thread)
             if kept:
                 return Finding(FindingKind.RAISED, f"{thread.name} ended and still holds {', '.join(kept)}")
         except Exception as error:
@@ -199,10 +330,17 @@ class Machine:
             return Finding(FindingKind.LIMIT_EXCEEDED if limit else FindingKind.BROKEN_INVARIANT, str(violation))
         return None
 
+    def _kept(self, thread: _Thread) -> list[str]:
+        return [
+            lock.name for (lock, _), owned in self._locks.items() if owned.owner is thread or thread in owned.readers
+        ]
+
     def _put_on_cpu(self, thread: _Thread) -> None:
-        """Let a thread begin on its CPU if that CPU is free by then, or on the CPU that is free first."""
+        """Let a thread begin on its CPU if that CPU is free by then or it is pinned, or on the CPU that is free first."""
         first = min(range(len(self._cpu_times)), key=self._cpu_times.__getitem__)
-        if thread.cpu is None or self._cpu_times[thread.cpu] > max(thread.time, self._cpu_times[first]):
+        if thread.cpu is None or (
+            not thread.pins and self._cpu_times[thread.cpu] > max(thread.time, self._cpu_times[first])
+        ):
             thread.cpu = first
         self._pass_time(thread, max(thread.time, self._cpu_times[thread.cpu]))
 
@@ -257,23 +395,32 @@ class Machine:
             if thread.pending:
                 thread.since = thread.time
                 thread.waits_for = thread.pending[-1].lock
-                self._locks.setdefault(thread.waits_for, _Owned())
         else:
             thread.waits_for = op.lock
+            owned = self._owned(thread, op.lock)
+            if op.lock.discipline.in_order and thread not in owned.queue:
+                owned.queue.append(thread)
             if self.profile is not None:
                 self.profile.contested(op.lock, op.file, op.line)
 
     def _try(self, thread: _Thread, op: Acquire | TryAcquire) -> bool:
-        owned = self._locks.setdefault(op.lock, _Owned())
-        if owned.owner is thread:
-            if not op.lock.recursable:
-                raise PanicError(f"{thread.name} takes {op.lock.name}, which it holds")
-        elif owned.owner is not None:
+        owned, shared = self._owned(thread, op.lock), isinstance(op, Acquire) and op.shared
+        if shared and not op.lock.discipline.shared:
+            raise PanicError(f"{thread.name} takes {op.lock.name} shared, which cannot be")
+        if (owned.owner is thread or thread in owned.readers) and not op.lock.recursable:
+            raise PanicError(f"{thread.name} takes {op.lock.name}, which it holds")
+        if not owned.admits(thread, shared=shared):
             return False
-        elif isinstance(op, Acquire) and owned.free_at > thread.time:
+        if owned.owner is None and isinstance(op, Acquire) and owned.free_at > thread.time:
             self._pass_time(thread, owned.free_at)  # another CPU held the lock until then
-        owned.owner = thread
-        owned.depth += 1
+        if thread in owned.queue:
+            owned.queue.remove(thread)
+        if shared and owned.owner is None:
+            owned.readers.append(thread)
+        else:
+            owned.owner = thread
+            owned.depth += 1
+        thread.pins += op.lock.discipline.per_cpu
         if self.witness is not None:
             self.witness.take(op.lock, op.file, op.line, thread=thread.number)
         if self.profile is not None:
@@ -282,10 +429,14 @@ class Machine:
         return True
 
     def _unlock(self, thread: _Thread, lock: Lock) -> None:
-        owned = self._locks.get(lock)
-        if owned is None or owned.owner is not thread:
+        owned = self._owned(thread, lock)
+        if owned.owner is thread:
+            owned.depth -= 1
+        elif thread in owned.readers:
+            owned.readers.remove(thread)
+        else:
             raise PanicError(f"{thread.name} gives back {lock.name}, which it does not hold")
-        owned.depth -= 1
+        thread.pins -= lock.discipline.per_cpu
         if self.witness is not None:
             self.witness.release(lock, thread=thread.number)
         if self.profile is not None:
@@ -297,20 +448,22 @@ class Machine:
     # --- sleeping --------------------------------------------------------------------------------------
 
     def _sleep(self, thread: _Thread, op: SleepOn) -> None:
-        held = [lock for lock, owned in self._locks.items() if owned.owner is thread and lock is not op.lock]
+        held = [lock for (lock, _), owned in self._locks.items() if owned.owner is thread and lock is not op.lock]
         kept = [lock.name for lock in held if not (lock.dropped_by_sleepers or lock.kind.sleepable)]
         if kept:
             raise PanicError(f"{thread.name} sleeps and holds {', '.join(kept)}")
         for lock in (op.lock, *(lock for lock in held if lock.dropped_by_sleepers)):
-            while lock is not None and (owned := self._locks.get(lock)) is not None and owned.owner is thread:
+            while lock is not None and (
+                (owned := self._owned(thread, lock)).owner is thread or thread in owned.readers
+            ):
+                shared = owned.owner is not thread
                 self._unlock(thread, lock)
-                thread.pending.append(Acquire(lock, "kern/kern_synch.c", 0))
+                thread.pending.append(Acquire(lock, "kern/kern_synch.c", 0, shared=shared))
         self._turns += 1
         thread.asleep, thread.asleep_on, thread.since, thread.turn = True, op.channel, thread.time, self._turns
 
     def _wake_up(self, thread: _Thread, op: WakeUp) -> None:
-        sleepers = [other for other in self._threads if other.asleep and other.asleep_on == op.channel]
-        sleepers.sort(key=lambda other: (other.since, other.turn))
+        sleepers = self._sleepers(op.channel)
         if not sleepers:
             self._missed.add(op.channel)
         for other in sleepers[: 1 if op.one else None]:
@@ -326,8 +479,10 @@ class Machine:
             said = []
             for thread in waiting:
                 assert thread.waits_for is not None  # it waits
-                owner = self._locks[thread.waits_for].owner
-                said.append(f"{thread.name} waits for {thread.waits_for.name}, held by {owner.name if owner else '?'}")
+                owned = self._owned(thread, thread.waits_for)
+                holders = [owned.owner] if owned.owner else owned.readers or owned.queue[:1]
+                names = " and ".join(holder.name for holder in holders)
+                said.append(f"{thread.name} waits for {thread.waits_for.name}, held by {names}")
             return Finding(FindingKind.DEADLOCK, "; ".join(said))
         asleep = [thread for thread in self._threads if thread.asleep]
         if not asleep:
@@ -339,6 +494,27 @@ class Machine:
 
 
 _LOCKING: Final = {LockKind.MUTEX: "_mtx_lock_flags", LockKind.SX: "_sx_xlock"}
+
+
+def _answer(value: object) -> Hashable:
+    return value if isinstance(value, int | str | None) else id(value)
+
+
+def _place(body: object) -> Hashable:
+    """Return where a generator is, and the generators that it waits for: code, instruction and simple variables."""
+    place = []
+    while isinstance(body, GeneratorType):
+        frame: Any = body.gi_frame  # it has one, since it has not ended
+        simple = tuple((name, value) for name, value in sorted(frame.f_locals.items()) if _is_simple(value))
+        place.append((body.gi_code.co_qualname, frame.f_lasti, simple))
+        body = body.gi_yieldfrom
+    return tuple(place)
+
+
+def _is_simple(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_simple, value))
+    return value is None or isinstance(value, int | str | bytes | enum.Enum)
 
 
 def _path(body: object, lock: Lock, outermost: str) -> tuple[str, ...]:

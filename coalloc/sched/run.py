@@ -30,6 +30,10 @@ class FindingKind(enum.Enum):
     RAISED = "raised"
     """A thread raised an exception, or ended with a lock held."""
     DOES_NOT_END = "does not end"
+    LIVELOCK = "livelock"
+    """Threads run again and again, whoever can run does, and none gets on (:mod:`coalloc.sched.cycles`)."""
+    STARVATION = "starvation"
+    """A thread gets on no more while others do again and again, though whoever can always run does."""
 
 
 @attrs.frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ from coalloc.kernel import (
     search,
 )
 from coalloc.sched.clock import SimClock
+from coalloc.sched.locks import PER_CPU, RWLOCK, TICKET
 from coalloc.sched.ops import Body
 from coalloc.sched.run import FindingKind
 from coalloc.sched.schedule import Driver
@@ -497,3 +499,117 @@ def test_numbers_out_of_range_are_refused() -> None:
         explore(Machine, preemptions=-1)
     with pytest.raises(InvalidRequestError, match="most"):
         explore(Machine, most=0)
+
+
+def test_a_machine_knows_readers_and_locks_of_each_cpu() -> None:
+    """Readers share, a writer waits for them, each CPU has its lock, and a lock in order is given in order."""
+    shared, own, turn = Lock("rw", discipline=RWLOCK), Lock("cpu", discipline=PER_CPU), Lock("turn", discipline=TICKET)
+    inside: list[int] = []
+    most: list[int] = []
+
+    def reads() -> Body:
+        yield Acquire(shared, shared=True)
+        inside.append(1)
+        most.append(len(inside))
+        yield Preempt()
+        inside.pop()
+        yield Unlock(shared)
+        yield Acquire(own)
+        yield Unlock(own)
+        yield Acquire(turn)
+        yield Unlock(turn)
+
+    def writes() -> Body:
+        yield Acquire(shared)
+        assert not inside
+        yield Preempt()
+        assert not inside
+        yield Unlock(shared)
+
+    def make() -> Machine:
+        inside.clear()
+        machine = Machine()
+        machine.spawn("one", reads())
+        machine.spawn("two", reads())
+        machine.spawn("writer", writes())
+        return machine
+
+    found = explore(make, preemptions=2)
+    assert (found.finding, found.complete, max(most)) == (None, True, 2)
+
+    def wrong(op: Any) -> str:
+        def body() -> Body:
+            yield op
+
+        machine = Machine()
+        machine.spawn("thread", body())
+        return str(machine.run().findings[0])
+
+    assert "takes plain shared, which cannot be" in wrong(Acquire(Lock("plain"), shared=True))
+
+    def deadlocks() -> Body:
+        yield Acquire(shared, shared=True)
+        yield Acquire(turn)
+        yield Unlock(turn)
+        yield Unlock(shared)
+
+    def other() -> Body:
+        yield Acquire(turn)
+        yield Acquire(shared)
+        yield Unlock(shared)
+        yield Unlock(turn)
+
+    def stuck() -> Machine:
+        machine = Machine()
+        machine.spawn("a", deadlocks())
+        machine.spawn("b", other())
+        return machine
+
+    finding = explore(stuck, preemptions=1).finding
+    assert str(finding) == "deadlock: a waits for turn, held by b; b waits for rw, held by a"
+
+
+def test_a_sleeper_takes_a_lock_again_as_it_held_it() -> None:
+    """Shared, if it was shared."""
+    lock = Lock("rw", LockKind.SX)
+    order: list[str] = []
+
+    def sleeps() -> Body:
+        yield Acquire(lock, shared=True)
+        yield SleepOn("bell", lock)
+        order.append("woken")
+        yield Unlock(lock)
+
+    def wakes() -> Body:
+        yield Acquire(lock)
+        yield WakeUp("bell")
+        order.append("wakes")
+        yield Unlock(lock)
+
+    machine = Machine()
+    machine.spawn("sleeps", sleeps())
+    machine.spawn("wakes", wakes())
+    assert machine.run().findings == ()
+    assert order == ["wakes", "woken"]
+
+
+def test_simple_variables_tell_states_apart() -> None:
+    """Numbers, text and tuples of them; where a thread is counts, and so does what it was answered."""
+    lock = Lock("lock")
+
+    def body(pair: tuple[int, str]) -> Body:
+        taken = yield TryAcquire(lock)
+        del taken
+        yield Unlock(lock)
+        return pair
+
+    states: list[object] = []
+    for pair in ((1, "a"), (2, "a"), (1, "a")):
+        machine = Machine()
+        machine.spawn("thread", body(pair))
+        states.append(machine.state())
+        machine.run()
+        assert machine.did == "ends"
+        states.append(machine.state())
+    assert states[0] == states[4] != states[2]
+    assert states[1] == states[3]
