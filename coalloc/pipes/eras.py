@@ -297,6 +297,9 @@ class LinuxState(KernelState):
         tee_merges: Whether a write goes on in a page that was teed.
         write_wakes: When a write wakes those who read.
         read_wakes: When a read wakes those who write.
+        two_queues: Whether those who read and those who write wait in queues of their own.
+        exclusive_waits: Whether a wakeup wakes one of them, who wakes the next one if anything is left.
+        sync_wakeups: Whether a wakeup tells that the waker is about to sleep.
         slot_bytes: Bytes of a slot in the ring.
         largest_ring: The most bytes that a ring can have (KMALLOC_MAX_SIZE); beyond is ENOMEM.
     """
@@ -314,6 +317,9 @@ class LinuxState(KernelState):
     tee_merges: bool = False
     write_wakes: WriteWakes = WriteWakes.POLLED
     read_wakes: ReadWakes = ReadWakes.FULL_SLOT
+    two_queues: bool = True
+    exclusive_waits: bool = True
+    sync_wakeups: bool = True
     slot_bytes: int = 40
     largest_ring: int = 4 << 20
 

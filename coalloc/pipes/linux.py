@@ -44,6 +44,7 @@ __all__ = [
     "PIPE_MIN_DEF_BUFFERS",
     "PIPE_USER_PAGES_SOFT",
     "UIO_MAXIOV",
+    "LinuxPage",
     "LinuxPipe",
     "LinuxPipes",
     "LinuxPoll",
@@ -62,7 +63,7 @@ PIPE_USER_PAGES_SOFT = PIPE_DEF_BUFFERS * 1024
 
 
 @attrs.define(eq=False)
-class _Page:
+class LinuxPage:
     """A page: its address, -1 if it is not the pipes'; and how many slots refer to it."""
 
     address: int
@@ -73,7 +74,7 @@ class _Page:
 class _Slot:
     """Part of a page that holds data; the content is kept only where bytes were written."""
 
-    page: _Page
+    page: LinuxPage
     start: int
     length: int
     content: bytes | None
@@ -137,7 +138,7 @@ class LinuxPipe:
         self.max_slots = slots
         """Slots of the ring, each for a page."""
         self.halves = (_End(), _End())
-        self.spares: list[_Page] = []
+        self.spares: list[LinuxPage] = []
         """Pages that were read, kept for the next write."""
         self.bytes_in = self.bytes_out = 0
         self.reader_wakeups = self.writer_wakeups = 0
@@ -150,7 +151,14 @@ class LinuxPipe:
     # --- data --------------------------------------------------------------------------------------
 
     def write(
-        self, end: int, data: int | bytes, *, direct: bool = False, rest_of: int = 0, packet: bool = False
+        self,
+        end: int,
+        data: int | bytes,
+        *,
+        direct: bool = False,
+        rest_of: int = 0,
+        packet: bool = False,
+        ahead: list[LinuxPage] | None = None,
     ) -> int:
         """Write bytes, or a number that stands for any, and return how many were taken.
 
@@ -160,6 +168,8 @@ class LinuxPipe:
             direct: Ignored: there are no direct writes.
             rest_of: Bytes of the write that this is the rest of, which is not merged any more; 0 for a new one.
             packet: Whether the descriptor has O_DIRECT, so that each page of it is a packet.
+            ahead: Pages that the caller took for it (:meth:`LinuxPipes.pages_ahead`), and keeps if they are not needed; None
+                lets the write take and give them back itself.
 
         Raises:
             PipeError: EBADF for end 0 or a closed one, EPIPE if nobody reads, EAGAIN if there is no free slot, ENOMEM if there
@@ -183,7 +193,7 @@ class LinuxPipe:
         ring, system = reader.ring, self._system
         slots, unit = ring.slots, system.page_size
         was_empty = not slots
-        ahead = system.pages_ahead(n)
+        own = system.pages_ahead(n) if ahead is None else ahead
         done = 0
         if slots:
             last = slots[-1]
@@ -194,15 +204,15 @@ class LinuxPipe:
                 last.length += tail
                 done = tail
         while done < n and len(slots) < self.max_slots:
-            page = ahead.pop() if ahead else self.spares.pop() if self.spares else system.take_page()
+            page = system.from_hand(own) if own else self.spares.pop() if self.spares else system.take_page()
             if page is None:
                 break
             length = min(unit, n - done)
             part = content[done : done + length] if content is not None else None
             slots.append(_Slot(page, 0, length, part, merges=not packet, packet=packet))
             done += length
-        for page in ahead:
-            self._put(page)
+        if ahead is None:
+            self.put_ahead(own)
         if not done:
             raise PipeError(errno.EAGAIN if len(slots) == self.max_slots else errno.ENOMEM, "write")
         ring.cnt += done
@@ -434,7 +444,7 @@ class LinuxPipe:
             raise PipeError(errno.EAGAIN, call)
         done = 0
         for part in parts[: self.max_slots - len(ring.slots)]:
-            ring.slots.append(_Slot(_Page(-1), 0, part, None, merges=False))
+            ring.slots.append(_Slot(LinuxPage(-1), 0, part, None, merges=False))
             done += part
         ring.cnt += done
         self.bytes_in += done
@@ -518,9 +528,14 @@ class LinuxPipe:
 
     def _release(self, slot: _Slot) -> None:
         """Let a slot that has been read go: its page becomes a spare, unless another slot refers to it."""
-        self._put(slot.page)
+        self.put_page(slot.page)
 
-    def _put(self, page: _Page) -> None:
+    def put_ahead(self, ahead: list[LinuxPage]) -> None:
+        """Keep pages that were taken before a write and not needed as spares; the others are given back."""
+        while ahead:
+            self.put_page(self._system.from_hand(ahead))
+
+    def put_page(self, page: LinuxPage) -> None:
         """Keep a page that nobody else refers to as a spare, if there is a place for it."""
         if page.address >= 0 and page.slots == 1 and len(self.spares) < self._system.state.spares:
             self.spares.append(page)
@@ -558,6 +573,8 @@ class LinuxPipes(Checked):
         bytes_written: what they stored; likewise
         reads: and
         bytes_read: for what was taken out.
+        pages_taken: How many pages were taken, and
+        pages_put: given back.
 
     Raises:
         InvalidRequestError: For a limit that is negative, or a page size that is none.
@@ -599,6 +616,8 @@ class LinuxPipes(Checked):
         self._least = self._most = 0  # pages since the last call of extremes
         self._created = self._refused = self._small = self._peak_pipes = 0
         self.writes = self.bytes_written = self.reads = self.bytes_read = 0
+        self.pages_taken = self.pages_put = 0
+        self._in_hand = 0  # pages that were taken before a write that has not ended
 
     @property
     def kva_used(self) -> int:
@@ -687,7 +706,7 @@ class LinuxPipes(Checked):
             limit and wanted > limit for limit in (self.pages_soft, self.pages_hard)
         )
 
-    def take_page(self) -> _Page | None:
+    def take_page(self) -> LinuxPage | None:
         """Take a page; None if there is none."""
         try:
             address = self.space.alloc(self.page_size)
@@ -695,10 +714,11 @@ class LinuxPipes(Checked):
             return None
         self.space.touch(address, self.page_size)
         self._pages += 1
+        self.pages_taken += 1
         self._most = max(self._most, self._pages)
-        return _Page(address)
+        return LinuxPage(address)
 
-    def pages_ahead(self, n: int) -> list[_Page]:
+    def pages_ahead(self, n: int) -> list[LinuxPage]:
         """Take the pages that a write of ``n`` bytes takes before the mutex, in versions that do so."""
         if not self.state.pages_ahead or n <= self.page_size:
             return []
@@ -708,9 +728,15 @@ class LinuxPipes(Checked):
             if page is None:
                 break
             pages.append(page)
+        self._in_hand += len(pages)
         return pages
 
-    def put_page(self, page: _Page) -> None:
+    def from_hand(self, ahead: list[LinuxPage]) -> LinuxPage:
+        """Return the last of the pages that were taken before a write."""
+        self._in_hand -= 1
+        return ahead.pop()
+
+    def put_page(self, page: LinuxPage) -> None:
         """Give a page back, when no slot refers to it any more; one that is not the pipes' is forgotten."""
         page.slots -= 1
         if page.address < 0 or page.slots:
@@ -718,6 +744,7 @@ class LinuxPipes(Checked):
         self.space.discard(page.address, self.space.size_of(page.address))
         self.space.free(page.address)
         self._pages -= 1
+        self.pages_put += 1
         self._least = min(self._least, self._pages)
 
     def take_back(self, pipe: LinuxPipe) -> None:
@@ -747,8 +774,9 @@ class LinuxPipes(Checked):
                 found.append(
                     Violation("PI3", f"pipe {pipe.number}: bytes in less bytes out are not those that it holds")
                 )
-        if len(pages) != self._pages:
-            found.append(Violation("PI1", f"{self._pages} pages are counted, the pipes hold {len(pages)}"))
+        if len(pages) + self._in_hand != self._pages:
+            held = len(pages) + self._in_hand
+            found.append(Violation("PI1", f"{self._pages} pages are counted, the pipes hold {held}"))
         if by_user != {uid: slots for uid, slots in self._slots.items() if slots}:
             found.append(Violation("PI1", "users are charged for other slots than their pipes have"))
         return tuple(found)

@@ -385,6 +385,8 @@ _LINUX_44: Final = LinuxState(
     tee_merges=True,
     write_wakes=WriteWakes.ALWAYS,
     read_wakes=ReadWakes.SLOT,
+    two_queues=False,
+    exclusive_waits=False,
 ).cited(
     "Linux 4.4.y, fs/pipe.c, with the limits per user of 759c01142a5d",
     assumed={
@@ -418,6 +420,8 @@ _LINUX_510: Final = _LINUX_54.since(
     beyond_soft=1,
     write_wakes=WriteWakes.EMPTY,
     read_wakes=ReadWakes.FULL,
+    two_queues=True,
+    exclusive_waits=True,
 )
 _LINUX_61: Final = _LINUX_510.since(
     "Linux of about 6.1, fs/pipe.c; 46c4c9d1beb7, 3b844826b6c6",

@@ -1,0 +1,205 @@
+"""Linux's calls as threads: they end in any order, nothing is lost, and each version wakes and allocates by its record."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, cast
+
+import attrs
+import pytest
+
+from coalloc import KernelMap, PerPipeSpace, PipeError
+from coalloc.errors import InvalidRequestError
+from coalloc.kernel.linux import CallCosts, LinuxCalls
+from coalloc.pipes.eras import LinuxState
+from coalloc.pipes.linux import LinuxPipe, LinuxPipes
+from coalloc.pipes.states import STATES
+from coalloc.sched.hardware import SERVER
+from coalloc.sched.machine import Machine
+from coalloc.sched.ops import Body, SleepOn, Spend, WakeUp
+from coalloc.sched.pct_driver import PctDriver
+from coalloc.sched.random_driver import RandomDriver
+from coalloc.sched.run import FindingKind
+from coalloc.sched.simulation import Simulation
+
+PAGE = 4096
+VERSIONS = [state for state in STATES.values() if isinstance(state, LinuxState)]
+ALL_VERSIONS = pytest.mark.parametrize("state", VERSIONS, ids=[state.name for state in VERSIONS])
+COSTS = CallCosts(enter=100, copy_page=1000, alloc_page=300, free_page=50, create=500)
+
+
+def calls(state: str | LinuxState = "linux", *, pages: int = 1 << 14) -> LinuxCalls:
+    """Make calls on pipes of a version, with so many pages."""
+    version = cast("LinuxState", STATES[state] if isinstance(state, str) else state)
+    kernel = KernelMap(base=0, size=pages * PAGE, direct=True)
+    return LinuxCalls(LinuxPipes(PerPipeSpace(kernel, kva_limit=pages * PAGE), state=version), COSTS)
+
+
+def writes(made: LinuxCalls, pipe: LinuxPipe, sizes: list[int]) -> Body:
+    """Write so much at a time."""
+    for n in sizes:
+        assert (yield from made.write(pipe, n)) == n
+
+
+def reads(made: LinuxCalls, pipe: LinuxPipe, n: int, got: list[int]) -> Body:
+    """Read until the end of the file."""
+    while True:
+        done = yield from made.read(pipe, n)
+        if not done:
+            return
+        got.append(done)
+
+
+def closes(made: LinuxCalls, pipe: LinuxPipe, after: list[Any], count: int) -> Body:
+    """Close the writing end when all who write have ended."""
+    while len(after) < count:
+        yield SleepOn("done")
+    yield from made.close(pipe, 1)
+
+
+def then(body: Body, after: list[Any]) -> Body:
+    """Note that a thread has ended."""
+    yield from body
+    after.append(1)
+    yield WakeUp("done")
+
+
+@ALL_VERSIONS
+@pytest.mark.parametrize("driver", ["random", "pct", "time"])
+def test_all_that_is_written_is_read_in_any_order(state: LinuxState, driver: str) -> None:
+    """Two writers and three readers of one pipe, writes larger than the pipe: nobody sleeps for ever, no page is lost."""
+    sizes = [1, 4096, 5000, 70_000, 100, 200_000]
+    for seed in range(1 if driver == "time" else 15):
+        made = calls(state)
+        pipe = made.pipes.pipe()
+        machine, simulation = Machine(watch=made.pipes.violations), Simulation(SERVER, seed=seed)
+        spawn: Any = simulation.spawn if driver == "time" else machine.spawn
+        got: list[int] = []
+        after: list[Any] = []
+        for number in range(3):
+            spawn(f"reader {number}", reads(made, pipe, 7000 + number, got))
+        for number in range(2):
+            spawn(f"writer {number}", then(writes(made, pipe, sizes), after))
+        spawn("closer", closes(made, pipe, after, 2))
+        if driver == "time":
+            measured = simulation.run()
+            assert (measured.findings, measured.violations()) == ((), ())
+        else:
+            chooser = RandomDriver(seed) if driver == "random" else PctDriver(seed, changes=5, steps=400)
+            assert machine.run(chooser, max_steps=60_000, record=False).findings == ()
+        assert sum(got) == 2 * sum(sizes)
+        pipe.close(0)
+        assert made.pipes.kva_used == 0
+        made.pipes.check()
+
+
+def test_a_reader_that_is_woken_alone_and_wakes_nobody_leaves_another_asleep() -> None:
+    """So who slept and leaves data behind wakes the next one; without that the explorers find who sleeps for ever."""
+
+    class Silent(LinuxCalls):
+        def _wake(self, pipe: LinuxPipe, queue: str) -> Any:
+            op = super()._wake(pipe, queue)
+            return op if self.first else Spend(0)
+
+        first = True
+
+    made = Silent(calls().pipes)
+    pipe = made.pipes.pipe()
+    machine = Machine()
+
+    def write_both() -> Body:
+        yield from made.write(pipe, 2)
+        made.first = False
+
+    def read_one() -> Body:
+        assert (yield from made.read(pipe, 1)) == 1
+
+    machine.spawn("one", read_one())
+    machine.spawn("two", read_one())
+    machine.spawn("writer", write_both())
+    (found,) = machine.run().findings
+    assert found.kind is FindingKind.SLEEPS_FOR_EVER
+
+
+@pytest.mark.parametrize(("state", "under"), [("linux-4.4", 15), ("linux", 14), ("linux-7.2", 6)])
+def test_pages_are_taken_under_the_mutex_or_before(state: str, under: int) -> None:
+    """Of the 16 pages of a write of 64 KiB: 15 beside one spare, 14 beside two, 6 beside eight that were taken before."""
+    made = calls(state)
+    simulation = Simulation(SERVER)
+    pipe = made.pipes.pipe()
+
+    def both() -> Body:
+        for _ in range(5):
+            yield from made.write(pipe, 1 << 16)
+            yield from made.read(pipe, 1 << 16)
+
+    simulation.spawn("both", both())
+    measured = simulation.run()
+    (use,) = measured.locks
+    frees = 16 - made.pipes.state.spares
+    write = 16 * COSTS.copy_page + under * COSTS.alloc_page
+    read = 16 * COSTS.copy_page + frees * COSTS.free_page
+    first = (16 - made.pipes.state.pages_ahead) * COSTS.alloc_page + 16 * COSTS.copy_page
+    assert use.hold_ns == first + 4 * write + 5 * read
+
+
+def test_errors_leave_nothing_behind() -> None:
+    """EPIPE, EAGAIN and ENOMEM are raised with the mutex released; pages that were taken ahead go back; ends close once."""
+    made = calls("linux-7.2", pages=4)
+    pipe = made.pipes.pipe()
+    seen: list[int | None] = []
+
+    def tries(call: Any) -> Body:
+        try:
+            yield from call
+        except PipeError as error:
+            seen.append(error.errno)
+
+    machine = Machine()
+
+    def body() -> Body:
+        yield from tries(made.read(pipe, 1, nonblock=True))
+        yield from made.write(pipe, 4 * PAGE)
+        yield from tries(made.write(pipe, 1))
+        yield from tries(made.write(pipe, 5 * PAGE))
+        yield from made.close(pipe, 0)
+        yield from tries(made.write(pipe, 3 * PAGE))
+        yield from tries(made.close(pipe, 0))
+        yield from made.close(pipe, 1)
+        new = yield from made.pipe()
+        yield from made.close(new, 0)
+        yield from made.close(new, 1)
+
+    machine.spawn("thread", body())
+    assert machine.run().findings == ()
+    assert seen == [errno.EAGAIN, errno.ENOMEM, errno.ENOMEM, errno.EPIPE, errno.EBADF]
+    assert made.pipes.kva_used == 0
+    for bad in (-1, "x", float("nan")):
+        with pytest.raises(InvalidRequestError):
+            CallCosts(enter=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("exclusive", "each"), [(True, 1), (False, 9)])
+def test_a_write_wakes_one_reader_or_all(exclusive: bool, each: int) -> None:
+    """Ten threads pass a token round, and rest before they wait for it again: one is woken for each write, or all nine."""
+    state = attrs.evolve(cast("LinuxState", STATES["linux-5.10"]), exclusive_waits=exclusive)
+    made = calls(state)
+    pipe = made.pipes.pipe()
+    simulation = Simulation(SERVER)
+
+    def passes() -> Body:
+        while True:
+            yield from made.read(pipe, 1)
+            yield Spend(20_000)
+            yield from made.write(pipe, 1)
+
+    def begins() -> Body:
+        yield Spend(20_000)
+        yield from made.write(pipe, 1)
+
+    for number in range(10):
+        simulation.spawn(f"t{number}", passes())
+    simulation.spawn("begins", begins())
+    measured = simulation.run(until=2_000_000)
+    assert made.pipes.writes > 50
+    assert measured.wakeups / made.pipes.writes == pytest.approx(each, rel=0.05)
