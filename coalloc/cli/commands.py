@@ -114,7 +114,7 @@ COMMANDS: Final = {
     "scenario": Entry(
         "coalloc.cli.scenario",
         "scenario_app",
-        "Run the kernel around the pipe: the mail's stress run, FreeBSD's pipe tests, scalability, teardown, windows.",
+        "Run the kernel around the pipe: the mail's stress run, FreeBSD's pipe tests, scalability, contention, windows.",
     ),
 }
 

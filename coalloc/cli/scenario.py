@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from coalloc.cli.common import Bar, new_table, note, print_json, print_table
 from coalloc.errors import CoallocError
-from coalloc.report.plots import require_picture, save_curves
+from coalloc.report.plots import require_picture, save_charts, save_curves
 from coalloc.scenarios import SCENARIOS, Option, Result, Scenario, Table
 from coalloc.scenarios.options import PlotFile
 
@@ -32,7 +32,7 @@ class _Group(TyperGroup):
 
 
 scenario_app = typer.Typer(
-    help="Run the kernel around the pipe: the mail's stress run, FreeBSD's pipe tests, scalability, teardown, windows.",
+    help="Run the kernel around the pipe: the mail's stress run, FreeBSD's pipe tests, scalability, contention, windows.",
     rich_markup_mode=None,
     cls=_Group,
 )
@@ -68,7 +68,10 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 def _show(result: Result, plots: list[Path], *, as_json: bool) -> None:
     for path in plots:
-        save_curves(result.curves, path)
+        if result.charts:
+            save_charts(result.charts, path)
+        else:
+            save_curves(result.curves, path)
     if as_json:
         print_json(result.as_json())
     else:

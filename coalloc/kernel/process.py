@@ -22,7 +22,7 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
@@ -42,6 +42,7 @@ from coalloc.sched.lockprof import LockProfile
 from coalloc.sched.locks import Lock, LockKind
 from coalloc.sched.machine import Machine
 from coalloc.sched.ops import Acquire, Op, SleepOn, Spend, Unlock, WakeUp
+from coalloc.sched.simulation import Simulation
 from coalloc.sched.witness import Witness
 from coalloc.space.protocol import PerCpu
 from coalloc.units import PAGE_SIZE, MiB
@@ -67,7 +68,8 @@ _LARGE_FREE: Final = ("vm/uma_core.c", 2048)
 _FAULT: Final = ("vm/vm_fault.c", 219)
 _PAGE_QUEUES: Final = ("vm/vm_page.c", 745)
 
-_PRICED: Final = (*COUNTED, "ipis")
+_FAULTS: Final = COUNTED.index("faults")
+_SHOOTDOWNS: Final = COUNTED.index("tlb_shootdowns")
 _LARGE: Final = PAGE_SIZE
 """A malloc(9) of more bytes than this takes pages of its own (KMEM_ZMAX)."""
 _FILEDESCS: Final = 0xC6585138
@@ -75,8 +77,7 @@ _FILEDESCS: Final = 0xC6585138
 _FILEDESC_BYTES: Final = 0x100
 
 
-@attrs.frozen
-class _Channel:
+class _Channel(NamedTuple):
     """A channel to sleep on: the kernel's wait message, with the pipe and the half."""
 
     wmesg: str
@@ -109,7 +110,7 @@ class Allocations:
     mappings: int
 
 
-@attrs.frozen
+@attrs.define
 class _Did(Generic[R]):
     """The result or error of a call to the pipe system, and its costs in nanoseconds: in the map, and by faults."""
 
@@ -136,6 +137,7 @@ class Kernel:
         maxfilesperproc: kern.maxfilesperproc; RLIMIT_NOFILE is not lower.
         costs: The prices of events, in time.
         profile: Records where locks are taken.
+        simulation: What runs the threads instead of ``machine``, in simulated time; None for the machine.
 
     Raises:
         InvalidRequestError: If a number is out of range, the design does not follow FreeBSD's pipe policy, or the state has
@@ -153,13 +155,15 @@ class Kernel:
         maxfilesperproc: int = 11_712,
         costs: CostModel = COSTS["measured"],
         profile: LockProfile | None = None,
+        simulation: Simulation | None = None,
     ) -> None:
         self.state = state
         self.around = state.surroundings
-        self.clock = SimClock()
+        self.clock = SimClock() if simulation is None else simulation.clock
         bench = design.build(state, maxpipekva, cpus=cpus)
         self.map, self.space = bench.kernel, bench.space
-        self._per_cpu = bench.space if isinstance(bench.space, PerCpu) else None
+        caches = getattr(bench.space, "ncpus", cpus)  # those of one cache share it
+        self._per_cpu = bench.space if isinstance(bench.space, PerCpu) and caches > 1 else None
         pipes = design.pipes(state, bench.space, maxpipekva, self.clock)
         if not isinstance(pipes, PipeSystem):
             raise InvalidRequestError("design", design.name, "has another kernel around its pipes")
@@ -173,13 +177,15 @@ class Kernel:
             profile=profile,
             outermost="Xint0x80_syscall",
         )
+        self._runs: Machine | Simulation = self.machine if simulation is None else simulation
         self.files = FileTable(maxfiles, self.clock)
         self.maxfilesperproc = maxfilesperproc
         self.pages = 0
         """Pages that processes have touched and not given back."""
         self.mutex_inits = 0
         self._zone_items = self._mutex_mallocs = 0  # taken for pipes so far
-        self._costs = costs
+        self._costs = {event: round(price.ns) for event, price in costs.prices.items()}
+        self._prices = [self._costs[event] for event in COUNTED]
         self._mapped_by_pipes = 0
         self._pids = itertools.count(1)
         self.zone: Zone[PairItem] = (
@@ -208,7 +214,7 @@ class Kernel:
 
     def _construct(self, item: PairItem) -> None:
         item.pair = None
-        item.ctimes = (self.machine.now, self.machine.now)
+        item.ctimes = (self._runs.now, self._runs.now)
 
     def zone_alloc(self) -> Call[PairItem]:
         """Take the zone item of a new pipe."""
@@ -246,7 +252,7 @@ class Kernel:
         )
 
     def _price(self, event: str) -> int:
-        return round(self._costs.prices[event].ns)
+        return self._costs[event]
 
     # --- memory ----------------------------------------------------------------------------------------
 
@@ -283,9 +289,19 @@ class Kernel:
     def pipespace(self, call: Callable[[], R]) -> Call[R]:
         """Make a call to the pipe system under the locks of its design, and let the time pass that its work in the map costs.
 
+        What the cache of a CPU serves needs no lock.
+
         Raises:
             PipeError: As the call does.
         """
+        if self._per_cpu is not None:
+            did = self._do(call)
+            if did.map_ns:
+                yield from self._lock_buffers()
+                yield from self._pay(did)
+            else:
+                yield Spend(self._price("cache_hits") + did.fault_ns)
+            return did.outcome()
         yield from self._lock_buffers()
         did = self._do(call)
         yield from self._pay(did)
@@ -309,18 +325,22 @@ class Kernel:
     def _do(self, call: Callable[[], R]) -> _Did[R]:
         """Make a call on the CPU of the running thread, and price what the map counted."""
         if self._per_cpu is not None:
-            self._per_cpu.cpu = self.machine.cpu
-        before = self.map.counters()
+            self._per_cpu.cpu = self._runs.cpu
+        before = self.map.counted()
         results: list[R] = []
         failed: PipeError | None = None
         try:
             results.append(call())
         except PipeError as error:
             failed = error
-        after = self.map.counters()
-        prices = {name: self._price(name) * (getattr(after, name) - getattr(before, name)) for name in _PRICED}
-        fault_ns = prices.pop("faults")
-        return _Did(results, failed, sum(prices.values()), fault_ns)
+        after = self.map.counted()
+        if after == before:
+            return _Did(results, failed, 0, 0)
+        done = [late - early for late, early in zip(after, before, strict=True)]
+        fault_ns = self._prices[_FAULTS] * done[_FAULTS]
+        ns = sum(price * n for price, n in zip(self._prices, done, strict=True))
+        ns += self._price("ipis") * done[_SHOOTDOWNS] * (self.map.cpus - 1)
+        return _Did(results, failed, ns - fault_ns, fault_ns)
 
     def _lock_buffers(self) -> Call[None]:
         if self.around.giant_pipespace:
@@ -350,11 +370,11 @@ class Kernel:
 
     def create(self, owner: Owner) -> PipePair:
         """Make a pipe, and count what was mapped for it."""
-        before = self.map.counters().map_ops
+        before = self.map.counted()[0]
         try:
             return self.pipes.pipe(owner)
         finally:
-            self._mapped_by_pipes += self.map.counters().map_ops - before
+            self._mapped_by_pipes += self.map.counted()[0] - before
 
     # --- processes -------------------------------------------------------------------------------------
 

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from coalloc.scenarios.chart import Chart
     from coalloc.scenarios.curves import Curve
 
 __all__ = [
     "FORMATS",
+    "draw_charts",
     "draw_comparison",
     "draw_curves",
     "require_picture",
+    "save_charts",
     "save_comparison",
     "save_curves",
     "save_figure",
@@ -191,6 +194,45 @@ def _alike(curves: Sequence[Curve]) -> list[list[Curve]]:
     for curve in curves:
         groups.setdefault((curve.name, curve.work), []).append(curve)
     return list(groups.values())
+
+
+def draw_charts(charts: Sequence[Chart]) -> Figure:
+    """Draw charts below one another; what is dashed has the colour of the line before it.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    with needs_extra("plot"):
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import StrMethodFormatter
+    figure = Figure(figsize=(8, 5 * len(charts)), layout="constrained")
+    for number, chart in enumerate(charts):
+        axes = figure.add_subplot(len(charts), 1, number + 1)
+        drawn = -1
+        for line in chart.lines:
+            drawn += not line.dashed
+            style = {"linestyle": "--", "linewidth": 0.9} if line.dashed else {"marker": "o", "linewidth": 1.6}
+            axes.plot(*zip(*line.points, strict=True), color=_CURVES[drawn % len(_CURVES)], label=line.name, **style)  # type: ignore[arg-type]
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.set_title(chart.title, fontsize=11)
+        axes.set_xlabel(chart.x)
+        axes.set_ylabel(chart.y)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="best", fontsize=8)
+    return figure
+
+
+def save_charts(charts: Sequence[Chart], path: str | PathLike[str]) -> None:
+    """Draw charts and write them to a file, SVG or PNG by its ending; equal charts give equal files.
+
+    Raises:
+        InvalidRequestError: If the ending is none of ``FORMATS``.
+        MissingExtraError: If matplotlib is not installed.
+        OSError: If the file cannot be written.
+    """
+    save_figure(lambda: draw_charts(charts), path)
 
 
 def save_curves(curves: Sequence[Curve], path: str | PathLike[str]) -> None:

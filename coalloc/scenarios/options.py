@@ -31,6 +31,7 @@ __all__ = [
     "SEED",
     "STYLES",
     "Choice",
+    "Counts",
     "DesignName",
     "DesignNames",
     "EraName",
@@ -78,6 +79,47 @@ class Int:
         if type(given) is not int:
             raise InvalidRequestError(option, given, "must be an int")
         return given
+
+
+@attrs.frozen
+class Counts:
+    """Numbers >= 1, separated by commas; ``...`` goes on as the two before it, up to the one behind it.
+
+    >>> Counts().read("--cpus", "1,2,4,...,32"), Counts().read("--cpus", "2,4,6,...,10")
+    ((1, 2, 4, 8, 16, 32), (2, 4, 6, 8, 10))
+    """
+
+    given: ClassVar[Any] = str
+
+    def read(self, option: str, given: object) -> tuple[int, ...]:
+        """Return the numbers; numbers are returned unchanged."""
+        words = given.split(",") if isinstance(given, str) else [str(each) for each in _listed(option, given)]
+        found: list[int] = []
+        for at, word in enumerate(map(str.strip, words)):
+            if word == "..." and len(found) > 1 and at + 2 == len(words):
+                found += _between(found, words[-1].strip())
+            elif word.isdecimal() and len(word) < 7 and int(word) >= 1:
+                found.append(int(word))
+            else:
+                raise InvalidRequestError(option, given, f"{word[:20]!r} is no number >= 1; such as 1,2,4,...,256")
+        if len(set(found)) < len(found):
+            raise InvalidRequestError(option, given, "a number stands twice")
+        return tuple(found)
+
+
+def _between(found: list[int], last: str) -> list[int]:
+    """Return what lies between numbers and a last one, if they go on by factors or by differences."""
+    least, most = found[-2:]
+    end = int(last) if last.isdecimal() and len(last) < 7 else 0
+    doubles = len(found) == 2 or found[-1] * found[-3] == found[-2] ** 2
+    further: list[int] = []
+    while most > least:
+        step = most * most // least if doubles and most % least == 0 else 2 * most - least
+        if step >= end:
+            break
+        further.append(step)
+        least, most = most, step
+    return further
 
 
 @attrs.frozen

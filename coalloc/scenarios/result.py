@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from coalloc.scenarios.chart import Chart
 from coalloc.scenarios.curves import Curve
 
 __all__ = ["Column", "Result", "Table"]
@@ -83,6 +84,11 @@ class Result(abc.ABC):
     def failed(self) -> bool:
         """Whether the scenario failed, which a command line shows as exit status 1."""
         return bool(self.failure)
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        """What to draw in place of curves, for a scenario with such an option."""
+        return ()
 
     @property
     def curves(self) -> tuple[Curve, ...]:

@@ -91,6 +91,11 @@ class CachedSpace(SpaceSource):
         self._allocs = self._frees = self._hits = self._drained = self._moved = self._refusals = 0
 
     @property
+    def ncpus(self) -> int:
+        """The number of CPUs that have a cache."""
+        return len(self._stacks)
+
+    @property
     def cpu(self) -> int:
         """The CPU on which calls are made, 0 .. ncpus - 1."""
         return self._cpu
