@@ -12,9 +12,10 @@ from typer.core import TyperGroup
 
 from coalloc.cli.common import Bar, new_table, note, print_json, print_table
 from coalloc.errors import CoallocError
+from coalloc.report.perfetto import save_trace
 from coalloc.report.plots import require_picture, save_charts, save_curves
 from coalloc.scenarios import SCENARIOS, Option, Result, Scenario, Table
-from coalloc.scenarios.options import PlotFile
+from coalloc.scenarios.options import PlotFile, TraceFile
 
 __all__ = ["scenario_app"]
 
@@ -45,9 +46,14 @@ def _command(scenario: Scenario) -> Callable[..., None]:
         values = scenario.read(given)
         kinds = {option.name: option.kind for option in scenario.options}
         plots = [value for name, value in values.items() if value is not None and isinstance(kinds[name], PlotFile)]
+        traces = [value for name, value in values.items() if value is not None and isinstance(kinds[name], TraceFile)]
         for path in plots:
             require_picture(path)
-        _show(scenario.start(values, Bar()), plots, as_json=as_json)
+        result = scenario.start(values, Bar())
+        for path in traces:
+            if result.timeline is not None:
+                save_trace(result.timeline, scenario.name, path)
+        _show(result, [*plots], as_json=as_json)
 
     parameters = [_parameter(option) for option in scenario.options]
     shown = typer.Option(False, "--json", help="Print JSON, and nothing else, on standard output.")

@@ -27,7 +27,18 @@ from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState, LinuxState
 from coalloc.pipes.linux import LinuxPipe, LinuxPipes
 from coalloc.scenarios.chart import Chart, ChartLine
-from coalloc.scenarios.options import PRICES, SEED, Choice, Counts, EraName, Int, Option, PlotFile, designs_option
+from coalloc.scenarios.options import (
+    PRICES,
+    SEED,
+    Choice,
+    Counts,
+    EraName,
+    Int,
+    Option,
+    PlotFile,
+    TraceFile,
+    designs_option,
+)
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table
 from coalloc.scenarios.scenario import Scenario
@@ -36,6 +47,7 @@ from coalloc.sched.measured import LockUse, Measured, ThreadState
 from coalloc.sched.ops import Body, Finish, Spend, Start
 from coalloc.sched.scaling import Scaling, fit_amdahl, fit_usl
 from coalloc.sched.simulation import Simulation
+from coalloc.sched.timeline import Timeline
 from coalloc.units import PAGE_SIZE
 from coalloc.vm.costs import COSTS, CostModel
 
@@ -88,6 +100,7 @@ def run_contention(
     hardware: Hardware = SERVER,
     costs: CostModel = COSTS["measured"],
     seed: int = 0,
+    timeline: Timeline | None = None,
 ) -> Contention:
     """Run a load on so many CPUs.
 
@@ -100,6 +113,7 @@ def run_contention(
         hardware: What moving a line and so on costs.
         costs: Prices of map operations and faults.
         seed: Seed of what hardware leaves open.
+        timeline: Collects what happens, the warm-up included; None collects nothing.
 
     Raises:
         InvalidRequestError: If a number is out of range, the load is unknown, or what surrounds the pipes is not known.
@@ -111,7 +125,7 @@ def run_contention(
         raise InvalidRequestError("load", load, f"must be {', '.join(LOADS[:-1])} or {LOADS[-1]}")
     if type(operations) is not int or operations < 1:
         raise InvalidRequestError("operations", operations, "must be an int >= 1")
-    simulation = Simulation(attrs.evolve(hardware, cpus=cpus), seed=seed)
+    simulation = Simulation(attrs.evolve(hardware, cpus=cpus), seed=seed, timeline=timeline)
     policy = state if isinstance(state, LinuxState) else design.policy(state)
     linux = _LinuxLoads(policy, design) if isinstance(policy, LinuxState) else None
     loads = linux or _FreeBSDLoads(state, design, costs, simulation)
@@ -249,12 +263,14 @@ class ContentionResult(Result):
         load: The load.
         operations: How many system calls were measured in each.
         costs: The prices.
+        timeline: What happened in the last run, if that was asked for.
     """
 
     runs: tuple[Contention, ...]
     load: str
     operations: int
     costs: CostModel
+    timeline: Timeline | None = None
 
     @property
     def groups(self) -> dict[tuple[str, str], list[Contention]]:
@@ -410,16 +426,22 @@ def _run(
     costs: CostModel,
     seed: int,
     plot: Path | None,
+    perfetto: Path | None,
 ) -> ContentionResult:
     del plot  # the caller draws the result's chart
     runs: list[Contention] = []
+    timeline = None if perfetto is None else Timeline()
     with progress.task("contention", len(cpus) * len(design)) as advance:
         for each in design:
             for count in cpus:
-                runs.append(run_contention(era, each, count, load=load, operations=operations, costs=costs, seed=seed))
+                last = timeline if (each, count) == (design[-1], cpus[-1]) else None
+                run = run_contention(
+                    era, each, count, load=load, operations=operations, costs=costs, seed=seed, timeline=last
+                )
+                runs.append(run)
                 if advance is not None:
                     advance(len(runs))
-    return ContentionResult(tuple(runs), load, operations, costs)
+    return ContentionResult(tuple(runs), load, operations, costs, timeline)
 
 
 OFFERED: Final = (
@@ -436,6 +458,7 @@ OFFERED: Final = (
             PRICES,
             SEED,
             Option("plot", PlotFile(), None, "Write a picture: FILE.svg or FILE.png."),
+            Option("perfetto", TraceFile(), None, "Write a trace of the last run, for ui.perfetto.dev: FILE.json."),
         ),
         rank=45,
     ),

@@ -46,6 +46,7 @@ __all__ = [
     "Prices",
     "Size",
     "Text",
+    "TraceFile",
     "designs_option",
 ]
 
@@ -320,6 +321,17 @@ class PlotFile:
         if not isinstance(given, str | PathLike):
             raise InvalidRequestError(option, given, "must be a path")
         return Path(given)
+
+
+@attrs.frozen
+class TraceFile:
+    """The file for a trace of the result's timeline, or None; the command line writes it, not the run."""
+
+    given: ClassVar[Any] = Path | None
+
+    def read(self, option: str, given: object) -> Path | None:
+        """Return the path."""
+        return PlotFile().read(option, given)
 
 
 @attrs.frozen

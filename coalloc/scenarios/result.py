@@ -12,6 +12,7 @@ import attrs
 
 from coalloc.scenarios.chart import Chart
 from coalloc.scenarios.curves import Curve
+from coalloc.sched.timeline import Timeline
 
 __all__ = ["Column", "Result", "Table"]
 
@@ -84,6 +85,11 @@ class Result(abc.ABC):
     def failed(self) -> bool:
         """Whether the scenario failed, which a command line shows as exit status 1."""
         return bool(self.failure)
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """What threads did when, for a scenario with an option for a trace; None without."""
+        return None
 
     @property
     def charts(self) -> tuple[Chart, ...]:

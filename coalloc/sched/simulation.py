@@ -51,6 +51,7 @@ from coalloc.sched.ops import (
     WakeUp,
 )
 from coalloc.sched.run import Finding, FindingKind
+from coalloc.sched.timeline import Timeline
 
 __all__ = ["Simulation"]
 
@@ -136,10 +137,10 @@ class _LockState:
 
     @property
     def holder_runs(self) -> bool:
-        """Whether a holder is on a CPU; a lock that is being handed over is taken to be."""
+        """Whether a holder is on a CPU; not for a lock that is free, but kept for a thread that has not taken it yet."""
         if self.owner is not None:
             return self.owner.state in _ON_CPU
-        return not self.readers or any(reader.state in _ON_CPU for reader in self.readers)
+        return any(reader.state in _ON_CPU for reader in self.readers)
 
 
 class Simulation:
@@ -149,7 +150,7 @@ class Simulation:
         hardware: CPUs and costs.
         seed: Decides what hardware leaves open: who gets a test-and-set lock, how late a ticket's turn is seen.
         clock: The clock to move forward; a new one if None.
-        timeline: Called with what happens, for pictures: ``(time, thread, state, cpu, detail)``; None for none.
+        timeline: Collects what happens, for pictures; None collects nothing.
 
     >>> lock = Lock("counter")
     >>> def add():
@@ -168,7 +169,7 @@ class Simulation:
         *,
         seed: int = 0,
         clock: SimClock | None = None,
-        timeline: Callable[[int, int, int, int, str], None] | None = None,
+        timeline: Timeline | None = None,
     ) -> None:
         self.hardware = hardware
         self.clock = SimClock() if clock is None else clock
@@ -226,6 +227,8 @@ class Simulation:
         if not thread.pinned:
             thread.last_cpu = thread.number % self.hardware.cpus
         self._threads.append(thread)
+        if self.timeline is not None:
+            self.timeline.names.append(name)
         self._make_ready(thread, 0, 0)
 
     def run(self, *, until: int | None = None, operations: int | None = None, warm_up: int = 0) -> Measured:
@@ -263,6 +266,8 @@ class Simulation:
         for thread in self._threads:
             if thread.state != _ENDED:
                 self._set(thread, thread.state)
+        if self.timeline is not None:
+            self.timeline.close(clock.now)
         lived = sum(max(self._lived_until(thread) - max(thread.began, book.start), 0) for thread in self._threads)
         results = {thread.name: thread.result for thread in self._threads if thread.state == _ENDED}
         return book.measured(clock.now, lived, self._found, results)
@@ -332,7 +337,7 @@ class Simulation:
         self.book.times[thread.state] += now - thread.since
         thread.state, thread.since = state, now
         if self.timeline is not None:
-            self.timeline(now, thread.number, state, thread.last_cpu, detail)
+            self.timeline.state(now, thread.number, ThreadState(state), thread.last_cpu, detail)
 
     def _end_thread(self, thread: _Thread, result: object) -> None:
         thread.result = result
@@ -415,9 +420,12 @@ class Simulation:
     def _let_waiters_sleep(self, thread: _Thread) -> None:
         """Let those sleep who spin for what a thread holds that is on no CPU any more."""
         for held in thread.held:
-            if held.spinners and held.discipline.sleeps and not held.holder_runs:
-                for spinner in tuple(held.spinners):
-                    self._stop_spinning(spinner, held)
+            self._end_spinning(held)
+
+    def _end_spinning(self, held: _LockState) -> None:
+        if held.spinners and held.discipline.sleeps and not held.holder_runs:
+            for spinner in tuple(held.spinners):
+                self._stop_spinning(spinner, held)
 
     def _take_cpu(self, cpu: _Cpu, by: _Thread) -> None:
         """Take a CPU from its thread for a thread of a higher priority."""
@@ -546,7 +554,11 @@ class Simulation:
             return 0
         if shared and not state.discipline.shared:
             raise PanicError(f"{thread.name} takes {op.lock.name} shared, which cannot be")
-        if state.admits(thread, shared=shared) or (thread.tries and state.promised is thread and state.owner is None):
+        after = state.discipline.handoff_after
+        if after and thread.tries >= after and state.promised is None and thread in state.sleepers:
+            state.promised = thread
+        kept = state.promised is thread and state.owner is None and (shared or not state.readers)
+        if kept or state.admits(thread, shared=shared):
             thread.pending.pop()
             self._leave_queue(thread, state, shared=shared)
             return self._hold(thread, state, shared=shared)
@@ -577,6 +589,8 @@ class Simulation:
         use.wait_ns += waited
         if waited > use.longest_wait:
             use.longest_wait = waited
+        if self.timeline is not None:
+            self.timeline.taken(now + cost, thread.number, state.lock.name)
         thread.tries, thread.asked = 0, -1
         return cost
 
@@ -588,9 +602,6 @@ class Simulation:
                 state.writers += 1
         thread.tries += 1
         thread.waits_at = state
-        after = discipline.handoff_after
-        if again and after and thread.tries > after and state.promised is None:
-            state.promised = thread
         if discipline.spin is not None and (not discipline.sleeps or state.holder_runs):
             if again:
                 state.sleepers.remove(thread)
@@ -629,6 +640,8 @@ class Simulation:
     def _release(self, thread: _Thread, state: _LockState) -> int:
         discipline, now = state.discipline, self.clock.now
         thread.held.remove(state)
+        if self.timeline is not None:
+            self.timeline.released(now, thread.number, state.lock.name)
         if not discipline.sleeps:
             thread.keeps_cpu -= 1
         thread.pins -= discipline.per_cpu
@@ -641,7 +654,9 @@ class Simulation:
             if not discipline.local_readers:
                 cost = self._transfer(state.line_cpu, thread.last_cpu)
                 state.line_cpu = thread.last_cpu
-        if not state.readers and (state.spinners or state.sleepers):
+        if state.readers:
+            self._end_spinning(state)  # the readers that are left may have no CPU
+        elif state.spinners or state.sleepers:
             cost += self._hand_over(state, thread)
         return cost
 
@@ -653,7 +668,9 @@ class Simulation:
             heir = state.sleepers[0]
         if heir is not None and heir.state == _BLOCKED:
             self._grant(state, heir, 0)
+            self._told(thread, heir)
             self._make_ready(heir, self.hardware.wake_latency + self.hardware.switch, thread.last_cpu)
+            self._end_spinning(state)  # it may have to wait for its CPU
             self.book.wakeups += 1
             return self.hardware.wakeup
         if heir is not None and heir not in state.spinners:
@@ -664,6 +681,7 @@ class Simulation:
         woken = 0
         for sleeper in tuple(state.sleepers) if discipline.wakes_all or discipline.shared else (state.sleepers[0],):
             if sleeper.state == _BLOCKED:
+                self._told(thread, sleeper)
                 self._make_ready(sleeper, self.hardware.wake_latency + self.hardware.switch, thread.last_cpu)
                 woken += 1
         self.book.wakeups += woken
@@ -745,9 +763,14 @@ class Simulation:
             del self._channels[op.channel]
         latency = self.hardware.wake_latency + self.hardware.switch
         for other in woken:
+            self._told(thread, other)
             self._make_ready(other, latency, thread.last_cpu, sync=op.sync)
         self.book.wakeups += len(woken)
         return len(woken) * self.hardware.wakeup
+
+    def _told(self, waker: _Thread, woken: _Thread) -> None:
+        if self.timeline is not None:
+            self.timeline.woke(self.clock.now, waker.number, woken.number)
 
     # --- the end -------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,8 @@ from coalloc.sched.ops import (
 )
 from coalloc.sched.run import FindingKind
 from coalloc.sched.simulation import Simulation
+from coalloc.sched.timeline import Hold, Slice, Timeline, Wake
+from tests import NIGHTLY
 
 ALL = pytest.mark.parametrize("discipline", DISCIPLINES.values(), ids=list(DISCIPLINES))
 COSTLY = Hardware(
@@ -637,7 +640,7 @@ def test_a_lock_that_was_promised_waits_for_its_heir() -> None:
         "waiter", user(simulation, "waiter", 20, 5), cpu=1, priority=9
     )  # sleeps, since the holder does not run
     simulation.spawn("quick", user(simulation, "quick", 101, 150), cpu=2)  # comes before the waiter is awake
-    simulation.spawn("late", user(simulation, "late", 230, 5), cpu=3)  # spins, and finds the lock promised
+    simulation.spawn("late", user(simulation, "late", 230, 5), cpu=3)  # spins, until it finds the lock promised
     simulation.spawn("rings", rings(), cpu=4)
     measured = simulation.run()
     assert (measured.findings, measured.violations()) == ((), ())
@@ -719,18 +722,73 @@ def test_more_threads_than_cpus_with_slices_and_priorities(discipline: Any) -> N
 
 def test_what_happens_is_told_as_it_happens() -> None:
     """The states of threads, with the time, the CPU, and what is waited for."""
-    told: list[tuple[int, int, int, int, str]] = []
-    lock = Lock("lock", discipline=SLEEPING)
+    timeline, lock = Timeline(), Lock("lock", discipline=SLEEPING)
 
     def user() -> Body:
         yield Acquire(lock)
         yield Spend(10)
         yield Unlock(lock)
 
-    simulation = Simulation(Hardware(cpus=2), timeline=lambda *what: told.append(what))
+    simulation = Simulation(Hardware(cpus=2), timeline=timeline)
     simulation.spawn("a", user())
     simulation.spawn("b", user())
-    simulation.run()
-    assert (0, 1, ThreadState.BLOCKED.value, 1, "lock") in told
-    assert [time for time, *_ in told] == sorted(time for time, *_ in told)
-    assert told[-1][2] == ThreadState.ENDED.value
+    measured = simulation.run()
+    assert timeline.names == ["a", "b"]
+    assert Slice(1, ThreadState.BLOCKED, 0, 10, 1, "lock") in timeline.slices
+    assert timeline.holds == [Hold(0, "lock", 0, 10), Hold(1, "lock", 10, 20)]
+    assert timeline.wakes == [Wake(10, 0, 1)]
+    for state in ThreadState:
+        assert sum(each.end - each.start for each in timeline.slices if each.state is state) == measured.times[state]
+
+
+def tangle(seed: int, discipline: Any) -> Measured:
+    """Run threads drawn by a seed: two locks, readers and writers, sleep, priorities, pinned threads, few CPUs, slices."""
+    draw = random.Random(seed)
+    lock, other = Lock("lock", discipline=discipline), Lock("other")
+    users = draw.randrange(2, 8)
+    awake = [users]
+
+    def user(number: int) -> Body:
+        mine = random.Random(seed * 50 + number)
+        for _ in range(10):
+            yield Spend(mine.randrange(60))
+            shared = discipline.shared and mine.random() < 0.6
+            if mine.random() >= 0.2:
+                yield Acquire(lock, shared=shared)
+                yield Spend(mine.randrange(90))
+                yield Unlock(lock)
+                continue
+            yield Acquire(other)
+            yield Spend(mine.randrange(40))
+            if mine.random() < 0.5 and awake[0] > 1:  # somebody is left to wake this thread
+                awake[0] -= 1
+                yield SleepOn("bell", other, priority=mine.randrange(4))
+                awake[0] += 1
+            yield Unlock(other)
+            yield WakeUp("bell", one=mine.random() < 0.5, sync=mine.random() < 0.3)
+        awake[0] -= 1
+        yield WakeUp("bell")
+
+    hardware = Hardware(
+        cpus=draw.randrange(1, 5),
+        cpus_per_socket=2,
+        atomic=1,
+        same_socket=20,
+        other_socket=40,
+        switch=draw.randrange(20),
+        wakeup=5,
+        wake_latency=draw.randrange(60),
+        slice=draw.choice([0, 30, 60, 200]),
+    )
+    simulation = Simulation(hardware, seed=seed)
+    for number in range(users):
+        simulation.spawn(f"user {number}", user(number), priority=draw.randrange(3), cpu=draw.choice([None, None, 0]))
+    return simulation.run()
+
+
+@pytest.mark.parametrize("seed", range(3000 if NIGHTLY else 60))
+def test_no_tangle_of_threads_gets_stuck(seed: int) -> None:
+    """Whatever threads, locks and CPUs: all end, and the times add up; who spins for a thread without a CPU sleeps instead."""
+    for discipline in DISCIPLINES.values():
+        measured = tangle(seed, discipline)
+        assert (measured.findings, measured.violations()) == ((), ()), discipline.name
