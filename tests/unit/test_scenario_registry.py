@@ -59,8 +59,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_the_scenarios_of_this_package_are_there_in_the_order_of_their_ranks() -> None:
     """The mail comes first, then FreeBSD's tests as they are listed, and windows last."""
-    assert list(SCENARIOS) == ["mail", *TESTS, "scalability", "teardown", "locks", "windows"]
-    assert len(SCENARIOS) == len(TESTS) + 5
+    assert list(SCENARIOS) == ["mail", *TESTS, "scalability", "teardown", "contention", "locks", "windows"]
+    assert len(SCENARIOS) == len(TESTS) + 6
     assert "nothing" not in SCENARIOS
 
 
@@ -81,6 +81,7 @@ def test_a_scenario_can_be_called_without_a_command_line() -> None:
     result = ADD.call(a=3)
     assert result.text() == "the sum:\na  sum\n3   13"
     assert (result.as_json(), result.failure, result.failed, result.curves) == (13, "", False, ())
+    assert (result.charts, result.timeline) == ((), None)
     with pytest.raises(InvalidRequestError, match="c=1: add takes a, b"):
         ADD.call(c=1)
     with pytest.raises(InvalidRequestError, match="add takes no options"):
