@@ -76,7 +76,6 @@ class LinuxCalls:
         """
         yield self._enter
         pipe = self.pipes.pipe(owner)
-        self._mutexes[pipe.number] = Lock("pipe->mutex", discipline=OPTIMISTIC)
         yield Spend(round(self.costs.create))
         return pipe
 
@@ -88,10 +87,10 @@ class LinuxCalls:
         return found
 
     def write(self, pipe: LinuxPipe, n: int) -> Call[int]:
-        """Write ``n`` bytes, and sleep while the ring is full.
+        """Write ``n`` bytes, and sleep while the ring is full; return how many were written, fewer if it cannot go on.
 
         Raises:
-            PipeError: As :meth:`LinuxPipe.write`, but EAGAIN.
+            PipeError: As :meth:`LinuxPipe.write`, but EAGAIN; if nothing was written.
         """
         pipes, mutex, ring = self.pipes, self.mutex(pipe), pipe.halves[0].ring
         yield self._enter
@@ -106,6 +105,9 @@ class LinuxCalls:
                 done = pipe.write(1, n - written, rest_of=n if written else 0, ahead=ahead)
             except PipeError as error:
                 if error.errno != errno.EAGAIN:
+                    if written:  # what was written counts, though nobody reads any more
+                        wakes_readers = False
+                        break
                     left = self._give_back(pipe, ahead)
                     yield Unlock(mutex)
                     yield from self._freed(left)

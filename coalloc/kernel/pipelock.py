@@ -19,6 +19,7 @@ from coalloc.errors import PipeError
 from coalloc.pipes.eras import MINPIPESIZE, PIPE_BUF, PIPE_SIZE
 from coalloc.sched.locks import Lock
 from coalloc.sched.ops import Acquire, Op, SleepOn, Spend, Unlock, WakeUp
+from coalloc.units import PAGE_SIZE
 
 __all__ = ["PIPELOCKS", "LockedPipe", "PipelockRules"]
 
@@ -95,7 +96,7 @@ class LockedPipe:
             yield Spend(self._enter)
         if nonblock and self.rules.looks_first and not self.eof and not self.cnt:
             raise PipeError(errno.EAGAIN, "read")
-        yield Acquire(self.mutex, "kern/sys_pipe.c", 700)
+        yield Acquire(self.mutex)
         yield from self._pipelock()
         got = 0
         while got < n:
@@ -127,7 +128,7 @@ class LockedPipe:
         """Write ``n`` bytes, and sleep while there is no room."""
         if self._enter:
             yield Spend(self._enter)
-        yield Acquire(self.mutex, "kern/sys_pipe.c", 1100)
+        yield Acquire(self.mutex)
         yield from self._pipelock()
         left = n
         while left:
@@ -173,8 +174,8 @@ class LockedPipe:
     def _uiomove(self, n: int) -> Generator[Op, Any, None]:
         """Copy, with the mutex dropped and pipelock held."""
         yield Unlock(self.mutex)
-        yield Spend(n * self._copy_page // 4096)
-        yield Acquire(self.mutex, "kern/sys_pipe.c", 760)
+        yield Spend(n * self._copy_page // PAGE_SIZE)
+        yield Acquire(self.mutex)
 
     def _wake_readers(self) -> Generator[Op, Any, None]:
         if self._wantr:

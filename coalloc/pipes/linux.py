@@ -271,7 +271,7 @@ class LinuxPipe:
                 freed_full |= len(slots) >= self.max_slots
                 freed = True
                 slots.popleft()
-                self._release(slot)
+                self.put_page(slot.page)
             if ends:
                 break
         done = n - left
@@ -525,10 +525,6 @@ class LinuxPipe:
     def finished(self) -> bool:
         """Whether both ends are closed, and all pages given back."""
         return self.halves[0].closed and self.halves[1].closed
-
-    def _release(self, slot: _Slot) -> None:
-        """Let a slot that has been read go: its page becomes a spare, unless another slot refers to it."""
-        self.put_page(slot.page)
 
     def put_ahead(self, ahead: list[LinuxPage]) -> None:
         """Keep pages that were taken before a write and not needed as spares; the others are given back."""

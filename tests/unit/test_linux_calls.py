@@ -179,6 +179,31 @@ def test_errors_leave_nothing_behind() -> None:
             CallCosts(enter=bad)  # type: ignore[arg-type]
 
 
+def test_a_write_whose_reader_goes_away_returns_what_it_wrote() -> None:
+    """A writer that sleeps in a full pipe comes back with the bytes that went in; the next write is EPIPE."""
+    made = calls()
+    pipe = made.pipes.pipe()
+    machine = Machine(watch=made.pipes.violations)
+
+    def writer() -> Body:
+        first = yield from made.write(pipe, 100_000)
+        try:
+            yield from made.write(pipe, 1)
+        except PipeError as error:
+            return first, error.errno
+
+    def reader() -> Body:
+        assert (yield from made.read(pipe, PAGE)) == PAGE
+        yield from made.close(pipe, 0)
+
+    machine.spawn("writer", writer())
+    machine.spawn("reader", reader())
+    run = machine.run(RandomDriver(1))
+    assert run.findings == ()
+    first, error = run.results["writer"]
+    assert (16 * PAGE <= first <= 17 * PAGE, error) == (True, errno.EPIPE)
+
+
 @pytest.mark.parametrize(("exclusive", "each"), [(True, 1), (False, 9)])
 def test_a_write_wakes_one_reader_or_all(exclusive: bool, each: int) -> None:
     """Ten threads pass a token round, and rest before they wait for it again: one is woken for each write, or all nine."""
