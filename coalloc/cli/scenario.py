@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from coalloc.cli.common import Bar, new_table, note, print_json, print_table
-from coalloc.errors import CoallocError
+from coalloc.errors import CoallocError, InvalidRequestError
 from coalloc.report.perfetto import save_trace
 from coalloc.report.plots import require_picture, save_charts, save_curves
 from coalloc.scenarios import SCENARIOS, Option, Result, Scenario, Table
@@ -49,11 +49,15 @@ def _command(scenario: Scenario) -> Callable[..., None]:
         traces = [value for name, value in values.items() if value is not None and isinstance(kinds[name], TraceFile)]
         for path in plots:
             require_picture(path)
+        for path in traces:
+            if not path.parent.is_dir():
+                raise InvalidRequestError("--perfetto", str(path), "its folder does not exist")
         result = scenario.start(values, Bar())
         for path in traces:
             if result.timeline is not None:
                 save_trace(result.timeline, scenario.name, path)
-        _show(result, [*plots], as_json=as_json)
+                note(f"wrote {path}")
+        _show(result, plots, as_json=as_json)
 
     parameters = [_parameter(option) for option in scenario.options]
     shown = typer.Option(False, "--json", help="Print JSON, and nothing else, on standard output.")

@@ -211,16 +211,23 @@ def draw_charts(charts: Sequence[Chart]) -> Figure:
         drawn = -1
         for line in chart.lines:
             drawn += not line.dashed
-            style = {"linestyle": "--", "linewidth": 0.9} if line.dashed else {"marker": "o", "linewidth": 1.6}
-            axes.plot(*zip(*line.points, strict=True), color=_CURVES[drawn % len(_CURVES)], label=line.name, **style)  # type: ignore[arg-type]
+            axes.plot(
+                *zip(*line.points, strict=True),
+                color=_CURVES[drawn % len(_CURVES)],
+                label=None if line.dashed else line.name,
+                linestyle="--" if line.dashed else "-",
+                linewidth=0.9 if line.dashed else 1.6,
+                marker="" if line.dashed else "o",
+            )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.set_title(chart.title, fontsize=11)
+        laws = "; dashed: the laws" if any(line.dashed for line in chart.lines) else ""
+        axes.set_title(chart.title + laws, fontsize=11)
         axes.set_xlabel(chart.x)
         axes.set_ylabel(chart.y)
         axes.grid(alpha=0.3)
-        axes.legend(loc="best", fontsize=8)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
     return figure
 
 

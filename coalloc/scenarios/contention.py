@@ -14,6 +14,7 @@ their own.  None of this was measured on 256 CPUs: what the figures are good for
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -283,7 +284,7 @@ class ContentionResult(Result):
     def parts(self) -> Iterator[str | Table]:
         """Yield a table for each design, with its law, and where the time goes on the most CPUs."""
         yield f"{self.load}: {self.operations:,} system calls for each number of CPUs, in simulated time"
-        yield f"prices: {self.costs.words}\n"
+        yield textwrap.fill(self.costs.words, 80) + "\n"
         for (design, state), runs in self.groups.items():
             yield f"{design}, {state}"
             yield Table(
@@ -320,10 +321,8 @@ class ContentionResult(Result):
             return
         amdahl = fit_amdahl(_points(runs))
         knee = f"the knee is at {law.knee:,.1f} CPUs" if law.exchange else "there is no knee"
-        yield (
-            f"scalability law: {law.rate:,.0f}/s on one CPU, {law.serial:.2%} serial, {law.exchange:.4%} for each other CPU; "
-            f"{knee}; off by {law.error:.0%}"
-        )
+        yield f"scalability law: {law.rate:,.0f}/s on one CPU, {law.serial:.2%} serial, {law.exchange:.4%} exchange;"
+        yield f"  {knee}; off by {law.error:.0%}"
         yield f"Amdahl: {amdahl.rate:,.0f}/s on one CPU, {amdahl.serial:.2%} serial; off by {amdahl.error:.0%}"
 
     def as_json(self) -> object:

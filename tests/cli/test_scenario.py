@@ -199,6 +199,17 @@ def test_windows_are_found_and_their_schedules_replay(coalloc: Any) -> None:
     assert (fixed.status, json.loads(fixed.out)["findings"]) == (0, [])
 
 
+def test_a_trace_is_written_and_its_folder_is_asked_for_first(coalloc: Any, tmp_path: Path) -> None:
+    """The file is named; without its folder nothing is run."""
+    path = tmp_path / "trace.json"
+    few = ("scenario", "contention", "--cpus", "1", "--design", "coalescing", "--operations", "50", "--perfetto")
+    result = coalloc(*few, str(path))
+    assert (result.status, f"wrote {path}" in result.err) == (0, True)
+    assert json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    wrong = coalloc(*few, str(tmp_path / "no" / "trace.json"))
+    assert (wrong.status, wrong.out, "its folder does not exist" in wrong.err) == (2, "", True)
+
+
 def test_too_few_schedules_to_find_it_is_a_failed_job(coalloc: Any) -> None:
     """A search with too few schedules exits with status 1 and names the version that it misses."""
     result = coalloc("scenario", "windows", "sleep", "--most", "1")

@@ -67,7 +67,7 @@ def test_the_scenario_tells_figures_laws_and_where_time_goes() -> None:
     assert result.failure == ""
     assert "scalability law: " in text
     assert "per-pipe, current: where the time of 4 CPUs goes" in text
-    assert all(len(line) <= 130 for line in text.splitlines())
+    assert all(len(line) <= 80 for line in text.splitlines())
     data = json.loads(json.dumps(result.as_json()))
     assert [each["design"] for each in data] == ["per-pipe", "linux"]
     assert [run["cpus"] for run in data[0]["runs"]] == [1, 2, 4]
