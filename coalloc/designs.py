@@ -33,7 +33,7 @@ from coalloc.space.protocol import Space
 from coalloc.space.vmem import Imports, VmemSpace
 from coalloc.vm.kernelmap import KernelMap
 
-__all__ = ["DESIGNS", "GROUP", "Registry", "find", "find_designs", "load", "of_factory"]
+__all__ = ["DESIGNS", "GROUP", "Registry", "attribute", "find", "find_designs", "load", "of_factory"]
 
 GROUP: Final = "coalloc.designs"
 """The group of entry points by which packages offer designs."""
@@ -290,8 +290,25 @@ def load(text: str, option: str = "TARGET") -> Design | Callable[..., Any]:
     Raises:
         InvalidRequestError: If there is no such thing, or it cannot be called.
     """
-    where, colon, attribute = text.rpartition(":")
-    if not colon or not attribute:
+    found = attribute(text, option)
+    if not callable(found) and not isinstance(found, Design):
+        where, _, name = text.rpartition(":")
+        raise InvalidRequestError(option, text, f"{where} has no {name!r} that can be called")
+    return found  # type: ignore[no-any-return]
+
+
+def attribute(text: str, option: str = "TARGET") -> Any:  # noqa: ANN401 (whatever the module has)
+    """Return what ``package.module:attribute`` or ``path/to/file.py:attribute`` names; None if the module has no such thing.
+
+    Args:
+        text: The name.
+        option: What the name was given for, for errors.
+
+    Raises:
+        InvalidRequestError: If there is no such module, or it cannot be imported.
+    """
+    where, colon, name = text.rpartition(":")
+    if not colon or not name:
         raise InvalidRequestError(option, text, "must be package.module:attribute, or file.py:attribute")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -306,11 +323,9 @@ def load(text: str, option: str = "TARGET") -> Design | Callable[..., Any]:
             option, text, f"{where} cannot be imported: {type(error).__name__}: {error}"
         ) from None
     found: Any = module
-    for part in attribute.split("."):
+    for part in name.split("."):
         found = getattr(found, part, None)
-    if not callable(found) and not isinstance(found, Design):
-        raise InvalidRequestError(option, text, f"{where} has no {attribute!r} that can be called")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _module_of_file(path: Path) -> ModuleType:

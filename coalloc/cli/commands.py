@@ -116,6 +116,11 @@ COMMANDS: Final = {
         "scenario_app",
         "Run the kernel around the pipe: the mail's stress run, FreeBSD's pipe tests, scalability, contention, windows.",
     ),
+    "patches": Entry(
+        "coalloc.cli.patches",
+        "patches",
+        "Predict published changes of pipe code: what the model gives beside what their authors measured.",
+    ),
 }
 
 

@@ -10,11 +10,12 @@ from typing import Any, cast
 import typer
 from typer.core import TyperGroup
 
-from coalloc.cli.common import Bar, new_table, note, print_json, print_table
-from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.cli.common import Bar, note
+from coalloc.cli.results import show_result
+from coalloc.errors import InvalidRequestError
 from coalloc.report.perfetto import save_trace
 from coalloc.report.plots import require_picture, save_charts, save_curves
-from coalloc.scenarios import SCENARIOS, Option, Result, Scenario, Table
+from coalloc.scenarios import SCENARIOS, Option, Result, Scenario
 from coalloc.scenarios.options import PlotFile, TraceFile
 
 __all__ = ["scenario_app"]
@@ -82,26 +83,4 @@ def _show(result: Result, plots: list[Path], *, as_json: bool) -> None:
             save_charts(result.charts, path)
         else:
             save_curves(result.curves, path)
-    if as_json:
-        print_json(result.as_json())
-    else:
-        for part in result.parts():
-            if isinstance(part, Table):
-                _print_table(part)
-            else:
-                print(part)
-    for path in plots:
-        note(f"wrote {path}")
-    if result.failure:
-        raise CoallocError(result.failure)
-    if result.failed:
-        raise typer.Exit(1)
-
-
-def _print_table(table: Table) -> None:
-    shown = new_table()
-    for column in table.columns:
-        shown.add_column(column.name, justify="right" if column.right else "left", no_wrap=column.no_wrap)
-    for row in table.rows:
-        shown.add_row(*row)
-    print_table(shown)
+    show_result(result, plots, as_json=as_json)

@@ -294,6 +294,8 @@ class LinuxState(KernelState):
         size_is_unsigned: Whether F_SETPIPE_SZ takes an unsigned int, so that 2**32 is 0; if not, that is EINVAL.
         spares: How many pages that were read are kept for the next write.
         pages_ahead: The most pages that a write of more than one takes before it takes the pipe's mutex.
+        one_pool: Whether those and the pages that were read are one pool, which a call may fill up to ``pages_ahead`` and
+            leaves with ``spares``; then a write takes only what it lacks, whatever its length.
         tee_merges: Whether a write goes on in a page that was teed.
         write_wakes: When a write wakes those who read.
         read_wakes: When a read wakes those who write.
@@ -314,6 +316,7 @@ class LinuxState(KernelState):
     size_is_unsigned: bool = True
     spares: int = 2
     pages_ahead: int = 0
+    one_pool: bool = False
     tee_merges: bool = False
     write_wakes: WriteWakes = WriteWakes.POLLED
     read_wakes: ReadWakes = ReadWakes.FULL_SLOT
@@ -322,6 +325,11 @@ class LinuxState(KernelState):
     sync_wakeups: bool = True
     slot_bytes: int = 40
     largest_ring: int = 4 << 20
+
+    @property
+    def most_spares(self) -> int:
+        """The most pages that a pipe keeps, during a call."""
+        return self.pages_ahead if self.one_pool else self.spares
 
 
 @attrs.frozen(kw_only=True)

@@ -159,6 +159,7 @@ class LinuxPipe:
         rest_of: int = 0,
         packet: bool = False,
         ahead: list[LinuxPage] | None = None,
+        over: list[LinuxPage] | None = None,
     ) -> int:
         """Write bytes, or a number that stands for any, and return how many were taken.
 
@@ -170,6 +171,8 @@ class LinuxPipe:
             packet: Whether the descriptor has O_DIRECT, so that each page of it is a packet.
             ahead: Pages that the caller took for it (:meth:`LinuxPipes.pages_ahead`), and keeps if they are not needed; None
                 lets the write take and give them back itself.
+            over: Where to put pages that the pool does not keep, for the caller to give back (:meth:`LinuxPipes.put_over`);
+                None gives them back at once.
 
         Raises:
             PipeError: EBADF for end 0 or a closed one, EPIPE if nobody reads, EAGAIN if there is no free slot, ENOMEM if there
@@ -193,7 +196,9 @@ class LinuxPipe:
         ring, system = reader.ring, self._system
         slots, unit = ring.slots, system.page_size
         was_empty = not slots
-        own = system.pages_ahead(n) if ahead is None else ahead
+        own = system.pages_ahead(n, len(self.spares)) if ahead is None else ahead
+        if system.state.one_pool:
+            self.put_ahead(own)
         done = 0
         if slots:
             last = slots[-1]
@@ -213,6 +218,8 @@ class LinuxPipe:
             done += length
         if ahead is None:
             self.put_ahead(own)
+        if over is None or done == n:
+            self.trim(over)
         if not done:
             raise PipeError(errno.EAGAIN if len(slots) == self.max_slots else errno.ENOMEM, "write")
         ring.cnt += done
@@ -223,7 +230,7 @@ class LinuxPipe:
         self.reader_wakeups += wakes is WriteWakes.ALWAYS or was_empty or (wakes is WriteWakes.POLLED and self._polled)
         return done
 
-    def read(self, end: int, n: int, *, into: bytearray | None = None) -> int:
+    def read(self, end: int, n: int, *, into: bytearray | None = None, over: list[LinuxPage] | None = None) -> int:
         """Read up to ``n`` bytes and return how many; 0 is the end of the file.
 
         A read ends with the first packet that it meets, and what of that does not fit is dropped.
@@ -232,6 +239,7 @@ class LinuxPipe:
             end: Must be 0.
             n: How many bytes at most, >= 0.
             into: Where to append them; zeros stand for those of which only a number was written.
+            over: As :meth:`write`.
 
         Raises:
             PipeError: EBADF for end 1 or a closed one, EAGAIN if there is nothing to read now.
@@ -274,6 +282,7 @@ class LinuxPipe:
                 self.put_page(slot.page)
             if ends:
                 break
+        self.trim(over)
         done = n - left
         ring.cnt -= done + dropped
         self.bytes_out += done + dropped
@@ -531,9 +540,17 @@ class LinuxPipe:
         while ahead:
             self.put_page(self._system.from_hand(ahead))
 
+    def trim(self, over: list[LinuxPage] | None = None) -> None:
+        """Take from the pool what it does not keep between calls: give it back, or let the caller have it in ``over``."""
+        while len(self.spares) > self._system.state.spares:
+            if over is None:
+                self._system.put_page(self.spares.pop())
+            else:
+                self._system.to_hand(self.spares.pop(), over)
+
     def put_page(self, page: LinuxPage) -> None:
         """Keep a page that nobody else refers to as a spare, if there is a place for it."""
-        if page.address >= 0 and page.slots == 1 and len(self.spares) < self._system.state.spares:
+        if page.address >= 0 and page.slots == 1 and len(self.spares) < self._system.state.most_spares:
             self.spares.append(page)
         else:
             self._system.put_page(page)
@@ -714,12 +731,19 @@ class LinuxPipes(Checked):
         self._most = max(self._most, self._pages)
         return LinuxPage(address)
 
-    def pages_ahead(self, n: int) -> list[LinuxPage]:
-        """Take the pages that a write of ``n`` bytes takes before the mutex, in versions that do so."""
-        if not self.state.pages_ahead or n <= self.page_size:
+    def pages_ahead(self, n: int, spares: int = 0) -> list[LinuxPage]:
+        """Take the pages that a write of ``n`` bytes takes before the mutex, in versions that do so.
+
+        Args:
+            n: Bytes of the write.
+            spares: Pages that the pipe has, as far as the writer sees; they count where there is one pool.
+        """
+        state = self.state
+        if not state.pages_ahead or (n <= self.page_size and not state.one_pool):
             return []
+        wanted = min(-(-n // self.page_size), state.pages_ahead)
         pages = []
-        for _ in range(min(-(-n // self.page_size), self.state.pages_ahead)):
+        for _ in range(max(wanted - spares, 0) if state.one_pool else wanted):
             page = self.take_page()
             if page is None:
                 break
@@ -731,6 +755,16 @@ class LinuxPipes(Checked):
         """Return the last of the pages that were taken before a write."""
         self._in_hand -= 1
         return ahead.pop()
+
+    def to_hand(self, page: LinuxPage, hand: list[LinuxPage]) -> None:
+        """Let a caller have a page."""
+        self._in_hand += 1
+        hand.append(page)
+
+    def put_over(self, over: list[LinuxPage]) -> None:
+        """Give back pages that a pool did not keep."""
+        while over:
+            self.put_page(self.from_hand(over))
 
     def put_page(self, page: LinuxPage) -> None:
         """Give a page back, when no slot refers to it any more; one that is not the pipes' is forgotten."""
@@ -753,23 +787,30 @@ class LinuxPipes(Checked):
     def violations(self) -> tuple[Violation, ...]:
         """Return every broken invariant (PI1, PI2, PI3), recomputed from the pipes."""
         found = []
-        pages: dict[int, int] = {}
+        pages: set[int] = set()
+        spares: list[int] = []
         by_user: dict[int, int] = {}
         for pipe in self._pipes.values():
             ring = pipe.halves[0].ring
-            for page in (*(slot.page for slot in ring.slots), *pipe.spares):
-                if page.address >= 0:
-                    pages[page.address] = pages.get(page.address, 0) + 1
+            for slot in ring.slots:
+                if slot.page.address >= 0:
+                    pages.add(slot.page.address)
+            spares += [page.address for page in pipe.spares]
             by_user[pipe.owner.uid] = by_user.get(pipe.owner.uid, 0) + pipe.max_slots
             held = sum(slot.length for slot in ring.slots)
             if ring.cnt != held or len(ring.slots) > pipe.max_slots:
                 found.append(Violation("PI2", f"pipe {pipe.number} counts {ring.cnt} bytes, its slots hold {held}"))
             if any(not 0 < slot.length <= self.page_size - slot.start for slot in ring.slots):
                 found.append(Violation("PI2", f"pipe {pipe.number} has a slot that is empty, or ends behind its page"))
+            if len(pipe.spares) > self.state.most_spares:
+                found.append(Violation("PI1", f"pipe {pipe.number} keeps {len(pipe.spares)} pages"))
             if pipe.bytes_in - pipe.bytes_out != ring.cnt:
                 found.append(
                     Violation("PI3", f"pipe {pipe.number}: bytes in less bytes out are not those that it holds")
                 )
+        if len({*spares}) < len(spares) or not pages.isdisjoint(spares):
+            found.append(Violation("PI1", "a page is kept twice, or kept and used"))
+        pages.update(spares)
         if len(pages) + self._in_hand != self._pages:
             held = len(pages) + self._in_hand
             found.append(Violation("PI1", f"{self._pages} pages are counted, the pipes hold {held}"))

@@ -204,31 +204,36 @@ def draw_charts(charts: Sequence[Chart]) -> Figure:
     """
     with needs_extra("plot"):
         from matplotlib.figure import Figure
-        from matplotlib.ticker import StrMethodFormatter
     figure = Figure(figsize=(8, 5 * len(charts)), layout="constrained")
     for number, chart in enumerate(charts):
-        axes = figure.add_subplot(len(charts), 1, number + 1)
-        drawn = -1
-        for line in chart.lines:
-            drawn += not line.dashed
-            axes.plot(
-                *zip(*line.points, strict=True),
-                color=_CURVES[drawn % len(_CURVES)],
-                label=None if line.dashed else line.name,
-                linestyle="--" if line.dashed else "-",
-                linewidth=0.9 if line.dashed else 1.6,
-                marker="" if line.dashed else "o",
-            )
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        laws = "; dashed: the laws" if any(line.dashed for line in chart.lines) else ""
-        axes.set_title(chart.title + laws, fontsize=11)
-        axes.set_xlabel(chart.x)
-        axes.set_ylabel(chart.y)
-        axes.grid(alpha=0.3)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+        draw_chart(figure.add_subplot(len(charts), 1, number + 1), chart)
     return figure
+
+
+def draw_chart(axes: Axes, chart: Chart) -> None:
+    """Draw one chart."""
+    from matplotlib.ticker import StrMethodFormatter
+
+    drawn = -1
+    for line in chart.lines:
+        drawn += not line.dashed
+        axes.plot(
+            *zip(*line.points, strict=True),
+            color=_CURVES[drawn % len(_CURVES)],
+            label=None if line.dashed else line.name,
+            linestyle="--" if line.dashed else "-",
+            linewidth=0.9 if line.dashed else 1.6,
+            marker="" if line.dashed else "o",
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    laws = "; dashed: the laws" if any(line.dashed for line in chart.lines) else ""
+    axes.set_title(chart.title + laws, fontsize=11)
+    axes.set_xlabel(chart.x)
+    axes.set_ylabel(chart.y)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
 
 
 def save_charts(charts: Sequence[Chart], path: str | PathLike[str]) -> None:

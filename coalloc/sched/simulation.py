@@ -762,9 +762,9 @@ class Simulation:
         if not sleepers:
             del self._channels[op.channel]
         latency = self.hardware.wake_latency + self.hardware.switch
-        for other in woken:
+        for number, other in enumerate(woken):
             self._told(thread, other)
-            self._make_ready(other, latency, thread.last_cpu, sync=op.sync)
+            self._make_ready(other, latency + number * self.hardware.wakeup, thread.last_cpu, sync=op.sync)
         self.book.wakeups += len(woken)
         return len(woken) * self.hardware.wakeup
 

@@ -1,0 +1,1 @@
+"""Published changes of pipe code, as data: before, after, load, what was published, and what the model gives."""

@@ -1,0 +1,127 @@
+"""`pipe_bench`: the load of Linux's tools/testing/selftests/pipe/pipe_bench.c: writers and readers on one pipe, for so long.
+
+Every thread is always inside its call, so throughput is writers * bytes of a write / mean latency: one figure, not two.
+
+Source: pipe_bench.c as merged in May 2026: threads of one process, 64 KiB a call, a pipe of 1 MiB.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from coalloc.designs import DESIGNS
+from coalloc.kernel.linux import CallCosts, LinuxCalls
+from coalloc.patches.patch import Constant
+from coalloc.pipes.eras import LinuxState
+from coalloc.pipes.linux import LinuxPipes
+from coalloc.pipes.states import STATES
+from coalloc.sched.hardware import Hardware
+from coalloc.sched.ops import Body, Finish, Start
+from coalloc.sched.simulation import Simulation
+from coalloc.units import KiB, MiB
+
+__all__ = ["ARM_GUEST", "CELLS", "GUEST_CONSTANTS", "SHARES", "Cell", "linux_state", "pipe_bench", "prices"]
+
+CELLS: Final = tuple((writers, readers) for readers in (1, 5, 10) for writers in (1, 2, 5))
+"""Writers and readers of each cell, as the program sweeps them."""
+ARM_GUEST: Final = Hardware(
+    cpus=16, cpus_per_socket=16, atomic=8, same_socket=46, switch=1300, wakeup=2500, wake_latency=2500
+)
+"""A virtual arm64 machine of 16 CPUs."""
+GUEST_CONSTANTS: Final = (
+    Constant("move a line between CPUs", 46, "ns", "Graviton 3, core-to-core-latency"),
+    Constant(
+        "wake a thread", 2500, "ns", "half of (12.6 - 7.6) us a round trip, with and without polling, arm64 guest"
+    ),
+    Constant(
+        "until it runs", 3800, "ns", "the rest of half a round trip of 12.6 us, perf bench sched pipe, arm64 guest"
+    ),
+)
+SHARES: Final = {"alloc_page": 0.98, "copy_page": 1.0, "free_page": 0.47}
+"""What a page costs, in copies: medians of six runs of ``python -m benchmarks.page_prices`` (Linux 6.18.44, Xeon, 2 CPUs)."""
+_ENTER_NS: Final = 200
+
+
+def linux_state(name: str) -> LinuxState:
+    """Return a version of Linux by its name."""
+    state = STATES[name]
+    assert isinstance(state, LinuxState)
+    return state
+
+
+def prices(copy_ns: float, slower: float = 1) -> CallCosts:
+    """Return the prices of a machine that copies a page in so many nanoseconds.
+
+    Args:
+        copy_ns: The price of a copy, >= 0.
+        slower: How many times as long an allocation takes.
+    """
+    costs = CallCosts(enter=_ENTER_NS, **{what: share * copy_ns for what, share in SHARES.items()})
+    return attrs.evolve(costs, alloc_page=costs.alloc_page * slower)
+
+
+@attrs.frozen
+class Cell:
+    """What a cell came to.
+
+    Args:
+        throughput: MiB written in a second.
+        latency: The mean time of a write, in nanoseconds.
+        contended: Of the acquisitions of the pipe's mutex, the share that had to wait.
+    """
+
+    throughput: float
+    latency: float
+    contended: float
+
+
+def pipe_bench(
+    state: LinuxState,
+    writers: int,
+    readers: int,
+    costs: CallCosts,
+    hardware: Hardware = ARM_GUEST,
+    *,
+    size: int = 64 * KiB,
+    milliseconds: int = 60,
+) -> Cell:
+    """Run a cell.
+
+    Args:
+        state: The version of Linux.
+        writers: Threads that write, >= 1.
+        readers: Threads that read, >= 1.
+        costs: What calls cost.
+        hardware: The machine.
+        size: Bytes of each write and read.
+        milliseconds: How long, in simulated time.
+    """
+    pipes = LinuxPipes(DESIGNS["linux"].build(state, 64 * MiB).space, state=state)
+    calls, pipe = LinuxCalls(pipes, costs), pipes.pipe()
+    pipe.set_size(MiB)
+
+    def write() -> Body:
+        start, finish = Start("write"), Finish("write")
+        while True:
+            yield start
+            yield from calls.write(pipe, size)
+            yield finish
+
+    def read() -> Body:
+        while True:
+            yield from calls.read(pipe, size)
+
+    simulation = Simulation(hardware)
+    for number in range(readers):
+        simulation.spawn(f"reader {number}", read())
+    for number in range(writers):
+        simulation.spawn(f"writer {number}", write())
+    measured = simulation.run(until=milliseconds * 1_000_000)
+    assert not measured.findings, measured.findings
+    (mutex,) = (lock for lock in measured.locks if lock.name == "pipe->mutex")
+    written = measured.operations["write"]
+    return Cell(
+        written.count * size / MiB / (measured.elapsed / 1e9), written.mean, mutex.contended / mutex.acquisitions
+    )
