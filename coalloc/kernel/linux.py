@@ -138,8 +138,8 @@ class LinuxCalls:
                     if written:  # what was written counts, though nobody reads any more
                         wakes_readers = False
                         break
-                    pipe.trim(over)
                     left = self._give_back(pipe, ahead)
+                    pipe.trim(over)
                     yield Unlock(mutex)
                     yield from self._freed(left, over)
                     raise
@@ -159,8 +159,8 @@ class LinuxCalls:
             slept = True
             yield Acquire(mutex)
         wakes_writer = slept and self.pipes.state.exclusive_waits and len(ring.slots) < pipe.max_slots
-        pipe.trim(over)
         left = self._give_back(pipe, ahead)
+        pipe.trim(over)
         yield Unlock(mutex)
         yield from self._freed(left, over)
         if wakes_readers:

@@ -27,26 +27,14 @@ _CPUS: Final = 48
 _MEASURED: Final = 300
 
 
-def before(map_lock: Lock, _mutex: Lock, unmap: Spend) -> Body:
-    """Tear pipes down: two buffers each."""
-    while True:
-        yield Start("buffer")
-        yield Acquire(map_lock)
-        yield unmap
-        yield Unlock(map_lock)
-        yield Finish("buffer")
+def before() -> tuple[Lock, ...]:
+    """Return the locks that are held while a buffer is unmapped, the outermost first."""
+    return (Lock("kernel map", discipline=_WAKES_ALL),)
 
 
-def after(map_lock: Lock, mutex: Lock, unmap: Spend) -> Body:
-    """Tear pipes down: two buffers each."""
-    while True:
-        yield Start("buffer")
-        yield Acquire(mutex)
-        yield Acquire(map_lock)
-        yield unmap
-        yield Unlock(map_lock)
-        yield Unlock(mutex)
-        yield Finish("buffer")
+def after() -> tuple[Lock, ...]:
+    """Return the locks that are held while a buffer is unmapped, the outermost first."""
+    return Lock("teardown", discipline=PER_CPU), Lock("kernel map", discipline=HANDOFF)
 
 
 def _run(tell: Callable[[str], None]) -> Outcome:
@@ -54,7 +42,7 @@ def _run(tell: Callable[[str], None]) -> Outcome:
     few = run_teardown(1000, DESIGNS["per-pipe"], era=KERNELS["dragonfly-2017"], cpus=_CPUS)
     unmap_ns = round(few.estimate_ns / few.closed.unmap_ops)
     tell(f"{_PROCESSES} processes")
-    old, new = (_tear_down(body, unmap_ns) for body in (before, after))
+    old, new = (_tear_down(locks(), unmap_ns) for locks in (before, after))
     seconds = [run.elapsed / run.count * 2 * _PIPES / 1e9 for run in (old, new)]
     return Outcome(
         (
@@ -72,13 +60,22 @@ def _run(tell: Callable[[str], None]) -> Outcome:
     )
 
 
-def _tear_down(body: Callable[[Lock, Lock, Spend], Body], unmap_ns: int) -> Measured:
-    map_lock = Lock("kernel map", discipline=_WAKES_ALL if body is before else HANDOFF)
-    mutex = Lock("teardown", discipline=PER_CPU)
+def _tear_down(locks: tuple[Lock, ...], unmap_ns: int) -> Measured:
     simulation = Simulation(attrs.evolve(SERVER, cpus=_CPUS, cpus_per_socket=_CPUS // 2))
     for number in range(_PROCESSES):
-        simulation.spawn(f"process {number}", body(map_lock, mutex, Spend(unmap_ns)))
+        simulation.spawn(f"process {number}", _process(locks, Spend(unmap_ns)))
     return simulation.run(operations=_MEASURED, warm_up=_MEASURED // 10)
+
+
+def _process(locks: tuple[Lock, ...], unmap: Spend) -> Body:
+    while True:
+        yield Start("buffer")
+        for lock in locks:
+            yield Acquire(lock)
+        yield unmap
+        for lock in reversed(locks):
+            yield Unlock(lock)
+        yield Finish("buffer")
 
 
 OFFERED: Final = (

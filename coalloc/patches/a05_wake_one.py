@@ -37,8 +37,8 @@ def _run(tell: Callable[[str], None]) -> Outcome:
                 f" {_MAKES[-1]} makes; with {_MAKES[0]} there is no difference."
             ),
             (
-                "Who waits for pipelock still sleeps on the channel of those who wait for data.  With blocking reads of an"
-                " empty pipe the herd stays, and A6 shows that it can go round for ever; a channel of its own ends both."
+                "Who waits for pipelock still sleeps on the channel of those who wait for data; A6 shows what comes of"
+                " that."
             ),
         ),
         (

@@ -24,7 +24,7 @@ def _run(tell: Callable[[str], None]) -> Outcome:
     return Outcome(
         (
             Figure("acquisitions of the mutex a read", change_of(before.acquisitions, after.acquisitions), None, "%"),
-            Figure("reads that find nothing, before", before.empty * 100, (50, 100), "%"),
+            Figure("reads that find nothing, before", before.empty * 100, (50, 100), "% of reads"),
             Figure("time of a read", change_of(before.latency, after.latency), None, "%"),
         ),
         (

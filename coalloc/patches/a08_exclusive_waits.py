@@ -10,8 +10,8 @@ import attrs
 
 from coalloc.designs import DESIGNS
 from coalloc.kernel.linux import CallCosts, LinuxCalls
+from coalloc.patches.bench import linux_state
 from coalloc.patches.patch import Constant, Figure, Outcome, Patch
-from coalloc.patches.pipe_bench import linux_state
 from coalloc.pipes.eras import LinuxState, ReadWakes, WriteWakes
 from coalloc.pipes.linux import LinuxPipe, LinuxPipes
 from coalloc.scenarios.chart import Chart, ChartLine
@@ -81,6 +81,7 @@ def _run(tell: Callable[[str], None]) -> Outcome:
             run = pass_tokens(state, processes, pace_ns=_PACE_NS, transfers=200)
             paced[state.name].append((processes, run.wakeups / run.count))
     queue = max(old.locks, key=lambda lock: lock.hold_ns)
+    lines = tuple(ChartLine(name, tuple(points)) for name, points in paced.items())
     herd, one = (paced[state.name][-1][1] for state in (LINUX_55, _AFTER))
     return Outcome(
         (
@@ -92,14 +93,7 @@ def _run(tell: Callable[[str], None]) -> Outcome:
             Figure("wakeups a transfer, all others asleep, after", one, 1, no_change=_PROCESSES - 1),
         ),
         (f"Back to back, the lock of the wait queue is held {queue.hold_ns / old.elapsed:.0%} of the time before.",),
-        (
-            Chart(
-                "A8: who is woken at each transfer, all others asleep",
-                "processes",
-                "wakeups a transfer",
-                tuple(ChartLine(name, tuple(points)) for name, points in paced.items()),
-            ),
-        ),
+        (Chart("A8: who is woken at each transfer, all others asleep", "processes", "wakeups a transfer", lines),),
     )
 
 

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Callable
 from typing import Final
 
+from coalloc.patches.bench import CELLS, GUEST_CONSTANTS, SHARES, linux_state, pipe_bench, prices
 from coalloc.patches.patch import Constant, Figure, Outcome, Patch, change_of
-from coalloc.patches.pipe_bench import CELLS, GUEST_CONSTANTS, SHARES, linux_state, pipe_bench, prices
 
 __all__ = ["OFFERED"]
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
 
 from coalloc.designs import DESIGNS
+from coalloc.errors import Violation
 from coalloc.kernel.linux import LinuxCalls
+from coalloc.patches.bench import CELLS, SHARES, linux_state, pipe_bench, prices
 from coalloc.patches.patch import Constant, Figure, Outcome, Patch, change_of
-from coalloc.patches.pipe_bench import CELLS, SHARES, linux_state, pipe_bench, prices
 from coalloc.pipes.eras import LinuxState
 from coalloc.pipes.linux import LinuxPipes
 from coalloc.sched.explore import SearchResult, explore
 from coalloc.sched.hardware import SERVER
 from coalloc.sched.machine import Machine
+from coalloc.sched.ops import Body
 from coalloc.units import KiB, MiB
 
 __all__ = ["OFFERED"]
@@ -40,33 +42,57 @@ def _run(tell: Callable[[str], None]) -> Outcome:
         told = 23 if size == 64 * KiB else None
         figures.append(Figure(f"{size // KiB} KiB: the best of nine cells", max(gains), told, "%", no_change=0))
         figures.append(Figure(f"{size // KiB} KiB: the worst", min(gains), None, "%", no_change=0))
+    pages = [_under_mutex(state) for state in (_BEFORE, _AFTER)]
+    figures.append(Figure("pages of 64 KiB allocated under the mutex, before", pages[0]))
+    figures.append(Figure("pages of 64 KiB allocated under the mutex, after", pages[1]))
     tell("every schedule of two writers and a reader")
     found = explore_pool(_AFTER)
     figures.append(Figure("broken invariants of the pool", found.finding is not None, 0))
-    whole = "all" if found.complete else "so many"
-    return Outcome(
-        tuple(figures),
-        (
-            f"No page lost, freed twice or kept beyond the limits, in {whole} {found.schedules:,} schedules."
-            if found.finding is None
-            else str(found.finding),
-        ),
-    )
+    whole = f"No page is lost, freed twice or kept beyond the limits, in {'all ' if found.complete else ''}"
+    words = f"{whole}{found.schedules:,} schedules of at most one preemption."
+    return Outcome(tuple(figures), (words if found.finding is None else str(found.finding),))
+
+
+def _under_mutex(state: LinuxState) -> int:
+    """Return how many pages a write of 64 KiB allocates under the mutex, when the pipe has kept two."""
+    pipes = LinuxPipes(DESIGNS["linux"].build(state, MiB).space, state=state)
+    pipe = pipes.pipe()
+    pipe.write(1, 64 * KiB)
+    pipe.read(0, 64 * KiB)
+    ahead = pipes.pages_ahead(64 * KiB, len(pipe.spares))
+    taken = pipes.pages_taken
+    pipe.write(1, 64 * KiB, ahead=ahead)
+    return pipes.pages_taken - taken
 
 
 def explore_pool(state: LinuxState) -> SearchResult:
     """Run every schedule of a few preemptions of two writers and a reader, and watch the pool at each step."""
-    return explore(lambda: _machine(state), preemptions=2, most=4000)
+    return explore(lambda: _machine(state), preemptions=1, most=4000)
 
 
 def _machine(state: LinuxState) -> Machine:
     pipes = LinuxPipes(DESIGNS["linux"].build(state, MiB).space, state=state)
     calls, pipe = LinuxCalls(pipes), pipes.pipe()
     pipe.set_size(16 * KiB)
-    machine = Machine(watch=pipes.violations)
-    for number in range(2):
-        machine.spawn(f"writer {number}", calls.write(pipe, 12 * KiB))
-    machine.spawn("reader", calls.read(pipe, 16 * KiB))
+    under_way = ["writer 0", "writer 1", "reader"]
+
+    def watch() -> Iterable[Violation]:
+        yield from pipes.violations()
+        if not under_way and len(pipe.spares) > state.spares:
+            yield Violation("PI1", f"{len(pipe.spares)} pages are kept when no call is under way")
+
+    def ending(name: str) -> Body:
+        if name == "reader":
+            left = 64 * KiB
+            while left:
+                left -= yield from calls.read(pipe, left)
+        else:
+            yield from calls.write(pipe, 32 * KiB)
+        under_way.remove(name)
+
+    machine = Machine(watch=watch)
+    for name in tuple(under_way):
+        machine.spawn(name, ending(name))
     return machine
 
 
@@ -82,8 +108,11 @@ OFFERED: Final = (
         _run,
         (
             Constant("copy a page", _COPY_NS, "ns", "assumed; gains hardly depend on it"),
-            *(Constant(name, share, "copies", "python -m benchmarks.page_prices") for name, share in SHARES.items()),
+            Constant("allocate a page", SHARES["alloc_page"], "copies", "python -m benchmarks.page_prices"),
         ),
+        lacks="Its author could have known: a write of up to 8 pages has all of them from the pool, and a read frees outside"
+        " the mutex what it drained, so that short writes gain.  A longer one has 8 pages in all, where 7.2 has 8 ahead and 2"
+        " kept: pipe_bench's own 64 KiB lose what they allocate more under the mutex.  The machine's prices are not known.",
         rank=11,
     ),
 )

@@ -105,8 +105,8 @@ def test_a_command_of_the_pages_runs(
 ) -> None:
     """Each command of the pages runs in a folder that holds only the page's allocators."""
     monkeypatch.chdir(tmp_path)
-    for allocator in [*ALLOCATORS.glob("*.py"), *PROTOTYPES]:
-        shutil.copy(allocator, tmp_path)
+    for file in [*ALLOCATORS.glob("*.py"), *EXAMPLES]:
+        shutil.copy(file, tmp_path)
     if name.startswith("record "):
         words = name.split()
         tool = words[words.index("--with") + 1] if "--with" in words else "strace"

@@ -62,7 +62,7 @@ def test_the_state_of_linux_is_the_one_that_is_asked_for() -> None:
 
 def test_the_scenario_tells_figures_laws_and_where_time_goes() -> None:
     """Text, JSON and a chart from the same numbers."""
-    result = SCENARIOS["contention"].call(cpus="1,2,4", design="per-pipe,linux", operations=400)
+    result = SCENARIOS["contention"].call(cpus="1,2,4", design="per-pipe,linux", operations=500)
     text = result.text()
     assert result.failure == ""
     assert "scalability law: " in text
@@ -71,7 +71,7 @@ def test_the_scenario_tells_figures_laws_and_where_time_goes() -> None:
     data = json.loads(json.dumps(result.as_json()))
     assert [each["design"] for each in data] == ["per-pipe", "linux"]
     assert [run["cpus"] for run in data[0]["runs"]] == [1, 2, 4]
-    assert data[0]["runs"][0]["latency_ns"]["all"]["count"] == 400
+    assert data[0]["runs"][0]["latency_ns"]["all"]["count"] == 500
     assert data[0]["usl"]["knee"] is not None
     assert (data[1]["usl"]["knee"], data[1]["amdahl"]["serial"]) == (None, 0)
     (chart,) = result.charts

@@ -23,7 +23,8 @@ from coalloc.sched.run import FindingKind
 from coalloc.sched.simulation import Simulation
 
 PAGE = 4096
-VERSIONS = [state for state in STATES.values() if isinstance(state, LinuxState)]
+ONE_POOL = attrs.evolve(cast("LinuxState", STATES["linux-7.2"]), name="one pool", one_pool=True)
+VERSIONS = [*(state for state in STATES.values() if isinstance(state, LinuxState)), ONE_POOL]
 ALL_VERSIONS = pytest.mark.parametrize("state", VERSIONS, ids=[state.name for state in VERSIONS])
 COSTS = CallCosts(enter=100, copy_page=1000, alloc_page=300, free_page=50, create=500)
 
@@ -97,9 +98,8 @@ def test_a_reader_that_is_woken_alone_and_wakes_nobody_leaves_another_asleep() -
     """So who slept and leaves data behind wakes the next one; without that the explorers find who sleeps for ever."""
 
     class Silent(LinuxCalls):
-        def _wake(self, pipe: LinuxPipe, queue: str) -> Any:
-            op = super()._wake(pipe, queue)
-            return op if self.first else Spend(0)
+        def _wake(self, queue: Any) -> Any:
+            return super()._wake(queue) if self.first else iter(())
 
         first = True
 
@@ -135,12 +135,79 @@ def test_pages_are_taken_under_the_mutex_or_before(state: str, under: int) -> No
 
     simulation.spawn("both", both())
     measured = simulation.run()
-    (use,) = measured.locks
+    (use,) = (lock for lock in measured.locks if lock.name == "pipe->mutex")
     frees = 16 - made.pipes.state.spares
     write = 16 * COSTS.copy_page + under * COSTS.alloc_page
     read = 16 * COSTS.copy_page + frees * COSTS.free_page
     first = (16 - made.pipes.state.pages_ahead) * COSTS.alloc_page + 16 * COSTS.copy_page
     assert use.hold_ns == first + 4 * write + 5 * read
+
+
+@pytest.mark.parametrize(
+    ("size", "under", "ahead"), [(1, 0, 0), (2 * PAGE, 0, 0), (3 * PAGE, 0, 1), (8 * PAGE, 0, 6), (16 * PAGE, 8, 6)]
+)
+def test_one_pool_takes_what_it_lacks_ahead_and_frees_after_the_mutex(size: int, under: int, ahead: int) -> None:
+    """With two pages kept: a write takes the rest of up to eight ahead; a read leaves two, and frees outside the mutex."""
+    made = calls(ONE_POOL)
+    simulation = Simulation(SERVER)
+    pipe = made.pipes.pipe()
+
+    def both() -> Body:
+        yield from made.write(pipe, 16 * PAGE)
+        yield from made.read(pipe, 16 * PAGE)
+        taken = made.pipes.pages_taken
+        yield from made.write(pipe, size)
+        assert made.pipes.pages_taken - taken == under + ahead
+        yield from made.read(pipe, size)
+
+    simulation.spawn("both", both())
+    measured = simulation.run()
+    assert measured.findings == ()
+    (use,) = (lock for lock in measured.locks if lock.name == "pipe->mutex")
+    pages = -(-size // PAGE)
+    copies = round(size * COSTS.copy_page / PAGE)
+    frees_under = 16 - 8 + max(pages - 8, 0)
+    assert use.hold_ns == pytest.approx(
+        2 * (16 * COSTS.copy_page + copies) + (8 + under) * COSTS.alloc_page + frees_under * COSTS.free_page, abs=2
+    )
+    assert len(pipe.spares) == 2
+    assert made.pipes.violations() == ()
+
+
+def test_a_write_of_one_pool_that_ends_early_leaves_two_pages() -> None:
+    """EPIPE before anything is written, and after a sleep: what was taken ahead goes back, but for two pages."""
+    made = calls(ONE_POOL)
+    pipe = made.pipes.pipe()
+    machine = Machine(watch=made.pipes.violations)
+    seen: list[object] = []
+
+    def writer() -> Body:
+        seen.append((yield from made.write(pipe, 40 * PAGE)))
+        try:
+            yield from made.write(pipe, 8 * PAGE)
+        except PipeError as error:
+            seen.append(error.errno)
+
+    machine.spawn("writer", writer())
+    machine.spawn("closer", made.close(pipe, 0))
+    assert machine.run().findings == ()
+    assert seen == [16 * PAGE, errno.EPIPE]
+    assert len(pipe.spares) == 2
+    assert made.pipes.violations() == ()
+    pipe.close(1)
+    assert made.pipes.kva_used == 0
+
+
+def test_a_page_that_is_kept_twice_or_too_many_are_found() -> None:
+    """PI1, as for every count of pages."""
+    made = calls(ONE_POOL)
+    pipe = made.pipes.pipe()
+    pipe.write(1, 5 * PAGE)
+    pipe.read(0, 4 * PAGE)
+    pipe.spares.append(pipe.spares[0])
+    assert {each.code for each in made.pipes.violations()} == {"PI1"}
+    pipe.spares *= 4
+    assert any("keeps 12 pages" in str(each) for each in made.pipes.violations())
 
 
 def test_errors_leave_nothing_behind() -> None:

@@ -58,9 +58,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_scenarios_of_this_package_are_there_in_the_order_of_their_ranks() -> None:
-    """The mail comes first, then FreeBSD's tests as they are listed, and windows last."""
-    assert list(SCENARIOS) == ["mail", *TESTS, "scalability", "teardown", "contention", "locks", "windows"]
-    assert len(SCENARIOS) == len(TESTS) + 6
+    """The mail comes first, then FreeBSD's tests as they are listed, and what explores schedules last."""
+    assert list(SCENARIOS) == ["mail", *TESTS, "scalability", "teardown", "contention", "locks", "windows", "remedies"]
+    assert len(SCENARIOS) == len(TESTS) + 7
     assert "nothing" not in SCENARIOS
 
 
