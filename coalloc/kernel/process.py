@@ -43,6 +43,7 @@ from coalloc.sched.locks import Lock, LockKind
 from coalloc.sched.machine import Machine
 from coalloc.sched.ops import Acquire, Op, SleepOn, Spend, Unlock, WakeUp
 from coalloc.sched.simulation import Simulation
+from coalloc.sched.timeline import Timeline
 from coalloc.sched.witness import Witness
 from coalloc.space.protocol import PerCpu
 from coalloc.units import PAGE_SIZE, MiB
@@ -137,6 +138,7 @@ class Kernel:
         maxfilesperproc: kern.maxfilesperproc; RLIMIT_NOFILE is not lower.
         costs: The prices of events, in time.
         profile: Records where locks are taken.
+        timeline: Collects what the machine's threads do, for pictures; None collects nothing.
         simulation: What runs the threads instead of ``machine``, in simulated time; None for the machine.
 
     Raises:
@@ -155,6 +157,7 @@ class Kernel:
         maxfilesperproc: int = 11_712,
         costs: CostModel = COSTS["measured"],
         profile: LockProfile | None = None,
+        timeline: Timeline | None = None,
         simulation: Simulation | None = None,
     ) -> None:
         self.state = state
@@ -176,6 +179,7 @@ class Kernel:
             witness=self.witness,
             profile=profile,
             outermost="Xint0x80_syscall",
+            timeline=timeline,
         )
         self._runs: Machine | Simulation = self.machine if simulation is None else simulation
         self.files = FileTable(maxfiles, self.clock)

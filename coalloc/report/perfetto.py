@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from coalloc.sched.measured import ThreadState
-from coalloc.sched.timeline import Hold, Timeline
+from coalloc.sched.timeline import Hold, Slice, Timeline
 
 __all__ = ["as_trace", "save_trace"]
 
@@ -28,7 +28,7 @@ _THREADS, _CPUS, _LOCKS = 1, 2, 3
 _FIRST: Final = {_THREADS: 1_000, _CPUS: 100_000, _LOCKS: 200_000}
 """The number of the first track of each group."""
 _WORDS: Final = {
-    ThreadState.RUN: "runs",
+    ThreadState.RUN: "{}",
     ThreadState.SPIN: "spins for {}",
     ThreadState.BLOCKED: "waits for {}",
     ThreadState.ASLEEP: "sleeps on {}",
@@ -83,15 +83,17 @@ def _named(group: int, number: int, name: str) -> dict[str, Any]:
 
 def _threads(timeline: Timeline) -> Iterator[dict[str, Any]]:
     for each in timeline.slices:
-        words = _WORDS[each.state].format(each.detail)
-        yield _slice(_THREADS, each.thread, words, each.start, each.end, {"cpu": each.cpu})
+        yield _slice(_THREADS, each.thread, _words(each), each.start, each.end, {"cpu": each.cpu})
+
+
+def _words(each: Slice) -> str:
+    return _WORDS[each.state].format(each.detail or "runs")
 
 
 def _cpus(timeline: Timeline) -> Iterator[dict[str, Any]]:
     for each in timeline.slices:
         if each.state in _ON_CPU:
-            words = _WORDS[each.state].format(each.detail)
-            yield _slice(_CPUS, each.cpu, timeline.names[each.thread], each.start, each.end, {"what": words})
+            yield _slice(_CPUS, each.cpu, timeline.names[each.thread], each.start, each.end, {"what": _words(each)})
 
 
 def _locks(timeline: Timeline) -> Iterator[dict[str, Any]]:

@@ -31,13 +31,13 @@ from coalloc.scenarios.chart import Chart, ChartLine
 from coalloc.scenarios.options import (
     PRICES,
     SEED,
+    TRACE,
     Choice,
     Counts,
     EraName,
     Int,
     Option,
     PlotFile,
-    TraceFile,
     designs_option,
 )
 from coalloc.scenarios.progress import Progress
@@ -457,7 +457,7 @@ OFFERED: Final = (
             PRICES,
             SEED,
             Option("plot", PlotFile(), None, "Write a picture: FILE.svg or FILE.png."),
-            Option("perfetto", TraceFile(), None, "Write a trace of the last run, for ui.perfetto.dev: FILE.json."),
+            TRACE,
         ),
         rank=45,
     ),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -21,7 +22,7 @@ from coalloc.kernel.process import Call, Kernel, Process, Xint0x80_syscall
 from coalloc.pipes.design import PER_PIPE, Design
 from coalloc.pipes.eras import KernelState
 from coalloc.pipes.states import FIXES
-from coalloc.scenarios.options import CPUS, ERA, LIMIT, PRICES, SEED, STYLES, Choice, DesignName, Int, Option
+from coalloc.scenarios.options import CPUS, ERA, LIMIT, PRICES, SEED, STYLES, TRACE, Choice, DesignName, Int, Option
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table
 from coalloc.scenarios.scenario import Scenario
@@ -31,6 +32,7 @@ from coalloc.sched.ops import Preempt
 from coalloc.sched.random_driver import RandomDriver
 from coalloc.sched.run import Finding, FindingKind
 from coalloc.sched.schedule import Driver
+from coalloc.sched.timeline import Timeline
 from coalloc.sched.witness import OrderReport
 from coalloc.units import MiB
 from coalloc.vm.costs import COSTS, CostModel
@@ -111,6 +113,7 @@ def run_mail(
     costs: CostModel = COSTS["measured"],
     profile: LockProfile | None = None,
     driver: Driver | None = None,
+    timeline: Timeline | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> MailResult:
     """Run the programs of the mail.
@@ -128,6 +131,7 @@ def run_mail(
         costs: The prices of events, in time.
         profile: Records where locks are taken.
         driver: Chooses the threads; None chooses at random.  It must let every thread run, since pagers do not end alone.
+        timeline: Collects what the programs do, in simulated time; None collects nothing.
         progress: Called with the number of pipes created, now and then.
 
     Raises:
@@ -136,7 +140,16 @@ def run_mail(
     for name, value, least in (("pagers", pagers, 0), ("pipers", pipers, 1), ("rounds", rounds, 1)):
         if type(value) is not int or value < least:
             raise InvalidRequestError(name, value, f"must be an int >= {least}")
-    kernel = Kernel(state, design, maxpipekva=maxpipekva, cpus=cpus, maxfiles=maxfiles, costs=costs, profile=profile)
+    kernel = Kernel(
+        state,
+        design,
+        maxpipekva=maxpipekva,
+        cpus=cpus,
+        maxfiles=maxfiles,
+        costs=costs,
+        profile=profile,
+        timeline=timeline,
+    )
     run = _Run(kernel, pipers, rounds, progress)
     for number in range(pagers):
         kernel.machine.spawn(f"pager {number}", run.pager())
@@ -232,6 +245,7 @@ class MailReport(Result):
         machine: The numbers of pagers, pipers and CPUs, in words.
         seed: The seed that the schedule was drawn from.
         profile: The profile of locks; None if it was not recorded.
+        timeline: What the programs did, if that was asked for.
     """
 
     result: MailResult
@@ -241,6 +255,7 @@ class MailReport(Result):
     machine: str
     seed: int
     profile: LockProfile | None
+    timeline: Timeline | None = None
 
     def parts(self) -> Iterator[str | Table]:
         """Yield the console, the programs, and what was left."""
@@ -317,6 +332,7 @@ def _run(
     limit: int,
     costs: CostModel,
     profile: str,
+    perfetto: Path | None,
     seed: int,
 ) -> MailReport:
     state = era
@@ -325,6 +341,7 @@ def _run(
             raise InvalidRequestError("--fix", fix, "fixes January 2004; leave --era out")
         state = FIXES[fix]
     table = LockProfile(STYLES[profile]) if profile else None
+    timeline = None if perfetto is None else Timeline()
     with progress.task("pipes", None) as advance:
         result = run_mail(
             state,
@@ -337,10 +354,11 @@ def _run(
             seed=seed,
             costs=costs,
             profile=table,
+            timeline=timeline,
             progress=advance,
         )
     machine = f"{pagers} pagers, {pipers} pipers, {cpus} CPUs"
-    return MailReport(result, state, fix, design, machine, seed, table)
+    return MailReport(result, state, fix, design, machine, seed, table, timeline)
 
 
 OFFERED: Final = (
@@ -372,6 +390,7 @@ OFFERED: Final = (
                 "",
                 "Also print where locks are taken: lock or mutex (profiling).",
             ),
+            TRACE,
             SEED,
         ),
         rank=10,

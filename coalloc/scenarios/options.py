@@ -46,6 +46,7 @@ __all__ = [
     "Prices",
     "Size",
     "Text",
+    "TRACE",
     "TraceFile",
     "designs_option",
 ]
@@ -384,6 +385,7 @@ STYLES: Final[Mapping[str, ProfileStyle]] = {"lock": LOCK_PROFILING, "mutex": MU
 
 SEED: Final = Option("seed", Int(), 0, "Seed of everything that is drawn at random.")
 CPUS: Final = Option("cpus", Int(), 2, "CPUs of the simulated machine.")
+TRACE: Final = Option("perfetto", TraceFile(), None, "Write a trace of the last run, for ui.perfetto.dev: FILE.json.")
 PRICES: Final = Option(
     "costs", Prices(), "measured", "Prices: a file that costs measure -o wrote, or a preset: measured, unit."
 )

@@ -14,12 +14,13 @@ True
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import attrs
 
 from coalloc.errors import InvalidRequestError
-from coalloc.scenarios.options import SEED, Flag, Int, Names, Option, Text
+from coalloc.scenarios.options import SEED, TRACE, Flag, Int, Names, Option, Text
 from coalloc.scenarios.progress import Progress
 from coalloc.scenarios.result import Column, Result, Table
 from coalloc.scenarios.scenario import Scenario
@@ -31,6 +32,7 @@ from coalloc.sched.pct_driver import PctDriver
 from coalloc.sched.random_driver import RandomDriver
 from coalloc.sched.run import FindingKind, Run
 from coalloc.sched.schedule import Driver, FollowDriver, Schedule
+from coalloc.sched.timeline import Timeline
 
 __all__ = ["DRIVERS", "OFFERED", "WINDOWS", "Replayed", "Searches", "Window", "look", "replay"]
 
@@ -79,27 +81,40 @@ def look(
     return search(make, drivers)
 
 
-def replay(window: Window, schedule: Schedule, *, right: bool = False) -> Run:
+def replay(window: Window, schedule: Schedule, *, right: bool = False, timeline: Timeline | None = None) -> Run:
     """Run a schedule of a window; where a cycle is found, until it has been gone round once.
 
     Args:
         window: The window.
         schedule: The schedule.
         right: Whether to run the right version.
+        timeline: Collects what the threads do, a microsecond for each step; None collects nothing.
     """
+
+    def make() -> Machine:
+        machine = window.make(right)
+        machine.timeline, machine.step_ns = timeline, _STEP_NS
+        return machine
+
     if window.finds not in _CYCLES:
-        return window.make(right).run(schedule)
+        return make().run(schedule)
     found = search_cycles(
         lambda: window.make(right),
         [FollowDriver(schedule)],
         starvation=window.finds is FindingKind.STARVATION,
         max_steps=_ENDLESS,
     )
-    return found.run if found.run is not None else window.make(right).run(schedule, max_steps=_ENDLESS)
+    if found.run is None:
+        return make().run(schedule, max_steps=_ENDLESS)
+    if timeline is not None:
+        make().run(found.run.schedule, max_steps=found.run.steps)
+    return found.run
 
 
 _CYCLES: Final = (FindingKind.LIVELOCK, FindingKind.STARVATION)
 """What is found as a cycle of states, and not at the end of a run."""
+_STEP_NS: Final = 1000
+"""How long a step is in a trace."""
 _ENDLESS: Final = 400
 """After so many steps a run of threads that never end is given up."""
 DRIVERS: Final = ("exhaustive", "random", "pct")
@@ -117,10 +132,12 @@ class Searches(Result):
     Args:
         rows: For each version of each window: the window, whether the version is the right one, and the search's result.
         left_out: The windows that the driver cannot show.
+        timeline: What the threads of the first schedule with a finding did, if that was asked for.
     """
 
     rows: tuple[tuple[Window, bool, SearchResult], ...]
     left_out: tuple[str, ...] = ()
+    timeline: Timeline | None = None
 
     def parts(self) -> Iterator[str | Table]:
         """Yield a table with a row for each version, and what goes round in each cycle."""
@@ -191,11 +208,13 @@ class Replayed(Result):
         window: The window's name.
         schedule: The schedule, as it was given.
         run: The run.
+        timeline: What its threads did, if that was asked for.
     """
 
     window: str
     schedule: str
     run: Run
+    timeline: Timeline | None = None
 
     def parts(self) -> Iterator[str]:
         """Yield the finding, or a line that says that there is none."""
@@ -241,16 +260,20 @@ def _run(
     most: int,
     schedule: str,
     fixed: bool,
+    perfetto: Path | None,
     seed: int,
 ) -> Searches | Replayed:
     chosen = [WINDOWS[name] for name in names]
+    timeline = None if perfetto is None else Timeline()
+    if timeline is not None and len(chosen) != 1:
+        raise InvalidRequestError("--perfetto", str(perfetto), "name the one window that it is to show")
     if schedule:
         if len(chosen) != 1:
             raise InvalidRequestError("--schedule", schedule, "name the one window that it is for")
         (window,) = chosen
-        return Replayed(
-            window.name, schedule, replay(window, Schedule.parse(schedule), right=fixed or window.finds is None)
-        )
+        right = fixed or window.finds is None
+        run = replay(window, Schedule.parse(schedule), right=right, timeline=timeline)
+        return Replayed(window.name, schedule, run, timeline)
     rows: list[tuple[Window, bool, SearchResult]] = []
     left_out = [each.name for each in chosen if driver == "pct" and each.finds is FindingKind.STARVATION]
     for window in [each for each in chosen if each.name not in left_out]:
@@ -258,7 +281,11 @@ def _run(
             progress.say(f"{window.name}, {_version(right)}")
             found = look(window, right=right, driver=driver, preemptions=preemptions, most=most, seed=seed)
             rows.append((window, right, found))
-    return Searches(tuple(rows), tuple(left_out))
+    if timeline is not None:
+        shown = [(window, right, found.run.schedule) for window, right, found in rows if found.run is not None]
+        window, right, way = shown[0] if shown else (chosen[0], True, Schedule())
+        replay(window, way, right=right, timeline=timeline)
+    return Searches(tuple(rows), tuple(left_out), timeline)
 
 
 OFFERED: Final = (
@@ -276,6 +303,7 @@ OFFERED: Final = (
             Option("most", Int(), 10_000, "Most schedules to run of each."),
             Option("schedule", Text(), "", 'Run this schedule of one window only, such as "2>1".'),
             Option("fixed", Flag(), False, "With --schedule: run the right version."),
+            attrs.evolve(TRACE, help="Write a trace of the schedule that shows the one window named: FILE.json."),
             SEED,
         ),
         rank=60,

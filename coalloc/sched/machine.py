@@ -25,6 +25,7 @@ from coalloc.errors import InvalidRequestError, PanicError, Violation
 from coalloc.sched.clock import SimClock
 from coalloc.sched.lockprof import LockProfile
 from coalloc.sched.locks import Lock, LockKind
+from coalloc.sched.measured import ThreadState
 from coalloc.sched.ops import (
     Access,
     Acquire,
@@ -41,6 +42,7 @@ from coalloc.sched.ops import (
 )
 from coalloc.sched.run import Decision, Finding, FindingKind, Run
 from coalloc.sched.schedule import Driver, FollowDriver, Schedule
+from coalloc.sched.timeline import Timeline
 from coalloc.sched.witness import Witness
 
 __all__ = ["Machine"]
@@ -106,6 +108,8 @@ class Machine:
         reversals: Whether a lock-order report is a finding, and so ends the run.
         outermost: The function at which the call paths of reports end; the functions around it are not the kernel's.
         snapshot: Returns what threads share, as a hashable value without counters and times, for :meth:`state`.
+        timeline: Collects what happens, for pictures; None collects nothing.
+        step_ns: How long a step takes in the timeline; 0 shows simulated time, in which steps that spend nothing take none.
 
     Raises:
         InvalidRequestError: If ``cpus`` is out of range.
@@ -133,6 +137,8 @@ class Machine:
         reversals: bool = False,
         outermost: str = "",
         snapshot: Callable[[], Hashable] | None = None,
+        timeline: Timeline | None = None,
+        step_ns: int = 0,
     ) -> None:
         if type(cpus) is not int or cpus < 1:
             raise InvalidRequestError("cpus", cpus, "must be an int >= 1")
@@ -143,6 +149,9 @@ class Machine:
         self.reversals = reversals
         self.outermost = outermost
         self.snapshot = snapshot
+        self.timeline = timeline
+        self.step_ns = step_ns
+        self._steps = 0
         self.progress: tuple[int, ...] = ()
         """The threads that got on in the last step: those that ended an operation, or altogether."""
         self._did: Op | None = None
@@ -174,6 +183,8 @@ class Machine:
             priority: A wakeup of one thread wakes that of the lowest number; only this is what a machine knows of priorities.
         """
         self._threads.append(_Thread(len(self._threads), name, body, time=self.now, priority=priority))
+        if self.timeline is not None and self._current is not None:
+            self.timeline.names.append(name)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -261,6 +272,7 @@ class Machine:
         decisions: list[Decision] = []
         found: Finding | None = None
         steps = 0
+        self._begin_timeline()
         while found is None:
             runnable = tuple(thread.number for thread in self._threads if self._can_run(thread))
             if not runnable:
@@ -277,6 +289,9 @@ class Machine:
             steps += 1
             self._current = self._threads[chosen]
             found = self._step(self._current)
+            self._steps += 1
+        if self.timeline is not None:
+            self.timeline.close(self._steps * self.step_ns or self.clock.now)
         switches = tuple((n, d.chosen) for n, d in enumerate(decisions) if d.chosen != d.default)
         results = {thread.name: thread.result for thread in self._threads if thread.done}
         return Run(Schedule(switches), (found,) if found else (), steps, results, tuple(decisions))
@@ -299,6 +314,14 @@ class Machine:
 
     def _step(self, thread: _Thread) -> Finding | None:
         self._put_on_cpu(thread)
+        start = self._at(thread)
+        found = self._make_step(thread)
+        if self.timeline is not None:
+            self.timeline.state(start, thread.number, ThreadState.RUN, thread.cpu or 0, self.did)
+            self._show(thread, self._at(thread, ends=True))
+        return found
+
+    def _make_step(self, thread: _Thread) -> Finding | None:
         self.progress = ()
         self._did = thread.pending[-1] if thread.pending else None
         thread.place = None
@@ -329,6 +352,31 @@ class Machine:
             limit = violation.code in _LIMITS
             return Finding(FindingKind.LIMIT_EXCEEDED if limit else FindingKind.BROKEN_INVARIANT, str(violation))
         return None
+
+    # --- the timeline ------------------------------------------------------------------------------------
+
+    def _begin_timeline(self) -> None:
+        timeline = self.timeline
+        if timeline is not None:
+            timeline.names[:] = self.names
+            for thread in self._threads:
+                self._show(thread, self._steps * self.step_ns or thread.time)
+
+    def _at(self, thread: _Thread, *, ends: bool = False) -> int:
+        """Return the time of a step in the timeline: when it begins, or ends."""
+        return (self._steps + ends) * self.step_ns if self.step_ns else thread.time
+
+    def _show(self, thread: _Thread, time: int) -> None:
+        """Show what a thread does from now on, which is not to run."""
+        assert self.timeline is not None  # the callers look
+        state, detail = ThreadState.READY, ""
+        if thread.done:
+            state = ThreadState.ENDED
+        elif thread.asleep:
+            state, detail = ThreadState.ASLEEP, str(thread.asleep_on)
+        elif thread.waits_for is not None:
+            state, detail = ThreadState.BLOCKED, thread.waits_for.name
+        self.timeline.state(time, thread.number, state, thread.cpu or 0, detail)
 
     def _kept(self, thread: _Thread) -> list[str]:
         return [
@@ -421,6 +469,8 @@ class Machine:
             owned.owner = thread
             owned.depth += 1
         thread.pins += op.lock.discipline.per_cpu
+        if self.timeline is not None:
+            self.timeline.taken(self._at(thread), thread.number, op.lock.name)
         if self.witness is not None:
             self.witness.take(op.lock, op.file, op.line, thread=thread.number)
         if self.profile is not None:
@@ -437,6 +487,8 @@ class Machine:
         else:
             raise PanicError(f"{thread.name} gives back {lock.name}, which it does not hold")
         thread.pins -= lock.discipline.per_cpu
+        if self.timeline is not None:
+            self.timeline.released(self._at(thread, ends=True), thread.number, lock.name)
         if self.witness is not None:
             self.witness.release(lock, thread=thread.number)
         if self.profile is not None:
@@ -471,6 +523,9 @@ class Machine:
             other.time = other.since = max(other.time, thread.time)
             if other.pending:
                 other.waits_for = other.pending[-1].lock
+            if self.timeline is not None:
+                self.timeline.woke(self._at(thread), thread.number, other.number)
+                self._show(other, self._at(thread, ends=True) if self.step_ns else other.time)
 
     def _stuck(self) -> Finding | None:
         """Return the finding that says why no thread can run, or None if all threads have ended."""

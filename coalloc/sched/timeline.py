@@ -23,7 +23,7 @@ class Slice:
         start: Nanoseconds.
         end: Nanoseconds, >= ``start``.
         cpu: The CPU that the thread is on, or was on last.
-        detail: The lock or channel that it waits for; empty if none.
+        detail: The lock or channel that it waits for, or what it does as it runs; empty if there is nothing to say.
     """
 
     thread: int

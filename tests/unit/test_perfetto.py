@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from coalloc import DESIGNS, ERAS
+from coalloc.errors import InvalidRequestError
 from coalloc.report.perfetto import as_trace, save_trace
-from coalloc.scenarios import SCENARIOS
+from coalloc.scenarios import SCENARIOS, WINDOWS
 from coalloc.scenarios.contention import run_contention
 from coalloc.sched.hardware import Hardware
 from coalloc.sched.locks import DISCIPLINES, Lock
+from coalloc.sched.machine import Machine
 from coalloc.sched.measured import ThreadState
 from coalloc.sched.ops import Acquire, Body, SleepOn, Spend, Unlock, WakeUp
 from coalloc.sched.simulation import Simulation
@@ -158,3 +160,64 @@ def test_the_checker_sees_what_is_wrong() -> None:
         {**good, "ts": math.inf},
     ):
         assert breaches({"traceEvents": [name, good, wrong]})
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_a_window_is_shown_step_by_step(name: str) -> None:
+    """A microsecond for each step, in words; one thread at a time; the schedule is the one that shows the window."""
+    found = SCENARIOS["windows"].call(names=[name], most=3000, perfetto="there.json")
+    assert found.failure == ""
+    assert found.timeline is not None
+    trace = as_trace(found.timeline, name)
+    assert breaches(trace) == []
+    runs = [each for each in found.timeline.slices if each.state is ThreadState.RUN]
+    assert [each.start for each in runs] == [1000 * n for n in range(len(runs))]
+    assert {each.end - each.start for each in runs} == {1000}
+    assert any(each.detail.startswith("takes ") for each in runs)
+
+
+def test_a_schedule_that_is_given_is_shown_and_one_window_at_a_time() -> None:
+    """In either version; also where it finds a cycle, which is gone round once."""
+    shown = SCENARIOS["windows"].call(names=["charge"], schedule="2>1", perfetto="there.json")
+    assert shown.timeline is not None
+    assert [each.lock for each in shown.timeline.holds] == ["pipe_map"] * 4
+    cycle = SCENARIOS["windows"].call(names=["pipelock"], schedule="3>2 5>0 11>1", perfetto="there.json")
+    assert cycle.timeline is not None
+    assert breaches(as_trace(cycle.timeline, "pipelock")) == []
+    assert SCENARIOS["windows"].call(names=["charge"], schedule="2>1").timeline is None
+    with pytest.raises(InvalidRequestError, match="name the one window"):
+        SCENARIOS["windows"].call(names=["charge", "order"], perfetto="there.json")
+
+
+def test_the_mail_is_shown_in_simulated_time() -> None:
+    """Programs, CPUs and locks; the locks are held as long as their profile says."""
+    result = SCENARIOS["mail"].call(pagers=2, pipers=2, limit="1M", profile="lock", perfetto="there.json")
+    timeline = result.timeline
+    assert timeline is not None
+    assert breaches(as_trace(timeline, "mail")) == []
+    assert timeline.names == ["pager 0", "pager 1", "piper 0", "piper 1"]
+    assert max(each.end for each in timeline.slices) == result.as_json()["time_ns"]  # type: ignore[index]
+    rows = result.as_json()["profile"]  # type: ignore[index]
+    for lock in ("Giant", "pipe_map", "PIPE"):
+        held = sum(each.end - each.start for each in timeline.holds if each.lock == lock)
+        assert held // 1000 == sum(row["total"] for row in rows if row["name"].endswith(f":{lock})"))
+    assert {"waits for a CPU" for each in timeline.slices if each.state is ThreadState.READY} == {"waits for a CPU"}
+
+
+def test_a_thread_that_a_running_thread_starts_has_a_track() -> None:
+    """Named as it is spawned."""
+    timeline = Timeline()
+    machine = Machine(timeline=timeline)
+
+    def child() -> Body:
+        yield Spend(10)
+
+    def parent() -> Body:
+        machine.spawn("child", child())
+        yield Spend(10)
+
+    machine.spawn("parent", parent())
+    assert machine.run().findings == ()
+    assert timeline.names == ["parent", "child"]
+    assert {each.thread for each in timeline.slices} == {0, 1}
+    assert breaches(as_trace(timeline, "spawned")) == []
