@@ -50,6 +50,7 @@ def replay_each(
     era: KernelState,
     limit: int,
     jobs: int,
+    cpus: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> list[Outcome]:
     """Replay a program against each design.
@@ -60,6 +61,7 @@ def replay_each(
         era: The era whose pipe policy and map search hold.
         limit: maxpipekva in bytes.
         jobs: The number of processes that run at once, >= 1; with 1 everything runs in this process.
+        cpus: The number of CPUs on which the operations run, >= 1.
         progress: Called now and then with the number of operations done for all designs together.
 
     Returns:
@@ -79,7 +81,7 @@ def replay_each(
             progress(sum(done.values()))
 
     def one(index: int, tell: Callable[[int, int], None]) -> Outcome:
-        return replay(program, designs[index], era=era, limit=limit, progress=lambda n: tell(index, n))
+        return replay(program, designs[index], era=era, limit=limit, cpus=cpus, progress=lambda n: tell(index, n))
 
     if min(jobs, len(designs)) == 1:
         return [one(index, tell) for index in range(len(designs))]

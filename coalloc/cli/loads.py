@@ -52,16 +52,26 @@ from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import Bench
 from coalloc.report.plots import require_picture, save_comparison
 from coalloc.report.ranking import label_of, order, price_moves, price_rows, sentence, unmoved_by
-from coalloc.report.tables import comparison_rows, design_figures, differing_work, trace_figures, trace_words
+from coalloc.report.tables import (
+    Row,
+    comparison_rows,
+    design_figures,
+    differing_work,
+    timed_figures,
+    timed_rows,
+    trace_figures,
+    trace_words,
+)
 from coalloc.space.picture import LEGEND
 from coalloc.units import parse_size
 from coalloc.vm.costs import CostModel
 from coalloc.workload.files import write_lines
 from coalloc.workload.formats import FORMATS, Account
 from coalloc.workload.generators import GENERATORS
-from coalloc.workload.program import Program, SpaceProgram
+from coalloc.workload.program import MOST_CPUS, PipeProgram, Program, SpaceProgram
 from coalloc.workload.replay import Outcome, replay
 from coalloc.workload.textformat import dumps, save
+from coalloc.workload.timed import replay_in_time
 
 __all__ = ["compare", "draw_map", "trace_app"]
 
@@ -85,6 +95,10 @@ def compare(
     ] = False,
     prices_file: CostsOption = "",
     as_json: JsonOption = False,
+    cpus: Annotated[
+        int | None,
+        typer.Option("--cpus", help="Also replay in simulated time on so many CPUs: what locks cost; 1 to 4,096."),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Replay against so many designs at once; as many as there are cores.")
     ] = None,
@@ -102,13 +116,24 @@ def compare(
     chosen, policy, size = designs_named("--designs", designs), era_named(era), size_given("--limit", limit)
     if plot is not None:
         require_picture(plot)
+    if cpus is not None and not 1 <= cpus <= MOST_CPUS:
+        raise InvalidRequestError("--cpus", cpus, f"must be in 1 .. {MOST_CPUS}")
     bar = Bar()
     program, report, wrong = load_program(source, bar, max_size, uid, copies, spread, seed, max_operations)
+    if cpus is not None and isinstance(program, SpaceProgram):
+        raise InvalidRequestError("--cpus", cpus, "this is a program of buffers, which has no times")
     jobs = cores() if jobs is None else jobs
     names = ", ".join(design.name for design in chosen)
     with bar.task(names, len(program) * len(chosen)) as advance, strangers_print_aside():
-        outcomes = replay_each(program, chosen, era=policy, limit=size, jobs=jobs, progress=advance)
+        outcomes = replay_each(program, chosen, era=policy, limit=size, jobs=jobs, cpus=cpus or 1, progress=advance)
     costs = costs_given(prices_file)
+    timed = []
+    if cpus is not None:
+        assert isinstance(program, PipeProgram)  # others were refused
+        for design in chosen:
+            bar.say(f"{design.name} in time on {cpus:,} CPUs")
+            with strangers_print_aside():
+                timed.append(replay_in_time(program, design, era=policy, limit=size, cpus=cpus, costs=costs))
     trace, differing = trace_figures(program), differing_work(outcomes)
     if differing:
         note(f"the designs did different work, so their costs are not comparable: {differing}")
@@ -126,6 +151,7 @@ def compare(
                 "costs": {"name": costs.name, "measured_on": costs.measured_on},
                 "sentence": sentence(outcomes, costs) or None,
                 "price_moves": [move.as_dict() for move in price_moves(outcomes, costs)],
+                "in_time": {each.design: timed_figures(each) for each in timed} or None,
             }
         )
         _draw(outcomes, program, policy.name, size, plot)
@@ -140,19 +166,18 @@ def compare(
             print_words(f"{design.name}: {design.title}")
     if report is not None:
         print_words(f"log: {report}")
-    table = new_table()
-    table.add_column("")
-    for number, outcome in enumerate(outcomes):
-        table.add_column(outcome.design, justify="right", no_wrap=True)
-        if number:
-            table.add_column("ratio", justify="right", style="dim", no_wrap=True)
-    for row in comparison_rows(program, outcomes, costs):
-        cells = [row.label, row.values[0]]
-        for value, ratio in zip(row.values[1:], row.ratios[1:], strict=True):
-            cells += [value, ratio]
-        table.add_row(*cells)
     print()
-    print_table(table)
+    _print_rows([outcome.design for outcome in outcomes], comparison_rows(program, outcomes, costs))
+    if timed:
+        on = (
+            "recorded"
+            if isinstance(program, PipeProgram) and program.cpus is not None
+            else "drawn from the pipes' numbers"
+        )
+        print()
+        print_words(f"in simulated time on {cpus:,} CPUs, which are {on}:")
+        print()
+        _print_rows([each.design for each in timed], timed_rows(timed))
     if not trace.get("pipes", 1):
         note("there are no pipes in it")
     print()
@@ -170,6 +195,22 @@ def compare(
     _draw(outcomes, program, policy.name, size, plot)
     if wrong and not lenient:
         raise typer.Exit(1)
+
+
+def _print_rows(designs: Sequence[str], rows: Sequence[Row]) -> None:
+    """Print a table with a column for each design, and beside it the ratio to the first."""
+    table = new_table()
+    table.add_column("")
+    for number, design in enumerate(designs):
+        table.add_column(design, justify="right", no_wrap=True)
+        if number:
+            table.add_column("ratio", justify="right", style="dim", no_wrap=True)
+    for row in rows:
+        cells = [row.label, row.values[0]]
+        for value, ratio in zip(row.values[1:], row.ratios[1:], strict=True):
+            cells += [value, ratio]
+        table.add_row(*cells)
+    print_table(table)
 
 
 def _print_prices(outcomes: Sequence[Outcome], costs: CostModel) -> None:

@@ -45,7 +45,7 @@ from coalloc.sched.ops import Acquire, Op, SleepOn, Spend, Unlock, WakeUp
 from coalloc.sched.simulation import Simulation
 from coalloc.sched.timeline import Timeline
 from coalloc.sched.witness import Witness
-from coalloc.space.protocol import PerCpu
+from coalloc.space.protocol import per_cpu
 from coalloc.units import PAGE_SIZE, MiB
 from coalloc.vm.costs import COSTS, CostModel
 from coalloc.vm.kernelmap import COUNTED
@@ -165,8 +165,7 @@ class Kernel:
         self.clock = SimClock() if simulation is None else simulation.clock
         bench = design.build(state, maxpipekva, cpus=cpus)
         self.map, self.space = bench.kernel, bench.space
-        caches = getattr(bench.space, "ncpus", cpus)  # those of one cache share it
-        self._per_cpu = bench.space if isinstance(bench.space, PerCpu) and caches > 1 else None
+        self._per_cpu = per_cpu(bench.space, cpus)
         pipes = design.pipes(state, bench.space, maxpipekva, self.clock)
         if not isinstance(pipes, PipeSystem):
             raise InvalidRequestError("design", design.name, "has another kernel around its pipes")

@@ -16,6 +16,7 @@ from coalloc.vm.costs import CostModel
 from coalloc.workload.figures import LABELS, design_figures
 from coalloc.workload.program import PipeProgram, Program
 from coalloc.workload.replay import Outcome
+from coalloc.workload.timed import Timed
 
 __all__ = [
     "LABELS",
@@ -29,6 +30,8 @@ __all__ = [
     "milliseconds",
     "life_table",
     "states_table",
+    "timed_figures",
+    "timed_rows",
     "trace_figures",
     "trace_words",
 ]
@@ -117,6 +120,47 @@ def comparison_rows(program: Program, outcomes: Sequence[Outcome], costs: CostMo
     return rows
 
 
+_TIMED: Final[dict[str, tuple[str, Callable[[float], str]]]] = {
+    "operations": ("operations on buffers and pages", _whole),
+    "without_lock": ("without a lock", _whole),
+    "mean_ns": ("mean time of one, ns", lambda value: f"{value:,.0f}"),
+    "p99_ns": ("99 % are within, ns", _whole),
+    "wait_ns": ("waiting for locks, ms", milliseconds),
+    "longest_wait_ns": ("longest wait, ns", _whole),
+    "held": ("busiest lock is held, %", lambda value: f"{100 * value:.3f}"),
+    "late_ns": ("ends later than recorded, ns", _whole),
+}
+"""The figures of a replay in time: their labels, and how they are written."""
+
+
+def timed_figures(timed: Timed) -> dict[str, Any]:
+    """Return the figures of a replay in time by name, and those of each lock."""
+    return {
+        "cpus": timed.cpus,
+        "operations": timed.operations,
+        "without_lock": timed.without_lock,
+        "mean_ns": timed.mean,
+        "p99_ns": timed.p99,
+        "wait_ns": timed.wait_ns,
+        "longest_wait_ns": timed.longest_wait,
+        "held": timed.held,
+        "late_ns": max(timed.elapsed - timed.recorded, 0),
+        "elapsed_ns": timed.elapsed,
+        "locks": [attrs.asdict(use) for use in timed.locks],
+    }
+
+
+def timed_rows(timed: Sequence[Timed]) -> list[Row]:
+    """Return the rows of a comparison in time."""
+    figures = [timed_figures(each) for each in timed]
+    rows = []
+    for name, (label, write) in _TIMED.items():
+        values = [each[name] for each in figures]
+        ratios = [format_ratio(value, values[0]) for value in values]
+        rows.append(Row(label, tuple(map(write, values)), tuple(ratios)))
+    return rows
+
+
 def differing_work(outcomes: Sequence[Outcome]) -> str:
     """Return in words that designs did different work, so that their costs are not those of the same load; else nothing.
 
@@ -161,6 +205,7 @@ def trace_words(trace: dict[str, Any]) -> str:
             "set_sizes": f"changes of size: {trace['set_sizes']:,}",
             "try_writes": f"tries to write: {trace['try_writes']:,}",
             "try_reads": f"tries to read: {trace['try_reads']:,}",
+            "cpus": f"on {counted(trace['cpus'], 'CPU')}",
         }
         return "; ".join(
             (

@@ -224,6 +224,16 @@ class PerCpu(Protocol):
     """The CPU on which the next calls are made, >= 0."""
 
 
+def per_cpu(space: object, cpus: int) -> PerCpu | None:
+    """Return a space if it keeps something for each CPU, on a machine of several; one whose CPUs share it does not.
+
+    Args:
+        space: The space; ``ncpus``, where it has that, says for how many CPUs it keeps something.
+        cpus: CPUs of the machine, >= 1.
+    """
+    return space if cpus > 1 and isinstance(space, PerCpu) and getattr(space, "ncpus", cpus) > 1 else None
+
+
 class FullSpace(Space, Resizable, Paged, Reclaimable, Observable, Checkable, Protocol):
     """What pipes, replay and scenarios ask of a space; :func:`coalloc.space.adapter.adapted` makes one of any allocator."""
 

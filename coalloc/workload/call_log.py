@@ -18,7 +18,7 @@ from coalloc.errors import ProgramError
 from coalloc.workload.descriptors import Numbers
 from coalloc.workload.foreign_log import ForeignLog
 from coalloc.workload.formats import Progress
-from coalloc.workload.program import PipeProgram
+from coalloc.workload.program import MOST_CPUS, PipeProgram
 from coalloc.workload.strace import ImportReport, imported, without_collector
 from coalloc.workload.strace_lines import Lines, Problems
 from coalloc.workload.strace_story import FOLLOWED, FORKS
@@ -57,6 +57,7 @@ class CallLog(ForeignLog):
         super().__init__(tool, name, progress, header=header)
         self._two_way = two_way
         self._pids, self._results, self._origins = array("q"), array("q"), array("q")
+        self._cpus = array("h")
         self._texts: list[str] = []
         self._shown: dict[int, str] = {}
         self._times, self._events = array("q"), array("q")
@@ -64,7 +65,16 @@ class CallLog(ForeignLog):
         self.nameless = self.lost = 0
 
     def call(
-        self, pid: int, begun: int, ended: int, text: str, result: int, *, line: int | None = None, shown: str = ""
+        self,
+        pid: int,
+        begun: int,
+        ended: int,
+        text: str,
+        result: int,
+        *,
+        line: int | None = None,
+        shown: str = "",
+        cpu: int = -1,
     ) -> None:
         """Add a call that returned.
 
@@ -76,6 +86,7 @@ class CallLog(ForeignLog):
             result: What it returned.
             line: The number of the line at which it began, from 1; the current one if None.
             shown: What is printed behind the result.
+            cpu: The CPU on which it ran; -1 if that is not known.
         """
         number = len(self._texts)
         if shown:
@@ -84,18 +95,20 @@ class CallLog(ForeignLog):
         self._texts.append(text)
         self._results.append(result)
         self._origins.append(line or self.line)
+        self._cpus.append(cpu if cpu < MOST_CPUS else -1)
         ended = min(max(begun, ended), _LAST)
         self._times.append(min(begun, _LAST))
         self._events.append(2 * number)
         self._times.append(ended)
         self._events.append(2 * number + 1)
 
-    def end(self, pid: int, at: int, *, threads: bool = False) -> None:
+    def end(self, pid: int, at: int, *, threads: bool = False, cpu: int = -1) -> None:
         """Note that a process or thread has ended, or a process with all its threads."""
         self._pids.append(pid)
         self._texts.append(_END_OF_ALL if threads else _END)
         self._results.append(0)
         self._origins.append(self.line)
+        self._cpus.append(cpu if cpu < MOST_CPUS else -1)
         self._times.append(min(at, _LAST))
         self._events.append(2 * len(self._texts) - 1)
 
@@ -113,14 +126,14 @@ class CallLog(ForeignLog):
         if self.unknown and not self._texts:
             raise ProgramError(f"has no line of {self.tool}", self.name)
         numbers = Numbers()
-        origins = array("q")
+        written = array("q")  # by line of the log that is made: the number of its call
         log = Lines(FOLLOWED)
         with without_collector():
-            log.take(self._as_strace(numbers, origins.append), lambda _: None)
+            log.take(self._as_strace(numbers, written.append), lambda _: None)
             log.finish()
-            made = imported(log, self.name, "", two_way=self._two_way)
+            made = imported(log, self.name, "", two_way=self._two_way, cpu_at=lambda line: self._cpus[written[line]])
         report = made.report
-        problems = [(int(origins[line - 1]), what) for line, what in report.problems]
+        problems = [(int(self._origins[written[line - 1]]), what) for line, what in report.problems]
         return made.program, attrs.evolve(
             report,
             lines=self.line,
@@ -134,8 +147,8 @@ class CallLog(ForeignLog):
             problems=tuple(sorted((*problems, *self.problems.in_order()))[: Problems.MOST]),
         )
 
-    def _as_strace(self, numbers: Numbers, put_origin: Callable[[int], None]) -> Iterator[bytes]:
-        """Yield the lines in the order of their times; a call in which nothing else happens is one line."""
+    def _as_strace(self, numbers: Numbers, note: Callable[[int], None]) -> Iterator[bytes]:
+        """Yield the lines in the order of their times, and note the call of each; one without others within is one line."""
         times, events = self._times, self._events
         order = sorted(range(len(times)), key=times.__getitem__)
         following = iter([*order[1:], -1])
@@ -152,7 +165,7 @@ class CallLog(ForeignLog):
                 continue
             seconds, rest = divmod(times[index] + _EPOCH, 10**9)
             start = f"{pid} {seconds}.{rest // 1000:06} "
-            put_origin(self._origins[number])
+            note(number)
             if text in (_END, _END_OF_ALL):
                 numbers.exit(pid)
                 yield f"{start}{text}".encode()

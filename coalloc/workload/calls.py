@@ -121,18 +121,18 @@ def _take(log: CallLog, line: str) -> None:
     if found is None or _N_ARGUMENTS.get(found[5]) != len(words):
         log.misread()
         return
-    begun, ended, pid = int(found[1]), int(found[2]), int(found[4])
+    begun, ended, cpu, pid = (int(found[n]) for n in range(1, 5))
     if found[5] == "exit":
-        log.end(pid, begun)
+        log.end(pid, begun, cpu=cpu)
         return
     if found[5] == "nonblock":
         begun = ended  # the call that made a pipe may have begun when this says so, too
     text, result = _text(found[5], words)
     if found[5] == "open":
         shown = _fd(words[0]).lstrip("0123456789")
-    log.call(pid, begun, ended, text, result, shown=shown)
+    log.call(pid, begun, ended, text, result, shown=shown, cpu=cpu)
     if found[5] == "open" and shown and words[1] == "1":
-        log.call(pid, ended, ended, f"fcntl({_fd(words[0])}, F_SETFD, FD_CLOEXEC", 0)
+        log.call(pid, ended, ended, f"fcntl({_fd(words[0])}, F_SETFD, FD_CLOEXEC", 0, cpu=cpu)
 
 
 def _recognises(first_line: bytes) -> bool:

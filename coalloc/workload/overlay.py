@@ -60,12 +60,14 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
     created = 0
     new_times, new_pipes, new_sizes = array("q"), array("q"), array("q")
     new_kinds, new_ends = array("b"), array("b")
+    cpus, new_cpus = program.cpus, array("h")
     done = [0] * copies
     for bound in _bounds(times, starts):
         # The operations before a time, copy by copy; sorting by time keeps equal times in that order.  A piece is made whole,
         # by functions that loop in C.
         some_times, some_pipes, some_sizes = array("q"), array("q"), array("q")
         some_kinds, some_ends = array("b"), array("b")
+        some_cpus = array("h")
         for copy, start in enumerate(starts):
             first, last = done[copy], bisect_left(times, bound - start, done[copy])
             done[copy] = last
@@ -74,6 +76,8 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
             some_kinds.extend(kinds[first:last])
             some_ends.extend(ends[first:last])
             some_sizes.extend(sizes[first:last])
+            if cpus is not None:
+                some_cpus.extend(cpus[first:last])
         places = sorted(range(len(some_times)), key=some_times.__getitem__)  # merges the copies, each a run in order
         for place in places:
             if some_kinds[place] == _CREATE:
@@ -84,6 +88,8 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
         new_ends.extend(map(some_ends.__getitem__, places))
         new_sizes.extend(map(some_sizes.__getitem__, places))
         new_pipes.extend([numbers[some_pipes[place]] for place in places])
+        if cpus is not None:
+            new_cpus.extend(map(some_cpus.__getitem__, places))
     return PipeProgram.of_valid_columns(
         new_times,
         new_kinds,
@@ -91,6 +97,7 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
         new_ends,
         new_sizes,
         owners=program.owners,
+        cpus=None if cpus is None else new_cpus,
         title=f"{copies} copies of {program.title}, begun within {spread / 1e6:.1f} s",
     )
 

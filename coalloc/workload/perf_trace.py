@@ -2,9 +2,9 @@
 
 perf prints what a descriptor refers to, but from a cache that dup2 and close leave behind, so it is not used.  It prints the
 address of a pipe's two descriptors, and neither the two nor the names of files that are opened: the descriptors are derived,
-and the opens counted.  It leaves out arguments that are 0.
+and the opens counted.  It leaves out arguments that are 0.  With ``--show-cpu`` (perf of Linux 7.2) a line says its CPU.
 
-Source: the output of perf 6.1 and tools/perf/builtin-trace.c.
+Source: the output of perf 6.1 and tools/perf/builtin-trace.c, also as of e445b78ffb8d.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ _O_CLOEXEC: Final = 0o2000000
 _NEGATIVE: Final = 1 << 63
 """Durations of this many ns and more were negative, and perf prints them without a sign."""
 _LINE: Final = re.compile(
-    r" {0,20}(?P<time>\?|\d{1,12}\.\d{3}) \( {0,12}(?:(?P<took>\d{1,17}\.\d{3}) ms)? {0,12}\): "
+    r" {0,20}(?P<time>\?|\d{1,12}\.\d{3}) (?:\[(?P<cpu>\d{1,5})\] )?"
+    r"\( {0,12}(?:(?P<took>\d{1,17}\.\d{3}) ms)? {0,12}\): "
     r"(?:[^/()]{1,32}(?:/[^/()]{1,32}){0,3}/(?P<tid>\d{1,10}) )?(?P<event>.*)"
 )
 _WHOLE: Final = re.compile(r"(?P<name>\w{1,32})\((?P<args>.*)\)\s+= (?P<result>\S{0,64})(?: .*)?")
@@ -70,6 +71,7 @@ class _Reader:
         self._early: dict[int, int] = {}
         self._told: set[int] = set()
         self._now = 0
+        self._cpu = -1
         self._executed: set[int] = set()
         self._clones: list[tuple[int, int, int, int, int]] = []
 
@@ -84,6 +86,7 @@ class _Reader:
             log.misread()
             return
         pid = int(found["tid"] or 1)
+        self._cpu = int(found["cpu"] or -1)
         begun = self._now if found["time"] == "?" else _ns(found["time"])
         took = _ns(found["took"] or "0.000")
         ended = begun + (took if took < _NEGATIVE else 0)
@@ -117,7 +120,7 @@ class _Reader:
                 log.misses(f"the call before this one, {self._pending[pid][0]}, never returned")
             self._pending[pid] = half["name"], half["args"].removesuffix(")"), begun, self._log.line
         elif last := _LAST.fullmatch(event):
-            log.end(pid, begun, threads=last["name"] == "exit_group")
+            log.end(pid, begun, threads=last["name"] == "exit_group", cpu=self._cpu)
         else:
             log.misread()
 
@@ -131,7 +134,7 @@ class _Reader:
 
     def _call(self, pid: int, name: str, args: str, returned: str, begun: int, ended: int, line: int) -> None:
         if name in ("exit", "exit_group"):
-            self._log.end(pid, begun, threads=name == "exit_group")
+            self._log.end(pid, begun, threads=name == "exit_group", cpu=self._cpu)
             return
         number = _NUMBER.fullmatch(returned or "0")
         if number is None:  # flags in words
@@ -148,7 +151,7 @@ class _Reader:
         if text is None:
             self._log.ignore()
         else:
-            self._log.call(pid, begun, ended, text, result, line=line)
+            self._log.call(pid, begun, ended, text, result, line=line, cpu=self._cpu)
 
     def _text(self, name: str, given: dict[str, str], result: int) -> str | None:
         """Return a call as strace writes it; None for one of no interest."""

@@ -2,7 +2,8 @@
 
 A *pipe program* is a sequence of timed operations on pipes: create, write n, read n, close an end, change the size; writes and
 reads block, or are tries of a non-blocking descriptor.  Pipes are numbered from 0 in the order of their creation, and each has
-an owner; times are microseconds from the start and never decrease.  A *space program* is a sequence of alloc, free and resize
+an owner; times are microseconds from the start and never decrease.  A program may know on which CPU each operation ran.  A
+*space program* is a sequence of alloc, free and resize
 on buffers, numbered likewise, without times.
 
 Operations are kept in columns of machine integers, since an overlay of many builds has millions of them; iteration yields
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_PIPE_SIZE",
     "MAX_TRANSFER",
     "MAX_UID",
+    "MOST_CPUS",
     "PipeOp",
     "PipeOpKind",
     "PipeProgram",
@@ -42,6 +44,8 @@ MAX_TRANSFER: Final = 2**31 - 1
 """The most bytes that one read or write moves: the kernels' limit (INT_MAX)."""
 MAX_PIPE_SIZE: Final = 2**32 - 1
 """The largest size that F_SETPIPE_SZ can ask for: an unsigned int."""
+MOST_CPUS: Final = 4096
+"""CPUs have lower numbers than this."""
 MAX_UID: Final = 2**32 - 1
 """The largest user id."""
 
@@ -103,7 +107,7 @@ class TraceFacts:
     """Totals of a pipe program; ``peak_live`` and ``live_at_end`` count pipes with an open end, times are microseconds.
 
     ``writes`` and ``bytes_written`` include tries.  ``reads`` and ``bytes_read`` do not, since nobody knows what a try gets.
-    ``owners`` counts the users who own pipes.
+    ``owners`` counts the users who own pipes, ``cpus`` the CPUs that are known.
     """
 
     pipes: int
@@ -119,6 +123,7 @@ class TraceFacts:
     set_sizes: int = 0
     try_writes: int = 0
     try_reads: int = 0
+    cpus: int = 0
 
 
 class PipeProgram:
@@ -140,7 +145,7 @@ class PipeProgram:
     (100, 2)
     """
 
-    __slots__ = ("_ends", "_kinds", "_owners", "_pipes", "_sizes", "_times", "title")
+    __slots__ = ("_ends", "_kinds", "_owners", "_pipes", "_sizes", "_times", "cpus", "title")
 
     def __init__(
         self,
@@ -150,6 +155,8 @@ class PipeProgram:
         owners: Iterable[Owner] = (),
     ) -> None:
         self.title = checked_title(title)
+        self.cpus: array[int] | None = None
+        """The CPU of each operation, -1 where it is not known; None if none is known."""
         self._owners: dict[int, Owner] = {}
         for owner in owners:
             if owner.uid in self._owners:
@@ -185,9 +192,11 @@ class PipeProgram:
         *,
         title: str,
         owners: Iterable[Owner] = (),
+        cpus: array[int] | None = None,
     ) -> PipeProgram:
         """Make a program from valid columns without checking or copying them."""
         program = cls((), title=title, owners=owners)
+        program.cpus = cpus
         program._times, program._kinds, program._pipes, program._ends, program._sizes = times, kinds, pipes, ends, sizes
         return program
 
@@ -201,7 +210,7 @@ class PipeProgram:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PipeProgram):
             return NotImplemented
-        return self._owners == other._owners and all(
+        return (self._owners, self.cpus) == (other._owners, other.cpus) and all(
             mine == theirs for mine, theirs in zip(self.columns(), other.columns(), strict=True)
         )
 
@@ -229,7 +238,37 @@ class PipeProgram:
             raise InvalidRequestError("uid", uid, "must be an int in 0 .. 2**32 - 1")
         times, kinds, pipes, ends, sizes = self.columns()
         owned = array("q", (n or uid if kind == _CREATE else n for kind, n in zip(kinds, sizes, strict=True)))
-        return self.of_valid_columns(times, kinds, pipes, ends, owned, title=self.title, owners=self.owners)
+        return self.of_valid_columns(
+            times, kinds, pipes, ends, owned, title=self.title, owners=self.owners, cpus=self.cpus
+        )
+
+    def on_cpus(self, cpus: Iterable[int]) -> PipeProgram:
+        """Return the program with the CPU of each operation; without any if none is known.
+
+        Args:
+            cpus: CPUs in the order of the operations, 0 to 4,095, or -1 for one that is not known.
+
+        Raises:
+            InvalidRequestError: If a number is out of range, or there is not one for each operation.
+        """
+        column = array("h", bytes(0))
+        for cpu in cpus:
+            if type(cpu) is not int or not -1 <= cpu < MOST_CPUS:
+                raise InvalidRequestError("cpus", cpu, f"must be an int in -1 .. {MOST_CPUS - 1}")
+            column.append(cpu)
+        if len(column) != len(self):
+            raise InvalidRequestError("cpus", len(column), f"must be one for each of {len(self)} operations")
+        known = any(cpu >= 0 for cpu in column)
+        return self.of_valid_columns(
+            *self.columns(), title=self.title, owners=self.owners, cpus=column if known else None
+        )
+
+    def cpus_of(self, n_cpus: int) -> Iterator[int]:
+        """Yield the CPU of each operation on a machine of so many; one that is not known is drawn from the pipe's number."""
+        known = self.cpus
+        if known is None:
+            return (pipe % n_cpus for pipe in self._pipes)
+        return ((pipe if cpu < 0 else cpu) % n_cpus for cpu, pipe in zip(known, self._pipes, strict=True))
 
     def columns(self) -> tuple[array[int], array[int], array[int], array[int], array[int]]:
         """Return times, kinds, pipes, ends and sizes; the caller may not change them."""
@@ -277,6 +316,7 @@ class PipeProgram:
             set_sizes=self._kinds.count(_SET_SIZE),
             try_writes=self._kinds.count(_TRY_WRITE),
             try_reads=self._kinds.count(_TRY_READ),
+            cpus=0 if self.cpus is None else len({cpu for cpu in self.cpus if cpu >= 0}),
         )
 
 

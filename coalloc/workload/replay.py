@@ -12,8 +12,8 @@ write that waits when the program ends is ``stranded``.  A write for which there
 that still waits when its writer or its own end is closed has met the end of the file (``at_eof``), and one that waits when the
 program ends is ``unread``.
 
-CPUs.  A space with per-CPU parts (:class:`~coalloc.space.protocol.PerCpu`) is told on which CPU an operation runs.  Programs
-do not say this, so with ``cpus`` CPUs it is the number of the pipe, or of the buffer, modulo ``cpus``.
+CPUs.  A space with per-CPU parts (:class:`~coalloc.space.protocol.PerCpu`) is told on which CPU an operation runs.  Where a
+program does not say this, it is the number of the pipe, or of the buffer; both are modulo ``cpus``.
 
 Space programs.  Every buffer is touched in full when it is handed out or grows.  Operations on a refused buffer are skipped.
 """
@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
@@ -40,7 +40,7 @@ from coalloc.pipes.eras import PIPE_MINDIRECT, KernelState
 from coalloc.pipes.half import Half
 from coalloc.pipes.pair import PipePair
 from coalloc.pipes.protocol import Pipe, PipeCounters, Pipes
-from coalloc.space.protocol import FullSpace, PerCpu, SpaceStats
+from coalloc.space.protocol import FullSpace, SpaceStats, per_cpu
 from coalloc.units import MAX_SIZE, Extremes
 from coalloc.vm.costs import CostModel, Estimate, SpaceWork
 from coalloc.vm.kernelmap import MapCounters
@@ -334,11 +334,6 @@ def _sample(runner: _PipeRunner | _SpaceRunner, bench: Bench, *, one_by_one: boo
     return Sample(*now, runner.extremes(), *kernel.extremes())
 
 
-def _told_cpus(space: FullSpace, cpus: int) -> PerCpu | None:
-    """Return the space if it has per-CPU parts and must be told the CPU of each operation, else None."""
-    return space if cpus > 1 and isinstance(space, PerCpu) else None
-
-
 class _PipeRunner:
     """Run a pipe program; waiting writers and early readers are kept by the number of the writing end.
 
@@ -353,13 +348,13 @@ class _PipeRunner:
 
     def __init__(self, program: PipeProgram, machine: Pipes, bench: Bench, cpus: int) -> None:
         self._owner = program.owner
-        self._rows = program.rows()
         kernel, space = bench.kernel, bench.space
         self.rounds = Rounds(lambda: Figures(machine.counters(), kernel.counters(), space.stats()))
         self._machine = machine
         self._buffers = machine if isinstance(machine, Buffers) else None
-        self._cpus = cpus
-        self._told = _told_cpus(space, cpus)
+        self._told = per_cpu(space, cpus)
+        on = repeat(0) if self._told is None else program.cpus_of(cpus)
+        self._rows = zip(*program.columns(), on)  # noqa: B905 (repeat has no end)
         # Closed pipes and halves are removed, so that their memory is used again.
         self._pipes: dict[int, Pipe] = {}
         self._halves: dict[int, Half] = {}  # of FreeBSD's pipes, by the end that writes into them
@@ -375,21 +370,21 @@ class _PipeRunner:
 
     def run(self, n: int) -> None:
         """Run the next ``n`` operations, or those that are left."""
-        told, cpus, clock, buffers = self._told, self._cpus, self._machine.clock, self._buffers
+        told, clock, buffers = self._told, self._machine.clock, self._buffers
         shrinks = buffers is not None and buffers.era.shrinks
         direct = PIPE_MINDIRECT if buffers is not None and buffers.era.direct_writes else MAX_SIZE
         nothing: dict[int, Half] = {}
         unblocked = nothing if buffers is None or buffers.lean else self._unblocked
         writes = written = reads = read = 0
         time = self.time
-        for time, kind, pipe, end, size in islice(self._rows, n):
+        for time, kind, pipe, end, size, cpu in islice(self._rows, n):
             if kind == _WRITE:
                 half = unblocked.get(2 * pipe + end)
                 if half is not None and half.cnt + size <= half.size and size < direct:
                     half.put(size)
                     if half.high > half.touched and buffers is not None:
                         if told is not None:
-                            told.cpu = pipe % cpus
+                            told.cpu = cpu
                         buffers.touch(half, half.high)
                     writes += 1
                     written += size
@@ -403,7 +398,7 @@ class _PipeRunner:
                     continue
             clock.now = time * 1000
             if told is not None:
-                told.cpu = pipe % cpus
+                told.cpu = cpu
             if kind == _CREATE:
                 self._create(pipe, size)
             else:
@@ -652,7 +647,7 @@ class _SpaceRunner:
         self.rounds = Rounds(_nothing)
         self._space = space
         self._cpus = cpus
-        self._told = _told_cpus(space, cpus)
+        self._told = per_cpu(space, cpus)
         self._bases: dict[int, int] = {}
         self._sizes: dict[int, int] = {}
         self._skipped = 0

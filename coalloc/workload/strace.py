@@ -210,7 +210,9 @@ def _import(lines: Iterator[bytes], name: str, title: str, progress: Callable[[i
     return imported(log, name, title)
 
 
-def imported(log: Lines, name: str, title: str, *, two_way: bool = False) -> Imported:
+def imported(
+    log: Lines, name: str, title: str, *, two_way: bool = False, cpu_at: Callable[[int], int] | None = None
+) -> Imported:
     """Make a pipe program of calls that were put together from their lines.
 
     Args:
@@ -218,6 +220,7 @@ def imported(log: Lines, name: str, title: str, *, two_way: bool = False) -> Imp
         name: The name of the file.
         title: Title of the program; if empty, it names the file.
         two_way: Whether each end of a pipe can be read and written, as on FreeBSD.
+        cpu_at: Tells the CPU of a line, from 0, or -1; None if none is known.
 
     Raises:
         ProgramError: If the title is not one line of printable text.
@@ -225,6 +228,8 @@ def imported(log: Lines, name: str, title: str, *, two_way: bool = False) -> Imp
     story = Story(log, two_way=two_way)
     story.tell()
     program = PipeProgram(story.numbered(), title=title or title_of(name))
+    if cpu_at is not None:
+        program = program.on_cpus(cpu_at(line) if line >= 0 else -1 for line in story.places())
     met = {"lines": log.lines, "ignored": log.ignored, "unknown": log.unknown, "truncated": log.truncated}
     return Imported(program, ImportReport(**met, **story.counts(), clock=log.clock, problems=log.problems.in_order()))
 

@@ -157,6 +157,7 @@ class Story:
         self._by_inode: dict[int, int] = {}
         self._times, self._kinds, self._numbers = array("q"), array("b"), array("q")  # columns take less than tuples
         self._sides, self._sizes = array("b"), array("q")
+        self._lines = array("q")
         self._sent: dict[int, deque[_Message]] = {}
         self._parents: dict[int, int] = {}
         self._receivers: dict[int, deque[_Receiver]] = {}
@@ -363,6 +364,7 @@ class Story:
 
     def _emit(self, kind: PipeOpKind, pipe: int, end: int = 0, n: int = 0) -> None:
         self._times.append(self._now)
+        self._lines.append(self._line)
         self._kinds.append(kind)
         self._numbers.append(pipe)
         self._sides.append(end)
@@ -764,6 +766,14 @@ class Story:
         for time, kind, pipe, end, n in zip(*columns, strict=True):
             if pipe in new:
                 yield time, kind, new[pipe], end, n
+
+    def places(self) -> Iterator[int]:
+        """Yield the line at which each operation took effect, from 0, in the order of :meth:`numbered`; -1 for none."""
+        yield from (-1 for pipe in self._pipes if pipe.inherited and pipe.whole)
+        for line, number in zip(self._lines, self._numbers, strict=True):
+            pipe = self._pipes[number]
+            if pipe.whole or not pipe.inherited:
+                yield line
 
     def counts(self) -> dict[str, int]:
         """Return how much of each kind was met; the keys are fields of the report."""

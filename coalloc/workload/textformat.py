@@ -1,8 +1,8 @@
-"""The text format of programs, version 2: one operation a line, read strictly; a program is loaded as a whole or refused.
+"""The text format of programs, version 3: one operation a line, read strictly; a program is loaded as a whole or refused.
 
 ::
 
-    coalloc pipe-program 2          coalloc space-program 1
+    coalloc pipe-program 3          coalloc space-program 1
     title one pipe, used once       title two buffers
     # time in us, then what         alloc 0 16384
     0 create 0                      alloc 1 4096
@@ -29,13 +29,21 @@ which are as they were, are still written so.
     3 set-size 0 1 65536
     5 try-read 0 0 4096
     9 try-write 0 1 70000
+
+Version 3 may name the CPU of an operation, 0 to 4,095, as its last word.  Programs that know none are written as version 2.
+
+::
+
+    coalloc pipe-program 3
+    0 create 0 @0
+    12 write 0 1 100 @3
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from os import PathLike, fspath
 from typing import Final
 
@@ -44,15 +52,26 @@ from coalloc.pipes.budget import Owner
 from coalloc.units import MAX_SIZE
 from coalloc.workload.files import raw_lines, write_lines
 from coalloc.workload.formats import Format, Progress
-from coalloc.workload.program import MAX_UID, PipeOpKind, PipeProgram, Program, SpaceOpKind, SpaceProgram, checked_title
+from coalloc.workload.program import (
+    MAX_UID,
+    MOST_CPUS,
+    PipeOpKind,
+    PipeProgram,
+    Program,
+    SpaceOpKind,
+    SpaceProgram,
+    checked_title,
+)
 
 __all__ = ["OFFERED", "VERSION", "dumps", "is_program", "load", "loads", "parse", "save"]
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The version of the format; space programs are as they were in version 1, and are written so."""
+_WITHOUT_CPUS: Final = 2
+"""The version of programs that know no CPU."""
 _PIPE: Final = "coalloc pipe-program "
 _SPACE: Final = "coalloc space-program "
-_VERSIONS: Final = ("1", "2")
+_VERSIONS: Final = ("1", "2", "3")
 _PIPE_WORDS: Final = {kind.word: kind for kind in PipeOpKind}
 _PIPE_WORDS_1: Final = {kind.word: kind for kind in list(PipeOpKind)[:4]}
 _SPACE_WORDS: Final = {kind.name.lower(): kind for kind in SpaceOpKind}
@@ -107,7 +126,9 @@ def save(program: Program, path: str | PathLike[str]) -> None:
 
 
 def _text(program: Program) -> Iterator[str]:
-    yield f"{_PIPE}{VERSION}\n" if isinstance(program, PipeProgram) else f"{_SPACE}1\n"
+    cpus = program.cpus if isinstance(program, PipeProgram) else None
+    version = VERSION if cpus is not None else _WITHOUT_CPUS
+    yield f"{_PIPE}{version}\n" if isinstance(program, PipeProgram) else f"{_SPACE}1\n"
     if program.title:
         yield f"title {program.title}\n"
     if isinstance(program, PipeProgram):
@@ -115,13 +136,14 @@ def _text(program: Program) -> Iterator[str]:
             privilege = "privileged" if owner.privileged else "unprivileged"
             yield f"owner {owner.uid} {privilege} {owner.pipebuf_limit}\n"
         words = [kind.word for kind in PipeOpKind]
-        for time, kind, pipe, end, n in program.rows():
+        for (time, kind, pipe, end, n), cpu in zip(program.rows(), repeat(-1) if cpus is None else cpus, strict=False):
+            on = f" @{cpu}\n" if cpu >= 0 else "\n"
             if kind == PipeOpKind.CREATE:
-                yield f"{time} create {pipe} {n}\n" if n else f"{time} create {pipe}\n"
+                yield f"{time} create {pipe} {n}{on}" if n else f"{time} create {pipe}{on}"
             elif kind == PipeOpKind.CLOSE:
-                yield f"{time} close {pipe} {end}\n"
+                yield f"{time} close {pipe} {end}{on}"
             else:
-                yield f"{time} {words[kind]} {pipe} {end} {n}\n"
+                yield f"{time} {words[kind]} {pipe} {end} {n}{on}"
     else:
         for kind, buffer, size in program.rows():
             yield (
@@ -149,9 +171,11 @@ def parse(lines: Iterator[bytes], name: str | None) -> Program:
     rows = _Rows(lines)
     try:
         if kind is _PIPE:
-            operations = rows.pipe_rows(_PIPE_WORDS if version == "2" else _PIPE_WORDS_1)
+            rows.cpus = [] if version == "3" else None
+            operations = rows.pipe_rows(_PIPE_WORDS_1 if version == "1" else _PIPE_WORDS)
             first = list(islice(operations, 1))  # the owners are known when there is an operation
-            program: Program = PipeProgram(chain(first, operations), owners=rows.owners.values())
+            pipes = PipeProgram(chain(first, operations), owners=rows.owners.values())
+            program: Program = pipes.on_cpus(rows.cpus) if rows.cpus else pipes
         else:
             program = SpaceProgram(rows.space_rows())
     except ProgramError as error:
@@ -170,6 +194,8 @@ class _Rows:
         self.number = 1
         self.title = ""
         self.owners: dict[int, Owner] = {}
+        self.cpus: list[int] | None = None
+        """The CPUs that are named, -1 for those that are not; None where none can be."""
 
     def pipe_rows(self, known: dict[str, PipeOpKind]) -> Iterator[tuple[int, int, int, int, int]]:
         begun = False
@@ -183,6 +209,8 @@ class _Rows:
                 raise ProgramError(f"{words[0]} {where}, and nowhere else")
             if len(words) < 2 or words[1] not in known:
                 raise ProgramError(f"expected a time and one of {', '.join(known)}")
+            if self.cpus is not None:
+                self.cpus.append(self._cpu(words))
             kind, texts = known[words[1]], [words[0], *words[2:]]
             if kind is PipeOpKind.CREATE and len(texts) == 3 and known is _PIPE_WORDS:
                 time, pipe, uid = self._integers(texts)
@@ -191,6 +219,15 @@ class _Rows:
             time, *numbers = self._numbers(words[1], texts)
             pipe, end, n = (*numbers, 0, 0)[:3]
             yield time, kind, pipe, end, n
+
+    def _cpu(self, words: list[str]) -> int:
+        """Take the CPU from the end of a line; -1 if there is none."""
+        if not words[-1].startswith("@"):
+            return -1
+        (cpu,) = self._integers([words.pop().removeprefix("@")])
+        if cpu >= MOST_CPUS:
+            raise ProgramError(f"CPU {cpu} is not in 0 .. {MOST_CPUS - 1}")
+        return cpu
 
     def _owner(self, words: list[str]) -> None:
         if len(words) != 3 or words[1] not in _PRIVILEGE:

@@ -107,6 +107,34 @@ def test_info_tells_of_sizes_tries_and_owners(coalloc: Any, tmp_path: Path) -> N
     assert json.loads(coalloc("trace", "info", str(file), "--json").out)["owners"] == 2
 
 
+def test_compare_in_time_shows_what_locks_cost(coalloc: Any, program: str, tmp_path: Path) -> None:
+    """A second table; the JSON has every lock; a program of buffers and numbers out of range are refused."""
+    result = coalloc("compare", program, "--cpus", "4", "--designs", "per-pipe,dragonfly")
+    assert (result.status, result.err) == (0, "")
+    assert "in simulated time on 4 CPUs, which are drawn from the pipes' numbers:" in result.out
+    row = next(line for line in result.out.splitlines() if line.startswith("without a lock"))
+    assert len(row.split()) == 6
+    answer = json.loads(coalloc("compare", program, "--cpus", "4", "--json").out)
+    assert answer["in_time"]["coalescing"]["cpus"] == 4
+    assert {use["name"] for use in answer["in_time"]["coalescing"]["locks"]} <= {"arenas", "kernel map"}
+    assert json.loads(coalloc("compare", program, "--json").out)["in_time"] is None
+    known = tmp_path / "known.pipes"
+    known.write_text("coalloc pipe-program 3\n0 create 0 @1\n5 close 0 0 @0\n", encoding="utf-8")
+    told = coalloc("compare", str(known), "--cpus", "2", "--designs", "coalescing").out
+    assert "on 2 CPUs" in told.splitlines()[1]
+    assert "which are recorded:" in told
+    buffers = tmp_path / "buffers.space"
+    buffers.write_text("coalloc space-program 1\nalloc 0 4096\n", encoding="utf-8")
+    for arguments, words in (
+        (("compare", str(buffers), "--cpus", "2"), "has no times"),
+        (("compare", program, "--cpus", "0"), "must be in 1 .. 4096"),
+        (("compare", program, "--cpus", "4097"), "must be in 1 .. 4096"),
+    ):
+        refused = coalloc(*arguments)
+        assert (refused.status, refused.out) == (2, "")
+        assert words in refused.err
+
+
 def test_compare_as_json_prints_nothing_else(coalloc: Any) -> None:
     """With --json compare prints only JSON with the keys that scripts rely on, the same text at each run."""
     result = coalloc(
