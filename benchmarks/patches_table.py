@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from coalloc.patches import PATCHES, Outcome, Patch, run_patches
+from coalloc.patches import PATCHES, Patch, Predicted, run_patches
 from coalloc.patches.gallery import summary
 
 
-def rows(patch: Patch, outcome: Outcome) -> Iterator[str]:
+def rows(patch: Patch, outcome: Predicted) -> Iterator[str]:
     """Yield the rows of a patch."""
     for number, cells in enumerate(summary(outcome)):
         yield f"| {patch.name if number == 0 else ''} | {' | '.join(cells)} |"
 
 
-def table(outcomes: Iterable[tuple[Patch, Outcome]]) -> Iterator[str]:
+def table(outcomes: Iterable[tuple[Patch, Predicted]]) -> Iterator[str]:
     """Yield the lines of the page."""
     outcomes = list(outcomes)
     yield "| patch | what | published | model | off |"

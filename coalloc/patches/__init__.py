@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from coalloc.patches.change import changed
     from coalloc.patches.gallery import PATCHES, Gallery, find_patches, run_patches
     from coalloc.patches.jobserver import Jobserver, run_jobserver
-    from coalloc.patches.patch import Constant, Figure, Outcome, Patch, change_of
+    from coalloc.patches.patch import Constant, Figure, Patch, Predicted, change_of
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -20,7 +20,7 @@ else:
             "coalloc.patches.change": "changed",
             "coalloc.patches.gallery": "PATCHES Gallery find_patches run_patches",
             "coalloc.patches.jobserver": "Jobserver run_jobserver",
-            "coalloc.patches.patch": "Constant Figure Outcome Patch change_of",
+            "coalloc.patches.patch": "Constant Figure Predicted Patch change_of",
             "coalloc.patches.bench": "CELLS Cell linux_state pipe_bench prices",
         },
     )
@@ -33,7 +33,7 @@ __all__ = [
     "Figure",
     "Gallery",
     "Jobserver",
-    "Outcome",
+    "Predicted",
     "Patch",
     "change_of",
     "changed",

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from coalloc.patches.patch import Constant, Figure, Outcome, Patch, change_of
+from coalloc.patches.patch import Constant, Figure, Patch, Predicted, change_of
 from coalloc.pipes.eras import KernelState
 from coalloc.pipes.states import BEFORE_PAIRS, ERAS
 from coalloc.scenarios.creation import Creation, run_creation
@@ -20,11 +20,11 @@ _AFTER: Final = ERAS["2004-01"]
 _COSTS: Final = COSTS["measured"]
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     tell("create and close, one after the other")
     before, after = (_sequential(state) for state in (_BEFORE, _AFTER))
     saved = before.time / before.pipes * 0.085
-    return Outcome(
+    return Predicted(
         (
             Figure("time to make and close", change_of(before.time, after.time), (-9, -8), "%", no_change=0),
             Figure("set-ups besides mappings, before", _set_ups(before), 4),

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from coalloc.patches.patch import Figure, Outcome, Patch
+from coalloc.patches.patch import Figure, Patch, Predicted
 from coalloc.pipes.design import PER_PIPE
 from coalloc.pipes.states import ERAS
 from coalloc.scenarios.chart import Chart, ChartLine
@@ -20,11 +20,11 @@ _AFTER: Final = attrs.evolve(ERAS["2004-01"], name="vm_map.c 1.357", findspace="
 _PIPES: Final = 2048
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     tell(f"{_PIPES:,} pipes between as many holes")
     curves = pipe_curves(_PIPES, eras=(_BEFORE, _AFTER), designs=(PER_PIPE,))
     before, after = (curve for curve in curves if curve.load == "between holes")
-    return Outcome(
+    return Predicted(
         (
             Figure("exponent of the work of the n-th pipe, before", before.exponent, 1),
             Figure("exponent after (log n is 0)", after.exponent, 0, no_change=1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from coalloc.patches.patch import Figure, Outcome, Patch
+from coalloc.patches.patch import Figure, Patch, Predicted
 from coalloc.pipes.eras import PIPE_SIZE
 from coalloc.space.cached import CachedSpace
 from coalloc.space.perpipe import PerPipeSpace
@@ -28,7 +28,7 @@ def after(kernel: KernelMap) -> FullSpace:
     return CachedSpace(PerPipeSpace(kernel, kva_limit=GiB), sizes=[PIPE_SIZE], depth=16, ncpus=kernel.cpus)
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     figures, findings = [], []
     for alive in (1, 64):
         tell(f"{alive} pipes alive")
@@ -49,7 +49,7 @@ def _run(tell: Callable[[str], None]) -> Outcome:
         findings.append(
             f"With {alive} alive, a pipe costs {came[0][1]:.3g} shoot-downs before and {came[1][1]:.3g} after."
         )
-    return Outcome(tuple(figures), tuple(findings))
+    return Predicted(tuple(figures), tuple(findings))
 
 
 OFFERED: Final = (

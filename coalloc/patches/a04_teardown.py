@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from coalloc.designs import DESIGNS
-from coalloc.patches.patch import Constant, Figure, Outcome, Patch
+from coalloc.patches.patch import Constant, Figure, Patch, Predicted
 from coalloc.pipes.states import KERNELS
 from coalloc.scenarios.teardown import run_teardown
 from coalloc.sched.hardware import SERVER
@@ -37,14 +37,14 @@ def after() -> tuple[Lock, ...]:
     return Lock("teardown", discipline=PER_CPU), Lock("kernel map", discipline=HANDOFF)
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     tell("price of an unmapping")
     few = run_teardown(1000, DESIGNS["per-pipe"], era=KERNELS["dragonfly-2017"], cpus=_CPUS)
     unmap_ns = round(few.estimate_ns / few.closed.unmap_ops)
     tell(f"{_PROCESSES} processes")
     old, new = (_tear_down(locks(), unmap_ns) for locks in (before, after))
     seconds = [run.elapsed / run.count * 2 * _PIPES / 1e9 for run in (old, new)]
-    return Outcome(
+    return Predicted(
         (
             Figure("seconds to close 900,000 pipes, before", seconds[0], 3600, "s"),
             Figure("seconds to close 900,000 pipes, after", seconds[1], (0, 30), "s", no_change=3600),

@@ -7,7 +7,7 @@ from typing import Final
 
 from coalloc.kernel.pipelock import PIPELOCKS
 from coalloc.patches.jobserver import run_jobserver
-from coalloc.patches.patch import Figure, Outcome, Patch
+from coalloc.patches.patch import Figure, Patch, Predicted
 from coalloc.scenarios.chart import Chart, ChartLine
 
 __all__ = ["OFFERED"]
@@ -16,7 +16,7 @@ _BEFORE, _AFTER = PIPELOCKS["2004"], PIPELOCKS["2020"]
 _MAKES: Final = (4, 8, 16, 32, 64, 104)
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     came: dict[str, list[tuple[float, float]]] = {rules.name: [] for rules in (_BEFORE, _AFTER)}
     latencies = []
     for makes in _MAKES:
@@ -26,7 +26,7 @@ def _run(tell: Callable[[str], None]) -> Outcome:
             came[rules.name].append((makes, run.wakeups))
             latencies.append(run.latency)
     before, after = (came[rules.name][-1][1] for rules in (_BEFORE, _AFTER))
-    return Outcome(
+    return Predicted(
         (
             Figure(f"wakeups a read, {_MAKES[-1]} makes, before", before),
             Figure(f"wakeups a read, {_MAKES[-1]} makes, after", after),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from coalloc.kernel.pipelock import PIPELOCKS, LockedPipe, PipelockRules
-from coalloc.patches.patch import Figure, Outcome, Patch
+from coalloc.patches.patch import Figure, Patch, Predicted
 from coalloc.scenarios.window_models import WINDOWS
 from coalloc.sched.cycles import CycleSearch, find_cycles, search_cycles
 from coalloc.sched.machine import Machine
@@ -21,7 +21,7 @@ _READERS: Final = (3, 4, 8)
 _SCHEDULES: Final = 60
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     figures, findings = [], []
     tell("every state of 2 readers and a writer")
     before, after = (find_cycles(lambda right=right: _WINDOW.make(right)) for right in (False, True))  # type: ignore[misc]
@@ -37,7 +37,7 @@ def _run(tell: Callable[[str], None]) -> Outcome:
         came = [_by_priorities(rules, readers) for rules in (_BEFORE, _AFTER)]
         for name, found, published in zip(("before", "after"), came, (1, 0), strict=True):
             figures.append(Figure(f"livelock, {readers} readers, by priorities, {name}", bool(found.cycle), published))
-    return Outcome(tuple(figures), tuple(findings))
+    return Predicted(tuple(figures), tuple(findings))
 
 
 def _by_priorities(rules: PipelockRules, readers: int) -> CycleSearch:

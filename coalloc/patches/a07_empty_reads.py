@@ -7,7 +7,7 @@ from typing import Final
 
 from coalloc.kernel.pipelock import PIPELOCKS
 from coalloc.patches.jobserver import Jobserver, run_jobserver
-from coalloc.patches.patch import Constant, Figure, Outcome, Patch, change_of
+from coalloc.patches.patch import Constant, Figure, Patch, Predicted, change_of
 
 __all__ = ["OFFERED"]
 
@@ -18,10 +18,10 @@ _TOKENS: Final = 31
 _EMPTY: Final = 0.5
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     tell(f"{_MAKES} makes, {_TOKENS} tokens")
     before, after = (run_jobserver(rules, _MAKES, _TOKENS) for rules in (_BEFORE, _AFTER))
-    return Outcome(
+    return Predicted(
         (
             Figure("acquisitions of the mutex a read", change_of(before.acquisitions, after.acquisitions), None, "%"),
             Figure("reads that find nothing, before", before.empty * 100, (50, 100), "% of reads"),

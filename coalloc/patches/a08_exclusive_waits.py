@@ -11,7 +11,7 @@ import attrs
 from coalloc.designs import DESIGNS
 from coalloc.kernel.linux import CallCosts, LinuxCalls
 from coalloc.patches.bench import linux_state
-from coalloc.patches.patch import Constant, Figure, Outcome, Patch
+from coalloc.patches.patch import Constant, Figure, Patch, Predicted
 from coalloc.pipes.eras import LinuxState, ReadWakes, WriteWakes
 from coalloc.pipes.linux import LinuxPipe, LinuxPipes
 from coalloc.scenarios.chart import Chart, ChartLine
@@ -71,7 +71,7 @@ def _process(calls: LinuxCalls, pipe: LinuxPipe, pace: Spend) -> Body:
             yield Finish("transfer")
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     tell(f"{_PROCESSES} processes, back to back")
     old, new = (pass_tokens(state, _PROCESSES) for state in (LINUX_55, _AFTER))
     paced: dict[str, list[tuple[float, float]]] = {state.name: [] for state in (LINUX_55, _AFTER)}
@@ -83,7 +83,7 @@ def _run(tell: Callable[[str], None]) -> Outcome:
     queue = max(old.locks, key=lambda lock: lock.hold_ns)
     lines = tuple(ChartLine(name, tuple(points)) for name, points in paced.items())
     herd, one = (paced[state.name][-1][1] for state in (LINUX_55, _AFTER))
-    return Outcome(
+    return Predicted(
         (
             Figure("us a transfer, before", old.elapsed / old.count / 1000, 14.62, "us"),
             Figure("us a transfer, after", new.elapsed / new.count / 1000, 1.70, "us"),

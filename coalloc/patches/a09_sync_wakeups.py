@@ -10,7 +10,7 @@ import attrs
 from coalloc.designs import DESIGNS
 from coalloc.kernel.linux import CallCosts, LinuxCalls
 from coalloc.patches.a08_exclusive_waits import LINUX_55
-from coalloc.patches.patch import Constant, Figure, Outcome, Patch, change_of
+from coalloc.patches.patch import Constant, Figure, Patch, Predicted, change_of
 from coalloc.pipes.eras import LinuxState
 from coalloc.pipes.linux import LinuxPipes
 from coalloc.sched.hardware import SERVER
@@ -51,11 +51,11 @@ def _build(state: LinuxState) -> Measured:
     return simulation.run(operations=2000, warm_up=500)
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     tell(f"{_MAKES} makes, {_TOKENS} tokens")
     before, after = map(_build, (_BEFORE, _AFTER))
     waits = [run.operations["token"].mean for run in (before, after)]
-    return Outcome(
+    return Predicted(
         (
             Figure("jobs a second", change_of(before.throughput, after.throughput), None, "%", no_change=0),
             Figure("time until a token is had", change_of(*waits), None, "%", no_change=0),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from coalloc.patches.bench import CELLS, GUEST_CONSTANTS, SHARES, linux_state, pipe_bench, prices
-from coalloc.patches.patch import Constant, Figure, Outcome, Patch, change_of
+from coalloc.patches.patch import Constant, Figure, Patch, Predicted, change_of
 
 __all__ = ["OFFERED"]
 
@@ -22,7 +22,7 @@ _NS_AFTER: Final = (46103, 84011, 230170, 52260, 97206, 268429, 50370, 103036, 2
 _SLOWER: Final = (1.5, 2, 3)
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     throughputs, latencies, absolute = [], [], []
     for number, (writers, readers) in enumerate(CELLS):
         cell = f"W={writers} R={readers}"
@@ -44,7 +44,7 @@ def _run(tell: Callable[[str], None]) -> Outcome:
             old, new = (pipe_bench(s, writers, readers, prices(_COPY_NS, slower)) for s in (_BEFORE, _AFTER))
             gains.append(change_of(old.throughput, new.throughput))
         pressed.append(Figure(f"allocation x{slower:g}: median", statistics.median(gains), (21, 48), "%", no_change=0))
-    return Outcome((*throughputs, *latencies, *pressed, *absolute))
+    return Predicted((*throughputs, *latencies, *pressed, *absolute))
 
 
 def _fit() -> tuple[Constant, ...]:

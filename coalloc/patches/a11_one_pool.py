@@ -11,7 +11,7 @@ from coalloc.designs import DESIGNS
 from coalloc.errors import Violation
 from coalloc.kernel.linux import LinuxCalls
 from coalloc.patches.bench import CELLS, SHARES, linux_state, pipe_bench, prices
-from coalloc.patches.patch import Constant, Figure, Outcome, Patch, change_of
+from coalloc.patches.patch import Constant, Figure, Patch, Predicted, change_of
 from coalloc.pipes.eras import LinuxState
 from coalloc.pipes.linux import LinuxPipes
 from coalloc.sched.explore import SearchResult, explore
@@ -28,7 +28,7 @@ _COPY_NS: Final = 400
 _XEON: Final = attrs.evolve(SERVER, cpus=52, cpus_per_socket=52)
 
 
-def _run(tell: Callable[[str], None]) -> Outcome:
+def _run(tell: Callable[[str], None]) -> Predicted:
     figures: list[Figure] = []
     for size in (64 * KiB, 16 * KiB, 4 * KiB):
         gains = []
@@ -50,7 +50,7 @@ def _run(tell: Callable[[str], None]) -> Outcome:
     figures.append(Figure("broken invariants of the pool", found.finding is not None, 0))
     whole = f"No page is lost, freed twice or kept beyond the limits, in {'all ' if found.complete else ''}"
     words = f"{whole}{found.schedules:,} schedules of at most one preemption."
-    return Outcome(tuple(figures), (words if found.finding is None else str(found.finding),))
+    return Predicted(tuple(figures), (words if found.finding is None else str(found.finding),))
 
 
 def _under_mutex(state: LinuxState) -> int:

@@ -16,7 +16,7 @@ import attrs
 from coalloc._registry import Registry
 from coalloc.designs import attribute
 from coalloc.errors import InvalidRequestError
-from coalloc.patches.patch import Constant, Figure, Outcome, Patch, Published
+from coalloc.patches.patch import Constant, Figure, Patch, Predicted, Published
 from coalloc.scenarios.chart import Chart
 from coalloc.scenarios.result import Column, Result, Table
 
@@ -100,7 +100,7 @@ def _row(figure: Figure) -> tuple[str, str, str, str]:
     return figure.what, _published(figure.published, figure.unit), _number(figure.given, figure.unit), _off(figure)
 
 
-def summary(outcome: Outcome) -> Iterator[tuple[str, str, str, str]]:
+def summary(outcome: Predicted) -> Iterator[tuple[str, str, str, str]]:
     """Yield what, published, model and distance of each figure; many figures of one kind make one row."""
     kinds: dict[str, list[Figure]] = {}
     for figure in outcome.figures:
@@ -147,7 +147,7 @@ class Gallery(Result):
         rows: The patches and their outcomes.
     """
 
-    rows: tuple[tuple[Patch, Outcome], ...]
+    rows: tuple[tuple[Patch, Predicted], ...]
 
     def parts(self) -> Iterator[str | Table]:
         """Yield one table for several patches, and everything for a single one."""
@@ -196,7 +196,7 @@ def _as_dict(figure: Figure) -> dict[str, object]:
     }
 
 
-def _whole(patch: Patch, outcome: Outcome) -> Iterator[str | Table]:
+def _whole(patch: Patch, outcome: Predicted) -> Iterator[str | Table]:
     yield _filled(f"{patch.name}: {patch.title}")
     yield _filled(patch.source) + "\n"
     yield patch.diff + "\n"

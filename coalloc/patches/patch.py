@@ -14,7 +14,7 @@ import attrs
 from coalloc.patches.change import changed
 from coalloc.scenarios.chart import Chart
 
-__all__ = ["Constant", "Figure", "Outcome", "Patch", "Published", "change_of"]
+__all__ = ["Constant", "Figure", "Predicted", "Patch", "Published", "change_of"]
 
 Published: TypeAlias = float | tuple[float, float] | None
 """A figure, the least and the most of a range, or None where nothing was published."""
@@ -94,7 +94,7 @@ class Constant:
 
 
 @attrs.frozen
-class Outcome:
+class Predicted:
     """What the model gives.
 
     Args:
@@ -134,7 +134,7 @@ class Patch:
     after: Any
     load: str
     published: str
-    run: Callable[[Callable[[str], None]], Outcome]
+    run: Callable[[Callable[[str], None]], Predicted]
     constants: tuple[Constant, ...] = ()
     fit: Callable[[], tuple[Constant, ...]] | None = None
     lacks: str = ""
@@ -145,6 +145,6 @@ class Patch:
         """The change of the model, as a unified diff."""
         return changed(self.before, self.after)
 
-    def outcome(self) -> Outcome:
+    def predict(self) -> Predicted:
         """Run the model."""
         return self.run(lambda _words: None)

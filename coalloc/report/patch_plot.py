@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from coalloc._imports import needs_extra
 from coalloc.patches.patch import Figure as Given
-from coalloc.patches.patch import Outcome, Patch
+from coalloc.patches.patch import Patch, Predicted
 from coalloc.report.plots import draw_chart, save_figure
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _MODEL: Final = "#0072B2"
 _TOLD: Final = "#D55E00"
 
 
-def draw_patches(rows: Sequence[tuple[Patch, Outcome]]) -> Figure:
+def draw_patches(rows: Sequence[tuple[Patch, Predicted]]) -> Figure:
     """Draw a panel for each patch and unit, and one for each chart, below one another.
 
     Raises:
@@ -64,7 +64,7 @@ def _draw(axes: Axes, patch: Patch, figures: Sequence[Given]) -> None:
     axes.grid(alpha=0.3)
 
 
-def save_patches(rows: Sequence[tuple[Patch, Outcome]], path: str | PathLike[str]) -> None:
+def save_patches(rows: Sequence[tuple[Patch, Predicted]], path: str | PathLike[str]) -> None:
     """Draw patches and write them to a file, SVG or PNG by its ending; equal figures give equal files.
 
     Raises:

@@ -63,6 +63,8 @@ _COPY_NS: Final = 400
 _ALLOC_NS: Final = 60
 """Allocating or freeing a page of Linux's."""
 _FILES: Final = 1 << 24
+_WARM_UP: Final = 100
+"""The most system calls on each CPU before measuring begins."""
 
 
 @attrs.frozen
@@ -110,7 +112,7 @@ def run_contention(
         design: The design that gives pipes their buffers.
         cpus: CPUs, 1 to 4,096; even for ``transfer``, or 1.
         load: One of :data:`LOADS`.
-        operations: System calls to measure, >= 1, after a tenth of them as a warm-up.
+        operations: System calls to measure, >= 1, after a warm-up of a tenth of them, and of at most 100 on each CPU.
         hardware: What moving a line and so on costs.
         costs: Prices of map operations and faults.
         seed: Seed of what hardware leaves open.
@@ -132,7 +134,7 @@ def run_contention(
     loads = linux or _FreeBSDLoads(state, design, costs, simulation)
     for cpu, (name, body) in enumerate(loads.threads(load, cpus)):
         simulation.spawn(name, body, cpu=cpu % cpus)
-    measured = simulation.run(operations=operations, warm_up=operations // 10)
+    measured = simulation.run(operations=operations, warm_up=min(operations // 10, _WARM_UP * cpus))
     return Contention(design.name, policy.name, cpus, measured)
 
 

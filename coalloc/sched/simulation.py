@@ -64,6 +64,8 @@ _SWITCH: Final = ThreadState.SWITCH.value
 _ENDED: Final = ThreadState.ENDED.value
 _ON_CPU: Final = frozenset({_RUN, _SPIN, _SWITCH})
 _NEVER: Final = 1 << 62
+_MISSED: Final = 1 << 16
+"""So many channels on which a wakeup found nobody are remembered, the last ones."""
 
 
 class _Thread:
@@ -186,7 +188,7 @@ class Simulation:
         self._lines: dict[Line, tuple[int, frozenset[int]]] = {}
         """Which CPU wrote to a line last, and which have read it since."""
         self._channels: dict[Hashable, list[_Thread]] = {}
-        self._missed: set[Hashable] = set()
+        self._missed: dict[Hashable, None] = {}
         self._heap: list[tuple[int, int, _Thread, int]] = []
         self._number = 0
         self._queued = 0
@@ -750,7 +752,10 @@ class Simulation:
     def _wake_up(self, thread: _Thread, op: WakeUp) -> int:
         sleepers = self._channels.get(op.channel)
         if not sleepers:
-            self._missed.add(op.channel)
+            missed = self._missed
+            missed[op.channel] = None
+            if len(missed) > _MISSED:
+                del missed[next(iter(missed))]
             return 0
         if op.one:
             first = min(sleepers, key=lambda each: each.priority)  # the first of those, who slept longest

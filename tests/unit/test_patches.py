@@ -19,8 +19,8 @@ from coalloc.patches import (
     Constant,
     Figure,
     Gallery,
-    Outcome,
     Patch,
+    Predicted,
     changed,
     find_patches,
     linux_state,
@@ -36,12 +36,12 @@ FOLDER = Path(sys.modules["coalloc"].__file__ or "").parent / "patches"
 ROOT = FOLDER.parent.parent
 
 
-def outcome_of(name: str) -> Outcome:
+def outcome_of(name: str) -> Predicted:
     """Run one patch."""
-    return PATCHES[name].outcome()
+    return PATCHES[name].predict()
 
 
-def figures(outcome: Outcome) -> dict[str, float]:
+def figures(outcome: Predicted) -> dict[str, float]:
     """Return what the model gives, by its words."""
     return {figure.what: figure.given for figure in outcome.figures}
 
@@ -117,9 +117,9 @@ def test_a_figure_tells_how_far_it_is_off_and_whether_it_points_the_right_way() 
 def made(name: str = "X1", given: float = 5.0, **more: Any) -> Patch:
     """Make a patch whose model gives one figure."""
 
-    def run(tell: Callable[[str], None]) -> Outcome:
+    def run(tell: Callable[[str], None]) -> Predicted:
         tell("runs")
-        return Outcome((Figure("speed", given, 7, "%", no_change=0),), ("Something was found.",))
+        return Predicted((Figure("speed", given, 7, "%", no_change=0),), ("Something was found.",))
 
     values: dict[str, Any] = {"title": "a change", "source": "nowhere", "load": "a load", "published": "7 %"}
     return Patch(name, before=linux_state("linux"), after=linux_state("linux-7.2"), run=run, **(values | more))
@@ -164,7 +164,7 @@ def test_one_patch_is_shown_with_everything() -> None:
         "What the model lacks: Much.",
     ):
         assert words in text
-    bare = run_patches([attrs.evolve(patch, run=lambda _tell: Outcome((Figure("n", 1),)), constants=(), lacks="")])
+    bare = run_patches([attrs.evolve(patch, run=lambda _tell: Predicted((Figure("n", 1),)), constants=(), lacks="")])
     assert "takes from elsewhere" not in bare.text()
     assert bare.text().rstrip().endswith("-      1")
 
@@ -174,7 +174,7 @@ def test_several_patches_are_one_table() -> None:
     many = tuple(Figure(f"cell {n}: speed", n, 2 * n + 1, "%", no_change=0) for n in range(1, 6))
     ranges = tuple(Figure(f"cell {n}: size", 10 * n, (n, 2 * n)) for n in range(1, 6))
     few = (Figure("cell 1: other", 1234.5, None, "ns"), Figure("half", 0.25, (0, 1), "s"))
-    rows = list(summary(Outcome((*many, *ranges, *few))))
+    rows = list(summary(Predicted((*many, *ranges, *few))))
     assert rows == [
         ("speed, 5 cells", "+3.0 to +11.0 %", "+1.0 to +5.0 %", "median 4.0, most 6.0; right way 5 of 5"),
         ("size, 5 cells", "1 to 10", "10 to 50", "median 24.0, most 40.0"),
@@ -189,14 +189,14 @@ def test_several_patches_are_one_table() -> None:
     assert data[1]["figures"] == [
         {"what": "speed", "unit": "%", "published": 7, "model": -1.0, "off": -8.0, "right_way": False}
     ]
-    ranged = Gallery(((made(), Outcome((Figure("x", 1, (0, 2)),))),))
+    ranged = Gallery(((made(), Predicted((Figure("x", 1, (0, 2)),))),))
     assert ranged.as_json()[0]["figures"][0]["published"] == [0, 2]  # type: ignore[index]
 
 
 def test_many_cells_of_one_patch_end_with_their_median() -> None:
     """After the table of one patch."""
     cells = tuple(Figure(f"cell {n}: speed", n, n + 2, "%", no_change=0) for n in range(5))
-    text = Gallery(((made(), Outcome(cells)),)).text()
+    text = Gallery(((made(), Predicted(cells)),)).text()
     assert "speed, 5 cells: median 2.0, most 2.0; right way 4 of 5" in text
 
 

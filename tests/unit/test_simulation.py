@@ -792,3 +792,23 @@ def test_no_tangle_of_threads_gets_stuck(seed: int) -> None:
     for discipline in DISCIPLINES.values():
         measured = tangle(seed, discipline)
         assert (measured.findings, measured.violations()) == ((), ()), discipline.name
+
+
+@pytest.mark.parametrize(("further", "kind"), [(1 << 16, FindingKind.SLEEPS_FOR_EVER), (10, FindingKind.LOST_WAKEUP)])
+def test_the_last_wakeups_that_found_nobody_are_remembered(further: int, kind: FindingKind) -> None:
+    """So that a long run does not need ever more memory."""
+
+    def waker() -> Body:
+        yield WakeUp("bell")
+        for number in range(further):
+            yield WakeUp(number)
+
+    def sleeper() -> Body:
+        yield Spend(1)
+        yield SleepOn("bell")
+
+    simulation = Simulation(IDEAL)
+    simulation.spawn("waker", waker())
+    simulation.spawn("sleeper", sleeper())
+    (found,) = simulation.run().findings
+    assert found.kind is kind
