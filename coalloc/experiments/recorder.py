@@ -12,7 +12,7 @@ from coalloc.experiments.packing import Life
 from coalloc.pipes.design import Design
 from coalloc.pipes.eras import KernelState
 from coalloc.space.adapter import adapted
-from coalloc.space.forwarding import ForwardingSpace
+from coalloc.space.forwarding import ForwardedCpu, ForwardingSpace
 from coalloc.space.protocol import FullSpace, PerCpu
 from coalloc.units import PAGE_SIZE, round_up
 from coalloc.vm.kernelmap import KernelMap
@@ -98,17 +98,8 @@ class BufferRecorder(ForwardingSpace):
         return tuple(life if life.end >= 0 else life._replace(end=self._time) for life in self.lives)
 
 
-class PerCpuRecorder(BufferRecorder):
+class PerCpuRecorder(ForwardedCpu, BufferRecorder):
     """Stand in front of a space that keeps something for each CPU."""
-
-    @property
-    def cpu(self) -> int:
-        """The CPU on which the next calls are made."""
-        return self.below.cpu  # type: ignore[no-any-return]
-
-    @cpu.setter
-    def cpu(self, value: int) -> None:
-        self.below.cpu = value
 
 
 class SourceRecorder:

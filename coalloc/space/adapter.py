@@ -13,7 +13,7 @@ import attrs
 
 from coalloc.contract import Contract, Resize
 from coalloc.errors import BadFreeError, ExhaustionError, FreeFault, Violation
-from coalloc.space.forwarding import ForwardingSpace
+from coalloc.space.forwarding import ForwardedCpu, ForwardingSpace
 from coalloc.space.protocol import FullSpace, Segment, SpaceStats
 from coalloc.units import round_up
 from coalloc.vm.source import Source
@@ -188,14 +188,5 @@ class Adapted(ForwardingSpace):
         return super().render(width) if self._has("render") else "the allocator does not show its arenas"
 
 
-class AdaptedPerCpu(Adapted):
+class AdaptedPerCpu(ForwardedCpu, Adapted):
     """An allocator with something for each CPU, and what it lacks."""
-
-    @property
-    def cpu(self) -> int:
-        """The CPU on which the next calls are made."""
-        return self.below.cpu  # type: ignore[no-any-return]
-
-    @cpu.setter
-    def cpu(self, number: int) -> None:
-        self.below.cpu = number

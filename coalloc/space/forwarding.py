@@ -9,7 +9,22 @@ from coalloc.errors import Violation
 from coalloc.extent import Extent
 from coalloc.space.protocol import Segment, SpaceSource, SpaceStats
 
-__all__ = ["ForwardingSpace"]
+__all__ = ["ForwardedCpu", "ForwardingSpace"]
+
+
+class ForwardedCpu:
+    """What a space in front of another one needs if that keeps something for each CPU: a base class beside its own."""
+
+    below: Any
+
+    @property
+    def cpu(self) -> int:
+        """The CPU on which the next calls are made."""
+        return self.below.cpu  # type: ignore[no-any-return]
+
+    @cpu.setter
+    def cpu(self, number: int) -> None:
+        self.below.cpu = number
 
 
 class ForwardingSpace(SpaceSource):

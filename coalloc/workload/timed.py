@@ -26,7 +26,7 @@ from coalloc.sched.measured import LockUse
 from coalloc.sched.ops import Acquire, Body, Finish, Spend, Start, Unlock
 from coalloc.sched.simulation import Simulation
 from coalloc.space.adapter import adapted
-from coalloc.space.forwarding import ForwardingSpace
+from coalloc.space.forwarding import ForwardedCpu, ForwardingSpace
 from coalloc.space.protocol import per_cpu
 from coalloc.vm.costs import COSTS, CostModel
 from coalloc.vm.kernelmap import COUNTED, KernelMap
@@ -104,14 +104,8 @@ class _Counting(ForwardingSpace):
         return super().resize(base, size)
 
 
-class _CountingPerCpu(_Counting):
-    @property
-    def cpu(self) -> int:
-        return self.below.cpu  # type: ignore[no-any-return]
-
-    @cpu.setter
-    def cpu(self, number: int) -> None:
-        self.below.cpu = number
+class _CountingPerCpu(ForwardedCpu, _Counting):
+    pass
 
 
 def _counted(design: Design, state: KernelState, kernel: KernelMap, limit: int, **settings: object) -> _Counting:
