@@ -26,8 +26,8 @@ def _run(tell: Callable[[str], None]) -> Predicted:
     before, after = (curve for curve in curves if curve.load == "between holes")
     return Predicted(
         (
-            Figure("exponent of the work of the n-th pipe, before", before.exponent, 1),
-            Figure("exponent after (log n is 0)", after.exponent, 0, no_change=1),
+            Figure("exponent of the work, before", before.exponent, 1),
+            Figure("exponent of the work, after", after.exponent, 0, no_change=1),
         ),
         (f"Entries looked at for the last pipe: {before.work[-1]:,} before, {after.work[-1]:,} after.",),
         (
@@ -51,7 +51,8 @@ OFFERED: Final = (
         f"{_PIPES:,} pipes, each made while as many holes that are too small lie in the map",
         "O(log n) in place of O(n); no figure",
         _run,
-        lacks="The tree's depth is counted, not its cost; over so few pipes log n looks like a small power.",
+        lacks="The exponent is that of the work of the n-th pipe; log n has 0, but over so few pipes it looks like a"
+        " small power.",
         rank=2,
     ),
 )

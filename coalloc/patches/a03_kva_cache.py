@@ -45,7 +45,7 @@ def _run(tell: Callable[[str], None]) -> Predicted:
             done = kernel.counters()
             came.append(((done.map_ops + done.unmap_ops) / _PIPES, done.tlb_shootdowns / _PIPES))
         for name, (operations, _shootdowns) in zip(("before", "after"), came, strict=True):
-            figures.append(Figure(f"map operations a pipe, {alive} alive, {name}", operations))
+            figures.append(Figure(f"map calls a pipe, {alive} alive, {name}", operations))
         findings.append(
             f"With {alive} alive, a pipe costs {came[0][1]:.3g} shoot-downs before and {came[1][1]:.3g} after."
         )

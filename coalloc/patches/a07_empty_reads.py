@@ -23,8 +23,8 @@ def _run(tell: Callable[[str], None]) -> Predicted:
     before, after = (run_jobserver(rules, _MAKES, _TOKENS) for rules in (_BEFORE, _AFTER))
     return Predicted(
         (
-            Figure("acquisitions of the mutex a read", change_of(before.acquisitions, after.acquisitions), None, "%"),
-            Figure("reads that find nothing, before", before.empty * 100, (50, 100), "% of reads"),
+            Figure("acquisitions for a read", change_of(before.acquisitions, after.acquisitions), None, "%"),
+            Figure("reads of nothing, before, %", before.empty * 100, (50, 100)),
             Figure("time of a read", change_of(before.latency, after.latency), None, "%"),
         ),
         (

@@ -40,11 +40,11 @@ def _run(tell: Callable[[str], None]) -> Predicted:
             )
             gains.append(change_of(old.throughput, new.throughput))
         told = 23 if size == 64 * KiB else None
-        figures.append(Figure(f"{size // KiB} KiB: the best of nine cells", max(gains), told, "%", no_change=0))
-        figures.append(Figure(f"{size // KiB} KiB: the worst", min(gains), None, "%", no_change=0))
+        figures.append(Figure(f"{size // KiB} KiB: best of nine cells", max(gains), told, "%", no_change=0))
+        figures.append(Figure(f"{size // KiB} KiB: worst of nine cells", min(gains), None, "%", no_change=0))
     pages = [_under_mutex(state) for state in (_BEFORE, _AFTER)]
-    figures.append(Figure("pages of 64 KiB allocated under the mutex, before", pages[0]))
-    figures.append(Figure("pages of 64 KiB allocated under the mutex, after", pages[1]))
+    figures.append(Figure("pages under the mutex, before", pages[0]))
+    figures.append(Figure("pages under the mutex, after", pages[1]))
     tell("every schedule of two writers and a reader")
     found = explore_pool(_AFTER)
     figures.append(Figure("broken invariants of the pool", found.finding is not None, 0))

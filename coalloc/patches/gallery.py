@@ -75,7 +75,7 @@ def _prefixed(tell: Callable[[str], None], name: str) -> Callable[[str], None]:
 
 def _number(value: float, unit: str) -> str:
     if unit == "%":
-        return f"{value:+.1f} %"
+        return f"{value:+.0f} %" if type(value) is int else f"{value:+.1f} %"
     digits = f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
     return f"{digits} {unit}".strip()
 
@@ -115,14 +115,10 @@ def summary(outcome: Predicted) -> Iterator[tuple[str, str, str, str]]:
         given = [figure.given for figure in figures]
         ways = [figure.right_way for figure in figures if figure.right_way is not None]
         words = f"median {statistics.median(off):.1f}, most {max(off):.1f}"
-        if ways:
-            words += f"; right way {sum(ways)} of {len(ways)}"
-        yield (
-            f"{kind}, {len(figures)} cells",
-            _published((min(told), max(told)), unit),
-            _published((min(given), max(given)), unit),
-            words,
-        )
+        if not all(ways):
+            words += f", wrong way {ways.count(False)}"
+        published, model = (_published((round(min(values)), round(max(values))), unit) for values in (told, given))
+        yield f"{kind}, {len(figures)} cells", published, model, words
 
 
 def _ends(value: Published) -> tuple[float, ...]:
@@ -150,15 +146,18 @@ class Gallery(Result):
     rows: tuple[tuple[Patch, Predicted], ...]
 
     def parts(self) -> Iterator[str | Table]:
-        """Yield one table for several patches, and everything for a single one."""
+        """Yield a table for each of several patches, and everything for a single one."""
         if len(self.rows) == 1:
             yield from _whole(*self.rows[0])
             return
-        cells: list[tuple[str, ...]] = []
         for patch, outcome in self.rows:
-            cells += ((patch.name if number == 0 else "", *row) for number, row in enumerate(summary(outcome)))
-        yield Table((Column("patch", no_wrap=True), *_COLUMNS), tuple(cells))
-        yield "\n-: no figure was published.  coalloc patches ID shows one patch with all its figures."
+            yield _filled(f"{patch.name}: {patch.title}")
+            yield Table(_COLUMNS, tuple(summary(outcome)))
+            yield ""
+        yield _filled(
+            "-: no figure was published.  Off: the model less what was published; a wrong direction is said.  coalloc"
+            " patches ID shows one patch with all its figures, and says what the model lacks."
+        )
 
     def as_json(self) -> object:
         """Return everything, patch by patch."""

@@ -25,7 +25,8 @@ def test_several_are_one_table_and_pictures_are_drawn(coalloc: Any, tmp_path: Pa
         assert result.status == 0
         assert f"wrote {path}" in result.err
         assert path.stat().st_size > 5000
-    assert [line.split()[0] for line in result.out.splitlines() if line.startswith("A")] == ["A1", "A2", "A3"]
+    assert [line.split()[0] for line in result.out.splitlines() if line.startswith("A")] == ["A1:", "A2:", "A3:"]
+    assert all(len(line) <= 80 for line in result.out.splitlines())
     assert "diamond or bar: published" in (tmp_path / "patches.svg").read_text(encoding="utf-8")
 
 
