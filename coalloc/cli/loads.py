@@ -55,6 +55,7 @@ from coalloc.report.ranking import label_of, order, price_moves, price_rows, sen
 from coalloc.report.tables import (
     Row,
     comparison_rows,
+    counted,
     design_figures,
     differing_work,
     timed_figures,
@@ -71,7 +72,7 @@ from coalloc.workload.generators import GENERATORS
 from coalloc.workload.program import MOST_CPUS, PipeProgram, Program, SpaceProgram
 from coalloc.workload.replay import Outcome, replay
 from coalloc.workload.textformat import dumps, save
-from coalloc.workload.timed import replay_in_time
+from coalloc.workload.timed import has_known_locks, replay_in_time
 
 __all__ = ["compare", "draw_map", "trace_app"]
 
@@ -131,6 +132,9 @@ def compare(
     if cpus is not None:
         assert isinstance(program, PipeProgram)  # others were refused
         for design in chosen:
+            if not has_known_locks(design, policy):
+                note(f"{design.name} is not replayed in time: the locks of its kernel are not modelled there")
+                continue
             bar.say(f"{design.name} in time on {cpus:,} CPUs")
             with strangers_print_aside():
                 timed.append(replay_in_time(program, design, era=policy, limit=size, cpus=cpus, costs=costs))
@@ -169,13 +173,8 @@ def compare(
     print()
     _print_rows([outcome.design for outcome in outcomes], comparison_rows(program, outcomes, costs))
     if timed:
-        on = (
-            "recorded"
-            if isinstance(program, PipeProgram) and program.cpus is not None
-            else "drawn from the pipes' numbers"
-        )
         print()
-        print_words(f"in simulated time on {cpus:,} CPUs, which are {on}:")
+        print_words(f"in simulated time on {counted(cpus or 0, 'CPU')}; {_where_cpus_are_from(program)}:")
         print()
         _print_rows([each.design for each in timed], timed_rows(timed))
     if not trace.get("pipes", 1):
@@ -195,6 +194,15 @@ def compare(
     _draw(outcomes, program, policy.name, size, plot)
     if wrong and not lenient:
         raise typer.Exit(1)
+
+
+def _where_cpus_are_from(program: Program) -> str:
+    known = program.cpus if isinstance(program, PipeProgram) else None
+    if known is None:
+        return "which CPU an operation runs on is drawn from its pipe's number"
+    n, most = sum(cpu >= 0 for cpu in known), max(known) + 1
+    what = "" if n == len(known) else f" for {n:,} of {len(known):,} operations, and else drawn from the pipe's number"
+    return f"CPUs 0 to {most - 1:,} are recorded{what}, and taken modulo their number here"
 
 
 def _print_rows(designs: Sequence[str], rows: Sequence[Row]) -> None:

@@ -5,7 +5,8 @@ sleeps where and who is woken, the lock of each wait queue, and what copying and
 Linux is in its record (:class:`~coalloc.pipes.eras.LinuxState`): how many pages a write takes before it takes the mutex, how
 many queues there are, whether a wakeup wakes one or all.  Who was woken alone and leaves something behind wakes the next one.
 
-Differences from the kernel: a page is copied as a whole, and nobody is interrupted by a signal.
+Differences from the kernel: a page is copied as a whole; nobody is interrupted by a signal; an end is closed once, and then all
+who wait are woken.
 
 Source: Linux fs/pipe.c, of 5.4, 5.6, 6.15 and 7.2.
 """
@@ -152,10 +153,11 @@ class LinuxCalls:
             yield Unlock(mutex)
             if wakes_readers:
                 yield from self._wake(waits.rd_wait)
-            yield Acquire(waits.wr_wait.lock)
-            while len(ring.slots) >= pipe.max_slots and not pipe.halves[0].closed:
-                yield SleepOn(*waits.wr_wait)
-            yield Unlock(waits.wr_wait.lock)
+            if len(ring.slots) >= pipe.max_slots and not pipe.halves[0].closed:
+                yield Acquire(waits.wr_wait.lock)
+                while len(ring.slots) >= pipe.max_slots and not pipe.halves[0].closed:
+                    yield SleepOn(*waits.wr_wait)
+                yield Unlock(waits.wr_wait.lock)
             slept = True
             yield Acquire(mutex)
         wakes_writer = slept and self.pipes.state.exclusive_waits and len(ring.slots) < pipe.max_slots
@@ -191,10 +193,11 @@ class LinuxCalls:
                     yield Unlock(mutex)
                     raise
             yield Unlock(mutex)
-            yield Acquire(waits.rd_wait.lock)
-            while not ring.slots and not pipe.halves[1].closed:
-                yield SleepOn(*waits.rd_wait)
-            yield Unlock(waits.rd_wait.lock)
+            if not ring.slots and not pipe.halves[1].closed:
+                yield Acquire(waits.rd_wait.lock)
+                while not ring.slots and not pipe.halves[1].closed:
+                    yield SleepOn(*waits.rd_wait)
+                yield Unlock(waits.rd_wait.lock)
             slept = True
             yield Acquire(mutex)
         yield self._moved(got, 0, pipes.pages_put - put)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from coalloc._imports import lazy_names
 
 if TYPE_CHECKING:
-    from coalloc.patches.bench import CELLS, Cell, linux_state, pipe_bench, prices
+    from coalloc.patches.bench import CELLS, Cell, linux_state, pipe_bench, pipe_bench_gains, prices
     from coalloc.patches.change import changed
     from coalloc.patches.gallery import PATCHES, Gallery, find_patches, run_patches
     from coalloc.patches.jobserver import Jobserver, run_jobserver
@@ -21,7 +21,7 @@ else:
             "coalloc.patches.gallery": "PATCHES Gallery find_patches run_patches",
             "coalloc.patches.jobserver": "Jobserver run_jobserver",
             "coalloc.patches.patch": "Constant Figure Predicted Patch change_of",
-            "coalloc.patches.bench": "CELLS Cell linux_state pipe_bench prices",
+            "coalloc.patches.bench": "CELLS Cell linux_state pipe_bench pipe_bench_gains prices",
         },
     )
 
@@ -40,6 +40,7 @@ __all__ = [
     "find_patches",
     "linux_state",
     "pipe_bench",
+    "pipe_bench_gains",
     "prices",
     "run_jobserver",
     "run_patches",

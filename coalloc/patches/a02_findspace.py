@@ -29,7 +29,10 @@ def _run(tell: Callable[[str], None]) -> Predicted:
             Figure("exponent of the work, before", before.exponent, 1),
             Figure("exponent of the work, after", after.exponent, 0, no_change=1),
         ),
-        (f"Entries looked at for the last pipe: {before.work[-1]:,} before, {after.work[-1]:,} after.",),
+        (
+            f"Work for the last pipe: {before.work[-1]:,} before, {after.work[-1]:,} after.",
+            "O(n) and O(log n) stand as exponents 1 and 0; over so few pipes log n looks like a small power.",
+        ),
         (
             Chart(
                 "A2: work of the n-th pipe",
@@ -51,8 +54,7 @@ OFFERED: Final = (
         f"{_PIPES:,} pipes, each made while as many holes that are too small lie in the map",
         "O(log n) in place of O(n); no figure",
         _run,
-        lacks="The exponent is that of the work of the n-th pipe; log n has 0, but over so few pipes it looks like a"
-        " small power.",
+        lacks="Entries are counted that a search looks at, not what it costs to keep the tree.",
         rank=2,
     ),
 )

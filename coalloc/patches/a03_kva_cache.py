@@ -15,7 +15,7 @@ from coalloc.vm.kernelmap import KernelMap
 
 __all__ = ["OFFERED"]
 
-_PIPES: Final = 1000
+_PIPES: Final = 1024
 
 
 def before(kernel: KernelMap) -> FullSpace:
@@ -24,7 +24,7 @@ def before(kernel: KernelMap) -> FullSpace:
 
 
 def after(kernel: KernelMap) -> FullSpace:
-    """Map each buffer when a pipe is made, and unmap it when the pipe is closed."""
+    """Keep up to 16 buffers of closed pipes on each CPU, and map one only where there is none."""
     return CachedSpace(PerPipeSpace(kernel, kva_limit=GiB), sizes=[PIPE_SIZE], depth=16, ncpus=kernel.cpus)
 
 

@@ -1,4 +1,4 @@
-"""`pipe_bench`: the load of Linux's tools/testing/selftests/pipe/pipe_bench.c: writers and readers on one pipe, for so long.
+"""`pipe_bench`: the load of Linux's tools/testing/selftests/pipe/pipe_bench.c: writers and readers on one pipe.
 
 Every thread is always inside its call, so throughput is writers * bytes of a write / mean latency: one figure, not two.
 
@@ -7,22 +7,37 @@ Source: pipe_bench.c as merged in May 2026: threads of one process, 64 KiB a cal
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
 
 from coalloc.designs import DESIGNS
+from coalloc.errors import InvalidRequestError
 from coalloc.kernel.linux import CallCosts, LinuxCalls
-from coalloc.patches.patch import Constant
+from coalloc.patches.patch import Constant, change_of
 from coalloc.pipes.eras import LinuxState
 from coalloc.pipes.linux import LinuxPipes
 from coalloc.pipes.states import STATES
 from coalloc.sched.hardware import Hardware
-from coalloc.sched.ops import Body, Finish, Start
+from coalloc.sched.ops import Body, Finish, Spend, Start
 from coalloc.sched.simulation import Simulation
 from coalloc.units import KiB, MiB
 
-__all__ = ["ARM_GUEST", "CELLS", "GUEST_CONSTANTS", "SHARES", "Cell", "linux_state", "pipe_bench", "prices"]
+__all__ = [
+    "ARM_GUEST",
+    "CELLS",
+    "GUEST_CONSTANTS",
+    "LEAST",
+    "MOST",
+    "SHARES",
+    "Cell",
+    "linux_pipes",
+    "linux_state",
+    "pipe_bench",
+    "prices",
+]
 
 CELLS: Final = tuple((writers, readers) for readers in (1, 5, 10) for writers in (1, 2, 5))
 """Writers and readers of each cell, as the program sweeps them."""
@@ -31,6 +46,8 @@ ARM_GUEST: Final = Hardware(
 )
 """A virtual arm64 machine of 16 CPUs."""
 GUEST_CONSTANTS: Final = (
+    Constant("enter a call", 200, "ns", "assumed"),
+    Constant("between two calls, at most", 400, "ns", "assumed; drawn"),
     Constant("move a line between CPUs", 46, "ns", "Graviton 3, core-to-core-latency"),
     Constant(
         "wake a thread", 2500, "ns", "half of (12.6 - 7.6) us a round trip, with and without polling, arm64 guest"
@@ -39,26 +56,45 @@ GUEST_CONSTANTS: Final = (
         "until it runs", 3800, "ns", "the rest of half a round trip of 12.6 us, perf bench sched pipe, arm64 guest"
     ),
 )
-SHARES: Final = {"alloc_page": 0.98, "copy_page": 1.0, "free_page": 0.47}
-"""What a page costs, in copies: medians of six runs of ``python -m benchmarks.page_prices`` (Linux 6.18.44, Xeon, 2 CPUs)."""
+SHARES: Final = {"alloc_page": 1.15, "copy_page": 1.0, "free_page": 0.48}
+"""What a page costs: medians of 13 runs of ``python -m benchmarks.page_prices`` (Linux 6.18.44, x86, 2 CPUs).
+
+1 is what a page costs besides, in or out: copying it, and all else that is done under the mutex.
+"""
+LEAST, MOST = SHARES | {"alloc_page": 0.78, "free_page": 0.41}, SHARES | {"alloc_page": 1.60, "free_page": 0.54}
+"""The least and the most of these runs."""
 _ENTER_NS: Final = 200
+_BETWEEN_NS: Final = 400
+"""The most time between two calls, which is drawn: without it threads go in step."""
 
 
 def linux_state(name: str) -> LinuxState:
-    """Return a version of Linux by its name."""
-    state = STATES[name]
-    assert isinstance(state, LinuxState)
+    """Return a version of Linux by its name.
+
+    Raises:
+        InvalidRequestError: If there is none of this name.
+    """
+    state = STATES.get(name)
+    if not isinstance(state, LinuxState):
+        there = ", ".join(each.name for each in STATES.values() if isinstance(each, LinuxState))
+        raise InvalidRequestError("name", name, f"is no version of Linux; there are {there}")
     return state
 
 
-def prices(copy_ns: float, slower: float = 1) -> CallCosts:
-    """Return the prices of a machine that copies a page in so many nanoseconds.
+def linux_pipes(state: LinuxState, limit: int = 64 * MiB) -> LinuxPipes:
+    """Return a system of pipes of a version of Linux, with pages of so many bytes."""
+    return LinuxPipes(DESIGNS["linux"].build(state, limit).space, state=state)
+
+
+def prices(copy_ns: float, slower: float = 1, shares: Mapping[str, float] = SHARES) -> CallCosts:
+    """Return the prices of a machine that moves a page in or out in so many nanoseconds.
 
     Args:
-        copy_ns: The price of a copy, >= 0.
+        copy_ns: That price, >= 0.
         slower: How many times as long an allocation takes.
+        shares: What a page costs, in such prices.
     """
-    costs = CallCosts(enter=_ENTER_NS, **{what: share * copy_ns for what, share in SHARES.items()})
+    costs = CallCosts(enter=_ENTER_NS, **{what: share * copy_ns for what, share in shares.items()})
     return attrs.evolve(costs, alloc_page=costs.alloc_page * slower)
 
 
@@ -96,21 +132,31 @@ def pipe_bench(
         costs: What calls cost.
         hardware: The machine.
         size: Bytes of each write and read.
-        milliseconds: How long, in simulated time.
+        milliseconds: How long, in simulated time, >= 1.
+
+    Raises:
+        InvalidRequestError: If a number is out of range.
     """
-    pipes = LinuxPipes(DESIGNS["linux"].build(state, 64 * MiB).space, state=state)
+    for what, value in (("writers", writers), ("readers", readers), ("size", size), ("milliseconds", milliseconds)):
+        if type(value) is not int or value < 1:
+            raise InvalidRequestError(what, value, "must be an int >= 1")
+    pipes = linux_pipes(state)
     calls, pipe = LinuxCalls(pipes, costs), pipes.pipe()
     pipe.set_size(MiB)
+
+    drawn = random.Random(0)
 
     def write() -> Body:
         start, finish = Start("write"), Finish("write")
         while True:
+            yield Spend(drawn.randrange(_BETWEEN_NS))
             yield start
             yield from calls.write(pipe, size)
             yield finish
 
     def read() -> Body:
         while True:
+            yield Spend(drawn.randrange(_BETWEEN_NS))
             yield from calls.read(pipe, size)
 
     simulation = Simulation(hardware)
@@ -125,3 +171,23 @@ def pipe_bench(
     return Cell(
         written.count * size / MiB / (measured.elapsed / 1e9), written.mean, mutex.contended / mutex.acquisitions
     )
+
+
+def pipe_bench_gains(
+    before: LinuxState,
+    after: LinuxState,
+    costs: CallCosts,
+    hardware: Hardware = ARM_GUEST,
+    *,
+    size: int = 64 * KiB,
+    milliseconds: int = 20,
+) -> list[float]:
+    """Return by how many percent throughput grows in each of :data:`CELLS`; the arguments are those of :func:`pipe_bench`."""
+    gains = []
+    for writers, readers in CELLS:
+        old, new = (
+            pipe_bench(state, writers, readers, costs, hardware, size=size, milliseconds=milliseconds).throughput
+            for state in (before, after)
+        )
+        gains.append(change_of(old, new))
+    return gains

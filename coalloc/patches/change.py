@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import attrs
 
+from coalloc.errors import InvalidRequestError
+
 __all__ = ["changed"]
 
 _PROSE: Final = frozenset({"name", "title", "source", "sources", "assumed", "kept", "goes", "locks"})
@@ -20,7 +22,10 @@ def changed(before: Any, after: Any) -> str:  # noqa: ANN401 (a record of any cl
 
     Args:
         before: A record (of attrs), or a function.
-        after: One of the same kind.
+        after: Another of the same class, or another function.
+
+    Raises:
+        InvalidRequestError: If they are of different kinds, or a function's source cannot be had.
 
     >>> from coalloc.pipes.states import STATES
     >>> print(changed(STATES["linux"], STATES["linux-7.2"]))
@@ -30,12 +35,19 @@ def changed(before: Any, after: Any) -> str:  # noqa: ANN401 (a record of any cl
     -pages_ahead = 0
     +pages_ahead = 8
     """
-    if attrs.has(type(before)):
+    if attrs.has(type(before)) and type(before) is type(after):
         lines = list(_fields(before, after))
         if not lines:
             return ""
-        return "\n".join([f"--- {before.name}", f"+++ {after.name}", f"@@ {type(after).__name__} @@", *lines])
-    old, new = (textwrap.dedent(inspect.getsource(each)).splitlines() for each in (before, after))
+        names = getattr(before, "name", "before"), getattr(after, "name", "after")
+        return "\n".join([f"--- {names[0]}", f"+++ {names[1]}", f"@@ {type(after).__name__} @@", *lines])
+    for what, each in (("before", before), ("after", after)):
+        if not inspect.isfunction(each):
+            raise InvalidRequestError(what, each, "both must be records of one class of attrs, or both functions")
+    try:
+        old, new = (textwrap.dedent(inspect.getsource(each)).splitlines() for each in (before, after))
+    except OSError as error:
+        raise InvalidRequestError("before", before.__name__, f"its source is not to be had: {error}") from None
     return "\n".join(difflib.unified_diff(old, new, before.__name__, after.__name__, lineterm=""))
 
 

@@ -26,6 +26,7 @@ GROUP: Final = "coalloc.patches"
 """The group of entry points by which packages offer patches."""
 PATCHES: Final = Registry(Patch, "patch", "coalloc.patches", GROUP)
 """Every patch by its name."""
+_LARGE: Final = 1e9
 _MANY: Final = 5
 """From so many figures of a kind on, a summary has one row for all."""
 _WIDTH: Final = 80
@@ -66,7 +67,7 @@ def run_patches(patches: Iterable[Patch], tell: Callable[[str], None] = lambda _
         patches: The patches.
         tell: Is told, in words, how far the run is.
     """
-    return Gallery(tuple((patch, patch.run(_prefixed(tell, patch.name))) for patch in patches))
+    return Gallery(tuple((patch, patch.predict(_prefixed(tell, patch.name))) for patch in patches))
 
 
 def _prefixed(tell: Callable[[str], None], name: str) -> Callable[[str], None]:
@@ -76,7 +77,8 @@ def _prefixed(tell: Callable[[str], None], name: str) -> Callable[[str], None]:
 def _number(value: float, unit: str) -> str:
     if unit == "%":
         return f"{value:+.0f} %" if type(value) is int else f"{value:+.1f} %"
-    digits = f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+    whole = 100 <= abs(value) < _LARGE or (value == int(value) and abs(value) < _LARGE)
+    digits = f"{value:,.0f}" if whole else f"{value:.3g}"
     return f"{digits} {unit}".strip()
 
 
@@ -269,5 +271,7 @@ class Refitted(Result):
 
 
 def _value(patch: Patch, fitted: Constant) -> float:
-    (has,) = (constant for constant in patch.constants if constant.name == fitted.name)
-    return has.value
+    for constant in patch.constants:
+        if constant.name == fitted.name:
+            return constant.value
+    raise InvalidRequestError("fit", fitted.name, f"is no constant of {patch.name}")

@@ -549,8 +549,9 @@ class LinuxPipe:
                 self._system.to_hand(self.spares.pop(), over)
 
     def put_page(self, page: LinuxPage) -> None:
-        """Keep a page that nobody else refers to as a spare, if there is a place for it."""
-        if page.address >= 0 and page.slots == 1 and len(self.spares) < self._system.state.most_spares:
+        """Keep a page that nobody else refers to as a spare, if there is a place for it and the pipe is still there."""
+        room = self._system.state.most_spares if not self.finished else 0
+        if page.address >= 0 and page.slots == 1 and len(self.spares) < room:
             self.spares.append(page)
         else:
             self._system.put_page(page)

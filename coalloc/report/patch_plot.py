@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Final
 
@@ -29,22 +30,17 @@ def draw_patches(rows: Sequence[tuple[Patch, Predicted]]) -> Figure:
     """
     with needs_extra("plot"):
         from matplotlib.figure import Figure
-    panels: list[tuple[float, object]] = []
+    panels: list[tuple[float, Callable[[Axes], None]]] = []
     for patch, outcome in rows:
-        units = dict.fromkeys(figure.unit for figure in outcome.figures)
-        for unit in units:
+        for unit in dict.fromkeys(figure.unit for figure in outcome.figures):
             figures = [figure for figure in outcome.figures if figure.unit == unit]
-            panels.append((0.7 + 0.3 * len(figures), (patch, figures)))
-        panels += [(4, chart) for chart in outcome.charts]
+            panels.append((0.7 + 0.3 * len(figures), partial(_draw, patch=patch, figures=figures)))
+        panels += [(4.0, partial(draw_chart, chart=chart)) for chart in outcome.charts]
     heights = [height for height, _ in panels]
     drawn = Figure(figsize=(9, sum(heights) + 0.3), layout="constrained")
     grid = drawn.add_gridspec(len(panels), 1, height_ratios=heights)
-    for number, (_, what) in enumerate(panels):
-        axes = drawn.add_subplot(grid[number])
-        if isinstance(what, tuple):
-            _draw(axes, *what)
-        else:
-            draw_chart(axes, what)  # type: ignore[arg-type]
+    for number, (_, draw) in enumerate(panels):
+        draw(drawn.add_subplot(grid[number]))
     return drawn
 
 

@@ -128,7 +128,7 @@ _TIMED: Final[dict[str, tuple[str, Callable[[float], str]]]] = {
     "wait_ns": ("waiting for locks, ms", milliseconds),
     "longest_wait_ns": ("longest wait, ns", _whole),
     "held": ("busiest lock is held, %", lambda value: f"{100 * value:.3f}"),
-    "late_ns": ("ends later than recorded, ns", _whole),
+    "late_ns": ("latest begins late by, ns", _whole),
 }
 """The figures of a replay in time: their labels, and how they are written."""
 
@@ -144,7 +144,7 @@ def timed_figures(timed: Timed) -> dict[str, Any]:
         "wait_ns": timed.wait_ns,
         "longest_wait_ns": timed.longest_wait,
         "held": timed.held,
-        "late_ns": max(timed.elapsed - timed.recorded, 0),
+        "late_ns": timed.late_ns,
         "elapsed_ns": timed.elapsed,
         "locks": [attrs.asdict(use) for use in timed.locks],
     }

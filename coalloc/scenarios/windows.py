@@ -90,25 +90,28 @@ def replay(window: Window, schedule: Schedule, *, right: bool = False, timeline:
         right: Whether to run the right version.
         timeline: Collects what the threads do, a microsecond for each step; None collects nothing.
     """
-
-    def make() -> Machine:
-        machine = window.make(right)
-        machine.timeline, machine.step_ns = timeline, _STEP_NS
-        return machine
-
     if window.finds not in _CYCLES:
-        return make().run(schedule)
+        return _shown(window, right, timeline).run(schedule)
+    last = max((step for step, _ in schedule.switches), default=-1)
     found = search_cycles(
         lambda: window.make(right),
         [FollowDriver(schedule)],
         starvation=window.finds is FindingKind.STARVATION,
         max_steps=_ENDLESS,
+        not_before=last + 1,
     )
     if found.run is None:
-        return make().run(schedule, max_steps=_ENDLESS)
+        return _shown(window, right, timeline).run(schedule, max_steps=_ENDLESS)
     if timeline is not None:
-        make().run(found.run.schedule, max_steps=found.run.steps)
+        _shown(window, right, timeline).run(found.run.schedule, max_steps=found.run.steps)
     return found.run
+
+
+def _shown(window: Window, right: bool, timeline: Timeline | None) -> Machine:
+    """Make a machine whose threads a timeline shows, a microsecond for each step."""
+    machine = window.make(right)
+    machine.timeline, machine.step_ns = timeline, _STEP_NS
+    return machine
 
 
 _CYCLES: Final = (FindingKind.LIVELOCK, FindingKind.STARVATION)
@@ -282,9 +285,12 @@ def _run(
             found = look(window, right=right, driver=driver, preemptions=preemptions, most=most, seed=seed)
             rows.append((window, right, found))
     if timeline is not None:
-        shown = [(window, right, found.run.schedule) for window, right, found in rows if found.run is not None]
-        window, right, way = shown[0] if shown else (chosen[0], True, Schedule())
-        replay(window, way, right=right, timeline=timeline)
+        runs = [(window, right, found.run) for window, right, found in rows if found.run is not None]
+        if runs:
+            window, right, run = runs[0]
+            _shown(window, right, timeline).run(run.schedule, max_steps=run.steps)
+        else:
+            _shown(chosen[0], True, timeline).run(max_steps=_ENDLESS)
     return Searches(tuple(rows), tuple(left_out), timeline)
 
 

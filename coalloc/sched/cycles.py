@@ -499,8 +499,9 @@ _KEPT: Final = 8
 class _Watching(Driver):
     """A driver that watches for a state that comes again."""
 
-    def __init__(self, machine: Machine, driver: Driver, *, starvation: bool) -> None:
+    def __init__(self, machine: Machine, driver: Driver, *, starvation: bool, not_before: int) -> None:
         self._machine, self._driver, self._starvation = machine, driver, starvation
+        self._not_before = not_before
         self._seen: dict[Hashable, list[int]] = {}
         self._chosen: list[int] = []
         self._words: list[str] = []
@@ -518,7 +519,7 @@ class _Watching(Driver):
         self._got_on.append(machine.progress)
         self._waits.append(tuple(map(machine.waits, range(len(machine.names)))))
         visits = self._seen.setdefault(machine.state(), [])
-        for before in reversed(visits):
+        for before in () if step < self._not_before else visits if self._not_before else reversed(visits):
             self.found = self._cycle(before, step)
             if self.found is not None:
                 raise _Ended
@@ -556,7 +557,12 @@ class _Watching(Driver):
 
 
 def search_cycles(
-    make: MakeMachine, drivers: Iterable[Driver], *, starvation: bool = False, max_steps: int = 10_000
+    make: MakeMachine,
+    drivers: Iterable[Driver],
+    *,
+    starvation: bool = False,
+    max_steps: int = 10_000,
+    not_before: int = 0,
 ) -> CycleSearch:
     """Run once with each driver until a run has a finding, or goes round a livelock.
 
@@ -565,6 +571,7 @@ def search_cycles(
         drivers: The drivers of the first run, the second, and so on.
         starvation: Whether a starvation is a finding, too.
         max_steps: The most steps of a run; one that needs more is given up, and is no finding.
+        not_before: A cycle that ends before so many steps is gone past; the longest that ends then is found.
 
     Complexity:
         O(threads * variables) for each step, and O(steps) for each state that comes again.
@@ -573,7 +580,7 @@ def search_cycles(
     for driver in drivers:
         runs += 1
         machine = make()
-        watching = _Watching(machine, driver, starvation=starvation)
+        watching = _Watching(machine, driver, starvation=starvation, not_before=not_before)
         run: Run | None = None
         with contextlib.suppress(_Ended):
             run = machine.run(watching, max_steps=max_steps, record=False)

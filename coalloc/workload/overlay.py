@@ -9,7 +9,7 @@ from typing import Final
 
 from coalloc.errors import InvalidRequestError
 from coalloc.units import MAX_SIZE
-from coalloc.workload.program import PipeOpKind, PipeProgram
+from coalloc.workload.program import MOST_CPUS, PipeOpKind, PipeProgram
 
 __all__ = ["overlay"]
 
@@ -22,6 +22,8 @@ _SAMPLES: Final = 1_000_000
 
 def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipeProgram:
     """Run ``copies`` of a program at once, each begun at a random time, and renumber their pipes in order of creation.
+
+    Where CPUs are known, each copy runs on others, as many as the program has.
 
     Args:
         program: The program to copy.
@@ -61,6 +63,7 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
     new_times, new_pipes, new_sizes = array("q"), array("q"), array("q")
     new_kinds, new_ends = array("b"), array("b")
     cpus, new_cpus = program.cpus, array("h")
+    n_cpus = max(cpus, default=0) + 1 if cpus is not None else 0
     done = [0] * copies
     for bound in _bounds(times, starts):
         # The operations before a time, copy by copy; sorting by time keeps equal times in that order.  A piece is made whole,
@@ -77,7 +80,7 @@ def overlay(program: PipeProgram, copies: int, spread: int, seed: int) -> PipePr
             some_ends.extend(ends[first:last])
             some_sizes.extend(sizes[first:last])
             if cpus is not None:
-                some_cpus.extend(cpus[first:last])
+                some_cpus.extend([cpu if cpu < 0 else (cpu + copy * n_cpus) % MOST_CPUS for cpu in cpus[first:last]])
         places = sorted(range(len(some_times)), key=some_times.__getitem__)  # merges the copies, each a run in order
         for place in places:
             if some_kinds[place] == _CREATE:

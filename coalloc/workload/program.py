@@ -2,8 +2,9 @@
 
 A *pipe program* is a sequence of timed operations on pipes: create, write n, read n, close an end, change the size; writes and
 reads block, or are tries of a non-blocking descriptor.  Pipes are numbered from 0 in the order of their creation, and each has
-an owner; times are microseconds from the start and never decrease.  A program may know on which CPU each operation ran.  A
-*space program* is a sequence of alloc, free and resize
+an owner; times are microseconds from the start and never decrease.  A program may know on which CPU each operation ran.
+
+A *space program* is a sequence of alloc, free and resize
 on buffers, numbered likewise, without times.
 
 Operations are kept in columns of machine integers, since an overlay of many builds has millions of them; iteration yields
@@ -145,7 +146,7 @@ class PipeProgram:
     (100, 2)
     """
 
-    __slots__ = ("_ends", "_kinds", "_owners", "_pipes", "_sizes", "_times", "cpus", "title")
+    __slots__ = ("_cpus", "_ends", "_kinds", "_owners", "_pipes", "_sizes", "_times", "title")
 
     def __init__(
         self,
@@ -155,8 +156,7 @@ class PipeProgram:
         owners: Iterable[Owner] = (),
     ) -> None:
         self.title = checked_title(title)
-        self.cpus: array[int] | None = None
-        """The CPU of each operation, -1 where it is not known; None if none is known."""
+        self._cpus: array[int] | None = None
         self._owners: dict[int, Owner] = {}
         for owner in owners:
             if owner.uid in self._owners:
@@ -196,7 +196,7 @@ class PipeProgram:
     ) -> PipeProgram:
         """Make a program from valid columns without checking or copying them."""
         program = cls((), title=title, owners=owners)
-        program.cpus = cpus
+        program._cpus = cpus
         program._times, program._kinds, program._pipes, program._ends, program._sizes = times, kinds, pipes, ends, sizes
         return program
 
@@ -218,6 +218,11 @@ class PipeProgram:
 
     def __repr__(self) -> str:
         return f"<PipeProgram {self.title!r}: {len(self)} operations>"
+
+    @property
+    def cpus(self) -> array[int] | None:
+        """The CPU of each operation, -1 where it is not known; None if none is known; the caller may not change it."""
+        return self._cpus
 
     @property
     def owners(self) -> tuple[Owner, ...]:

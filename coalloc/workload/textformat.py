@@ -136,7 +136,8 @@ def _text(program: Program) -> Iterator[str]:
             privilege = "privileged" if owner.privileged else "unprivileged"
             yield f"owner {owner.uid} {privilege} {owner.pipebuf_limit}\n"
         words = [kind.word for kind in PipeOpKind]
-        for (time, kind, pipe, end, n), cpu in zip(program.rows(), repeat(-1) if cpus is None else cpus, strict=False):
+        known = repeat(-1, len(program)) if cpus is None else cpus
+        for (time, kind, pipe, end, n), cpu in zip(program.rows(), known, strict=True):
             on = f" @{cpu}\n" if cpu >= 0 else "\n"
             if kind == PipeOpKind.CREATE:
                 yield f"{time} create {pipe} {n}{on}" if n else f"{time} create {pipe}{on}"

@@ -4,10 +4,15 @@ The program is replayed first, in its order, as :func:`~coalloc.workload.replay.
 space and the map do is noted.  Then a thread on each CPU does that work at the recorded times.  So what is done does not depend
 on time, and two designs are compared on the same work.
 
+Prices are those of the estimate, and what all operations do adds up to it.  Map operations, faults and interrupts cost the
+operation that led to them.  What the space does itself (carves, joins, hits in a cache) is spread evenly over its calls, since
+a price is that of an allocation and its free together.
+
 Locks are those of :mod:`~coalloc.kernel.process`: buffers that are mapped one by one are mapped under the map's lock; a space
 with arenas has a lock of its own, and takes the map's lock to import or release; what the cache of a CPU serves takes none.
 
-Differences from a kernel: an operation that comes late does not delay those of other CPUs that depend on it.
+Differences from a kernel: an operation that comes late does not delay those of other CPUs that depend on it; the two buffers of
+a pipe that is made are mapped under one acquisition of the lock.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ import attrs
 
 from coalloc.errors import InvalidRequestError
 from coalloc.pipes.design import Bench, Design
-from coalloc.pipes.eras import KernelState
+from coalloc.pipes.eras import Era, KernelState
 from coalloc.sched.hardware import SERVER, Hardware
 from coalloc.sched.locks import Lock, LockKind
 from coalloc.sched.measured import LockUse
@@ -33,10 +38,12 @@ from coalloc.vm.kernelmap import COUNTED, KernelMap
 from coalloc.workload.program import PipeProgram
 from coalloc.workload.replay import replay
 
-__all__ = ["Timed", "replay_in_time"]
+__all__ = ["Timed", "has_known_locks", "replay_in_time"]
 
 _FAULTS: Final = COUNTED.index("faults")
 _SHOOTDOWNS: Final = COUNTED.index("tlb_shootdowns")
+_LATEST_US: Final = 1 << 50
+"""Recorded times, in microseconds, that a simulation can come to."""
 
 
 @attrs.frozen
@@ -54,7 +61,7 @@ class Timed:
         longest_wait: The longest wait.
         locks: What each lock cost.
         elapsed: Until the last operation had ended.
-        recorded: Until it began in the recording.
+        late_ns: The longest time by which an operation began later than recorded.
     """
 
     design: str
@@ -67,7 +74,7 @@ class Timed:
     longest_wait: int
     locks: tuple[LockUse, ...]
     elapsed: int
-    recorded: int
+    late_ns: int
 
     @property
     def held(self) -> float:
@@ -77,10 +84,10 @@ class Timed:
 
 @attrs.frozen
 class _Work:
-    """What an operation made space and map do: at which time, and for how long, in nanoseconds."""
+    """What an operation made space and map do: at which time, with how many calls, and for how long, in nanoseconds."""
 
     at: int
-    own_ns: int
+    calls: int
     map_ns: int
     fault_ns: int
     locked: bool
@@ -113,6 +120,11 @@ def _counted(design: Design, state: KernelState, kernel: KernelMap, limit: int, 
     return (_CountingPerCpu if per_cpu(space, kernel.cpus) is not None else _Counting)(space)
 
 
+def has_known_locks(design: Design, era: KernelState) -> bool:
+    """Tell whether a design's pipes are FreeBSD's or of a kernel that comes from it: of Linux and illumos the locks differ."""
+    return isinstance(design.policy(era), Era)
+
+
 def replay_in_time(
     program: PipeProgram,
     design: Design,
@@ -135,22 +147,31 @@ def replay_in_time(
         hardware: What moving a line, a wakeup and a switch cost.
 
     Raises:
-        InvalidRequestError: If a number is out of range, or the program is none of pipes.
+        InvalidRequestError: If a number is out of range, the program is none of pipes, an operation comes later than after
+            36 years, or the design's kernel has other locks (:func:`has_known_locks`).
 
     Complexity:
         That of a replay that looks at the counters after each operation, and some 20 us for each that had work.
     """
     if not isinstance(program, PipeProgram):
         raise InvalidRequestError("cpus", cpus, "a program of pipes is needed: one of buffers has no times")
-    work = _work(program, design, era, limit, cpus, costs)
+    if not has_known_locks(design, era):
+        raise InvalidRequestError("design", design.name, "has a kernel whose locks are not modelled here")
+    times = program.columns()[0]
+    if times and times[-1] > _LATEST_US:
+        raise InvalidRequestError(
+            "program", times[-1], f"an operation comes after {_LATEST_US:,} us, which is too late"
+        )
+    work, call_ns = _work(program, design, era, limit, cpus, costs)
     by_cpu: dict[int, list[_Work]] = {}
     for cpu, each in work:
         by_cpu.setdefault(cpu, []).append(each)
     map_lock = Lock("kernel map", LockKind.SX)
     space_lock = map_lock if design.one_by_one else Lock("arenas")
+    late: list[int] = []
     simulation = Simulation(attrs.evolve(hardware, cpus=cpus))
     for cpu in sorted(by_cpu):
-        simulation.spawn(f"CPU {cpu}", _cpu(by_cpu[cpu], space_lock, map_lock, simulation), cpu=cpu)
+        simulation.spawn(f"CPU {cpu}", _cpu(by_cpu[cpu], call_ns, space_lock, map_lock, simulation, late), cpu=cpu)
     measured = simulation.run()
     assert not measured.findings, measured.findings
     latencies = measured.latencies
@@ -165,16 +186,16 @@ def replay_in_time(
         max((use.longest_wait for use in measured.locks), default=0),
         measured.locks,
         measured.elapsed,
-        max((each.at for _, each in work), default=0),
+        max(late, default=0),
     )
 
 
 def _work(
     program: PipeProgram, design: Design, era: KernelState, limit: int, cpus: int, costs: CostModel
-) -> list[tuple[int, _Work]]:
-    """Replay the program, and return the CPU and the work of each operation that had any."""
-    prices = [round(costs.prices[event].ns) for event in COUNTED]
-    ipi, carve, hit = (round(costs.prices[event].ns) for event in ("ipis", "carves", "cache_hits"))
+) -> tuple[list[tuple[int, _Work]], float]:
+    """Replay the program; return the CPU and the work of each operation that had any, and what the space takes for a call."""
+    prices = [costs.prices[event].ns for event in COUNTED]
+    ipi = costs.prices["ipis"].ns
     found: list[tuple[int, _Work]] = []
     times, on = program.columns()[0], program.cpus_of(cpus)
     before = (0,) * len(COUNTED)
@@ -192,26 +213,33 @@ def _work(
         fault_ns = done[_FAULTS] * prices[_FAULTS]
         map_ns = sum(price * n for price, n in zip(prices, done, strict=True)) - fault_ns
         map_ns += ipi * done[_SHOOTDOWNS] * (bench.kernel.cpus - 1)
-        cached = cpus > 1 and isinstance(space, _CountingPerCpu) and not map_ns
-        own_ns = n_calls * (hit if cached else carve) if not (design.one_by_one and map_ns) else 0
+        cached = isinstance(space, _CountingPerCpu) and not map_ns
         locked = (n_calls > 0 and not cached) or map_ns > 0
-        found.append((cpu, _Work(times[number - 1] * 1000, own_ns, map_ns, fault_ns, locked)))
+        found.append((cpu, _Work(times[number - 1] * 1000, n_calls, round(map_ns), round(fault_ns), locked)))
 
     counting = attrs.evolve(design, make_space=partial(_counted, design))
-    replay(program, counting, era=era, limit=limit, samples=1, cpus=cpus, watch=watch)
-    return found
+    outcome = replay(program, counting, era=era, limit=limit, samples=1, cpus=cpus, watch=watch)
+    own_ns = sum(n * costs.prices[event].ns for event, n in attrs.asdict(outcome.work).items())
+    return found, own_ns / calls if calls else 0.0
 
 
-def _cpu(work: list[_Work], space_lock: Lock, map_lock: Lock, simulation: Simulation) -> Body:
-    """Do the work of a CPU, each piece no earlier than it was recorded."""
+def _cpu(
+    work: list[_Work], call_ns: float, space_lock: Lock, map_lock: Lock, simulation: Simulation, late: list[int]
+) -> Body:
+    """Do the work of a CPU, each piece no earlier than it was recorded, and note how late it begins."""
     start, finish = Start("operation"), Finish("operation")
+    owed = 0.0
     for each in work:
         if each.at > simulation.now:
             yield Spend(each.at - simulation.now)
+        late.append(simulation.now - each.at)
+        owed += each.calls * call_ns
+        own = Spend(int(owed))
+        owed -= own.ns  # fractions are not lost
         yield start
         if each.locked:
             yield Acquire(space_lock)
-            yield Spend(each.own_ns)
+            yield own
             if each.map_ns:
                 if map_lock is not space_lock:
                     yield Acquire(map_lock)
@@ -220,6 +248,6 @@ def _cpu(work: list[_Work], space_lock: Lock, map_lock: Lock, simulation: Simula
                     yield Unlock(map_lock)
             yield Unlock(space_lock)
         else:
-            yield Spend(each.own_ns)
+            yield own
         yield Spend(each.fault_ns)
         yield finish

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import Any, cast
 
@@ -295,3 +296,48 @@ def test_a_write_wakes_one_reader_or_all(exclusive: bool, each: int) -> None:
     measured = simulation.run(until=2_000_000)
     assert made.pipes.writes > 50
     assert measured.wakeups / made.pipes.writes == pytest.approx(each, rel=0.05)
+
+
+@pytest.mark.parametrize("state", [ONE_POOL, "linux-7.2", "linux"])
+def test_pages_that_come_too_late_are_freed(state: LinuxState | str) -> None:
+    """Of a write to a pipe that is closed already, and of one that sleeps while both ends are closed."""
+    for closes_first in (True, False):
+        made = calls(state)
+        pipe = made.pipes.pipe()
+        machine = Machine(watch=made.pipes.violations)
+
+        def writer(made: LinuxCalls = made, pipe: LinuxPipe = pipe) -> Body:
+            with contextlib.suppress(PipeError):
+                yield from made.write(pipe, 40 * PAGE)
+
+        def closer(made: LinuxCalls = made, pipe: LinuxPipe = pipe) -> Body:
+            yield from made.close(pipe, 0)
+            yield from made.close(pipe, 1)
+
+        for name, body in (("a", closer()), ("b", writer())) if closes_first else (("a", writer()), ("b", closer())):
+            machine.spawn(name, body)
+        assert machine.run().findings == ()
+        assert made.pipes.kva_used == 0
+        assert made.pipes.pages_taken == made.pipes.pages_put
+
+
+@pytest.mark.parametrize("state", [ONE_POOL, "linux-7.2"])
+def test_no_page_is_lost_in_any_order_of_closes(state: LinuxState | str) -> None:
+    """Writers, readers and closers of both ends, at random."""
+    for seed in range(150):
+        made = calls(state)
+        pipe = made.pipes.pipe()
+        machine = Machine(watch=made.pipes.violations)
+
+        def tries(call: Any) -> Body:
+            with contextlib.suppress(PipeError):
+                yield from call
+
+        for number, n in enumerate((3, 20)):
+            machine.spawn(f"writer {number}", tries(made.write(pipe, n * PAGE)))
+        machine.spawn("reader", tries(made.read(pipe, 9 * PAGE)))
+        for end in (0, 1):
+            machine.spawn(f"closer {end}", tries(made.close(pipe, end)))
+        assert machine.run(RandomDriver(seed), record=False).findings == ()
+        assert made.pipes.kva_used == 0
+        made.pipes.check()

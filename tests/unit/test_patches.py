@@ -12,7 +12,8 @@ from typing import Any
 import attrs
 import pytest
 
-from coalloc.errors import InvalidRequestError
+from coalloc.errors import CoallocError, InvalidRequestError
+from coalloc.kernel.pipelock import PIPELOCKS
 from coalloc.patches import (
     CELLS,
     PATCHES,
@@ -27,6 +28,7 @@ from coalloc.patches import (
     linux_state,
     pipe_bench,
     prices,
+    run_jobserver,
     run_patches,
 )
 from coalloc.patches.gallery import Refitted, summary
@@ -105,6 +107,8 @@ def test_a_change_is_shown_as_a_diff() -> None:
 def test_a_figure_tells_how_far_it_is_off_and_whether_it_points_the_right_way() -> None:
     """Nothing where nothing was published; 0 within a range; the nearer end beyond it."""
     assert (Figure("x", 1).off, Figure("x", 1, no_change=0).right_way) == (None, None)
+    assert Figure("x", 0, 0, no_change=0).right_way is True
+    assert Figure("x", -1, (-2, 5), no_change=0).right_way is True
     assert (Figure("x", 50, (21, 48)).off, Figure("x", 20, (21, 48)).off, Figure("x", 30, (21, 48)).off) == (2, -1, 0)
     assert Figure("x", 5, 7).right_way is None
     assert Figure("x", 5, (6, 8), no_change=0).right_way is True
@@ -112,10 +116,95 @@ def test_a_figure_tells_how_far_it_is_off_and_whether_it_points_the_right_way() 
     assert Figure("x", 0.5, 0.2, no_change=1).right_way is True
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"what": ""}, "line of 1 to 60"),
+        ({"what": "x" * 61}, "line of 1 to 60"),
+        ({"what": "a\nb"}, "line of 1 to 60"),
+        ({"given": float("nan")}, "finite"),
+        ({"given": None}, "finite"),
+        ({"published": float("inf")}, "the least and the most"),
+        ({"published": (2.0, 1.0)}, "the least and the most"),
+        ({"published": (1.0, 2.0, 3.0)}, "the least and the most"),
+        ({"no_change": "0"}, "finite"),
+    ],
+)
+def test_a_figure_that_cannot_be_shown_is_refused(given: dict[str, Any], words: str) -> None:
+    """When it is made."""
+    values: dict[str, Any] = {"what": "x", "given": 1.0} | given
+    with pytest.raises(InvalidRequestError, match=words):
+        Figure(**values)
+
+
+def two(n: int) -> int:
+    """Return a number that source does not tell."""
+    return n
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"name": "A 1"}, "a word of at most 16"),
+        ({"before": 1}, "both must be records of one class"),
+        ({"before": two}, "both must be records of one class"),
+        ({"after": linux_state("linux")}, "same fields"),
+        ({"before": two, "after": two}, "same source"),
+        ({"before": eval("lambda: 1"), "after": two}, "source is not to be had"),
+    ],
+)
+def test_a_patch_that_changes_nothing_that_can_be_shown_is_refused(given: dict[str, Any], words: str) -> None:
+    """When it is made."""
+    with pytest.raises(InvalidRequestError, match=words):
+        made(**given)
+
+
+@attrs.frozen
+class Nameless:
+    """A record without a name."""
+
+    n: int
+
+
+def test_a_record_needs_no_name() -> None:
+    """Then the two are called before and after."""
+    assert changed(Nameless(1), Nameless(2)).splitlines()[:2] == ["--- before", "+++ after"]
+
+
+def test_a_run_that_fails_says_which() -> None:
+    """An exception, another result, or a figure that is none; our own errors stay as they are."""
+
+    def fails(_tell: Callable[[str], None]) -> Predicted:
+        raise ValueError("odd")
+
+    def refuses(_tell: Callable[[str], None]) -> Predicted:
+        return Predicted((Figure("", 1.0),))
+
+    for run, words in (
+        (fails, "the run of X1 failed: ValueError: odd"),
+        (lambda _tell: None, "the run of X1 returned a NoneType, not Predicted"),
+        (refuses, "line of 1 to 60"),
+    ):
+        with pytest.raises(CoallocError, match=words):
+            run_patches([made(run=run)])
+    for figures_given in ((), ("x",)):
+        with pytest.raises(InvalidRequestError, match="one Figure or more"):
+            Predicted(figures_given)  # type: ignore[arg-type]
+
+
+def test_loads_refuse_what_they_cannot_run() -> None:
+    """A version that there is not, or no threads."""
+    for name in ("linux-9", "10.x"):
+        with pytest.raises(InvalidRequestError, match="there are linux, linux-4"):
+            linux_state(name)
+    with pytest.raises(InvalidRequestError, match="writers"):
+        pipe_bench(linux_state("linux"), 0, 1, prices(1))
+
+
 # --- finding and showing ---------------------------------------------------------------------------------
 
 
-def made(name: str = "X1", given: float = 5.0, **more: Any) -> Patch:
+def made(name: object = "X1", given: float = 5.0, **more: Any) -> Patch:
     """Make a patch whose model gives one figure."""
 
     def run(tell: Callable[[str], None]) -> Predicted:
@@ -123,7 +212,8 @@ def made(name: str = "X1", given: float = 5.0, **more: Any) -> Patch:
         return Predicted((Figure("speed", given, 7, "%", no_change=0),), ("Something was found.",))
 
     values: dict[str, Any] = {"title": "a change", "source": "nowhere", "load": "a load", "published": "7 %"}
-    return Patch(name, before=linux_state("linux"), after=linux_state("linux-7.2"), run=run, **(values | more))
+    values |= {"before": linux_state("linux"), "after": linux_state("linux-7.2"), "run": run, "name": name}
+    return Patch(**(values | more))
 
 
 def test_patches_are_found_by_number_and_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +300,8 @@ def test_constants_that_fit_no_longer_are_a_failure() -> None:
     assert bad.failure == "X2 has price 2, but 3 fits"
     assert "X2     price       2    3 ns" in bad.text()
     assert bad.as_json()[1]["has"] == 2  # type: ignore[index]
+    with pytest.raises(InvalidRequestError, match="is no constant of X1"):
+        Refitted(((same, (attrs.evolve(has[0], name="odd"),)),)).text()
 
 
 # --- what the models give ----------------------------------------------------------------------------------
@@ -236,7 +328,8 @@ def test_a3_pipes_that_come_and_go_need_no_map_operation() -> None:
     given = list(figures(outcome_of("A3")).values())
     assert given[0] == 4
     assert given[1] < 0.01
-    assert given[3] < given[2] < 4
+    assert given[2] == 4
+    assert given[3] < 4
 
 
 def test_a4_the_herd_is_counted_though_the_hour_is_not_explained() -> None:
@@ -244,14 +337,16 @@ def test_a4_the_herd_is_counted_though_the_hour_is_not_explained() -> None:
     given = figures(outcome_of("A4"))
     assert given["wakeups a buffer, before"] > 800
     assert given["wakeups a buffer, after"] <= 1
-    assert given["seconds to close 900,000 pipes, after"] <= given["seconds to close 900,000 pipes, before"]
+    assert 1 <= given["times as fast"] < 2
 
 
-def test_a5_a_herd_grows_with_the_makes_and_one_waiter_does_not() -> None:
-    """And the latency of a read falls by more than a factor of ten."""
+def test_a5_a_herd_grows_with_the_makes_unless_the_pipe_is_idle() -> None:
+    """More than ten times as many are woken before, with short jobs; with long ones hardly anybody waits."""
     outcome = outcome_of("A5")
-    before, after = outcome.figures
-    assert before.given > 10 * after.given
+    given = figures(outcome)
+    for job in ("20", "200"):
+        assert given[f"jobs of {job} us: woken, before"] > 10 * given[f"jobs of {job} us: woken, after"]
+    assert given["jobs of 5,000 us: woken, before"] < 0.1
     first, second = outcome.charts[0].lines
     assert first.points[-1][1] > 20 * first.points[0][1]
     assert second.points[-1][1] < 3
@@ -268,9 +363,19 @@ def test_a6_finds_the_livelock_before_and_none_after() -> None:
 def test_a7_saves_locks_at_the_published_share_of_empty_reads() -> None:
     """Half of the reads find nothing, as fitted before the patch, and reads take fewer locks after it."""
     outcome = outcome_of("A7")
-    given = figures(outcome)
-    assert given["reads of nothing, before, %"] == pytest.approx(50, abs=2)
-    assert given["acquisitions for a read"] < -15
+    for job in ("20", "200", "5,000"):
+        assert -50 < figures(outcome)[f"jobs of {job} us: acquisitions"] < -15
+    for finding in outcome.findings:
+        assert " 51% of the reads find nothing before" in finding
+
+
+def test_a_read_alone_takes_the_mutex_twice_and_an_empty_one_once() -> None:
+    """It drops it to copy; what writes take is not counted.  One that looks first takes none if there is nothing."""
+    full = run_jobserver(PIPELOCKS["2022"], 1, 1, reads=50)
+    assert (full.empty, full.acquisitions, full.wakeups) == (0, 2, 0)
+    none = run_jobserver(PIPELOCKS["2022"], 1, 0, reads=50)
+    assert (none.empty, none.acquisitions) == (1, 1)
+    assert run_jobserver(PIPELOCKS["2022-08"], 1, 0, reads=50).acquisitions == 0
 
 
 def test_a7_and_a10_have_the_constants_that_fit() -> None:
@@ -290,9 +395,11 @@ def test_a8_a_transfer_wakes_everybody_before_and_one_after() -> None:
     assert [points[0] for points in outcome.charts[0].lines[0].points] == [2, 4, 8, 16, 32, 64]
 
 
-def test_a9_synchronous_wakeups_do_not_slow_a_build() -> None:
-    """The model has no figure to be held against, only a direction."""
-    assert figures(outcome_of("A9"))["jobs a second"] > 0
+def test_a9_has_no_figure_to_be_held_against() -> None:
+    """Jobs of two lengths; what is left is a few percent."""
+    outcome = outcome_of("A9")
+    assert [figure.published for figure in outcome.figures] == [None] * 4
+    assert all(abs(figure.given) < 20 for figure in outcome.figures)
 
 
 def bench_like(state: Any, writers: int, readers: int, costs: Any, *_args: Any, **_more: Any) -> Cell:
@@ -305,6 +412,7 @@ def bench_like(state: Any, writers: int, readers: int, costs: Any, *_args: Any, 
 def test_a10_prints_every_cell_and_fits_on_those_before_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine cells of throughput and latency with a direction; three of pressure; the fit knows no cell after the patch."""
     module = __import__("coalloc.patches.a10_pages_ahead", fromlist=["OFFERED"])
+    bench_module = __import__("coalloc.patches.bench", fromlist=["pipe_bench"])
     ran: list[str] = []
 
     def bench(state: Any, *args: Any, **more: Any) -> Cell:
@@ -312,10 +420,11 @@ def test_a10_prints_every_cell_and_fits_on_those_before_alone(monkeypatch: pytes
         return bench_like(state, *args, **more)
 
     monkeypatch.setattr(module, "pipe_bench", bench)
+    monkeypatch.setattr(bench_module, "pipe_bench", bench)
     outcome = outcome_of("A10")
     kinds = [figure.what.rpartition(": ")[2] for figure in outcome.figures]
     assert {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)} == {
-        "throughput": 9, "latency": 9, "median": 3, "MiB/s before, fitted": 9, "MiB/s after": 9,
+        "throughput": 9, "latency": 9, "median": 2, "MiB/s before, fitted": 9, "MiB/s after": 9,
     }  # fmt: skip
     assert all(figure.right_way for figure in outcome.figures[:18])
     published = [figure.published for figure in outcome.figures[:9]]
@@ -328,7 +437,7 @@ def test_a10_prints_every_cell_and_fits_on_those_before_alone(monkeypatch: pytes
     assert copy.fitted
     mean = 1.0
     for mib in (1119, 1162, 1152, 1132, 1034, 1021, 1060, 1069, 997):
-        mean *= (62.5e6 / mib / (14 * 0.98 + 32 + 14 * 0.47)) ** (1 / 9)
+        mean *= (62.5e6 / mib / (14 * 1.15 + 32 + 14 * 0.48)) ** (1 / 9)
     assert copy.value == pytest.approx(mean, abs=1)
 
 
@@ -339,13 +448,13 @@ def test_a10_is_within_five_points_in_the_median() -> None:
     assert all(figure.right_way for figure in outcome.figures[:18])
     for first in (0, 9):
         assert statistics.median(abs(figure.off or 0) for figure in outcome.figures[first : first + 9]) <= 5
-    assert [figure.off for figure in outcome.figures[18:21]] == [0, 0, 0]
+    assert 21 < outcome.figures[18].given < 48 < outcome.figures[19].given
 
 
 def test_a_cell_of_a10_gains_what_the_holders_of_the_mutex_save() -> None:
     """One writer and one reader: throughput is writers times bytes by latency, and rises by a sixth or so."""
     before, after = (
-        pipe_bench(linux_state(name), 1, 1, prices(1100), milliseconds=20) for name in ("linux", "linux-7.2")
+        pipe_bench(linux_state(name), 1, 1, prices(1052), milliseconds=20) for name in ("linux", "linux-7.2")
     )
     for cell in (before, after):
         assert cell.throughput == pytest.approx(64 / 1024 / (cell.latency / 1e9), rel=0.02)
@@ -357,13 +466,13 @@ def test_a_cell_of_a10_gains_what_the_holders_of_the_mutex_save() -> None:
 def test_a11_says_where_the_pool_gains_and_where_it_loses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes above and below eight pages; pages under the mutex; no invariant broken in the schedules that were run."""
     module = __import__("coalloc.patches.a11_one_pool", fromlist=["OFFERED"])
-    monkeypatch.setattr(module, "pipe_bench", bench_like)
+    monkeypatch.setattr("coalloc.patches.bench.pipe_bench", bench_like)
     explored = module.explore
     monkeypatch.setattr(module, "explore", lambda make, **_more: explored(make, preemptions=1, most=150))
     outcome = outcome_of("A11")
     given = figures(outcome)
-    assert given["pages under the mutex, before"] == 6
-    assert given["pages under the mutex, after"] == 8
+    assert "allocate 6 pages under the mutex before, and 8 after" in outcome.findings[1]
+    assert given["64 KiB: best"] >= given["64 KiB: median"] >= given["64 KiB: worst"]
     assert given["broken invariants of the pool"] == 0
     assert outcome.findings[0].startswith("No page is lost")
 
@@ -398,9 +507,8 @@ def test_a11_a_wrong_pool_is_found(
     monkeypatch: pytest.MonkeyPatch, method: str, wrong: Callable[..., None], words: str
 ) -> None:
     """One that overflows, one that loses pages, and one that is not trimmed."""
-    module = __import__("coalloc.patches.a11_one_pool", fromlist=["OFFERED"])
     monkeypatch.setattr(LinuxPipe, method, wrong)
-    monkeypatch.setattr(module, "pipe_bench", bench_like)
+    monkeypatch.setattr("coalloc.patches.bench.pipe_bench", bench_like)
     outcome = outcome_of("A11")
     assert figures(outcome)["broken invariants of the pool"] == 1
     assert words in outcome.findings[0]
