@@ -106,21 +106,29 @@ def summary(outcome: Predicted) -> Iterator[tuple[str, str, str, str]]:
     """Yield what, published, model and distance of each figure; many figures of one kind make one row."""
     kinds: dict[str, list[Figure]] = {}
     for figure in outcome.figures:
-        kinds.setdefault(figure.what.rpartition(": ")[2], []).append(figure)
-    for kind, figures in kinds.items():
-        off = [abs(figure.off) for figure in figures if figure.off is not None]
-        if len(figures) < _MANY or len(off) < len(figures):
-            yield from map(_row, figures)
-            continue
-        unit = figures[0].unit
-        told = [value for figure in figures for value in _ends(figure.published)]
-        given = [figure.given for figure in figures]
-        ways = [figure.right_way for figure in figures if figure.right_way is not None]
-        words = f"median {statistics.median(off):.1f}, most {max(off):.1f}"
-        if not all(ways):
-            words += f", wrong way {ways.count(False)}"
-        published, model = (_published((round(min(values)), round(max(values))), unit) for values in (told, given))
-        yield f"{kind}, {len(figures)} cells", published, model, words
+        kinds.setdefault(_kind(figure), []).append(figure)
+    for figure in outcome.figures:
+        alike = kinds[_kind(figure)]
+        if len(alike) < _MANY or any(each.published is None for each in alike):
+            yield _row(figure)
+        elif figure is alike[0]:
+            yield _row_of_all(_kind(figure), alike)
+
+
+def _kind(figure: Figure) -> str:
+    return figure.what.rpartition(": ")[2]
+
+
+def _row_of_all(kind: str, figures: list[Figure]) -> tuple[str, str, str, str]:
+    off = [abs(figure.off or 0) for figure in figures]
+    told = [value for figure in figures for value in _ends(figure.published)]
+    given = [figure.given for figure in figures]
+    published, model = (
+        _published((round(min(values)), round(max(values))), figures[0].unit) for values in (told, given)
+    )
+    words = f"median {statistics.median(off):.1f}, most {max(off):.1f}"
+    wrong = sum(figure.right_way is False for figure in figures)
+    return f"{kind}, {len(figures)} cells", published, model, words + (f", wrong way {wrong}" if wrong else "")
 
 
 def _ends(value: Published) -> tuple[float, ...]:
