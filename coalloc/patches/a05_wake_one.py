@@ -56,7 +56,7 @@ OFFERED: Final = (
         "no more thundering herd; no figure",
         _run,
         ASSUMED,
-        lacks="How long jobs take decides whether there is a herd: see the three lengths.",
+        lacks="How long the jobs of a real build take, which decides whether there is a herd.",
         rank=5,
     ),
 )

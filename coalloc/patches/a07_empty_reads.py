@@ -65,7 +65,7 @@ OFFERED: Final = (
         _run,
         (*(_tokens(job_ns, n) for job_ns, n in _TOKENS.items()), *ASSUMED),
         _fit,
-        "How long jobs take decides what the locks cost: see the three lengths.",
+        "How long the jobs of a real build take, which decides what the locks cost.",
         rank=7,
     ),
 )

@@ -105,7 +105,7 @@ OFFERED: Final = (
         _fit,
         "The nine cells before the patch fix only the sum of a page's prices, so the shares come from a profile: of the same"
         " calls on Linux 6.18, but of an x86 machine with 2 CPUs.  They make an allocation cost 1.2 us, some 30 times a bare"
-        " one (39.6 ns, Brouer 2017): accounting, cold lines and the guest must be in it.  The table was measured on version"
+        " one (39.6 ns, Brouer 2017): accounting, cold lines and the guest may be in it.  The table was measured on version"
         " 1, which allocates in bulk.  The model gains what the holders of the mutex save, nearly the same in all cells; it"
         " does not explain +28 % with a second writer, nor +6 % with five readers.",
         rank=10,

@@ -226,6 +226,8 @@ def test_a_cpus_cache_takes_no_lock() -> None:
         run = timed(program, DESIGNS["dragonfly"], cpus)
         assert run.without_lock > 0.9 * run.operations
         assert sum(use.acquisitions for use in run.locks) < 100
+    counted = replay(program, DESIGNS["netbsd"], era=ERAS["2006"], limit=64 * MiB, cpus=8)
+    assert counted.space.cache_hits > 1000  # it is not told the CPU, and takes no other
     shared = timed(program, DESIGNS["netbsd"], 8)
     assert shared.without_lock < 0.5 * shared.operations
 
