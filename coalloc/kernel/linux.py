@@ -103,10 +103,6 @@ class LinuxCalls:
         yield Spend(round(self.costs.create))
         return pipe
 
-    def mutex(self, pipe: LinuxPipe) -> Lock:
-        """Return the mutex of a pipe."""
-        return self._waits_of(pipe).mutex
-
     def _waits_of(self, pipe: LinuxPipe) -> _Waits:
         found = self._waits.get(pipe.number)
         if found is None:

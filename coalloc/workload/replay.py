@@ -353,8 +353,8 @@ class _PipeRunner:
         self._machine = machine
         self._buffers = machine if isinstance(machine, Buffers) else None
         self._told = per_cpu(space, cpus)
-        on = repeat(0) if self._told is None else program.cpus_of(cpus)
-        self._rows = zip(*program.columns(), on)  # noqa: B905 (repeat has no end)
+        on = repeat(0, len(program)) if self._told is None else program.cpus_of(cpus)
+        self._rows = zip(*program.columns(), on, strict=True)
         # Closed pipes and halves are removed, so that their memory is used again.
         self._pipes: dict[int, Pipe] = {}
         self._halves: dict[int, Half] = {}  # of FreeBSD's pipes, by the end that writes into them

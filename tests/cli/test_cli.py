@@ -111,7 +111,7 @@ def test_compare_in_time_shows_what_locks_cost(coalloc: Any, program: str, tmp_p
     """A second table; the JSON has every lock; a program of buffers and numbers out of range are refused."""
     result = coalloc("compare", program, "--cpus", "4", "--designs", "per-pipe,dragonfly")
     assert (result.status, result.err) == (0, "")
-    assert "in simulated time on 4 CPUs, which are drawn from the pipes' numbers:" in result.out
+    assert "in simulated time on 4 CPUs; which CPU an operation runs on is drawn from its pipe's number:" in result.out
     row = next(line for line in result.out.splitlines() if line.startswith("without a lock"))
     assert len(row.split()) == 6
     answer = json.loads(coalloc("compare", program, "--cpus", "4", "--json").out)
@@ -122,7 +122,11 @@ def test_compare_in_time_shows_what_locks_cost(coalloc: Any, program: str, tmp_p
     known.write_text("coalloc pipe-program 3\n0 create 0 @1\n5 close 0 0 @0\n", encoding="utf-8")
     told = coalloc("compare", str(known), "--cpus", "2", "--designs", "coalescing").out
     assert "on 2 CPUs" in told.splitlines()[1]
-    assert "which are recorded:" in told
+    assert "in simulated time on 2 CPUs; CPUs 0 to 1 are recorded, and taken modulo their number here:" in told
+    known.write_text("coalloc pipe-program 3\n0 create 0\n5 close 0 0 @6\n", encoding="utf-8")
+    some = coalloc("compare", str(known), "--cpus", "2", "--designs", "coalescing,linux")
+    assert "CPUs 0 to 6 are recorded for 1 of 2 operations, and else drawn from the pipe's number" in some.out
+    assert "linux is not replayed in time: the locks of its kernel are not modelled there" in some.err
     buffers = tmp_path / "buffers.space"
     buffers.write_text("coalloc space-program 1\nalloc 0 4096\n", encoding="utf-8")
     for arguments, words in (

@@ -185,6 +185,10 @@ def test_a_schedule_that_is_given_is_shown_and_one_window_at_a_time() -> None:
     assert cycle.timeline is not None
     assert breaches(as_trace(cycle.timeline, "pipelock")) == []
     assert SCENARIOS["windows"].call(names=["charge"], schedule="2>1").timeline is None
+    right = SCENARIOS["windows"].call(names=["pipelock"], schedule="3>2 14>0", fixed=True, perfetto="there.json")
+    assert not right.failed
+    assert right.timeline is not None
+    assert breaches(as_trace(right.timeline, "pipelock")) == []
     with pytest.raises(InvalidRequestError, match="name the one window"):
         SCENARIOS["windows"].call(names=["charge", "order"], perfetto="there.json")
 

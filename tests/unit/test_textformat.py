@@ -113,7 +113,7 @@ def test_comments_and_empty_lines_are_passed_over() -> None:
     [
         ("", 1, "is no program"),
         ("hello\n", 1, "is no program"),
-        ("coalloc pipe-program 3\n", 1, "version '4' is not known"),
+        ("coalloc pipe-program 4\n", 1, "version '4' is not known"),
         (PIPE + "0 create 0\n1 set-size 0 0 9\n", 3, "expected a time and one of create, write, read, close$"),
         (PIPE + "owner 5 unprivileged 0\n", 2, "expected a time and one of"),
         (PIPE_2 + "owner 5 unprivileged\n", 2, "expected owner, a user id"),
