@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from coalloc import CoallocError, Fit, InvalidRequestError, KiB, MiB, MissingExtraError
-from coalloc.experiments.clusters import DaskExecutor, cluster
+from coalloc.experiments.clusters import DaskExecutor, _Call, cluster
 from coalloc.experiments.settings import Grid
 from coalloc.experiments.sweeps import SweepRow, sweep
 from coalloc.testing.on_targets import soak_target
@@ -126,3 +126,26 @@ def test_without_dask_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingExtraError, match="cluster"), cluster("local:1"):
         pass
+
+
+class Done:
+    """A task of Dask that is done as soon as somebody asks."""
+
+    def add_done_callback(self, call: Callable[[Done], None]) -> None:
+        """Call at once."""
+        call(self)
+
+    def result(self) -> int:
+        """Return seven."""
+        return 7
+
+    def cancel(self) -> None:
+        """Fail: nobody should cancel it."""
+        raise AssertionError
+
+
+def test_a_call_that_is_done_cannot_be_cancelled() -> None:
+    """Nor is its task."""
+    call = _Call(Done())  # type: ignore[arg-type]
+    assert call.result() == 7
+    assert not call.cancel()

@@ -181,8 +181,10 @@ def test_a_schedule_that_is_given_is_shown_and_one_window_at_a_time() -> None:
     shown = SCENARIOS["windows"].call(names=["charge"], schedule="2>1", perfetto="there.json")
     assert shown.timeline is not None
     assert [each.lock for each in shown.timeline.holds] == ["pipe_map"] * 4
-    cycle = SCENARIOS["windows"].call(names=["pipelock"], schedule="3>2 5>0 11>1", perfetto="there.json")
+    cycle = SCENARIOS["windows"].call(names=["pipelock"], schedule="3>2 14>0", perfetto="there.json")
     assert cycle.timeline is not None
+    assert "go round in 6 steps after 13" in cycle.text()
+    assert sum(each.state is ThreadState.RUN for each in cycle.timeline.slices) == 19
     assert breaches(as_trace(cycle.timeline, "pipelock")) == []
     assert SCENARIOS["windows"].call(names=["charge"], schedule="2>1").timeline is None
     right = SCENARIOS["windows"].call(names=["pipelock"], schedule="3>2 14>0", fixed=True, perfetto="there.json")
