@@ -65,7 +65,7 @@ _ENDED: Final = ThreadState.ENDED.value
 _ON_CPU: Final = frozenset({_RUN, _SPIN, _SWITCH})
 _NEVER: Final = 1 << 62
 _MISSED: Final = 1 << 16
-"""So many channels on which a wakeup found nobody are remembered, the last ones."""
+"""So many channels at least on which a wakeup found nobody are remembered, the last ones, and at most twice as many."""
 
 
 class _Thread:
@@ -188,7 +188,8 @@ class Simulation:
         self._lines: dict[Line, tuple[int, frozenset[int]]] = {}
         """Which CPU wrote to a line last, and which have read it since."""
         self._channels: dict[Hashable, list[_Thread]] = {}
-        self._missed: dict[Hashable, None] = {}
+        self._missed: set[Hashable] = set()
+        self._missed_before: set[Hashable] = set()
         self._heap: list[tuple[int, int, _Thread, int]] = []
         self._number = 0
         self._queued = 0
@@ -752,10 +753,9 @@ class Simulation:
     def _wake_up(self, thread: _Thread, op: WakeUp) -> int:
         sleepers = self._channels.get(op.channel)
         if not sleepers:
-            missed = self._missed
-            missed[op.channel] = None
-            if len(missed) > _MISSED:
-                del missed[next(iter(missed))]
+            self._missed.add(op.channel)
+            if len(self._missed) > _MISSED:
+                self._missed, self._missed_before = set(), self._missed
             return 0
         if op.one:
             first = min(sleepers, key=lambda each: each.priority)  # the first of those, who slept longest
@@ -802,7 +802,7 @@ class Simulation:
         if not asleep:
             return None
         words = ", ".join(f"{thread.name} on {thread.channel}" for thread in asleep)
-        missed = any(thread.channel in self._missed for thread in asleep)
+        missed = any(thread.channel in self._missed | self._missed_before for thread in asleep)
         return Finding(FindingKind.LOST_WAKEUP if missed else FindingKind.SLEEPS_FOR_EVER, words)
 
 

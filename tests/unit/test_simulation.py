@@ -794,7 +794,7 @@ def test_no_tangle_of_threads_gets_stuck(seed: int) -> None:
         assert (measured.findings, measured.violations()) == ((), ()), discipline.name
 
 
-@pytest.mark.parametrize(("further", "kind"), [(1 << 16, FindingKind.SLEEPS_FOR_EVER), (10, FindingKind.LOST_WAKEUP)])
+@pytest.mark.parametrize(("further", "kind"), [(3 << 16, FindingKind.SLEEPS_FOR_EVER), (10, FindingKind.LOST_WAKEUP)])
 def test_the_last_wakeups_that_found_nobody_are_remembered(further: int, kind: FindingKind) -> None:
     """So that a long run does not need ever more memory."""
 
