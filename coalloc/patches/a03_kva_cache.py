@@ -59,7 +59,7 @@ OFFERED: Final = (
         "DragonFly, 20 February 2004, fc7d518197",
         before,
         after,
-        f"{_PIPES:,} pipes, made and closed one or 64 at a time, each byte of them touched once",
+        f"{_PIPES:,} pipes, made and closed one or 64 at a time; a page of each buffer is touched",
         "fewer map operations and interrupts of other CPUs; no figure",
         _run,
         rank=3,

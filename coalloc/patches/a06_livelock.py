@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from coalloc.kernel.pipelock import PIPELOCKS, LockedPipe, PipelockRules
+from coalloc.kernel.pipelock import PIPELOCKS, PipelockRules
 from coalloc.patches.patch import Figure, Patch, Predicted
-from coalloc.scenarios.window_models import WINDOWS
+from coalloc.scenarios.window_models import pipelock_machine
 from coalloc.sched.cycles import CycleSearch, find_cycles, search_cycles
-from coalloc.sched.machine import Machine
-from coalloc.sched.ops import Body, Finish
 from coalloc.sched.pct_driver import PctDriver
 
 __all__ = ["OFFERED"]
 
 _BEFORE, _AFTER = PIPELOCKS["2020"], PIPELOCKS["2022"]
-_WINDOW: Final = WINDOWS["pipelock"]
 _READERS: Final = (3, 4, 8)
 _SCHEDULES: Final = 60
 
@@ -24,7 +22,7 @@ _SCHEDULES: Final = 60
 def _run(tell: Callable[[str], None]) -> Predicted:
     figures, findings = [], []
     tell("every state of 2 readers and a writer")
-    before, after = (find_cycles(lambda right=right: _WINDOW.make(right)) for right in (False, True))  # type: ignore[misc]
+    before, after = (find_cycles(partial(pipelock_machine, rules)) for rules in (_BEFORE, _AFTER))
     figures += [
         Figure("livelock, 2 readers, before", bool(before.cycle), 1),
         Figure("livelock, 2 readers, after", bool(after.cycle), 0, no_change=1),
@@ -43,27 +41,7 @@ def _run(tell: Callable[[str], None]) -> Predicted:
 
 def _by_priorities(rules: PipelockRules, readers: int) -> CycleSearch:
     drivers = (PctDriver(seed, changes=3, steps=60) for seed in range(_SCHEDULES))
-    return search_cycles(lambda: _machine(rules, readers), drivers, max_steps=2000)
-
-
-def _machine(rules: PipelockRules, readers: int) -> Machine:
-    pipe = LockedPipe(rules, size=1, cnt=1)
-    machine = Machine(snapshot=pipe.snapshot)
-
-    def read(times: int) -> Body:
-        for _ in range(times):
-            yield from pipe.read(1)
-            yield Finish("read")
-
-    def write() -> Body:
-        for _ in range(readers):
-            yield from pipe.write(1)
-            yield Finish("write")
-
-    for number in range(readers):
-        machine.spawn(f"reader {number + 1}", read(2 if number == 0 else 1))
-    machine.spawn("writer", write(), priority=1)
-    return machine
+    return search_cycles(lambda: pipelock_machine(rules, readers), drivers, max_steps=2000)
 
 
 OFFERED: Final = (

@@ -36,6 +36,7 @@ __all__ = [
     "linux_pipes",
     "linux_state",
     "pipe_bench",
+    "pipe_bench_gains",
     "prices",
 ]
 
@@ -45,15 +46,23 @@ ARM_GUEST: Final = Hardware(
     cpus=16, cpus_per_socket=16, atomic=8, same_socket=46, switch=1300, wakeup=2500, wake_latency=2500
 )
 """A virtual arm64 machine of 16 CPUs."""
+_ENTER_NS: Final = 200
+_BETWEEN_NS: Final = 400
+"""The most time between two calls, which is drawn: without it threads go in step."""
+_ROUND_TRIP: Final = "perf bench sched pipe, arm64 guest"
 GUEST_CONSTANTS: Final = (
-    Constant("enter a call", 200, "ns", "assumed"),
-    Constant("between two calls, at most", 400, "ns", "assumed; drawn"),
-    Constant("move a line between CPUs", 46, "ns", "Graviton 3, core-to-core-latency"),
+    Constant("enter a call", _ENTER_NS, "ns", "assumed"),
+    Constant("between two calls, at most", _BETWEEN_NS, "ns", "assumed; drawn"),
+    Constant("an atomic operation", ARM_GUEST.atomic, "ns", "assumed"),
+    Constant("move a line between CPUs", ARM_GUEST.same_socket, "ns", "Graviton 3, core-to-core-latency"),
     Constant(
-        "wake a thread", 2500, "ns", "half of (12.6 - 7.6) us a round trip, with and without polling, arm64 guest"
+        "wake a thread", ARM_GUEST.wakeup, "ns", f"half of (12.6 - 7.6) us, without and with polling, {_ROUND_TRIP}"
     ),
     Constant(
-        "until it runs", 3800, "ns", "the rest of half a round trip of 12.6 us, perf bench sched pipe, arm64 guest"
+        "until it runs",
+        ARM_GUEST.wake_latency + ARM_GUEST.switch,
+        "ns",
+        f"the rest of half a round trip of 12.6 us, {_ROUND_TRIP}",
     ),
 )
 SHARES: Final = {"alloc_page": 1.15, "copy_page": 1.0, "free_page": 0.48}
@@ -63,9 +72,6 @@ SHARES: Final = {"alloc_page": 1.15, "copy_page": 1.0, "free_page": 0.48}
 """
 LEAST, MOST = SHARES | {"alloc_page": 0.78, "free_page": 0.41}, SHARES | {"alloc_page": 1.60, "free_page": 0.54}
 """The least and the most of these runs."""
-_ENTER_NS: Final = 200
-_BETWEEN_NS: Final = 400
-"""The most time between two calls, which is drawn: without it threads go in step."""
 
 
 def linux_state(name: str) -> LinuxState:
@@ -143,7 +149,6 @@ def pipe_bench(
     pipes = linux_pipes(state)
     calls, pipe = LinuxCalls(pipes, costs), pipes.pipe()
     pipe.set_size(MiB)
-
     drawn = random.Random(0)
 
     def write() -> Body:

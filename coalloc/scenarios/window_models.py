@@ -14,7 +14,7 @@ import attrs
 from coalloc.contract import EAGER, Fit
 from coalloc.errors import ExhaustionError, Violation
 from coalloc.kernel.giant import GIANT
-from coalloc.kernel.pipelock import PIPELOCKS, LockedPipe
+from coalloc.kernel.pipelock import PIPELOCKS, LockedPipe, PipelockRules
 from coalloc.pipes.budget import Budget
 from coalloc.pipes.eras import PIPE_SIZE
 from coalloc.pipes.states import ERAS
@@ -26,7 +26,7 @@ from coalloc.space.coalescing import CoalescingSpace
 from coalloc.units import PAGE_SIZE
 from coalloc.vm.kernelmap import KernelMap
 
-__all__ = ["WINDOWS", "Window"]
+__all__ = ["WINDOWS", "Window", "pipelock_machine"]
 
 
 @attrs.frozen
@@ -232,24 +232,29 @@ def _reference(_right: bool) -> Machine:
 # --- livelock: pipelock and those who wait for data sleep on one channel -------------------------------------------
 
 
-def _pipelock(right: bool) -> Machine:
-    pipe = LockedPipe(PIPELOCKS["2022" if right else "2020"], size=1, cnt=1)
+def pipelock_machine(rules: PipelockRules, readers: int = 2) -> Machine:
+    """Make readers and a writer of a pipe of one byte, which holds one; the first reader reads twice."""
+    pipe = LockedPipe(rules, size=1, cnt=1)
     machine = Machine(snapshot=pipe.snapshot)
 
-    def reader(reads: int) -> Body:
-        for _ in range(reads):
+    def read(times: int) -> Body:
+        for _ in range(times):
             yield from pipe.read(1)
             yield Finish("read")
 
-    def writer() -> Body:
-        for _ in range(2):
+    def write() -> Body:
+        for _ in range(readers):
             yield from pipe.write(1)
             yield Finish("write")
 
-    machine.spawn("reader 1", reader(2))
-    machine.spawn("reader 2", reader(1))
-    machine.spawn("writer", writer(), priority=1)  # who waits for data is woken first
+    for number in range(1, readers + 1):
+        machine.spawn(f"reader {number}", read(2 if number == 1 else 1))
+    machine.spawn("writer", write(), priority=1)  # who waits for data is woken first
     return machine
+
+
+def _pipelock(right: bool) -> Machine:
+    return pipelock_machine(PIPELOCKS["2022" if right else "2020"])
 
 
 # --- starvation: a lock that is free is whoever's comes first --------------------------------------------------------
