@@ -45,7 +45,7 @@ def patches(
         for patch in chosen:
             if patch.fit is not None:
                 bar.say(f"{patch.name}: {', '.join(each.name for each in patch.constants if each.fitted)}")
-                refitted.append((patch, patch.fit()))
+                refitted.append((patch, patch.refit()))
         if not refitted:
             raise InvalidRequestError("--fit", ", ".join(each.name for each in chosen), "has nothing that was fitted")
         show_result(Refitted(tuple(refitted)), as_json=as_json)

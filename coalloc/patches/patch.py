@@ -6,9 +6,10 @@ gives are fitted on figures from *before* the change alone, and :attr:`Patch.con
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -213,12 +214,29 @@ class Patch:
         Raises:
             CoallocError: If the run fails, or returns something else.
         """
-        try:
+        with self._blamed("run"):
             predicted = self.run(tell)
-        except CoallocError:
-            raise
-        except Exception as error:
-            raise CoallocError(f"the run of {self.name} failed: {type(error).__name__}: {error}") from error
         if not isinstance(predicted, Predicted):
             raise CoallocError(f"the run of {self.name} returned a {type(predicted).__name__}, not Predicted")
         return predicted
+
+    def refit(self) -> tuple[Constant, ...]:
+        """Fit the constants that are fitted anew; none if there are none.
+
+        Raises:
+            CoallocError: If the fit fails.
+        """
+        if self.fit is None:
+            return ()
+        with self._blamed("fit"):
+            return self.fit()
+
+    @contextlib.contextmanager
+    def _blamed(self, what: str) -> Iterator[None]:
+        """Say of an error which patch led to it."""
+        try:
+            yield
+        except CoallocError:
+            raise
+        except Exception as error:
+            raise CoallocError(f"the {what} of {self.name} failed: {type(error).__name__}: {error}") from error

@@ -187,6 +187,9 @@ def test_a_run_that_fails_says_which() -> None:
     ):
         with pytest.raises(CoallocError, match=words):
             run_patches([made(run=run)])
+    with pytest.raises(CoallocError, match="the fit of X1 failed: ZeroDivisionError"):
+        made(fit=lambda: 1 / 0).refit()
+    assert made().refit() == ()
     for figures_given in ((), ("x",)):
         with pytest.raises(InvalidRequestError, match="one Figure or more"):
             Predicted(figures_given)  # type: ignore[arg-type]
@@ -381,7 +384,7 @@ def test_a_read_alone_takes_the_mutex_twice_and_an_empty_one_once() -> None:
 def test_a7_and_a10_have_the_constants_that_fit() -> None:
     """The command that fits them anew gives what the models have."""
     patches = [PATCHES["A7"], *([PATCHES["A10"]] if NIGHTLY else [])]
-    refitted = Refitted([(patch, patch.fit()) for patch in patches if patch.fit is not None])
+    refitted = Refitted([(patch, patch.refit()) for patch in patches])
     assert refitted.failure == ""
 
 
