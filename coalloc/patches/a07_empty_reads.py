@@ -49,7 +49,7 @@ def _fit() -> tuple[Constant, ...]:
 
 
 def _tokens(job_ns: int, n: int) -> Constant:
-    source = "so that half of the reads find nothing before the patch"
+    source = "half of the reads empty"
     return Constant(f"tokens, jobs of {job_ns // 1000:,} us", n, "", source, fitted=True)
 
 
